@@ -1,1 +1,16 @@
-//! placeholder
+//! What the parts of Daypass must agree on: every wire format and every rule that two of them share.
+//!
+//! This crate is *sans-I/O*: it reads no clock, file, socket or random source; all of those come in as arguments. So
+//! each rule can be tested at every second, and the agent, the issuer and the gate cannot drift apart. The formats are
+//! described for people in `docs/wire.md`.
+//!
+//! What was checked is a type: [`jose::VerifiedPayload`], [`attestation::VerifiedAttestation`] and their like have private fields, so a
+//! later step that takes one as an argument cannot be reached past its check.
+
+pub mod encoding;
+pub mod invitation;
+pub mod jose;
+pub mod names;
+pub mod pin;
+pub mod resource;
+pub mod time;
