@@ -60,9 +60,7 @@ impl Serialize for Bytes {
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        from_base64url(&text)
-            .map(Self)
-            .ok_or_else(|| de::Error::custom("expected base64url without padding"))
+        from_base64url(&text).map(Self).ok_or_else(|| de::Error::custom("expected base64url without padding"))
     }
 }
 
@@ -80,10 +78,7 @@ impl<'de, const N: usize> Deserialize<'de> for Fixed<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Bytes(bytes) = Bytes::deserialize(deserializer)?;
         let length = bytes.len();
-        bytes
-            .try_into()
-            .map(Self)
-            .map_err(|_| de::Error::custom(format!("expected {N} bytes, got {length}")))
+        bytes.try_into().map(Self).map_err(|_| de::Error::custom(format!("expected {N} bytes, got {length}")))
     }
 }
 
@@ -129,10 +124,7 @@ mod tests {
     fn json_bytes_refuse_padding_and_wrong_length() {
         assert!(serde_json::from_str::<Bytes>("\"AA==\"").is_err());
         assert_eq!(serde_json::from_str::<Bytes>("\"AA\"").unwrap().0, [0]);
-        assert!(
-            serde_json::from_str::<Bytes>("\"AB\"").is_err(),
-            "stray trailing bits"
-        );
+        assert!(serde_json::from_str::<Bytes>("\"AB\"").is_err(), "stray trailing bits");
         assert!(serde_json::from_str::<Fixed<2>>("\"AA\"").is_err());
     }
 }

@@ -39,9 +39,7 @@ pub enum CodeError {
     #[error("this is not {}: it should begin with `{}`", match .0 { CodeKind::Invitation => "an invitation", CodeKind::Gate => "a gate code" }, .0.prefix())]
     Prefix(CodeKind),
     /// The checksum does not fit, or characters are missing.
-    #[error(
-        "the code is truncated or mistyped: its checksum does not fit; copy the whole of it, in one piece"
-    )]
+    #[error("the code is truncated or mistyped: its checksum does not fit; copy the whole of it, in one piece")]
     Checksum,
     /// The checksum fits, so whoever made it made it wrong.
     #[error("the code holds an issuer address that is not an `https://` origin")]
@@ -89,36 +87,20 @@ pub struct Code {
 
 impl Code {
     /// A code; `issuer` must be an `https` origin, with or without a final slash.
-    pub fn try_new(
-        kind: CodeKind,
-        pin: Pin,
-        secret: CodeSecret,
-        issuer: &str,
-    ) -> Result<Self, CodeError> {
+    pub fn try_new(kind: CodeKind, pin: Pin, secret: CodeSecret, issuer: &str) -> Result<Self, CodeError> {
         let issuer = canonical_issuer(issuer).ok_or(CodeError::Issuer)?;
-        Ok(Self {
-            kind,
-            pin,
-            secret,
-            issuer,
-        })
+        Ok(Self { kind, pin, secret, issuer })
     }
 
     /// Reads a code of this kind; white space around it is taken off.
     pub fn parse(kind: CodeKind, text: &str) -> Result<Self, CodeError> {
-        let body = text
-            .trim()
-            .strip_prefix(kind.prefix())
-            .ok_or(CodeError::Prefix(kind))?;
+        let body = text.trim().strip_prefix(kind.prefix()).ok_or(CodeError::Prefix(kind))?;
         if body.len() > 1024 {
             return Err(CodeError::Checksum);
         }
         let bytes = Zeroizing::new(from_base64url(body).ok_or(CodeError::Checksum)?);
-        let (content, checksum) = bytes
-            .len()
-            .checked_sub(4)
-            .and_then(|at| bytes.split_at_checked(at))
-            .ok_or(CodeError::Checksum)?;
+        let (content, checksum) =
+            bytes.len().checked_sub(4).and_then(|at| bytes.split_at_checked(at)).ok_or(CodeError::Checksum)?;
         if sha256(&[kind.prefix().as_bytes(), content]).get(..4) != Some(checksum) {
             return Err(CodeError::Checksum);
         }
@@ -137,12 +119,7 @@ impl Code {
 
     /// The string to hand over: whoever has it can use it, so it is not `Display`.
     pub fn expose(&self) -> Zeroizing<String> {
-        let content = [
-            &self.pin.0[..],
-            self.secret.expose(),
-            self.issuer.as_bytes(),
-        ]
-        .concat();
+        let content = [&self.pin.0[..], self.secret.expose(), self.issuer.as_bytes()].concat();
         let checksum = sha256(&[self.kind.prefix().as_bytes(), &content]);
         let all = Zeroizing::new([&content[..], checksum.get(..4).unwrap_or_default()].concat());
         Zeroizing::new(format!("{}{}", self.kind.prefix(), base64url(&all)))
@@ -177,13 +154,8 @@ mod tests {
     use super::*;
 
     fn code() -> Code {
-        Code::try_new(
-            CodeKind::Invitation,
-            Pin([3; 32]),
-            CodeSecret::from_random([9; 16]),
-            "https://issuer.test:8443/",
-        )
-        .unwrap()
+        Code::try_new(CodeKind::Invitation, Pin([3; 32]), CodeSecret::from_random([9; 16]), "https://issuer.test:8443/")
+            .unwrap()
     }
 
     #[test]
@@ -197,28 +169,13 @@ mod tests {
     #[test]
     fn each_fault_has_its_own_error() {
         let text = code().expose();
-        assert_eq!(
-            "hello".parse::<Code>(),
-            Err(CodeError::Prefix(CodeKind::Invitation))
-        );
-        assert_eq!(
-            Code::parse(CodeKind::Gate, &text),
-            Err(CodeError::Prefix(CodeKind::Gate))
-        );
+        assert_eq!("hello".parse::<Code>(), Err(CodeError::Prefix(CodeKind::Invitation)));
+        assert_eq!(Code::parse(CodeKind::Gate, &text), Err(CodeError::Prefix(CodeKind::Gate)));
         for cut in "dpinv1_".len()..text.len() {
-            assert_eq!(
-                text[..cut].parse::<Code>(),
-                Err(CodeError::Checksum),
-                "cut at {cut}"
-            );
+            assert_eq!(text[..cut].parse::<Code>(), Err(CodeError::Checksum), "cut at {cut}");
         }
         assert_eq!(
-            Code::try_new(
-                CodeKind::Invitation,
-                Pin([0; 32]),
-                CodeSecret::from_random([0; 16]),
-                "http://a/"
-            ),
+            Code::try_new(CodeKind::Invitation, Pin([0; 32]), CodeSecret::from_random([0; 16]), "http://a/"),
             Err(CodeError::Issuer)
         );
     }

@@ -70,11 +70,8 @@ impl EcPublicKey {
     /// From coordinates; refuses a point that is not on the curve.
     pub fn from_coordinates(x: [u8; 32], y: [u8; 32]) -> Result<Self, JoseError> {
         let key = Self { x, y };
-        aws_lc_rs::signature::ParsedPublicKey::new(
-            &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED,
-            key.to_sec1(),
-        )
-        .map_err(|_| JoseError::Key("the point is not on the curve"))?;
+        aws_lc_rs::signature::ParsedPublicKey::new(&aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED, key.to_sec1())
+            .map_err(|_| JoseError::Key("the point is not on the curve"))?;
         Ok(key)
     }
 
@@ -100,24 +97,20 @@ impl EcPublicKey {
     pub fn to_spki_der(&self) -> Vec<u8> {
         // SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING }: constant for this curve but for the point.
         const PREFIX: [u8; 26] = [
-            0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
-            0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+            0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+            0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
         ];
         [&PREFIX[..], &self.to_sec1()].concat()
     }
 
     /// The key in a DER SubjectPublicKeyInfo, where it is an uncompressed P-256 key in the one usual encoding.
     pub fn from_spki_der(der: &[u8]) -> Result<Self, JoseError> {
-        let point = der.get(26..).ok_or(JoseError::Key(
-            "expected a SubjectPublicKeyInfo of a P-256 key",
-        ))?;
+        let point = der.get(26..).ok_or(JoseError::Key("expected a SubjectPublicKeyInfo of a P-256 key"))?;
         let key = Self::from_sec1(point)?;
         if key.to_spki_der() == der {
             Ok(key)
         } else {
-            Err(JoseError::Key(
-                "expected a SubjectPublicKeyInfo of a P-256 key",
-            ))
+            Err(JoseError::Key("expected a SubjectPublicKeyInfo of a P-256 key"))
         }
     }
 
@@ -133,11 +126,8 @@ impl EcPublicKey {
 
     /// The JWK thumbprint (RFC 7638), base64url SHA-256.
     pub fn thumbprint(&self) -> String {
-        let canonical = format!(
-            r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
-            base64url(&self.x),
-            base64url(&self.y)
-        );
+        let canonical =
+            format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, base64url(&self.x), base64url(&self.y));
         base64url(&sha256(&[canonical.as_bytes()]))
     }
 }
@@ -150,14 +140,8 @@ impl fmt::Debug for EcPublicKey {
 
 impl Serialize for EcPublicKey {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        JwkFields {
-            crv: "P-256".into(),
-            kty: "EC".into(),
-            x: Fixed(self.x),
-            y: Fixed(self.y),
-            d: None,
-        }
-        .serialize(serializer)
+        JwkFields { crv: "P-256".into(), kty: "EC".into(), x: Fixed(self.x), y: Fixed(self.y), d: None }
+            .serialize(serializer)
     }
 }
 
@@ -169,9 +153,7 @@ impl<'de> Deserialize<'de> for EcPublicKey {
             return Err(serde::de::Error::custom("the key has a private part"));
         }
         if fields.kty != "EC" || fields.crv != "P-256" {
-            return Err(serde::de::Error::custom(
-                "expected `kty` `EC` and `crv` `P-256`",
-            ));
+            return Err(serde::de::Error::custom("expected `kty` `EC` and `crv` `P-256`"));
         }
         Self::from_coordinates(fields.x.0, fields.y.0).map_err(serde::de::Error::custom)
     }
@@ -207,19 +189,14 @@ impl<'a> UnverifiedJws<'a> {
         if compact.len() > MAX_JWS {
             return Err(JoseError::TooLong);
         }
-        let (signing_input, signature) = compact
-            .rsplit_once('.')
-            .ok_or(JoseError::Malformed("expected two dots"))?;
-        let (header, payload) = signing_input
-            .split_once('.')
-            .ok_or(JoseError::Malformed("expected two dots"))?;
+        let (signing_input, signature) = compact.rsplit_once('.').ok_or(JoseError::Malformed("expected two dots"))?;
+        let (header, payload) = signing_input.split_once('.').ok_or(JoseError::Malformed("expected two dots"))?;
         if payload.contains('.') {
             return Err(JoseError::Malformed("expected two dots"));
         }
-        let header =
-            from_base64url(header).ok_or(JoseError::Malformed("the header is not base64url"))?;
-        let header: HeaderFields = serde_json::from_slice(&header)
-            .map_err(|_| JoseError::Malformed("the header does not fit"))?;
+        let header = from_base64url(header).ok_or(JoseError::Malformed("the header is not base64url"))?;
+        let header: HeaderFields =
+            serde_json::from_slice(&header).map_err(|_| JoseError::Malformed("the header does not fit"))?;
         if header.alg != "ES256" {
             return Err(JoseError::Algorithm);
         }
@@ -227,22 +204,11 @@ impl<'a> UnverifiedJws<'a> {
             return Err(JoseError::Critical);
         }
         let got = header.typ.as_deref().unwrap_or_default();
-        let bare = got
-            .get(..12)
-            .filter(|p| p.eq_ignore_ascii_case("application/"))
-            .map_or(got, |p| &got[p.len()..]);
+        let bare = got.get(..12).filter(|p| p.eq_ignore_ascii_case("application/")).map_or(got, |p| &got[p.len()..]);
         if !bare.eq_ignore_ascii_case(typ) {
-            return Err(JoseError::Type {
-                expected: typ,
-                got: got.chars().take(40).collect(),
-            });
+            return Err(JoseError::Type { expected: typ, got: got.chars().take(40).collect() });
         }
-        Ok(Self {
-            header,
-            signing_input,
-            payload,
-            signature,
-        })
+        Ok(Self { header, signing_input, payload, signature })
     }
 
     /// The `kid` of the header.
@@ -261,21 +227,13 @@ impl<'a> UnverifiedJws<'a> {
             .map_err(|_| JoseError::Key("the library refused it"))?;
         // The library's decoder is lenient where ours is not: one signature has one text.
         if from_base64url(self.signature).is_none_or(|signature| signature.len() != 64) {
-            return Err(JoseError::Malformed(
-                "the signature is not 64 bytes of base64url",
-            ));
+            return Err(JoseError::Malformed("the signature is not 64 bytes of base64url"));
         }
-        match crypto::verify(
-            self.signature,
-            self.signing_input.as_bytes(),
-            &decoding,
-            Algorithm::ES256,
-        ) {
+        match crypto::verify(self.signature, self.signing_input.as_bytes(), &decoding, Algorithm::ES256) {
             Ok(true) => {}
             _ => return Err(JoseError::Signature),
         }
-        let payload = from_base64url(self.payload)
-            .ok_or(JoseError::Malformed("the payload is not base64url"))?;
+        let payload = from_base64url(self.payload).ok_or(JoseError::Malformed("the payload is not base64url"))?;
         Ok(VerifiedPayload(payload))
     }
 }
@@ -316,11 +274,7 @@ pub fn signing_input(header: &Header<'_>, claims: &impl Serialize) -> Result<Str
         rest: &'a Header<'a>,
     }
     let own = |error: serde_json::Error| JoseError::Claims(error.to_string());
-    let header = serde_json::to_vec(&Full {
-        alg: "ES256",
-        rest: header,
-    })
-    .map_err(own)?;
+    let header = serde_json::to_vec(&Full { alg: "ES256", rest: header }).map_err(own)?;
     let payload = serde_json::to_vec(claims).map_err(own)?;
     Ok(format!("{}.{}", base64url(&header), base64url(&payload)))
 }
@@ -351,10 +305,7 @@ impl SoftwareKey {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
             .map_err(|_| JoseError::Key("not a P-256 private key in PKCS#8"))?;
         let public = EcPublicKey::from_sec1(pair.public_key().as_ref())?;
-        Ok(Self {
-            key: EncodingKey::from_ec_der(der),
-            public,
-        })
+        Ok(Self { key: EncodingKey::from_ec_der(der), public })
     }
 
     /// The public half.
@@ -365,8 +316,8 @@ impl SoftwareKey {
     /// Signs `claims` under `header`.
     pub fn sign(&self, header: &Header<'_>, claims: &impl Serialize) -> Result<String, JoseError> {
         let input = signing_input(header, claims)?;
-        let signature = crypto::sign(input.as_bytes(), &self.key, Algorithm::ES256)
-            .map_err(|_| JoseError::Signature)?;
+        let signature =
+            crypto::sign(input.as_bytes(), &self.key, Algorithm::ES256).map_err(|_| JoseError::Signature)?;
         Ok(format!("{input}.{signature}"))
     }
 }
@@ -390,14 +341,9 @@ mod tests {
 
     #[test]
     fn rfc_9449_thumbprint() {
-        let jwk: EcPublicKey = serde_json::from_str(&format!(
-            r#"{{"kty":"EC","x":"{X}","y":"{Y}","crv":"P-256"}}"#
-        ))
-        .unwrap();
-        assert_eq!(
-            jwk.thumbprint(),
-            "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
-        );
+        let jwk: EcPublicKey =
+            serde_json::from_str(&format!(r#"{{"kty":"EC","x":"{X}","y":"{Y}","crv":"P-256"}}"#)).unwrap();
+        assert_eq!(jwk.thumbprint(), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
         assert_eq!(EcPublicKey::from_sec1(&jwk.to_sec1()).unwrap(), jwk);
         assert_eq!(EcPublicKey::from_spki_der(&jwk.to_spki_der()).unwrap(), jwk);
     }
@@ -418,32 +364,11 @@ mod tests {
     #[test]
     fn signs_and_verifies_and_nothing_else() {
         let (signer, other) = (key(), key());
-        let jws = signer
-            .sign(
-                &Header {
-                    typ: "x+jwt",
-                    ..Header::default()
-                },
-                &serde_json::json!({"a": 1}),
-            )
-            .unwrap();
+        let jws = signer.sign(&Header { typ: "x+jwt", ..Header::default() }, &serde_json::json!({"a": 1})).unwrap();
         let parse = || UnverifiedJws::parse(&jws, "x+jwt").unwrap();
-        assert_eq!(
-            parse()
-                .verify(signer.public())
-                .unwrap()
-                .claims::<serde_json::Value>()
-                .unwrap()["a"],
-            1
-        );
-        assert_eq!(
-            parse().verify(other.public()).unwrap_err(),
-            JoseError::Signature
-        );
-        assert!(matches!(
-            UnverifiedJws::parse(&jws, "y+jwt"),
-            Err(JoseError::Type { .. })
-        ));
+        assert_eq!(parse().verify(signer.public()).unwrap().claims::<serde_json::Value>().unwrap()["a"], 1);
+        assert_eq!(parse().verify(other.public()).unwrap_err(), JoseError::Signature);
+        assert!(matches!(UnverifiedJws::parse(&jws, "y+jwt"), Err(JoseError::Type { .. })));
         assert!(UnverifiedJws::parse(&jws, "X+JWT").is_ok());
         assert!(UnverifiedJws::parse(&format!("{jws}.a"), "x+jwt").is_err());
     }
@@ -454,20 +379,11 @@ mod tests {
         for (header, expected) in [
             (r#"{"alg":"none","typ":"x"}"#, JoseError::Algorithm),
             (r#"{"alg":"HS256","typ":"x"}"#, JoseError::Algorithm),
-            (
-                r#"{"alg":"ES256","typ":"x","crit":["b64"],"b64":false}"#,
-                JoseError::Critical,
-            ),
+            (r#"{"alg":"ES256","typ":"x","crit":["b64"],"b64":false}"#, JoseError::Critical),
         ] {
-            assert_eq!(
-                UnverifiedJws::parse(&with(header), "x").unwrap_err(),
-                expected
-            );
+            assert_eq!(UnverifiedJws::parse(&with(header), "x").unwrap_err(), expected);
         }
-        assert_eq!(
-            UnverifiedJws::parse(&"a".repeat(MAX_JWS + 1), "x").unwrap_err(),
-            JoseError::TooLong
-        );
+        assert_eq!(UnverifiedJws::parse(&"a".repeat(MAX_JWS + 1), "x").unwrap_err(), JoseError::TooLong);
         assert!(matches!(
             UnverifiedJws::parse(&with(r#"{"alg":"ES256","alg":"none"}"#), "x"),
             Err(JoseError::Malformed(_))

@@ -7,10 +7,19 @@
 //! What was checked is a type: [`jose::VerifiedPayload`], [`attestation::VerifiedAttestation`] and their like have private fields, so a
 //! later step that takes one as an argument cannot be reached past its check.
 
+pub mod authorization;
+pub mod dpop;
 pub mod encoding;
+pub mod enrolment;
+pub mod gate_api;
 pub mod invitation;
 pub mod jose;
+pub mod ledger;
+pub mod local_api;
 pub mod names;
+pub mod oauth_error;
 pub mod pin;
+pub mod presentation;
 pub mod resource;
 pub mod time;
+pub mod token;

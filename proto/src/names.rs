@@ -5,7 +5,6 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
 use crate::encoding::{base32, is_base32};
@@ -22,32 +21,24 @@ pub struct NameError {
 impl NameError {
     fn new(what: &'static str, expected: &'static str, given: &str) -> Self {
         // What somebody sent is shown shortened: an error is no place for a megabyte.
-        let given = given
-            .chars()
-            .take(80)
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect();
-        Self {
-            what,
-            expected,
-            given,
-        }
+        let given = given.chars().take(80).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        Self { what, expected, given }
     }
 }
 
 /// Serde through `Display` and `FromStr`.
 macro_rules! serde_as_text {
     ($name:ident) => {
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(de::Error::custom)
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
             }
         }
     };
@@ -129,9 +120,7 @@ impl DeviceId {
         client_id
             .strip_prefix(CLIENT_ID_PREFIX)
             .and_then(|rest| rest.parse().ok())
-            .ok_or_else(|| {
-                NameError::new("client_id", "`urn:daypass:device:` and a device", client_id)
-            })
+            .ok_or_else(|| NameError::new("client_id", "`urn:daypass:device:` and a device", client_id))
     }
 }
 
@@ -171,9 +160,7 @@ macro_rules! checked_name {
 fn is_label(text: &str) -> bool {
     let mut bytes = text.bytes();
     text.len() <= 63
-        && bytes
-            .next()
-            .is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+        && bytes.next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
         && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
@@ -218,10 +205,7 @@ mod tests {
         let device = DeviceId::from_random([7; 10]);
         assert_eq!(device.as_str().parse::<DeviceId>().unwrap(), device);
         assert!(device.as_str().parse::<GrantId>().is_err());
-        assert_eq!(
-            DeviceId::from_client_id(&device.client_id()).unwrap(),
-            device
-        );
+        assert_eq!(DeviceId::from_client_id(&device.client_id()).unwrap(), device);
         assert!(DeviceId::from_client_id(device.as_str()).is_err());
         assert!("dev-ILOU000000000000".parse::<DeviceId>().is_err());
     }
@@ -229,24 +213,14 @@ mod tests {
     #[test]
     fn a_collaborator_is_never_a_client_id() {
         assert!("alice@example.com".parse::<Collaborator>().is_ok());
-        for bad in [
-            "",
-            "urn:daypass:device:dev-0000000000000000",
-            "a b",
-            "ü",
-            "a\nb",
-        ] {
+        for bad in ["", "urn:daypass:device:dev-0000000000000000", "a b", "ü", "a\nb"] {
             assert!(bad.parse::<Collaborator>().is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn an_error_is_short_and_printable() {
-        let error = "x\n"
-            .repeat(1000)
-            .parse::<ProjectName>()
-            .unwrap_err()
-            .to_string();
+        let error = "x\n".repeat(1000).parse::<ProjectName>().unwrap_err().to_string();
         assert!(error.len() < 400 && !error.contains('\n'));
     }
 }

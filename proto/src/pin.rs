@@ -12,9 +12,7 @@ use rustls::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{
-        CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-    },
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -28,15 +26,12 @@ impl Pin {
     /// The pin of a certificate, or `None` when it does not parse.
     pub fn of_certificate(der: &[u8]) -> Option<Self> {
         let (rest, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-        rest.is_empty()
-            .then(|| Self(sha256(&[certificate.tbs_certificate.subject_pki.raw])))
+        rest.is_empty().then(|| Self(sha256(&[certificate.tbs_certificate.subject_pki.raw])))
     }
 
     /// The certificate of `chain` that has this pin.
     pub fn find<'a, C: AsRef<[u8]>>(&self, chain: &'a [C]) -> Option<&'a C> {
-        chain
-            .iter()
-            .find(|certificate| Self::of_certificate(certificate.as_ref()) == Some(*self))
+        chain.iter().find(|certificate| Self::of_certificate(certificate.as_ref()) == Some(*self))
     }
 }
 
@@ -52,11 +47,7 @@ impl PinnedRootVerifier {
     /// A verifier for `pin` with the algorithms of `provider`.
     pub fn new(pin: Pin, provider: Arc<CryptoProvider>) -> Self {
         let algorithms = provider.signature_verification_algorithms;
-        Self {
-            pin,
-            provider,
-            algorithms,
-        }
+        Self { pin, provider, algorithms }
     }
 }
 
@@ -69,12 +60,7 @@ impl ServerCertVerifier for PinnedRootVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        let root = self
-            .pin
-            .find(intermediates)
-            .ok_or(TlsError::InvalidCertificate(
-                CertificateError::UnknownIssuer,
-            ))?;
+        let root = self.pin.find(intermediates).ok_or(TlsError::InvalidCertificate(CertificateError::UnknownIssuer))?;
         let mut roots = RootCertStore::empty();
         roots.add(root.clone().into_owned())?;
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
@@ -124,22 +110,11 @@ mod tests {
         let der = params.self_signed(&key).unwrap().der().clone();
         let issuer = Issuer::new(params, key);
         let leaf_key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(vec!["issuer.test".into()])
-            .unwrap()
-            .signed_by(&leaf_key, &issuer)
-            .unwrap();
-        Authority {
-            der,
-            leaf: leaf.der().clone(),
-        }
+        let leaf = CertificateParams::new(vec!["issuer.test".into()]).unwrap().signed_by(&leaf_key, &issuer).unwrap();
+        Authority { der, leaf: leaf.der().clone() }
     }
 
-    fn check(
-        pin: Pin,
-        leaf: &CertificateDer<'_>,
-        rest: &[CertificateDer<'_>],
-        name: &'static str,
-    ) -> bool {
+    fn check(pin: Pin, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], name: &'static str) -> bool {
         PinnedRootVerifier::new(pin, Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .verify_server_cert(
                 leaf,
@@ -155,41 +130,12 @@ mod tests {
     fn only_a_chain_under_the_pinned_root_is_the_issuer() {
         let (ours, other) = (authority(), authority());
         let pin = Pin::of_certificate(&ours.der).unwrap();
-        assert!(check(
-            pin,
-            &ours.leaf,
-            std::slice::from_ref(&ours.der),
-            "issuer.test"
-        ));
+        assert!(check(pin, &ours.leaf, std::slice::from_ref(&ours.der), "issuer.test"));
+        assert!(!check(pin, &ours.leaf, std::slice::from_ref(&ours.der), "elsewhere.test"), "another host");
+        assert!(!check(pin, &ours.leaf, &[], "issuer.test"), "the root was not sent");
+        assert!(!check(pin, &other.leaf, std::slice::from_ref(&other.der), "issuer.test"), "another root");
         assert!(
-            !check(
-                pin,
-                &ours.leaf,
-                std::slice::from_ref(&ours.der),
-                "elsewhere.test"
-            ),
-            "another host"
-        );
-        assert!(
-            !check(pin, &ours.leaf, &[], "issuer.test"),
-            "the root was not sent"
-        );
-        assert!(
-            !check(
-                pin,
-                &other.leaf,
-                std::slice::from_ref(&other.der),
-                "issuer.test"
-            ),
-            "another root"
-        );
-        assert!(
-            !check(
-                pin,
-                &other.leaf,
-                &[other.der.clone(), ours.der.clone()],
-                "issuer.test"
-            ),
+            !check(pin, &other.leaf, &[other.der.clone(), ours.der.clone()], "issuer.test"),
             "our root merely shown"
         );
     }

@@ -5,7 +5,6 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 use url::Url;
 
@@ -21,14 +20,10 @@ pub enum ResourceError {
     #[error("`{0}` does not begin with `https://`")]
     NotHttps(String),
     /// User, password, query or fragment.
-    #[error(
-        "`{0}` has a user, a query or a fragment; only scheme, host, port and path are allowed"
-    )]
+    #[error("`{0}` has a user, a query or a fragment; only scheme, host, port and path are allowed")]
     Decorated(String),
     /// A resource is an origin.
-    #[error(
-        "`{0}` has a path; a resource is a host with an optional port, such as `https://git.example.com/`"
-    )]
+    #[error("`{0}` has a path; a resource is a host with an optional port, such as `https://git.example.com/`")]
     HasPath(String),
     /// A repository needs a path of plain components.
     #[error(
@@ -38,10 +33,7 @@ pub enum ResourceError {
 }
 
 fn shown(text: &str) -> String {
-    text.chars()
-        .take(200)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().take(200).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// What a token is for: the origin of a gate, with a final slash. The `aud` of a token, the `resource` of RFC 8707.
@@ -69,10 +61,7 @@ impl Resource {
     pub fn host(&self) -> String {
         Url::parse(&self.0)
             .ok()
-            .and_then(|url| {
-                url.host_str()
-                    .map(|host| host.trim_matches(['[', ']']).to_owned())
-            })
+            .and_then(|url| url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned()))
             .unwrap_or_default()
     }
 
@@ -90,10 +79,7 @@ impl Resource {
         if !is_repository_path(path) {
             return Err(ResourceError::Path(shown(path)));
         }
-        Ok(Repository {
-            origin: self.origin().len(),
-            url: format!("{}{path}", self.0),
-        })
+        Ok(Repository { origin: self.origin().len(), url: format!("{}{path}", self.0) })
     }
 }
 
@@ -104,9 +90,7 @@ fn parse_https(text: &str) -> Result<Url, ResourceError> {
     }
     if !url.username().is_empty() || url.password().is_some() {
         // Not shown: there may be a password in it.
-        return Err(ResourceError::Decorated(
-            url.host_str().unwrap_or_default().to_owned(),
-        ));
+        return Err(ResourceError::Decorated(url.host_str().unwrap_or_default().to_owned()));
     }
     Ok(url)
 }
@@ -195,13 +179,8 @@ fn is_repository_path(path: &str) -> bool {
 /// One path component: also the form in which `{user}` is substituted.
 pub(crate) fn is_component(component: &str) -> bool {
     component.len() <= 100
-        && component
-            .bytes()
-            .next()
-            .is_some_and(|first| first.is_ascii_alphanumeric() || first == b'_')
-        && component
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && component.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric() || first == b'_')
+        && component.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
         && !component.contains("..")
 }
 
@@ -213,37 +192,18 @@ mod tests {
     fn resources_are_origins() {
         let resource: Resource = "https://Git.Example.com:443".parse().unwrap();
         assert_eq!(resource.as_str(), "https://git.example.com/");
-        assert_eq!(
-            "https://[::1]:8443/".parse::<Resource>().unwrap().host(),
-            "::1"
-        );
-        assert_eq!(
-            "https://h:8443/"
-                .parse::<Resource>()
-                .unwrap()
-                .host_and_port(),
-            "h:8443"
-        );
-        for bad in [
-            "http://a/",
-            "https://a/b",
-            "https://a/?x",
-            "https://u:p@a/",
-            "git.example.com",
-            "https://a/#f",
-        ] {
+        assert_eq!("https://[::1]:8443/".parse::<Resource>().unwrap().host(), "::1");
+        assert_eq!("https://h:8443/".parse::<Resource>().unwrap().host_and_port(), "h:8443");
+        for bad in ["http://a/", "https://a/b", "https://a/?x", "https://u:p@a/", "git.example.com", "https://a/#f"] {
             assert!(bad.parse::<Resource>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn remotes_come_to_one_form() {
-        for remote in [
-            "https://h:1/team/app",
-            "https://h:1/team/app.git",
-            "https://h:1/team/app.git/",
-            "https://H:1/team/app/",
-        ] {
+        for remote in
+            ["https://h:1/team/app", "https://h:1/team/app.git", "https://h:1/team/app.git/", "https://H:1/team/app/"]
+        {
             let repository: Repository = remote.parse().unwrap();
             assert_eq!(repository.as_str(), "https://h:1/team/app");
             assert_eq!(repository.path(), "team/app");

@@ -52,11 +52,7 @@ impl Skew {
 
     /// A skew of `seconds`, or `None` where it is negative or wider than [`Self::MAX_SECONDS`].
     pub const fn try_new(seconds: i64) -> Option<Self> {
-        if seconds < 0 || seconds > Self::MAX_SECONDS {
-            None
-        } else {
-            Some(Self(seconds))
-        }
+        if seconds < 0 || seconds > Self::MAX_SECONDS { None } else { Some(Self(seconds)) }
     }
 
     /// The skew in seconds.
@@ -77,18 +73,9 @@ mod tests {
 
     #[test]
     fn shows_rfc3339_and_survives_the_ends() {
-        assert_eq!(
-            Timestamp::from_seconds(0).to_string(),
-            "1970-01-01T00:00:00Z"
-        );
-        assert_eq!(
-            Timestamp::from_seconds(i64::MAX).to_string(),
-            format!("@{}", i64::MAX)
-        );
-        assert_eq!(
-            Timestamp::from_seconds(i64::MAX).plus(1).seconds(),
-            i64::MAX
-        );
+        assert_eq!(Timestamp::from_seconds(0).to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(Timestamp::from_seconds(i64::MAX).to_string(), format!("@{}", i64::MAX));
+        assert_eq!(Timestamp::from_seconds(i64::MAX).plus(1).seconds(), i64::MAX);
     }
 
     #[test]

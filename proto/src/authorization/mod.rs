@@ -1,0 +1,185 @@
+//! Authorization details (RFC 9396): what exactly may be done, to which resource; with match and subset.
+//!
+//! The one place where access is compared with access. A request is taken apart into *atoms*, one location, one action and
+//! one pattern each, and every atom must be covered by a single detail of the grant. Comparing patterns is conservative:
+//! where containment is not evident the answer is no, and the property tests hold it against a brute-force model.
+//!
+//! To add a type: a module like [`git`], a variant of [`AuthorizationDetail`], and the compiler names the rest.
+
+mod git;
+mod pattern;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use self::{
+    git::{GitAccess, GitAction, GitRepository},
+    pattern::{PatternError, RefPattern},
+};
+use crate::{
+    names::Collaborator,
+    resource::{Repository, Resource},
+};
+
+/// The most details in one list, and the most entries in one list of a detail.
+pub const MAX_ENTRIES: usize = 64;
+
+/// Why a list of authorization details was refused.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum DetailError {
+    /// More than [`MAX_ENTRIES`] of something, or none.
+    #[error("`{0}` needs 1 to {MAX_ENTRIES} entries")]
+    Count(&'static str),
+    /// `refs` belongs to actions that write.
+    #[error("`refs` is needed exactly when `actions` has `push`, `create` or `delete`")]
+    RefsAndActions,
+}
+
+/// What is asked for and not covered, for people.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("{0} is not covered")]
+pub struct NotCovered(String);
+
+/// One authorization detail. Closed: an unknown `type`, or an unknown field, is refused.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum AuthorizationDetail {
+    /// Git repositories behind a gate.
+    GitRepository(GitRepository),
+}
+
+impl AuthorizationDetail {
+    fn resources(&self) -> BTreeSet<Resource> {
+        match self {
+            Self::GitRepository(git) => git.locations().iter().map(Repository::resource).collect(),
+        }
+    }
+}
+
+/// A list of authorization details. An empty list allows nothing.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "Vec<AuthorizationDetail>", into = "Vec<AuthorizationDetail>")]
+pub struct AuthorizationDetails(Vec<AuthorizationDetail>);
+
+impl TryFrom<Vec<AuthorizationDetail>> for AuthorizationDetails {
+    type Error = DetailError;
+
+    fn try_from(details: Vec<AuthorizationDetail>) -> Result<Self, DetailError> {
+        if details.len() > MAX_ENTRIES {
+            return Err(DetailError::Count("authorization_details"));
+        }
+        Ok(Self(details))
+    }
+}
+
+impl From<AuthorizationDetails> for Vec<AuthorizationDetail> {
+    fn from(details: AuthorizationDetails) -> Self {
+        details.0
+    }
+}
+
+impl AuthorizationDetails {
+    /// The details one by one.
+    pub fn iter(&self) -> impl Iterator<Item = &AuthorizationDetail> {
+        self.0.iter()
+    }
+
+    /// Whether nothing is allowed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Every resource that is named.
+    pub fn resources(&self) -> BTreeSet<Resource> {
+        self.0.iter().flat_map(AuthorizationDetail::resources).collect()
+    }
+
+    /// Every repository that is named.
+    pub fn repositories(&self) -> BTreeSet<&Repository> {
+        self.0
+            .iter()
+            .flat_map(|detail| match detail {
+                AuthorizationDetail::GitRepository(git) => git.locations(),
+            })
+            .collect()
+    }
+
+    /// Whether one detail allows this use of a git repository.
+    pub fn allows(&self, access: &GitAccess<'_>) -> bool {
+        self.0.iter().any(|detail| match detail {
+            AuthorizationDetail::GitRepository(git) => git.allows(access),
+        })
+    }
+
+    /// Whether everything that `self` allows is allowed by `grant` too: `request ⊆ grant`.
+    ///
+    /// # Errors
+    /// [`NotCovered`] names the first atom that is not.
+    pub fn is_subset_of(&self, grant: &Self) -> Result<(), NotCovered> {
+        for detail in &self.0 {
+            match detail {
+                AuthorizationDetail::GitRepository(asked) => {
+                    let given = || grant.0.iter().map(|AuthorizationDetail::GitRepository(given)| given);
+                    asked.each_atom(|atom| {
+                        if given().any(|given| given.covers(atom)) { Ok(()) } else { Err(NotCovered(atom.to_string())) }
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left of these details at one resource.
+    #[must_use]
+    pub fn at_resource(&self, resource: &Resource) -> Self {
+        self.keep(|location| location.resource() == *resource)
+    }
+
+    /// What is left of these details for one repository.
+    #[must_use]
+    pub fn at_repository(&self, repository: &Repository) -> Self {
+        self.keep(|location| location == repository)
+    }
+
+    fn keep(&self, wanted: impl Fn(&Repository) -> bool) -> Self {
+        Self(
+            self.0
+                .iter()
+                .filter_map(|detail| match detail {
+                    AuthorizationDetail::GitRepository(git) => {
+                        git.keep(&wanted).map(AuthorizationDetail::GitRepository)
+                    }
+                })
+                .collect(),
+        )
+    }
+}
+
+/// Why `{user}` could not be substituted.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error(
+    "collaborator `{0}` cannot stand for `{{user}}`: only letters, digits, `.`, `_`, `-`, `@`, `+`, beginning with a letter or digit"
+)]
+pub struct UserError(Collaborator);
+
+/// `template` with every `{user}` replaced by the collaborator as one literal component: a name that holds a glob, a slash or
+/// anything that git forbids in a ref is refused, never escaped.
+pub fn substitute_user(template: &str, user: &Collaborator) -> Result<String, UserError> {
+    const PLACE: &str = "{user}";
+    if !template.contains(PLACE) {
+        return Ok(template.to_owned());
+    }
+    let name = user.as_str();
+    let literal = name.len() <= 100
+        && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@' | b'+'))
+        && !name.contains("..")
+        && !name.ends_with('.')
+        && !name.ends_with(".lock");
+    if literal { Ok(template.replace(PLACE, name)) } else { Err(UserError(user.clone())) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,413 @@
+//! The local API between the agent and whoever may use it on this machine (docs/wire.md section 9).
+//!
+//! `curl --unix-socket` works as well as our own programs. Which enrolments a caller reaches is decided by the uid that
+//! the kernel reports; nothing in these messages names a user.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    authorization::AuthorizationDetails,
+    enrolment::{DeviceLife, GrantState, TrustTier},
+    names::DeviceId,
+    resource::Resource,
+    time::Timestamp,
+};
+
+/// The largest request body, in bytes.
+pub const MAX_BODY: usize = 64 * 1024;
+/// The life that a token has left at least when it is handed out and nothing else was asked for, in seconds.
+pub const DEFAULT_MIN_TTL: i64 = 30;
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// The agent's clock.
+    pub now: Timestamp,
+    /// The TPM as the agent finds it.
+    pub tpm: TpmStatus,
+    /// This user's enrolments.
+    pub enrolments: Vec<Enrolment>,
+}
+
+/// The TPM as the agent finds it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TpmStatus {
+    /// How it is reached, as configured.
+    pub tcti: String,
+    /// Whether it answers.
+    pub available: bool,
+    /// Manufacturer, model and firmware, where it answers.
+    pub description: Option<String>,
+    /// The real cause, where it does not.
+    pub problem: Option<Problem>,
+}
+
+/// A fault and the way out of it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Problem {
+    /// The cause.
+    pub error: ErrorCode,
+    /// What was attempted and why it failed.
+    pub message: String,
+    /// What to do about it.
+    pub next_step: String,
+}
+
+/// One enrolment of this user.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Enrolment {
+    /// The issuer's identifier.
+    pub issuer: String,
+    /// How far it is.
+    pub state: EnrolmentLife,
+    /// The device, once the issuer gave it a name.
+    pub device: Option<DeviceId>,
+    /// For whom.
+    pub collaborator: Option<String>,
+    /// What both sides show.
+    pub comparison_code: Option<String>,
+    /// How well the issuer knows this TPM.
+    pub trust_tier: Option<TrustTier>,
+    /// Who can approve it.
+    pub waits_for: Vec<String>,
+    /// The end of the device certificate.
+    pub certificate_not_after: Option<Timestamp>,
+    /// Issuer's clock minus this machine's, in seconds, as far as it is known.
+    pub clock_offset: Option<i64>,
+    /// When the issuer was last heard.
+    pub last_contact: Option<Timestamp>,
+    /// The grants.
+    pub grants: Vec<GrantState>,
+    /// Where they are used.
+    pub resources: Vec<LocalResource>,
+    /// Live tokens: where for, and until when.
+    pub tokens: Vec<LiveToken>,
+    /// What is wrong with it now, if anything.
+    pub problem: Option<Problem>,
+}
+
+/// How far an enrolment is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnrolmentLife {
+    /// Begun and not completed: run `daypass enroll` with the same invitation again.
+    Interrupted,
+    /// As the issuer says.
+    #[serde(untagged)]
+    Device(DeviceLife),
+}
+
+/// A resource, and the file on this machine with the CA of its certificate.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LocalResource {
+    /// The resource.
+    pub resource: Resource,
+    /// PEM file that this user can read; `None` when the system's roots serve.
+    pub ca_file: Option<String>,
+}
+
+/// A token in the agent's memory.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LiveToken {
+    /// What it is for.
+    pub resource: Resource,
+    /// Its end, on this machine's clock.
+    pub expires_at: Timestamp,
+}
+
+/// `POST /v1/enrolments`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolRequest {
+    /// The invitation. Not printed: it works.
+    pub invitation: String,
+}
+
+/// `POST /v1/enrolments/refresh`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshRequest {
+    /// One issuer; all of this user's where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+}
+
+/// The answer to a refresh.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Enrolments {
+    /// This user's enrolments.
+    pub enrolments: Vec<Enrolment>,
+}
+
+/// `POST /v1/leave`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaveRequest {
+    /// The issuer to leave.
+    pub issuer: String,
+}
+
+/// The answer to leaving.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LeaveAnswer {
+    /// The issuer that was left.
+    pub issuer: String,
+    /// Whether the issuer heard of it; the keys are erased either way.
+    pub told_issuer: bool,
+    /// Why it did not, where it did not.
+    pub problem: Option<Problem>,
+}
+
+/// `POST /v1/tokens`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// What the token is for.
+    pub resource: Resource,
+    /// What exactly; everything that is granted there where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_details: Option<AuthorizationDetails>,
+    /// The life it must have left, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_ttl: Option<i64>,
+}
+
+/// The answer to a token request. Not printable: the token is bound, but it names people.
+#[derive(Deserialize, Serialize)]
+pub struct TokenAnswer {
+    /// The access token.
+    pub access_token: String,
+    /// `DPoP`.
+    pub token_type: String,
+    /// Its end, on this machine's clock.
+    pub expires_at: Timestamp,
+    /// What it allows.
+    pub authorization_details: AuthorizationDetails,
+}
+
+/// `POST /v1/proofs`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofRequest {
+    /// The HTTP method of the request to be proved.
+    pub method: String,
+    /// Its URL.
+    pub url: String,
+    /// The nonce that the resource asked for (RFC 9449 section 9).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+}
+
+/// The answer to a proof request: what goes into `Authorization: DPoP …` and `DPoP: …`.
+#[derive(Deserialize, Serialize)]
+pub struct ProofAnswer {
+    /// The access token.
+    pub access_token: String,
+    /// The DPoP proof, for one use.
+    pub proof: String,
+    /// The token's end, on this machine's clock.
+    pub expires_at: Timestamp,
+}
+
+/// `POST /v1/git-credentials`: what git said to its helper.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GitCredentialRequest {
+    /// `https`, or it is refused.
+    pub protocol: String,
+    /// Host, with the port where git names one.
+    pub host: String,
+    /// The repository's path; git sends it with `credential.useHttpPath`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The `WWW-Authenticate` headers that git passed on (2.41 and later).
+    #[serde(default)]
+    pub wwwauth: Vec<String>,
+    /// Whether git takes `authtype` and `credential` back (2.46 and later).
+    #[serde(default)]
+    pub authtype: bool,
+}
+
+/// The answer to git.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum GitCredential {
+    /// For a git that takes it: `Authorization: <authtype> <credential>`.
+    Authtype {
+        /// `Daypass`.
+        authtype: String,
+        /// The presentation.
+        credential: String,
+        /// The token's end.
+        expires_at: Timestamp,
+    },
+    /// For an older git: `Basic`.
+    Basic {
+        /// Always `daypass`.
+        username: String,
+        /// The presentation.
+        password: String,
+        /// The token's end.
+        expires_at: Timestamp,
+    },
+}
+
+/// `POST /v1/git-credentials/erase`: git met a 401 with what it was given.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GitEraseRequest {
+    /// As git says it.
+    pub protocol: String,
+    /// As git says it.
+    pub host: String,
+    /// As git says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The credential that was refused; nothing is dropped when it is not ours.
+    pub secret: String,
+}
+
+/// The body of every error answer.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ErrorAnswer {
+    /// The cause, for programs.
+    pub error: ErrorCode,
+    /// What was attempted and why it failed, for people.
+    pub message: String,
+    /// What to do about it, for people.
+    pub next_step: String,
+}
+
+/// Every cause that the agent can name. Closed: the status and the exit code of each stand in one table here.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The request does not fit the format.
+    Malformed,
+    /// No such path or method.
+    NotFound,
+    /// No resource of this user's is at this host: other helpers may know it.
+    UnknownHost,
+    /// This user has no enrolment with that issuer, or none at all.
+    NotEnrolled,
+    /// The invitation is truncated, mistyped or no invitation.
+    BadInvitation,
+    /// The server at the invitation's address is not the issuer that the invitation names.
+    WrongIssuer,
+    /// The issuer knows no such invitation, or it was used or withdrawn.
+    InvitationRefused,
+    /// The invitation's time is over.
+    InvitationExpired,
+    /// The issuer does not accept what the TPM proved.
+    AttestationRefused,
+    /// The issuer waits for somebody to approve this device.
+    DevicePending,
+    /// The device is suspended.
+    DeviceSuspended,
+    /// The device is revoked.
+    DeviceRevoked,
+    /// The device certificate has expired.
+    CertificateExpired,
+    /// Nothing is granted there, or less than was asked for.
+    NotGranted,
+    /// The grant's time is over.
+    GrantEnded,
+    /// The issuer refused for a reason that has no code of its own here.
+    RefusedByIssuer,
+    /// Plain http, or a path that git was not told to send.
+    UnsafeRemote,
+    /// The clocks of this machine and the issuer are too far apart.
+    ClockSkew,
+    /// The issuer cannot be reached.
+    IssuerUnreachable,
+    /// The gate cannot be reached, or gave no nonce.
+    GateUnreachable,
+    /// There is no TPM here.
+    TpmMissing,
+    /// This process may not use the TPM.
+    TpmPermission,
+    /// The TPM is there and does not do what it should.
+    TpmFault,
+    /// The keys in the state folder belong to another TPM.
+    TpmChanged,
+    /// The agent cannot be reached.
+    AgentUnreachable,
+    /// The agent's configuration or state is broken.
+    Configuration,
+    /// A fault of the agent's own.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The HTTP status of an answer with this code.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Malformed | Self::BadInvitation | Self::UnsafeRemote => 400,
+            Self::DevicePending
+            | Self::DeviceSuspended
+            | Self::DeviceRevoked
+            | Self::CertificateExpired
+            | Self::NotGranted
+            | Self::GrantEnded
+            | Self::RefusedByIssuer
+            | Self::InvitationRefused
+            | Self::InvitationExpired
+            | Self::AttestationRefused
+            | Self::WrongIssuer => 403,
+            Self::NotFound | Self::UnknownHost | Self::NotEnrolled => 404,
+            Self::Configuration | Self::Internal | Self::TpmFault | Self::TpmChanged => 500,
+            Self::ClockSkew
+            | Self::IssuerUnreachable
+            | Self::GateUnreachable
+            | Self::TpmMissing
+            | Self::TpmPermission
+            | Self::AgentUnreachable => 503,
+        }
+    }
+
+    /// The exit code of a command that ends with this cause. 2 is the command line's own.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Internal => 1,
+            Self::Malformed | Self::NotFound | Self::UnsafeRemote => 3,
+            Self::NotEnrolled | Self::UnknownHost => 4,
+            Self::BadInvitation
+            | Self::InvitationRefused
+            | Self::InvitationExpired
+            | Self::WrongIssuer
+            | Self::AttestationRefused => 5,
+            Self::DevicePending => 6,
+            Self::DeviceSuspended | Self::DeviceRevoked | Self::CertificateExpired => 7,
+            Self::NotGranted | Self::GrantEnded | Self::RefusedByIssuer => 8,
+            Self::ClockSkew => 9,
+            Self::IssuerUnreachable | Self::GateUnreachable => 10,
+            Self::TpmMissing | Self::TpmPermission | Self::TpmFault | Self::TpmChanged => 11,
+            Self::AgentUnreachable => 12,
+            Self::Configuration => 13,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_enrolments_life_is_one_word() {
+        for (life, text) in [
+            (EnrolmentLife::Interrupted, "\"interrupted\""),
+            (EnrolmentLife::Device(DeviceLife::Pending), "\"pending\""),
+            (EnrolmentLife::Device(DeviceLife::Suspended), "\"suspended\""),
+        ] {
+            assert_eq!(serde_json::to_string(&life).unwrap(), text);
+            assert_eq!(serde_json::from_str::<EnrolmentLife>(text).unwrap(), life);
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        assert!(serde_json::from_str::<TokenRequest>(r#"{"resource":"https://a/","user":"root"}"#).is_err());
+    }
+}
