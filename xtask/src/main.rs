@@ -1,2 +1,105 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask`: the one way to build, show and check Daypass. CI calls the same commands that a person does.
+//!
+//! Nothing here may need a system library: this program looks for them, so it builds before any of them is there.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to the person who started it")]
+
+mod build;
+mod failure;
+mod packages;
+mod workspace;
+
+use std::process::{Command, ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{failure::Failure, packages::Need, workspace::Workspace};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Builds, shows and checks Daypass")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Shows the whole path on this machine: two machines with TPMs, issuer, gate, a git server, a user and a thief
+    Demo {
+        /// Leaves everything running until Ctrl-C, and writes `target/demo/env` for a second terminal
+        #[arg(long)]
+        serve: bool,
+        #[command(flatten)]
+        packages: Install,
+    },
+    /// Builds the programs and runs every test
+    Test {
+        #[command(flatten)]
+        packages: Install,
+        /// Arguments for `cargo test`, such as `-p daypass-proto` or `-- revoked`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Says which system packages are missing, or installs them
+    Packages {
+        /// For what
+        #[arg(long, value_enum, default_value = "test")]
+        need: Need,
+        #[command(flatten)]
+        packages: Install,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Install {
+    /// Installs missing system packages with `sudo apt-get` (as root they are installed without being asked for)
+    #[arg(long)]
+    install: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().task) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> Result<ExitCode, Failure> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Packages { need, packages } => {
+            packages::ensure(&workspace, *need, packages.install)?;
+            println!("all system packages are there");
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Demo { serve, packages } => {
+            packages::ensure(&workspace, Need::Demo, packages.install)?;
+            build::programs(&workspace)?;
+            let mut demo = Command::new(workspace.program("demo"));
+            demo.arg("--env-file").arg(workspace.root().join("target/demo/env"));
+            if *serve {
+                demo.arg("--serve");
+            }
+            finish("the demo", &mut demo)
+        }
+        Task::Test { packages, arguments } => {
+            packages::ensure(&workspace, Need::Test, packages.install)?;
+            build::programs(&workspace)?;
+            let mut test = workspace.cargo();
+            test.arg("test");
+            if !arguments.iter().any(|argument| argument == "-p" || argument.starts_with("--package")) {
+                test.arg("--workspace");
+            }
+            finish("the tests", test.args(arguments))
+        }
+    }
+}
+
+/// Runs a program to its end and takes its exit code for our own.
+fn finish(what: &'static str, command: &mut Command) -> Result<ExitCode, Failure> {
+    let status = command.status().map_err(|source| Failure::Start { what, source })?;
+    // 128 and the signal's number, as a shell says it, is not worth the code: a signal is a failure.
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
