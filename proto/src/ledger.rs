@@ -38,6 +38,7 @@ pub enum EventKind {
     DeviceResumed,
     DeviceRevoked,
     DeviceLeft,
+    RenewalBegun,
     CertificateRenewed,
     CertificateRefused,
     GrantActivated,

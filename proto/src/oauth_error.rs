@@ -86,6 +86,8 @@ pub enum Reason {
     NoGrant,
     /// The grant's time is over.
     GrantEnded,
+    /// The token itself was revoked.
+    TokenRevoked,
     /// The request goes beyond the grant and today's role.
     ExceedsGrant,
     /// The project or role of the grant does not stand in today's policy.

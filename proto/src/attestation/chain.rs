@@ -2,9 +2,9 @@
 //! a SAN of directory names as critical. The signatures are the library's; the walk is ours, and short.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA256_ASN1,
-    ECDSA_P521_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
-    UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
+    ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
 };
 use thiserror::Error;
 use x509_parser::{prelude::X509Certificate, public_key::PublicKey};
@@ -82,12 +82,16 @@ impl EkRoots {
         let mut current = leaf;
         for _ in 1..MAX_CHAIN {
             check(current, now)?;
-            let mut issuers = authorities.iter().filter(|authority| authority.subject().as_raw() == current.issuer().as_raw()).peekable();
+            let mut issuers = authorities
+                .iter()
+                .filter(|authority| authority.subject().as_raw() == current.issuer().as_raw())
+                .peekable();
             if issuers.peek().is_none() {
                 return Err(ChainError::UnknownIssuer(current.issuer().to_string().chars().take(200).collect()));
             }
             let issuer = issuers.find(|issuer| signed_by(current, issuer)).ok_or(ChainError::Signature)?;
-            let may_sign = issuer.is_ca() && issuer.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
+            let may_sign =
+                issuer.is_ca() && issuer.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
             if !may_sign {
                 return Err(ChainError::NotAuthority);
             }
@@ -102,12 +106,18 @@ impl EkRoots {
 
 fn check(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(), ChainError> {
     let validity = certificate.validity();
-    let (from, to) =
-        (Timestamp::from_seconds(validity.not_before.timestamp()), Timestamp::from_seconds(validity.not_after.timestamp()));
+    let (from, to) = (
+        Timestamp::from_seconds(validity.not_before.timestamp()),
+        Timestamp::from_seconds(validity.not_after.timestamp()),
+    );
     if now < from || now > to {
         return Err(ChainError::Validity { from, to, now });
     }
-    if certificate.extensions().iter().any(|extension| extension.critical && !is_understood(extension.parsed_extension())) {
+    if certificate
+        .extensions()
+        .iter()
+        .any(|extension| extension.critical && !is_understood(extension.parsed_extension()))
+    {
         return Err(ChainError::Critical);
     }
     Ok(())

@@ -83,7 +83,8 @@ pub(super) fn replay(log: &[u8], pcrs: &[u8], values: &[[u8; 32]]) -> Result<Sec
             continue;
         }
         let digest = event.digest.ok_or(EventLogError::NoSha256)?;
-        let value = usize::try_from(event.pcr).ok().and_then(|pcr| state.get_mut(pcr)).ok_or(EventLogError::Malformed)?;
+        let value =
+            usize::try_from(event.pcr).ok().and_then(|pcr| state.get_mut(pcr)).ok_or(EventLogError::Malformed)?;
         *value = sha256(&[value.as_slice(), &digest]);
         if event.pcr == 7 && event.kind == EV_EFI_VARIABLE_DRIVER_CONFIG && sha256(&[event.data]) == digest {
             secure_boot = secure_boot_variable(event.data).or(secure_boot);
@@ -128,7 +129,8 @@ fn event<'a>(reader: &mut Reader<'a>, sizes: &[(u16, usize)]) -> Result<Event<'a
     let mut digest = None;
     for _ in 0..count {
         let algorithm = reader.u16()?;
-        let size = sizes.iter().find(|(id, _)| *id == algorithm).map(|(_, size)| *size).ok_or(EventLogError::Malformed)?;
+        let size =
+            sizes.iter().find(|(id, _)| *id == algorithm).map(|(_, size)| *size).ok_or(EventLogError::Malformed)?;
         let bytes = reader.take(size)?;
         if algorithm == SHA256 {
             digest = Some(bytes.try_into().map_err(|_| EventLogError::Malformed)?);
@@ -163,7 +165,15 @@ mod tests {
 
     fn log(events: &[(u32, u32, &[u8])]) -> Vec<u8> {
         let mut out = vec![0; 28];
-        let spec = [b"Spec ID Event03\0".as_slice(), &[0, 0, 0, 0, 0, 2, 0, 2], &1_u32.to_le_bytes(), &SHA256.to_le_bytes(), &32_u16.to_le_bytes(), &[0]].concat();
+        let spec = [
+            b"Spec ID Event03\0".as_slice(),
+            &[0, 0, 0, 0, 0, 2, 0, 2],
+            &1_u32.to_le_bytes(),
+            &SHA256.to_le_bytes(),
+            &32_u16.to_le_bytes(),
+            &[0],
+        ]
+        .concat();
         out.extend(u32::try_from(spec.len()).unwrap().to_le_bytes());
         out.extend(spec);
         for (pcr, kind, data) in events {

@@ -42,7 +42,9 @@ pub enum KeyError {
     #[error("the {0} {1}")]
     Public(KeyRole, #[source] PublicError),
     /// Other attributes than ours.
-    #[error("the {role} has attributes {got:#010x} where {expected:#010x} is needed: a key of that kind could leave the TPM, or sign what the TPM did not make")]
+    #[error(
+        "the {role} has attributes {got:#010x} where {expected:#010x} is needed: a key of that kind could leave the TPM, or sign what the TPM did not make"
+    )]
     Attributes {
         /// Which.
         role: KeyRole,

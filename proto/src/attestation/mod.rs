@@ -92,12 +92,16 @@ impl VerifiedAttestation {
 }
 
 /// Checks both certifications and the quote.
-pub fn verify_enrolment(expected: &Expected<'_>, evidence: &Evidence<'_>) -> Result<VerifiedAttestation, AttestationError> {
+pub fn verify_enrolment(
+    expected: &Expected<'_>,
+    evidence: &Evidence<'_>,
+) -> Result<VerifiedAttestation, AttestationError> {
     let keys = expected.keys;
     let extra = |purpose| extra_data(purpose, expected.nonce, expected.transcript, expected.csr);
     statement::verify_certify(keys, keys.identity(), &extra(Purpose::CertifyIdentity), evidence.identity)
         .map_err(AttestationError::Identity)?;
-    statement::verify_certify(keys, keys.proof(), &extra(Purpose::CertifyProof), evidence.proof).map_err(AttestationError::Proof)?;
+    statement::verify_certify(keys, keys.proof(), &extra(Purpose::CertifyProof), evidence.proof)
+        .map_err(AttestationError::Proof)?;
     let quote = verify_quote(
         keys.attestation(),
         expected.pcrs,

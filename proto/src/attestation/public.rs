@@ -110,7 +110,9 @@ impl TpmPublic {
 
     /// Curve and coordinates (padded to the curve's size), where it is an ECC key on a curve that is understood.
     pub fn ecc_point(&self) -> Option<(EccCurve, Vec<u8>, Vec<u8>)> {
-        let (TpmuPublicParms::Ecc(parameters), TpmuPublicId::Ecc(point)) = (&self.parsed.parameters, &self.parsed.unique) else {
+        let (TpmuPublicParms::Ecc(parameters), TpmuPublicId::Ecc(point)) =
+            (&self.parsed.parameters, &self.parsed.unique)
+        else {
             return None;
         };
         let curve = match parameters.curve_id {
@@ -124,7 +126,9 @@ impl TpmPublic {
 
     /// The modulus and exponent, where it is an RSA key.
     pub fn rsa(&self) -> Option<(Vec<u8>, u32)> {
-        let (TpmuPublicParms::Rsa(parameters), TpmuPublicId::Rsa(modulus)) = (&self.parsed.parameters, &self.parsed.unique) else {
+        let (TpmuPublicParms::Rsa(parameters), TpmuPublicId::Rsa(modulus)) =
+            (&self.parsed.parameters, &self.parsed.unique)
+        else {
             return None;
         };
         // Part 2, section 12.2.3.5: zero stands for 2^16 + 1.

@@ -138,12 +138,19 @@ pub fn verify_quote(
     }
     Ok(match log.map(|log| event_log::replay(log, pcrs, values)) {
         None => VerifiedQuote { event_log: EventLogState::Absent, dropped: None, secure_boot: None },
-        Some(Ok(SecureBoot(secure_boot))) => VerifiedQuote { event_log: EventLogState::Replayed, dropped: None, secure_boot },
-        Some(Err(error)) => VerifiedQuote { event_log: EventLogState::Dropped, dropped: Some(error), secure_boot: None },
+        Some(Ok(SecureBoot(secure_boot))) => {
+            VerifiedQuote { event_log: EventLogState::Replayed, dropped: None, secure_boot }
+        }
+        Some(Err(error)) => {
+            VerifiedQuote { event_log: EventLogState::Dropped, dropped: Some(error), secure_boot: None }
+        }
     })
 }
 
 /// The PCR numbers in a selection's bit map (Part 2, section 10.6.1), ascending.
 fn selected(map: &[u8]) -> Vec<u8> {
-    (0_u8..).zip(map).flat_map(|(octet, bits)| (0..8).filter(move |bit| bits & (1 << bit) != 0).map(move |bit| octet * 8 + bit)).collect()
+    (0_u8..)
+        .zip(map)
+        .flat_map(|(octet, bits)| (0..8).filter(move |bit| bits & (1 << bit) != 0).map(move |bit| octet * 8 + bit))
+        .collect()
 }

@@ -1,2 +1,37 @@
-//! placeholder
-fn main() {}
+//! `daypass-issuer`: decides who gets what, and writes every decision down.
+
+mod caller;
+mod clock;
+mod commands;
+mod config;
+mod device;
+mod duration;
+mod enrolment;
+mod error;
+mod gates;
+mod invitation;
+mod issuer;
+mod keys;
+mod metadata;
+mod projects;
+mod serve;
+mod store;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = commands::Cli::parse();
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+            {
+                eprintln!("daypass-issuer: {}", error::chain(&error));
+            }
+            error.exit_code()
+        }
+    }
+}

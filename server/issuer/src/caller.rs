@@ -1,0 +1,166 @@
+//! Who is calling on the mTLS listener. Asked on every request: a resumed session restores the certificate and runs no verifier,
+//! so a suspended device's open connection is of no use to it.
+//!
+//! The answers are types: an endpoint that takes an [`ApprovedDevice`] cannot be reached by a pending one.
+
+use daypass_listener::Peer;
+use daypass_proto::{
+    encoding::sha256,
+    enrolment::DeviceLife,
+    oauth_error::{OAuthError, Reason},
+    time::Timestamp,
+};
+use thiserror::Error;
+
+use crate::{
+    error::Refusal,
+    issuer::Issuer,
+    store::{Device, Gate, GateLife, Holder, StoreError},
+};
+
+/// Why a caller is not served.
+#[derive(Debug, Error)]
+pub enum CallerError {
+    /// No certificate of ours, or one of the other kind.
+    #[error("the client certificate is not one that this endpoint knows")]
+    Unknown,
+    /// Its time is over.
+    #[error("the client certificate ended at {ended}, and it is {now}")]
+    Expired {
+        /// The end.
+        ended: Timestamp,
+        /// The clock here.
+        now: Timestamp,
+    },
+    /// The device is not yet approved.
+    #[error("device `{0}` waits for approval")]
+    Pending(String),
+    /// The device is suspended.
+    #[error("device `{0}` is suspended")]
+    Suspended(String),
+    /// The device is revoked.
+    #[error("device `{0}` is revoked")]
+    Revoked(String),
+    /// Software keys are off.
+    #[error("device `{0}` has software keys, and they are switched off at this issuer")]
+    SoftwareOff(String),
+    /// The gate was removed.
+    #[error("gate `{0}` was removed")]
+    GateRemoved(String),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<CallerError> for Refusal {
+    fn from(error: CallerError) -> Self {
+        use OAuthError::{AccessDenied, InvalidClient};
+        let description = error.to_string();
+        let (code, reason, next_step) = match error {
+            CallerError::Unknown => {
+                (InvalidClient, Reason::CertificateUnknown, "enrol this machine with a new invitation")
+            }
+            CallerError::Expired { .. } => (
+                InvalidClient,
+                Reason::CertificateExpired,
+                "check this machine's clock; if it is right, ask for a new invitation",
+            ),
+            CallerError::Pending(_) => {
+                (AccessDenied, Reason::DevicePending, "ask an owner of the project to compare the code and approve")
+            }
+            CallerError::Suspended(_) => {
+                (AccessDenied, Reason::DeviceSuspended, "ask an owner of the project why, and to resume the device")
+            }
+            CallerError::Revoked(_) => {
+                (AccessDenied, Reason::DeviceRevoked, "ask an owner of the project for a new invitation")
+            }
+            CallerError::SoftwareOff(_) => (AccessDenied, Reason::SoftwareKeysOff, "enrol a machine with a TPM"),
+            CallerError::GateRemoved(_) => {
+                (AccessDenied, Reason::CertificateUnknown, "register the gate again with `daypass-issuer gate add`")
+            }
+            CallerError::Store(error) => return error.into(),
+        };
+        Self::new(code, reason, description, next_step)
+    }
+}
+
+/// A device that is neither suspended nor revoked, and the end of the certificate that it used.
+#[derive(Debug)]
+pub struct EnrolledDevice {
+    device: Device,
+    not_after: Timestamp,
+}
+
+impl EnrolledDevice {
+    /// Whoever calls, if it is such a device.
+    pub async fn identify(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
+        let (holder, not_after) = holder(issuer, peer).await?;
+        let Holder::Device(id) = holder else { return Err(CallerError::Unknown) };
+        let device = issuer.store.device(&id).await?.ok_or(CallerError::Unknown)?;
+        if device.is_software() && !issuer.config.allow_software_keys {
+            return Err(CallerError::SoftwareOff(id.to_string()));
+        }
+        match device.state {
+            DeviceLife::Pending | DeviceLife::Approved => Ok(Self { device, not_after }),
+            DeviceLife::Suspended => Err(CallerError::Suspended(id.to_string())),
+            DeviceLife::Revoked => Err(CallerError::Revoked(id.to_string())),
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The end of the certificate that was used.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// The device as an approved one.
+    pub fn approved(self) -> Result<ApprovedDevice, CallerError> {
+        match self.device.state {
+            DeviceLife::Approved => Ok(ApprovedDevice(self.device)),
+            _ => Err(CallerError::Pending(self.device.id.to_string())),
+        }
+    }
+}
+
+/// A device that may ask for tokens.
+#[derive(Debug)]
+pub struct ApprovedDevice(Device);
+
+impl ApprovedDevice {
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.0
+    }
+}
+
+/// A gate that is registered and enrolled.
+#[derive(Debug)]
+pub struct EnrolledGate(Gate);
+
+impl EnrolledGate {
+    /// Whoever calls, if it is such a gate.
+    pub async fn identify(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
+        let (Holder::Gate(name), _) = holder(issuer, peer).await? else { return Err(CallerError::Unknown) };
+        let gate = issuer.store.gate(&name).await?.ok_or(CallerError::Unknown)?;
+        if gate.state == GateLife::Enrolled { Ok(Self(gate)) } else { Err(CallerError::GateRemoved(name.to_string())) }
+    }
+
+    /// The gate.
+    pub fn gate(&self) -> &Gate {
+        &self.0
+    }
+}
+
+async fn holder(issuer: &Issuer, peer: &Peer) -> Result<(Holder, Timestamp), CallerError> {
+    let certificate = peer.certificate.as_ref().ok_or(CallerError::Unknown)?;
+    let (holder, not_after) = issuer.store.certificate(sha256(&[certificate])).await?.ok_or(CallerError::Unknown)?;
+    let now = issuer.environment.now();
+    if now > not_after {
+        return Err(CallerError::Expired { ended: not_after, now });
+    }
+    Ok((holder, not_after))
+}

@@ -1,0 +1,56 @@
+//! `daypass-issuer check`: everything that would keep the issuer from starting, and every loosening.
+
+use daypass_proto::time::Timestamp;
+
+use super::{CommandError, open, output::line};
+use crate::{clock::Environment, issuer::Issuer, keys::certificate_validity};
+
+/// The TLS certificate is named this long before its end.
+const WARN: i64 = 30 * 24 * 3600;
+
+pub(super) async fn run(path: &std::path::Path, environment: Environment) -> Result<(), CommandError> {
+    let issuer = open(path, environment).await?;
+    line(format!("configuration   {} reads", path.display()))?;
+    line(format!(
+        "policy          {} project(s), version {}",
+        issuer.projects.names().count(),
+        hex::encode(issuer.projects.hash())
+    ))?;
+    line(format!("EK roots        {} certificate(s)", issuer.ek_roots.len()))?;
+    let problems = problems(&issuer).await?;
+    for loosening in issuer.config.loosenings() {
+        line(format!("loosening       `{loosening}` is on"))?;
+    }
+    for problem in &problems {
+        line(format!("problem         {problem}"))?;
+    }
+    if problems.is_empty() { line("all good") } else { Err(CommandError::Check(problems.len())) }
+}
+
+async fn problems(issuer: &Issuer) -> Result<Vec<String>, CommandError> {
+    let mut problems = Vec::new();
+    if issuer.projects.names().next().is_none() {
+        problems.push("there is no project, so nobody can be invited; write `projects/<name>.toml`".to_owned());
+    }
+    if issuer.ek_roots.is_empty() && !issuer.config.accept_unknown_ek {
+        problems.push(
+            "there are no EK roots, so only machines with an EK hash in their invitation can enrol; fill `ek_roots/`"
+                .to_owned(),
+        );
+    }
+    let gates = issuer.store.gates().await?;
+    for resource in issuer.projects.resources() {
+        if !gates.iter().any(|gate| gate.resources.contains(&resource)) {
+            problems.push(format!("no gate guards `{resource}`, which a role names; run `daypass-issuer gate add`"));
+        }
+    }
+    let now: Timestamp = issuer.environment.now();
+    let keyring = issuer.keyring();
+    let end = keyring.tls().0.first().and_then(|der| certificate_validity(der)).map(|(_, end)| end);
+    if let Some(end) = end.filter(|end| end.since(now) < WARN) {
+        problems.push(format!(
+            "the issuer's TLS certificate ends at {end}; run `daypass-issuer key rotate tls` and restart"
+        ));
+    }
+    Ok(problems)
+}

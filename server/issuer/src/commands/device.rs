@@ -1,0 +1,277 @@
+//! `daypass-issuer device …`.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use daypass_proto::{
+    enrolment::DeviceLife,
+    jose::EcPublicKey,
+    names::{Collaborator, DeviceId, ProjectName, RoleName},
+};
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::{
+    CommandError, operator,
+    output::{json as print_json, line, table},
+};
+use crate::{
+    device::{LifeError, Registration, Verb, decide_life, register_software},
+    duration,
+    issuer::Issuer,
+    store::{Device, device_word},
+};
+
+/// What can be done.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List devices.
+    List {
+        /// Only those in this state.
+        #[arg(long, value_parser = state)]
+        state: Option<DeviceLife>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show everything that is known of a device.
+    Show {
+        /// Which.
+        device: DeviceId,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Approve a device, after comparing its code with what the collaborator reads out.
+    Approve {
+        /// Which.
+        device: DeviceId,
+        /// The code that the collaborator read out; a wrong one refuses.
+        #[arg(long, value_name = "XXXX-XXXX")]
+        code: Option<String>,
+        /// Approve without comparing.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Hold a device back: it gets nothing more, and what it has is refused.
+    Suspend(Decision),
+    /// Let a suspended device on again.
+    Resume(Decision),
+    /// End a device and its grants for good.
+    Revoke(Decision),
+    /// Register a software client (keys in files), and print its certificate. Needs `allow_software_keys`.
+    Register(Register),
+}
+
+/// A decision with its reason.
+#[derive(Debug, clap::Args)]
+pub struct Decision {
+    /// Which.
+    device: DeviceId,
+    /// Why, for the ledger.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// A software client.
+#[derive(Debug, clap::Args)]
+pub struct Register {
+    /// Says that you know what this is.
+    #[arg(long, required = true)]
+    software: bool,
+    /// The project.
+    #[arg(long)]
+    project: ProjectName,
+    /// The role in it.
+    #[arg(long)]
+    role: RoleName,
+    /// For whom.
+    #[arg(long, default_value = "software-client")]
+    collaborator: Collaborator,
+    /// Until when; the role's longest grant at most.
+    #[arg(long, default_value = "1d", value_name = "WHEN")]
+    until: String,
+    /// PKCS#10 request for the client certificate, PEM or DER.
+    #[arg(long, value_name = "FILE")]
+    csr: PathBuf,
+    /// The public proof key: a JWK, or a file with one.
+    #[arg(long, value_name = "JWK")]
+    proof_key: String,
+}
+
+fn state(text: &str) -> Result<DeviceLife, String> {
+    serde_json::from_value(Value::from(text)).map_err(|_| "expected pending, approved, suspended or revoked".to_owned())
+}
+
+pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::List { state, json } => list(issuer, state, json).await,
+        Command::Show { device, json } => show(issuer, &device, json).await,
+        Command::Approve { device, code, yes } => approve(issuer, &device, code.as_deref(), yes).await,
+        Command::Suspend(decision) => decide(issuer, Verb::Suspend, &decision).await,
+        Command::Resume(decision) => decide(issuer, Verb::Resume, &decision).await,
+        Command::Revoke(decision) => decide(issuer, Verb::Revoke, &decision).await,
+        Command::Register(register) => software(issuer, register).await,
+    }
+}
+
+async fn find(issuer: &Issuer, id: &DeviceId) -> Result<Device, CommandError> {
+    Ok(issuer.store.device(id).await?.ok_or_else(|| LifeError::Unknown(id.clone()))?)
+}
+
+async fn list(issuer: &Issuer, state: Option<DeviceLife>, json: bool) -> Result<(), CommandError> {
+    let devices = issuer.store.devices(state).await?;
+    if json {
+        let mut all = Vec::new();
+        for device in &devices {
+            all.push(describe(issuer, device).await?);
+        }
+        return print_json(&all);
+    }
+    let rows: Vec<Vec<String>> = devices
+        .iter()
+        .map(|device| {
+            vec![
+                device.id.to_string(),
+                device_word(device.state).to_owned(),
+                device.collaborator.to_string(),
+                tier(device),
+                device.comparison_code.clone().unwrap_or_else(|| "-".to_owned()),
+                device.facts.hostname.clone(),
+                device.enrolled_at.to_string(),
+            ]
+        })
+        .collect();
+    table(&["DEVICE", "STATE", "COLLABORATOR", "TRUST", "CODE", "HOST", "ENROLLED"], &rows)
+}
+
+fn tier(device: &Device) -> String {
+    serde_json::to_value(device.tier).ok().and_then(|tier| tier.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+async fn describe(issuer: &Issuer, device: &Device) -> Result<Value, CommandError> {
+    let grants = issuer.store.grants_of(&device.id).await?;
+    let grants: Vec<Value> = grants
+        .iter()
+        .map(|grant| {
+            json!({"grant": grant.id, "project": grant.project, "role": grant.role, "state": grant.state, "until": grant.until})
+        })
+        .collect();
+    Ok(json!({
+        "device": device.id, "state": device_word(device.state), "reason": device.reason, "collaborator": device.collaborator,
+        "trust_tier": device.tier, "software": device.is_software(), "comparison_code": device.comparison_code,
+        "posture": device.posture, "facts": device.facts, "enrolled_at": device.enrolled_at,
+        "ek_hash": device.keys.as_ref().map(|keys| hex::encode(keys.ek_hash.0)),
+        "proof_key": device.proof.thumbprint(), "grants": grants,
+    }))
+}
+
+async fn show(issuer: &Issuer, id: &DeviceId, json: bool) -> Result<(), CommandError> {
+    let device = find(issuer, id).await?;
+    if json {
+        return print_json(&describe(issuer, &device).await?);
+    }
+    let code = device.comparison_code.as_deref().unwrap_or("none (software keys)");
+    line(format!("device          {}", device.id))?;
+    line(format!("state           {}", device_word(device.state)))?;
+    line(format!("collaborator    {}", device.collaborator))?;
+    line(format!("trust tier      {}", tier(&device)))?;
+    line(format!("compare code    {code}"))?;
+    line(format!("host            {} ({})", device.facts.hostname, device.facts.os))?;
+    line(format!("posture         {}", serde_json::to_string(&device.posture).unwrap_or_default()))?;
+    line(format!("enrolled        {}", device.enrolled_at))?;
+    for grant in issuer.store.grants_of(id).await? {
+        line(format!(
+            "grant           {} {} as {}, {} until {}",
+            grant.id, grant.project, grant.role, grant.state, grant.until
+        ))?;
+    }
+    Ok(())
+}
+
+async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) -> Result<(), CommandError> {
+    let device = find(issuer, id).await?;
+    let expected = device.comparison_code.clone().unwrap_or_default();
+    match code {
+        Some(given) if !given.eq_ignore_ascii_case(&expected) => {
+            return Err(CommandError::Code { expected, given: given.chars().take(20).collect() });
+        }
+        Some(_) => {}
+        None if yes => {}
+        None => {
+            show(issuer, id, false).await?;
+            confirm(&format!("does {} see the code {expected}? [y/N] ", device.collaborator))?;
+        }
+    }
+    decide_life(issuer.store.as_ref(), &issuer.environment, id, Verb::Approve, &operator(), None).await?;
+    line(format!("approved {id} for {}", device.collaborator))
+}
+
+fn confirm(question: &str) -> Result<(), CommandError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(CommandError::NotConfirmed);
+    }
+    let mut out = std::io::stdout();
+    write!(out, "{question}").and_then(|()| out.flush()).map_err(CommandError::Output)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(CommandError::Output)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(CommandError::NotConfirmed) }
+}
+
+async fn decide(issuer: &Issuer, verb: Verb, decision: &Decision) -> Result<(), CommandError> {
+    let by = operator();
+    let device = decide_life(
+        issuer.store.as_ref(),
+        &issuer.environment,
+        &decision.device,
+        verb,
+        &by,
+        decision.reason.as_deref(),
+    )
+    .await?;
+    line(format!("{} is now {}", device.id, device_word(device.state)))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
+    std::fs::read(path).map_err(|source| CommandError::File { path: path.to_owned(), source })
+}
+
+async fn software(issuer: &Issuer, register: Register) -> Result<(), CommandError> {
+    use rustls_pki_types::{CertificateSigningRequestDer, pem::PemObject as _};
+    let bytes = read(&register.csr)?;
+    let csr = CertificateSigningRequestDer::from_pem_slice(&bytes).map(|csr| csr.to_vec()).unwrap_or(bytes);
+    let jwk = if register.proof_key.trim_start().starts_with('{') {
+        register.proof_key.into_bytes()
+    } else {
+        read(Path::new(&register.proof_key))?
+    };
+    let proof: EcPublicKey = serde_json::from_slice(&jwk).map_err(|_| CommandError::FileForm {
+        path: register.csr.clone(),
+        expected: "accompanied by a public P-256 JWK in `--proof-key`",
+    })?;
+    let until = duration::until(&register.until, issuer.environment.now(), &TimeZone::system())?;
+    let (device, chain) = register_software(
+        issuer,
+        Registration {
+            collaborator: register.collaborator,
+            project: register.project,
+            role: register.role,
+            until,
+            csr: &csr,
+            proof,
+        },
+    )
+    .await?;
+    tracing::debug!(device = %device.id, "registered a software client");
+    chain.iter().try_for_each(|der| line(pem(der)))
+}
+
+/// A certificate in PEM (RFC 7468).
+fn pem(der: &[u8]) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|chunk| std::str::from_utf8(chunk).ok()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----", lines.join("\n"))
+}

@@ -1,0 +1,96 @@
+//! `daypass-issuer gate …`.
+
+use std::path::PathBuf;
+
+use daypass_proto::{names::GateName, resource::Resource};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use serde_json::json;
+
+use super::{
+    CommandError, operator,
+    output::{json as print_json, line, table},
+};
+use crate::{
+    gates::{Registration, add, remove},
+    issuer::Issuer,
+};
+
+/// What can be done.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Register a gate; prints the one-time code with which it enrols.
+    Add {
+        /// Its name.
+        name: GateName,
+        /// What it guards, such as `https://git.example.com/`; can be given again.
+        #[arg(long = "resource", required = true, value_name = "URL")]
+        resources: Vec<Resource>,
+        /// PEM file with the CA of the gate's own certificate; left out, the gate gets one under the issuer's root.
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List gates.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a gate out.
+    Remove {
+        /// Which.
+        name: GateName,
+    },
+}
+
+pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
+    let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
+    match command {
+        Command::Add { name, resources, ca, json } => {
+            let ca = ca.map(read_ca).transpose()?;
+            let code_expires_at = environment.now().plus(issuer.config.code_lifetime);
+            let registration = Registration { name: name.clone(), resources, ca, code_expires_at, by: operator() };
+            let code = add(store, environment, &issuer.config.issuer_url, issuer.keyring().pin(), registration).await?;
+            if json {
+                return print_json(
+                    &json!({"gate": name, "code": code.expose().as_str(), "expires_at": code_expires_at}),
+                );
+            }
+            line(format!("registered gate {name}; its code works once, until {code_expires_at}:"))?;
+            line("")?;
+            line(format!("daypass-gate enrol {}", code.expose().as_str()))
+        }
+        Command::List { json } => {
+            let gates = store.gates().await?;
+            if json {
+                let all: Vec<_> = gates
+                    .iter()
+                    .map(|gate| json!({"gate": gate.name, "state": gate.state, "resources": gate.resources}))
+                    .collect();
+                return print_json(&all);
+            }
+            let rows: Vec<Vec<String>> = gates
+                .iter()
+                .map(|gate| {
+                    let resources: Vec<&str> = gate.resources.iter().map(Resource::as_str).collect();
+                    vec![gate.name.to_string(), gate.state.to_string(), resources.join(" ")]
+                })
+                .collect();
+            table(&["GATE", "STATE", "RESOURCES"], &rows)
+        }
+        Command::Remove { name } => {
+            remove(store, environment, &name, &operator()).await?;
+            line(format!("removed gate {name}"))
+        }
+    }
+}
+
+fn read_ca(path: PathBuf) -> Result<String, CommandError> {
+    let text = std::fs::read_to_string(&path).map_err(|source| CommandError::File { path: path.clone(), source })?;
+    match CertificateDer::from_pem_slice(text.as_bytes()) {
+        Ok(_) => Ok(text),
+        Err(_) => Err(CommandError::FileForm { path, expected: "a certificate in PEM" }),
+    }
+}

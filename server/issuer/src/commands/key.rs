@@ -1,0 +1,94 @@
+//! `daypass-issuer key …`: rotation with overlap.
+//!
+//! A new token key is published at once and used from a quarter of the overlap on, when every gate has had the time to read
+//! it; the old one is published until the overlap is over, when nothing that it signed is alive.
+
+use daypass_proto::{ledger::EventKind, time::Timestamp};
+use serde_json::json;
+
+use super::{
+    CommandError, init,
+    output::{json as print_json, line, table},
+};
+use crate::{
+    issuer::Issuer,
+    keys::{MasterKey, Root, new_key},
+    store::{Change, Decision, KeyPurpose},
+};
+
+const ALL: [KeyPurpose; 4] = [KeyPurpose::Token, KeyPurpose::DeviceCa, KeyPurpose::GateCa, KeyPurpose::Tls];
+
+/// What can be done.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List keys.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a new key of this purpose beside the old one; needs the root's key. `device_ca`, `gate_ca` and `tls` keys
+    /// are used after the next start of the server.
+    Rotate {
+        /// `token`, `device_ca`, `gate_ca` or `tls`.
+        #[arg(value_parser = purpose)]
+        purpose: KeyPurpose,
+    },
+}
+
+fn purpose(text: &str) -> Result<KeyPurpose, String> {
+    ALL.into_iter()
+        .find(|purpose| purpose.as_str() == text)
+        .ok_or_else(|| "expected token, device_ca, gate_ca or tls".to_owned())
+}
+
+pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::List { json } => list(issuer, json).await,
+        Command::Rotate { purpose } => rotate(issuer, purpose).await,
+    }
+}
+
+async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
+    let mut keys = Vec::new();
+    for purpose in ALL {
+        keys.extend(issuer.store.keys(purpose).await?);
+    }
+    if json {
+        let all: Vec<_> = keys
+            .iter()
+            .map(|key| json!({"kid": key.kid, "purpose": key.purpose, "active_from": key.active_from, "retire_at": key.retire_at}))
+            .collect();
+        return print_json(&all);
+    }
+    let end = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| time.to_string());
+    let rows: Vec<Vec<String>> = keys
+        .iter()
+        .map(|key| vec![key.purpose.to_string(), key.kid.clone(), key.active_from.to_string(), end(key.retire_at)])
+        .collect();
+    table(&["PURPOSE", "KEY", "USED FROM", "RETIRED AT"], &rows)
+}
+
+async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), CommandError> {
+    let (config, environment) = (&issuer.config, &issuer.environment);
+    let root = Root::load(&config.root_certificate, &config.root_key)?;
+    let master = MasterKey::load(&config.master_key)?;
+    let now = environment.now();
+    let (active_from, retire_old) = match purpose {
+        KeyPurpose::Token => (now.plus(config.key_overlap / 4), now.plus(config.key_overlap)),
+        KeyPurpose::Tls => (now, now),
+        // Certificates that the old CA signed must stay good to their end.
+        KeyPurpose::DeviceCa => (now, now.plus(2 * config.device_certificate_lifetime)),
+        KeyPurpose::GateCa => (now, now.plus(2 * config.gate_certificate_lifetime)),
+    };
+    let key = new_key(environment, &root, &master, purpose, &init::configured_hosts(config), active_from)?;
+    let event = environment.event(EventKind::KeyCreated).text("kid", &key.kid).text("purpose", purpose);
+    let mut decision = Decision::new(event.number("active_from", active_from.seconds()));
+    for old in issuer.store.keys(purpose).await?.into_iter().filter(|old| old.retire_at.is_none()) {
+        let event = environment.event(EventKind::KeyRetired).text("kid", &old.kid).number("at", retire_old.seconds());
+        decision = decision.event(event).change(Change::RetireKey { kid: old.kid, at: retire_old });
+    }
+    let kid = key.kid.clone();
+    issuer.store.decide(decision.change(Change::AddKey(key))).await?;
+    line(format!("new {purpose} key {kid}, used from {active_from}; the old one retires at {retire_old}"))
+}

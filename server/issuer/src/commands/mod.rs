@@ -1,0 +1,209 @@
+//! The command line. Commands on the issuer's machine act on the store directly; they make the same decisions as the endpoints.
+
+mod check;
+mod device;
+mod gate;
+mod init;
+mod invite;
+mod key;
+mod output;
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Environment,
+    config::{Config, ConfigError},
+    device::{LifeError, SoftwareError},
+    duration::DurationError,
+    gates::RegistryError,
+    invitation::InviteError,
+    issuer::{Issuer, StartError},
+    keys::KeyError,
+    serve::RunError,
+    store::{DecideError, StoreError},
+};
+
+/// The issuer of Daypass: temporary access for approved machines.
+#[derive(Debug, Parser)]
+#[command(name = "daypass-issuer", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(
+        long,
+        global = true,
+        env = "DAYPASS_ISSUER_CONFIG",
+        default_value = "/etc/daypass/issuer.toml",
+        value_name = "FILE"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new issuer: keys, configuration, store, a sample project.
+    Init(init::Args),
+    /// Serve until stopped.
+    Serve,
+    /// Invite a collaborator: prints a single-use code for their machine.
+    Invite(invite::Args),
+    /// Look at devices, and decide about them.
+    #[command(subcommand)]
+    Device(device::Command),
+    /// Register gates.
+    #[command(subcommand)]
+    Gate(gate::Command),
+    /// Look at the issuer's keys, and rotate them.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Check configuration, policy, keys and store, and name every loosening.
+    Check,
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    #[command(hide = true)]
+    Man,
+}
+
+/// Why a command failed. Each has one exit code.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    #[error("could not start the runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error("could not write the output")]
+    Output(#[source] std::io::Error),
+    #[error(transparent)]
+    Init(#[from] init::InitError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    #[error(transparent)]
+    Life(#[from] LifeError),
+    #[error(transparent)]
+    Software(#[from] SoftwareError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Decide(#[from] DecideError),
+    #[error("could not read `{}`", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("`{}` is not {expected}", path.display())]
+    FileForm { path: PathBuf, expected: &'static str },
+    #[error(
+        "the code is `{expected}` here, and `{given}` was given: this may be another machine than the one you mean; do not approve it"
+    )]
+    Code { expected: String, given: String },
+    #[error("nothing was decided; pass `--code XXXX-XXXX` with the code that the collaborator reads out, or `--yes`")]
+    NotConfirmed,
+    #[error("the check found {0} problem(s)")]
+    Check(usize),
+}
+
+impl CommandError {
+    /// 1 for faults of ours or the machine's, 2 is the command line's own, 3 for what was refused, 4 for configuration.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Runtime(_) | Self::Output(_) | Self::Run(_) | Self::Store(_) | Self::Decide(_) => 1,
+            Self::Invite(_)
+            | Self::Life(_)
+            | Self::Software(_)
+            | Self::Registry(_)
+            | Self::Duration(_)
+            | Self::File { .. }
+            | Self::FileForm { .. }
+            | Self::Code { .. }
+            | Self::NotConfirmed => 3,
+            Self::Init(_) | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,
+        })
+    }
+}
+
+/// Runs one command.
+pub fn run(cli: Cli) -> Result<(), CommandError> {
+    match &cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "daypass-issuer", &mut std::io::stdout());
+            return Ok(());
+        }
+        Command::Man => {
+            return clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).map_err(CommandError::Output);
+        }
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CommandError::Runtime)?;
+    let environment = Environment::system();
+    runtime.block_on(async {
+        match cli.command {
+            Command::Init(args) => init::run(&cli.config, &args, &environment).await,
+            Command::Serve => serve(&cli.config, environment).await,
+            Command::Check => check::run(&cli.config, environment).await,
+            Command::Invite(args) => invite::run(&open(&cli.config, environment).await?, args).await,
+            Command::Device(command) => device::run(&open(&cli.config, environment).await?, command).await,
+            Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
+            Command::Key(command) => key::run(&open(&cli.config, environment).await?, command).await,
+            Command::Completions { .. } | Command::Man => Ok(()),
+        }
+    })
+}
+
+async fn open(config: &std::path::Path, environment: Environment) -> Result<Issuer, CommandError> {
+    Ok(Issuer::open(Config::load(config)?, environment).await?)
+}
+
+async fn serve(config: &std::path::Path, environment: Environment) -> Result<(), CommandError> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A crash must not write keys to disk.
+    if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
+        tracing::warn!(%error, "could not switch core dumps off");
+    }
+    let issuer = Arc::new(open(config, environment).await?);
+    let stop = CancellationToken::new();
+    let on_signal = stop.clone();
+    tokio::spawn(async move {
+        stop_signal().await;
+        on_signal.cancel();
+    });
+    Ok(crate::serve::serve(issuer, stop).await?)
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Who acts: the name of the account, for the ledger.
+fn operator() -> String {
+    let uid = nix::unistd::getuid();
+    nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)
+}

@@ -1,0 +1,27 @@
+//! `GET /device/v1/state` and `POST /device/v1/leave`.
+
+use std::sync::Arc;
+
+use axum::{Extension, Json, extract::State, http::StatusCode};
+use daypass_listener::Peer;
+use daypass_proto::enrolment::DeviceState;
+
+use super::{Verb, decide_life, device_state};
+use crate::{caller::EnrolledDevice, error::Refusal, issuer::Issuer};
+
+/// The device's state; the one thing that a pending device may ask for.
+pub async fn state(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Json<DeviceState>, Refusal> {
+    let caller = EnrolledDevice::identify(&issuer, &peer).await?;
+    Ok(Json(device_state(&issuer, caller.device(), caller.not_after()).await?))
+}
+
+/// The device ends itself.
+pub async fn leave(State(issuer): State<Arc<Issuer>>, Extension(peer): Extension<Peer>) -> Result<StatusCode, Refusal> {
+    let caller = EnrolledDevice::identify(&issuer, &peer).await?;
+    let by = caller.device().id.to_string();
+    decide_life(issuer.store.as_ref(), &issuer.environment, &caller.device().id, Verb::Leave, &by, None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,173 @@
+//! What people decide about a device: approve, suspend, resume, revoke; and what a device decides itself: leave.
+//!
+//! Endpoints and commands come here, so that each decision has one form, one set of conditions and one event.
+
+use daypass_proto::{
+    enrolment::DeviceLife,
+    ledger::EventKind,
+    names::DeviceId,
+    oauth_error::{OAuthError, Reason},
+};
+use thiserror::Error;
+
+use crate::{
+    clock::Environment,
+    error::Refusal,
+    store::{
+        Change, DecideError, Decision, Device, Grant, GrantLife, Holder, Store, StoreError, device_may_become,
+        device_word,
+    },
+};
+
+/// What is to happen to a device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verb {
+    /// Somebody compared the code.
+    Approve,
+    /// Held back.
+    Suspend,
+    /// Let on again.
+    Resume,
+    /// Ended by somebody.
+    Revoke,
+    /// Ended by its user.
+    Leave,
+}
+
+impl Verb {
+    const fn target(self) -> DeviceLife {
+        match self {
+            Self::Approve | Self::Resume => DeviceLife::Approved,
+            Self::Suspend => DeviceLife::Suspended,
+            Self::Revoke | Self::Leave => DeviceLife::Revoked,
+        }
+    }
+
+    /// The states that it starts from: narrower than the diagram where two verbs share a target.
+    fn starts_from(self, from: DeviceLife) -> bool {
+        let fits = match self {
+            Self::Approve => from == DeviceLife::Pending,
+            Self::Resume => from == DeviceLife::Suspended,
+            Self::Suspend | Self::Revoke | Self::Leave => true,
+        };
+        fits && device_may_become(from, self.target())
+    }
+
+    const fn event(self) -> EventKind {
+        match self {
+            Self::Approve => EventKind::DeviceApproved,
+            Self::Suspend => EventKind::DeviceSuspended,
+            Self::Resume => EventKind::DeviceResumed,
+            Self::Revoke => EventKind::DeviceRevoked,
+            Self::Leave => EventKind::DeviceLeft,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Approve => "approved",
+            Self::Suspend => "suspended",
+            Self::Resume => "resumed",
+            Self::Revoke => "revoked",
+            Self::Leave => "left",
+        }
+    }
+}
+
+/// Why a device's life does not change.
+#[derive(Debug, Error)]
+pub enum LifeError {
+    /// No such device.
+    #[error("there is no device `{0}`; `daypass-issuer device list` shows them")]
+    Unknown(DeviceId),
+    /// Not from this state.
+    #[error("device `{device}` is {}, and cannot be {}", device_word(*from), verb.word())]
+    Transition {
+        /// Which.
+        device: DeviceId,
+        /// Where it is.
+        from: DeviceLife,
+        /// What was asked.
+        verb: Verb,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody else was faster, or the store failed.
+    #[error(transparent)]
+    Decide(#[from] DecideError),
+}
+
+impl From<LifeError> for Refusal {
+    fn from(error: LifeError) -> Self {
+        match error {
+            LifeError::Unknown(_) | LifeError::Transition { .. } => {
+                Self::new(OAuthError::AccessDenied, Reason::Conflict, error.to_string(), "ask for the device's state")
+            }
+            LifeError::Store(error) => error.into(),
+            LifeError::Decide(error) => error.into(),
+        }
+    }
+}
+
+/// Decides; gives the device as it is now.
+pub async fn decide(
+    store: &dyn Store,
+    environment: &Environment,
+    id: &DeviceId,
+    verb: Verb,
+    by: &str,
+    reason: Option<&str>,
+) -> Result<Device, LifeError> {
+    let device = store.device(id).await?.ok_or_else(|| LifeError::Unknown(id.clone()))?;
+    let from = device.state;
+    if !verb.starts_from(from) {
+        return Err(LifeError::Transition { device: id.clone(), from, verb });
+    }
+    let event = environment.event(verb.event()).text("device", id).text("reason", reason.unwrap_or_default());
+    let event = environment.personal(event, "by", by);
+    let mut decision = Decision::new(environment.personal(event, "collaborator", &device.collaborator));
+    if let Some(next) = grants_follow(verb) {
+        for grant in store.grants_of(id).await?.into_iter().filter(|grant| next.applies_to(grant.state)) {
+            decision = decision
+                .event(environment.event(next.event).text("grant", &grant.id).text("device", id))
+                .change(Change::Grant { from: grant.state, to: Grant { state: next.to, ..grant } });
+        }
+    }
+    if verb.target() == DeviceLife::Revoked {
+        // Its certificates stay known, so that it is told that it is revoked, and not that it is unknown.
+        tracing::info!(holder = Holder::Device(id.clone()).uri(), "device revoked");
+    }
+    let device = Device {
+        state: verb.target(),
+        reason: reason.map(str::to_owned).or_else(|| Some(verb.word().to_owned())),
+        ..device
+    };
+    decision = decision.change(Change::Device { to: Box::new(device.clone()), from });
+    store.decide(decision).await?;
+    Ok(device)
+}
+
+struct Following {
+    from: &'static [GrantLife],
+    to: GrantLife,
+    event: EventKind,
+}
+
+impl Following {
+    fn applies_to(&self, state: GrantLife) -> bool {
+        self.from.contains(&state)
+    }
+}
+
+/// What becomes of a device's grants: approval activates those that wait, revocation ends them all.
+fn grants_follow(verb: Verb) -> Option<Following> {
+    use GrantLife::{Active, Requested, Revoked, Suspended};
+    match verb {
+        Verb::Approve => Some(Following { from: &[Requested], to: Active, event: EventKind::GrantActivated }),
+        Verb::Revoke | Verb::Leave => {
+            Some(Following { from: &[Requested, Active, Suspended], to: Revoked, event: EventKind::GrantRevoked })
+        }
+        Verb::Suspend | Verb::Resume => None,
+    }
+}

@@ -1,0 +1,17 @@
+//! Devices after enrolment: their state, their certificates, and what people decide about them.
+
+mod certificate;
+mod endpoints;
+mod life;
+mod renewal;
+mod software;
+mod state;
+
+pub use self::{
+    certificate::issue_certificate,
+    endpoints::{leave, state},
+    life::{LifeError, Verb, decide as decide_life},
+    renewal::{begin as begin_renewal, complete as complete_renewal},
+    software::{Registration, SoftwareError, register as register_software},
+    state::device_state,
+};

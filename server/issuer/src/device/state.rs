@@ -1,0 +1,63 @@
+//! A device's state as the device itself sees it (docs/wire.md section 5.4).
+
+use std::collections::BTreeSet;
+
+use daypass_proto::{
+    enrolment::{DeviceLife, DeviceState, GrantState, ResourceTrust},
+    time::Timestamp,
+};
+
+use crate::{
+    issuer::Issuer,
+    store::{Device, GateLife, Grant, StoreError},
+};
+
+/// The state, with the end of the certificate in use. A pending device sees no grants and no resources.
+pub async fn device_state(issuer: &Issuer, device: &Device, not_after: Timestamp) -> Result<DeviceState, StoreError> {
+    let grants = issuer.store.grants_of(&device.id).await?;
+    let owners: BTreeSet<String> = grants
+        .iter()
+        .filter_map(|grant| issuer.projects.get(&grant.project))
+        .flat_map(|project| project.owners.clone())
+        .collect();
+    let approved = device.state == DeviceLife::Approved;
+    let visible: Vec<GrantState> =
+        if approved { grants.into_iter().map(|grant| grant_state(issuer, grant)).collect() } else { Vec::new() };
+    let resources = visible.iter().flat_map(|grant| grant.authorization_details.resources()).collect::<BTreeSet<_>>();
+    let gates = issuer.store.gates().await?;
+    let resources = resources
+        .into_iter()
+        .map(|resource| {
+            let gate = gates.iter().find(|gate| gate.state != GateLife::Removed && gate.resources.contains(&resource));
+            ResourceTrust { ca: gate.and_then(|gate| gate.ca.clone()), resource }
+        })
+        .collect();
+    Ok(DeviceState {
+        device: device.id.clone(),
+        client_id: device.id.client_id(),
+        state: device.state,
+        issuer: issuer.config.issuer_url.clone(),
+        mtls_url: issuer.config.mtls_url.clone(),
+        collaborator: device.collaborator.clone(),
+        comparison_code: device.comparison_code.clone(),
+        trust_tier: device.tier,
+        waits_for: if device.state == DeviceLife::Pending { owners.into_iter().collect() } else { Vec::new() },
+        certificate_not_after: not_after,
+        server_time: issuer.environment.now(),
+        grants: visible,
+        resources,
+    })
+}
+
+fn grant_state(issuer: &Issuer, grant: Grant) -> GrantState {
+    let role = issuer.projects.get(&grant.project).and_then(|project| project.role(&grant.role));
+    GrantState {
+        authorization_details: role.and_then(|role| role.details_for(&grant.collaborator).ok()).unwrap_or_default(),
+        protection: role.map_or(daypass_proto::token::Protection::Hardware, |role| role.protection),
+        grant: grant.id,
+        project: grant.project,
+        role: grant.role,
+        state: grant.state.to_string(),
+        until: grant.until,
+    }
+}

@@ -1,0 +1,192 @@
+//! `POST /enrolment/v1/complete`.
+
+use std::sync::Arc;
+
+use axum::{Json, body::Bytes as Body, extract::State};
+use daypass_proto::{
+    attestation::{DeviceKeySet, Evidence, Expected, VerifiedAttestation, verify_enrolment},
+    encoding::sha256,
+    enrolment::{CompleteAnswer, CompleteRequest, DeviceLife, TrustTier, comparison_code},
+    ledger::EventKind,
+    names::DeviceId,
+};
+
+use super::{EnrolmentError, begin::usable};
+use crate::{
+    device::{device_state, issue_certificate},
+    error::Refusal,
+    issuer::Issuer,
+    store::{
+        Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Grant, GrantLife, Invitation, InvitationLife,
+    },
+};
+
+/// Judges the answer to a challenge; makes the device.
+pub async fn complete(State(issuer): State<Arc<Issuer>>, body: Body) -> Result<Json<CompleteAnswer>, Refusal> {
+    let request: CompleteRequest =
+        serde_json::from_slice(&body).map_err(|error| Refusal::from(EnrolmentError::Malformed(error.to_string())))?;
+    let challenge = issuer
+        .store
+        .challenge(request.enrolment.as_str())
+        .await?
+        .filter(|challenge| challenge.expires_at >= issuer.environment.now())
+        .ok_or(EnrolmentError::Challenge)?;
+    match decide(&issuer, &request, &challenge).await {
+        Ok(answer) => Ok(Json(answer)),
+        Err(error) => {
+            tracing::info!(%error, "an enrolment was refused");
+            // Single-use: a wrong answer spends the challenge too. Where it is gone already, somebody else spent it.
+            let event = issuer
+                .environment
+                .event(EventKind::EnrolmentRefused)
+                .text("enrolment", &challenge.id)
+                .text("why", &error);
+            let spent = Decision::new(event).change(Change::TakeChallenge(challenge.id.clone()));
+            if let Err(error) = issuer.store.decide(spent).await {
+                tracing::warn!(error = %crate::error::chain(&error), "could not record a refused enrolment");
+            }
+            Err(error.into())
+        }
+    }
+}
+
+async fn decide(
+    issuer: &Issuer,
+    request: &CompleteRequest,
+    challenge: &Challenge,
+) -> Result<CompleteAnswer, EnrolmentError> {
+    let ChallengeKind::Enrolment { invitation, secret_hash, ek_hashes, tier, keys, csr } = &challenge.kind else {
+        return Err(EnrolmentError::Challenge);
+    };
+    if sha256(&[&request.activation_secret.0]) != secret_hash.0 {
+        return Err(EnrolmentError::Activation);
+    }
+    let set = DeviceKeySet::parse(&keys.attestation_key.0, &keys.identity_key.0, &keys.proof_key.0)?;
+    let values: Vec<[u8; 32]> = request.pcr_values.iter().map(|value| value.0).collect();
+    let verified = verify_enrolment(
+        &Expected {
+            keys: &set,
+            nonce: &challenge.nonce.0,
+            transcript: &challenge.transcript.0,
+            csr: &csr.0,
+            pcrs: &challenge.pcrs,
+        },
+        &Evidence {
+            identity: &request.identity_certification,
+            proof: &request.proof_certification,
+            quote: &request.quote,
+            pcr_values: &values,
+            event_log: request.event_log.as_ref(),
+        },
+    )?;
+
+    let invitation = issuer.store.invitation_by_secret(invitation.0).await?.ok_or(EnrolmentError::UnknownCode)?;
+    let earlier = usable(issuer, &invitation, issuer.environment.now()).await?;
+    let names = set.names();
+    let hashes: Vec<[u8; 32]> = ek_hashes.iter().map(|hash| hash.0).collect();
+    let code = comparison_code(&hashes, [&names[0], &names[1], &names[2]], &challenge.nonce.0);
+    let enrolled = Enrolled { verified: &verified, keys, tier: *tier, code };
+    let (device, decision) = match earlier {
+        Some(device) => again(issuer, device, &enrolled, request)?,
+        None => first(issuer, invitation, &enrolled, request).await?,
+    };
+    let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
+    let decision = decision.change(Change::TakeChallenge(challenge.id.clone())).change(certificate.change());
+    issuer.store.decide(decision).await?;
+    let state = device_state(issuer, &device, certificate.not_after()).await?;
+    Ok(CompleteAnswer { device: state, certificate_chain: certificate.chain() })
+}
+
+struct Enrolled<'a> {
+    verified: &'a VerifiedAttestation,
+    keys: &'a DeviceKeys,
+    tier: TrustTier,
+    code: String,
+}
+
+impl Enrolled<'_> {
+    fn apply(&self, device: &mut Device, request: &CompleteRequest) {
+        device.comparison_code = Some(self.code.clone());
+        device.posture = self.verified.quote().posture(self.tier);
+        device.facts = request.facts.clone();
+    }
+}
+
+/// The first completion: the invitation is bound, the device is made.
+async fn first(
+    issuer: &Issuer,
+    invitation: Invitation,
+    enrolled: &Enrolled<'_>,
+    request: &CompleteRequest,
+) -> Result<(Device, Decision), EnrolmentError> {
+    let environment = &issuer.environment;
+    // Only an EK that stood in this very invitation spares the person.
+    let registered = invitation.ek_hash.is_some();
+    let mut device = Device {
+        id: DeviceId::from_random(environment.random()),
+        collaborator: invitation.collaborator.clone(),
+        state: if registered { DeviceLife::Approved } else { DeviceLife::Pending },
+        reason: registered.then(|| "its EK hash stood in the invitation".to_owned()),
+        tier: enrolled.tier,
+        keys: Some(enrolled.keys.clone()),
+        identity: *enrolled.verified.keys().identity().point(),
+        proof: *enrolled.verified.keys().proof().point(),
+        comparison_code: None,
+        posture: enrolled.verified.quote().posture(enrolled.tier),
+        facts: request.facts.clone(),
+        enrolled_at: environment.now(),
+    };
+    enrolled.apply(&mut device, request);
+    let grant = issuer.store.grant(&invitation.grant).await?.ok_or(EnrolmentError::UnknownCode)?;
+    let from = grant.state;
+    let grant = Grant {
+        device: Some(device.id.clone()),
+        state: if registered && from == GrantLife::Requested { GrantLife::Active } else { from },
+        ..grant
+    };
+    let used = Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation };
+    let event = environment
+        .event(EventKind::DeviceEnrolled)
+        .text("device", &device.id)
+        .text("invitation", &used.id)
+        .text("grant", &grant.id)
+        .text("state", crate::store::device_word(device.state))
+        .structure("posture", &device.posture)
+        .text("comparison_code", device.comparison_code.as_deref().unwrap_or_default());
+    let event = environment.personal(event, "collaborator", &device.collaborator);
+    let event = environment.personal(event, "hostname", &device.facts.hostname);
+    let mut decision = Decision::new(event);
+    if registered {
+        let why = "ek_hash_in_invitation";
+        decision = decision
+            .event(environment.event(EventKind::DeviceApproved).text("device", &device.id).text("why", why))
+            .event(environment.event(EventKind::GrantActivated).text("grant", &grant.id).text("device", &device.id));
+    }
+    let decision = decision
+        .change(Change::Invitation { to: used, from: InvitationLife::Open })
+        .change(Change::AddDevice(device.clone()))
+        .change(Change::Grant { to: grant, from });
+    Ok((device, decision))
+}
+
+/// The same machine with the same keys once more: an answer was lost, or the agent was killed.
+fn again(
+    issuer: &Issuer,
+    mut device: Device,
+    enrolled: &Enrolled<'_>,
+    request: &CompleteRequest,
+) -> Result<(Device, Decision), EnrolmentError> {
+    if device.keys.as_ref() != Some(enrolled.keys) {
+        return Err(EnrolmentError::CodeUsed);
+    }
+    enrolled.apply(&mut device, request);
+    let event = issuer
+        .environment
+        .event(EventKind::DeviceEnrolled)
+        .text("device", &device.id)
+        .text("again", "true")
+        .structure("posture", &device.posture)
+        .text("comparison_code", device.comparison_code.as_deref().unwrap_or_default());
+    let from = device.state;
+    Ok((device.clone(), Decision::new(event).change(Change::Device { to: Box::new(device), from })))
+}

@@ -1,0 +1,156 @@
+//! Enrolment (docs/wire.md section 5): begin gives a challenge that only the right TPM can answer, complete judges the answer.
+//!
+//! ```text
+//! begin ── invitation good, keys of the right form, EK known well enough ──► challenge
+//! complete ── secret opened, all three signatures hold ──► device: pending, or approved where its EK stood in the invitation
+//! ```
+//!
+//! Both can be run again after an interruption: begin makes a new challenge, and complete by the same TPM with the same keys finds the
+//! device that it made before.
+
+mod begin;
+mod complete;
+mod make_credential;
+
+use daypass_proto::{
+    attestation::{AttestationError, EkCertificateError, EkError, KeyError as DeviceKeyError},
+    oauth_error::{OAuthError, Reason},
+    time::Timestamp,
+};
+use thiserror::Error;
+
+use self::make_credential::MakeCredentialError;
+pub use self::{begin::begin, complete::complete};
+use crate::{
+    error::Refusal,
+    keys::KeyError,
+    store::{DecideError, StoreError},
+};
+
+/// Why an enrolment is refused.
+#[derive(Debug, Error)]
+pub enum EnrolmentError {
+    /// The body.
+    #[error("the request does not fit the format: {0}")]
+    Malformed(String),
+    /// No such invitation.
+    #[error("no invitation has this secret")]
+    UnknownCode,
+    /// Its time is over.
+    #[error("the invitation ended at {ended}, and it is {now}")]
+    CodeExpired {
+        /// The end.
+        ended: Timestamp,
+        /// The clock here.
+        now: Timestamp,
+    },
+    /// It was used.
+    #[error("the invitation was used already, by another machine or with other keys")]
+    CodeUsed,
+    /// It was withdrawn.
+    #[error("the invitation was withdrawn")]
+    CodeWithdrawn,
+    /// The device that it made is suspended or revoked.
+    #[error("the device that this invitation enrolled is {0}")]
+    DeviceEnded(&'static str),
+    /// One of the three keys.
+    #[error(transparent)]
+    Keys(#[from] DeviceKeyError),
+    /// The CSR.
+    #[error(transparent)]
+    Csr(KeyError),
+    /// The CSR is for another key.
+    #[error("the certificate signing request is not for the identity key")]
+    CsrKey,
+    /// An EK is not one.
+    #[error(transparent)]
+    Ek(#[from] EkError),
+    /// No EK is known well enough.
+    #[error("this TPM is not known here: {0}")]
+    EkUntrusted(EkCertificateError),
+    /// The invitation names another EK.
+    #[error("the invitation is for another machine: it names another endorsement key")]
+    EkMismatch,
+    /// The EK cannot be encrypted to.
+    #[error(transparent)]
+    MakeCredential(#[from] MakeCredentialError),
+    /// Unknown, answered, or too old.
+    #[error("the enrolment challenge is unknown, was answered already, or is too old")]
+    Challenge,
+    /// The secret is not the one that was encrypted.
+    #[error("the activation secret is wrong: the attestation key is not in the TPM of this endorsement key")]
+    Activation,
+    /// The signatures.
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
+    /// Our keys.
+    #[error("could not issue the certificate")]
+    Certificate(#[source] KeyError),
+    /// Our own serialization.
+    #[error("could not write the answer")]
+    Answer(#[source] serde_json::Error),
+    /// The policy no longer has what the invitation was for.
+    #[error("project or role of the invitation do not stand in today's policy")]
+    PolicyMissing,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody else was faster, or the store failed.
+    #[error(transparent)]
+    Decide(#[from] DecideError),
+}
+
+impl EnrolmentError {
+    fn reason(&self) -> Option<(OAuthError, Reason, &'static str)> {
+        use OAuthError::{AccessDenied, InvalidGrant, InvalidRequest};
+        const ASK: &str = "ask whoever invited you for a new invitation";
+        Some(match self {
+            Self::Malformed(_) => {
+                (InvalidRequest, Reason::Malformed, "update the agent, or the issuer, so that both are of one version")
+            }
+            Self::UnknownCode => (InvalidGrant, Reason::UnknownCode, ASK),
+            Self::CodeExpired { .. } => (InvalidGrant, Reason::CodeExpired, ASK),
+            Self::CodeUsed => (InvalidGrant, Reason::CodeUsed, ASK),
+            Self::CodeWithdrawn => (InvalidGrant, Reason::CodeWithdrawn, ASK),
+            Self::DeviceEnded("suspended") => {
+                (AccessDenied, Reason::DeviceSuspended, "ask an owner of the project why")
+            }
+            Self::DeviceEnded(_) => (AccessDenied, Reason::DeviceRevoked, ASK),
+            Self::EkUntrusted(_) => (
+                AccessDenied,
+                Reason::EkUntrusted,
+                "ask the issuer's administrator to add the TPM maker's root to `ek_roots`, or for an invitation with this machine's `--ek-hash`",
+            ),
+            Self::EkMismatch => {
+                (AccessDenied, Reason::EkMismatch, "run `daypass enroll` on the machine that the invitation is for")
+            }
+            Self::Challenge => (InvalidGrant, Reason::ChallengeExpired, "run `daypass enroll` again"),
+            Self::Keys(_)
+            | Self::Csr(_)
+            | Self::CsrKey
+            | Self::Ek(_)
+            | Self::MakeCredential(_)
+            | Self::Activation
+            | Self::Attestation(_) => (
+                AccessDenied,
+                Reason::AttestationFailed,
+                "run `daypass doctor`; if the TPM is well, report this with its output",
+            ),
+            Self::PolicyMissing => (AccessDenied, Reason::PolicyMissing, ASK),
+            Self::Certificate(_) | Self::Answer(_) | Self::Store(_) | Self::Decide(_) => return None,
+        })
+    }
+}
+
+impl From<EnrolmentError> for Refusal {
+    fn from(error: EnrolmentError) -> Self {
+        if let Some((code, reason, next_step)) = error.reason() {
+            return Self::new(code, reason, error.to_string(), next_step);
+        }
+        match error {
+            EnrolmentError::Store(error) => error.into(),
+            EnrolmentError::Decide(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}

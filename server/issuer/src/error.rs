@@ -1,0 +1,120 @@
+//! How a refusal leaves: each endpoint has its own closed error enum, and says here what it looks like on the wire.
+//!
+//! Internal text never leaves; it is logged, once, with its chain.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use daypass_proto::oauth_error::{ErrorBody, OAuthError, Reason, internal};
+
+use crate::store::{DecideError, StoreError};
+
+/// A refusal, ready to leave.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    body: ErrorBody,
+}
+
+impl Refusal {
+    /// A refusal with the status that its OAuth code has.
+    pub fn new(
+        error: OAuthError,
+        reason: Reason,
+        description: impl Into<String>,
+        next_step: impl Into<String>,
+    ) -> Self {
+        let status = match error {
+            OAuthError::InvalidClient => StatusCode::UNAUTHORIZED,
+            OAuthError::AccessDenied | OAuthError::UnauthorizedClient => StatusCode::FORBIDDEN,
+            OAuthError::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+            OAuthError::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let body = ErrorBody {
+            error,
+            error_description: description.into(),
+            daypass_reason: reason,
+            daypass_next_step: next_step.into(),
+        };
+        Self { status, body }
+    }
+
+    /// A request that does not fit its format.
+    pub fn malformed(description: impl Into<String>) -> Self {
+        Self::new(
+            OAuthError::InvalidRequest,
+            Reason::Malformed,
+            description,
+            "send what docs/wire.md describes; a client of another version may be too old or too new",
+        )
+    }
+
+    /// A fault of our own; `error` goes to the log and nowhere else.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = %chain(error), "could not decide a request");
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, body: internal(Reason::Internal) }
+    }
+
+    /// With another status than the code's usual one.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The cause.
+    pub fn reason(&self) -> Reason {
+        self.body.daypass_reason
+    }
+}
+
+/// An error with all its sources, in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = %chain(&error), "the store failed");
+        Self::new(
+            OAuthError::TemporarilyUnavailable,
+            Reason::StoreUnavailable,
+            "the issuer's store cannot be used, and nothing is issued unlogged",
+            "try again; if it stays, ask the issuer's administrator to read its log",
+        )
+    }
+}
+
+impl From<DecideError> for Refusal {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::Store(error) => error.into(),
+            DecideError::Conflict(condition) => Self::new(
+                OAuthError::AccessDenied,
+                Reason::Conflict,
+                format!("{condition} was changed by somebody else at the same time"),
+                "look at its state, and try again if it still makes sense",
+            )
+            .with_status(StatusCode::CONFLICT),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        // RFC 6749 section 5.1.
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}

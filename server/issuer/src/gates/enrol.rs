@@ -1,0 +1,149 @@
+//! `POST /gate/v1/enrol` with a one-time code, `POST /gate/v1/renew` over mTLS.
+
+use std::sync::Arc;
+
+use axum::{Extension, Json, body::Bytes as Body, extract::State};
+use daypass_listener::Peer;
+use daypass_proto::{
+    encoding::{Bytes, sha256},
+    gate_api::{EnrolRequest, GateCertificates, RenewRequest},
+    invitation::CodeSecret,
+    ledger::EventKind,
+    oauth_error::{OAuthError, Reason},
+    resource::Resource,
+};
+use thiserror::Error;
+
+use crate::{
+    caller::{CallerError, EnrolledGate},
+    error::Refusal,
+    issuer::Issuer,
+    keys::{KeyError, Subject, csr_key},
+    store::{Change, DecideError, Decision, Gate, GateLife, Holder, StoreError},
+};
+
+/// Why a gate gets no certificate.
+#[derive(Debug, Error)]
+pub enum GateError {
+    /// The body.
+    #[error("the request does not fit the format: {0}")]
+    Malformed(String),
+    /// No gate has this code.
+    #[error("no gate waits for this code")]
+    UnknownCode,
+    /// The code was used.
+    #[error("the code of gate `{0}` was used already")]
+    CodeUsed(String),
+    /// Its time is over.
+    #[error("the code of gate `{0}` is too old")]
+    CodeExpired(String),
+    /// A CSR.
+    #[error(transparent)]
+    Csr(KeyError),
+    /// The caller.
+    #[error(transparent)]
+    Caller(#[from] CallerError),
+    /// Our keys.
+    #[error("could not issue the certificate")]
+    Certificate(#[source] KeyError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody else was faster, or the store failed.
+    #[error(transparent)]
+    Decide(#[from] DecideError),
+}
+
+impl From<GateError> for Refusal {
+    fn from(error: GateError) -> Self {
+        use OAuthError::{InvalidGrant, InvalidRequest};
+        const AGAIN: &str = "run `daypass-issuer gate remove` and `gate add` for a new code";
+        let text = error.to_string();
+        match error {
+            GateError::Malformed(_) => Self::malformed(text),
+            GateError::UnknownCode => Self::new(InvalidGrant, Reason::UnknownCode, text, AGAIN),
+            GateError::CodeUsed(_) => Self::new(InvalidGrant, Reason::CodeUsed, text, AGAIN),
+            GateError::CodeExpired(_) => Self::new(InvalidGrant, Reason::CodeExpired, text, AGAIN),
+            GateError::Csr(_) => {
+                Self::new(InvalidRequest, Reason::Malformed, text, "send a PKCS#10 request for a P-256 key")
+            }
+            GateError::Caller(error) => error.into(),
+            GateError::Store(error) => error.into(),
+            GateError::Decide(error) => error.into(),
+            other @ GateError::Certificate(_) => Self::internal(&other),
+        }
+    }
+}
+
+/// The first certificates, for whoever holds the code.
+pub async fn enrol(State(issuer): State<Arc<Issuer>>, body: Body) -> Result<Json<GateCertificates>, Refusal> {
+    let request: EnrolRequest =
+        serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(error.to_string())))?;
+    Ok(Json(enrol_with_code(&issuer, &request).await?))
+}
+
+async fn enrol_with_code(issuer: &Issuer, request: &EnrolRequest) -> Result<GateCertificates, GateError> {
+    let hash = CodeSecret::from_random(request.secret.0).hash();
+    let gate = issuer.store.gate_by_secret(hash).await?.ok_or(GateError::UnknownCode)?;
+    match gate.state {
+        GateLife::Added => {}
+        GateLife::Enrolled => return Err(GateError::CodeUsed(gate.name.to_string())),
+        GateLife::Removed => return Err(GateError::UnknownCode),
+    }
+    if issuer.environment.now() > gate.code_expires_at {
+        return Err(GateError::CodeExpired(gate.name.to_string()));
+    }
+    let (certificates, change) = certify(issuer, &gate, &request.client_csr, request.server_csr.as_ref())?;
+    let event = issuer.environment.event(EventKind::GateEnrolled).text("gate", &gate.name);
+    let enrolled = Gate { state: GateLife::Enrolled, ..gate };
+    let decision = Decision::new(event).change(Change::Gate { to: enrolled, from: GateLife::Added }).change(change);
+    issuer.store.decide(decision).await?;
+    Ok(certificates)
+}
+
+/// The next certificates, for a gate that is enrolled.
+pub async fn renew(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<Json<GateCertificates>, Refusal> {
+    let caller = EnrolledGate::identify(&issuer, &peer).await?;
+    let request: RenewRequest =
+        serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(error.to_string())))?;
+    let (certificates, change) = certify(&issuer, caller.gate(), &request.client_csr, request.server_csr.as_ref())?;
+    let event = issuer.environment.event(EventKind::GateRenewed).text("gate", &caller.gate().name);
+    issuer.store.decide(Decision::new(event).change(change)).await?;
+    Ok(Json(certificates))
+}
+
+fn certify(
+    issuer: &Issuer,
+    gate: &Gate,
+    client_csr: &Bytes,
+    server_csr: Option<&Bytes>,
+) -> Result<(GateCertificates, Change), GateError> {
+    let keyring = issuer.keyring();
+    let authority = keyring.gate_ca();
+    let not_after = issuer.environment.now().plus(issuer.config.gate_certificate_lifetime);
+    let sign = |csr: &Bytes, subject: &Subject| {
+        let key = csr_key(&csr.0).map_err(GateError::Csr)?;
+        let der = authority
+            .sign(&issuer.environment, subject, &key.to_spki_der(), not_after)
+            .map_err(GateError::Certificate)?;
+        Ok::<_, GateError>(vec![Bytes(der), Bytes(authority.der().to_vec())])
+    };
+    let client_chain = sign(client_csr, &Subject::Client { uri: gate.name.uri(), name: gate.name.to_string() })?;
+    let hosts: Vec<String> = gate.resources.iter().map(Resource::host).collect();
+    let server_chain = server_csr.map(|csr| sign(csr, &Subject::Server(hosts))).transpose()?;
+    let hash = client_chain.first().map(|der| sha256(&[&der.0])).unwrap_or_default();
+    let change = Change::AddCertificate { hash, holder: Holder::Gate(gate.name.clone()), not_after };
+    let certificates = GateCertificates {
+        name: gate.name.clone(),
+        issuer: issuer.config.issuer_url.clone(),
+        mtls_url: issuer.config.mtls_url.clone(),
+        resources: gate.resources.clone(),
+        client_chain,
+        server_chain,
+    };
+    Ok((certificates, change))
+}

@@ -1,0 +1,145 @@
+//! Invitations: a single-use code that carries a grant.
+
+use daypass_proto::{
+    encoding::Fixed,
+    invitation::{Code, CodeError, CodeKind, CodeSecret},
+    ledger::EventKind,
+    names::{Collaborator, GrantId, InvitationId, ProjectName, RoleName},
+    pin::Pin,
+    time::Timestamp,
+};
+use thiserror::Error;
+
+use crate::{
+    clock::Environment,
+    projects::Projects,
+    store::{Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store},
+};
+
+/// Why a grant cannot be.
+#[derive(Debug, Error)]
+pub enum GrantError {
+    /// No such project.
+    #[error("there is no project `{0}`; the policy has: {1}")]
+    Project(ProjectName, String),
+    /// No such role.
+    #[error("project `{0}` has no role `{1}`; it has: {2}")]
+    Role(ProjectName, RoleName, String),
+    /// Longer than the role allows.
+    #[error("the grant would end at {until}; role `{role}` allows until {latest} at most")]
+    TooLong {
+        /// The role.
+        role: RoleName,
+        /// As asked.
+        until: Timestamp,
+        /// The latest.
+        latest: Timestamp,
+    },
+    /// The collaborator's name does not fit the role's templates.
+    #[error("role `{0}` cannot be given to this collaborator: {1}")]
+    Template(RoleName, String),
+}
+
+/// Whether such a grant could be made now.
+pub fn check_grant(
+    projects: &Projects,
+    project: &ProjectName,
+    role: &RoleName,
+    collaborator: &Collaborator,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<(), GrantError> {
+    let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let found = projects.get(project).ok_or_else(|| {
+        GrantError::Project(project.clone(), list(projects.names().map(ToString::to_string).collect()))
+    })?;
+    let limits = found.role(role).ok_or_else(|| {
+        GrantError::Role(project.clone(), role.clone(), list(found.role_names().map(ToString::to_string).collect()))
+    })?;
+    let latest = now.plus(limits.longest_grant);
+    if until > latest {
+        return Err(GrantError::TooLong { role: role.clone(), until, latest });
+    }
+    limits.details_for(collaborator).map(|_| ()).map_err(|message| GrantError::Template(role.clone(), message))
+}
+
+/// Why no invitation is made.
+#[derive(Debug, Error)]
+pub enum InviteError {
+    /// The grant.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// The code.
+    #[error("could not make the code")]
+    Code(#[from] CodeError),
+    /// The store.
+    #[error(transparent)]
+    Decide(#[from] DecideError),
+}
+
+/// What is asked for.
+pub struct Invite {
+    /// For whom.
+    pub collaborator: Collaborator,
+    /// To which project.
+    pub project: ProjectName,
+    /// In which role.
+    pub role: RoleName,
+    /// The grant's hard end.
+    pub until: Timestamp,
+    /// The code's end.
+    pub code_expires_at: Timestamp,
+    /// The only EK that may use it.
+    pub ek_hash: Option<[u8; 32]>,
+    /// Who invites.
+    pub by: String,
+}
+
+/// Makes an invitation and the grant that it carries; gives the code, which is stored as a hash only.
+pub async fn invite(
+    store: &dyn Store,
+    environment: &Environment,
+    projects: &Projects,
+    issuer_url: &str,
+    pin: Pin,
+    invite: Invite,
+) -> Result<(Invitation, Code), InviteError> {
+    check_grant(projects, &invite.project, &invite.role, &invite.collaborator, invite.until, environment.now())?;
+    let secret = CodeSecret::from_random(environment.random());
+    let grant = Grant {
+        id: GrantId::from_random(environment.random()),
+        collaborator: invite.collaborator.clone(),
+        project: invite.project.clone(),
+        role: invite.role.clone(),
+        until: invite.until,
+        state: GrantLife::Requested,
+        device: None,
+    };
+    let invitation = Invitation {
+        id: InvitationId::from_random(environment.random()),
+        secret_hash: Fixed(secret.hash()),
+        collaborator: invite.collaborator,
+        project: invite.project,
+        role: invite.role,
+        grant: grant.id.clone(),
+        expires_at: invite.code_expires_at,
+        ek_hash: invite.ek_hash.map(Fixed),
+        state: InvitationLife::Open,
+        device: None,
+    };
+    let code = Code::try_new(CodeKind::Invitation, pin, secret, issuer_url)?;
+    let event = environment
+        .event(EventKind::Invited)
+        .text("invitation", &invitation.id)
+        .text("grant", &grant.id)
+        .text("project", &invitation.project)
+        .text("role", &invitation.role)
+        .number("until", grant.until.seconds())
+        .number("expires_at", invitation.expires_at.seconds());
+    let event =
+        environment.personal(environment.personal(event, "collaborator", &invitation.collaborator), "by", &invite.by);
+    store
+        .decide(Decision::new(event).change(Change::AddInvitation(invitation.clone())).change(Change::AddGrant(grant)))
+        .await?;
+    Ok((invitation, code))
+}

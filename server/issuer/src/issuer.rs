@@ -1,0 +1,144 @@
+//! What every endpoint and every command of a running issuer shares.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use daypass_proto::{attestation::EkRoots, ledger::EventKind};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use thiserror::Error;
+
+use crate::{
+    clock::Environment,
+    config::{Config, ConfigError},
+    keys::{KeyError, Keyring},
+    projects::{PolicyError, Projects},
+    store::{DecideError, Decision, SqliteStore, Store, StoreError},
+};
+
+/// Why the issuer does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store.
+    #[error("the store `{}` cannot be used; has `daypass-issuer init` been run?", path.display())]
+    Store {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The keys.
+    #[error("the issuer's keys cannot be used")]
+    Keys(#[from] KeyError),
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The roots of TPM makers.
+    #[error("could not read the EK roots in `{}`", path.display())]
+    EkRoots {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file among them that is not what it should be.
+    #[error("`{}` holds something else than certificates in PEM", .0.display())]
+    EkRootForm(PathBuf),
+    /// The first event could not be written.
+    #[error("could not record the start")]
+    Record(#[from] DecideError),
+}
+
+/// A configured issuer with its store open.
+pub struct Issuer {
+    /// The configuration.
+    pub config: Config,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The policy.
+    pub projects: Projects,
+    /// The roots of TPM makers.
+    pub ek_roots: EkRoots,
+    /// Clock and randomness.
+    pub environment: Environment,
+    keyring: RwLock<Arc<Keyring>>,
+}
+
+impl Issuer {
+    /// Opens everything that `config` names.
+    pub async fn open(config: Config, environment: Environment) -> Result<Self, StartError> {
+        let path = config.database.clone();
+        let store = SqliteStore::open(&path, false).await.map_err(|source| StartError::Store { path, source })?;
+        Self::with_store(config, environment, Arc::new(store)).await
+    }
+
+    /// The same over a given store.
+    pub async fn with_store(
+        config: Config,
+        environment: Environment,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, StartError> {
+        let projects = Projects::load(&config.projects)?;
+        let ek_roots = load_ek_roots(&config.ek_roots)?;
+        let keyring = Keyring::load(&config, store.as_ref(), environment.now()).await?;
+        Ok(Self { config, store, projects, ek_roots, environment, keyring: RwLock::new(Arc::new(keyring)) })
+    }
+
+    /// Records the start: version of the policy, and every loosening.
+    pub async fn record_start(&self) -> Result<(), DecideError> {
+        let policy = hex::encode(self.projects.hash());
+        let mut decision =
+            Decision::new(self.environment.event(EventKind::IssuerStarted).text("version", env!("CARGO_PKG_VERSION")))
+                .event(self.environment.event(EventKind::PolicyLoaded).text("policy", policy));
+        for loosening in self.config.loosenings() {
+            tracing::warn!(loosening, "this issuer runs with a loosened setting");
+            decision = decision.event(self.environment.event(EventKind::LooseningEnabled).text("setting", loosening));
+        }
+        self.store.decide(decision).await
+    }
+
+    /// The keys in use.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        // A panic while swapping leaves the old keyring, which is whole.
+        Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the keys anew, so that a rotation is followed without a restart.
+    pub async fn reload_keys(&self) -> Result<(), KeyError> {
+        let fresh = Keyring::load(&self.config, self.store.as_ref(), self.environment.now()).await?;
+        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        Ok(())
+    }
+}
+
+/// Reads every PEM file of the folder.
+fn load_ek_roots(folder: &Path) -> Result<EkRoots, StartError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StartError::EkRoots { path, source }
+    };
+    let mut certificates = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed(folder))? {
+        let path = entry.map_err(failed(folder))?.path();
+        if !path.extension().is_some_and(|extension| extension == "pem" || extension == "crt") {
+            continue;
+        }
+        let text = fs::read(&path).map_err(failed(&path))?;
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let found = found.ok().filter(|found| !found.is_empty()).ok_or_else(|| StartError::EkRootForm(path.clone()))?;
+        let found: Vec<Vec<u8>> = found.into_iter().map(|der| der.to_vec()).collect();
+        let (_, bad) = EkRoots::new(found.clone());
+        if bad > 0 {
+            return Err(StartError::EkRootForm(path));
+        }
+        certificates.extend(found);
+    }
+    Ok(EkRoots::new(certificates).0)
+}

@@ -1,0 +1,105 @@
+//! The master key: from outside the store, it wraps every private key in it.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use zeroize::Zeroizing;
+
+use super::KeyError;
+use crate::clock::Environment;
+
+/// The file name that systemd gives the credential.
+const CREDENTIAL: &str = "daypass-master-key";
+
+/// The key that wraps the private keys in the store.
+pub struct MasterKey(LessSafeKey);
+
+impl MasterKey {
+    /// Reads it from systemd's credential where there is one, else from `path`, which nobody else may read.
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(CREDENTIAL));
+        let path = credential.as_deref().filter(|path| path.exists()).unwrap_or(path);
+        let bytes = read_secret(path)?;
+        Self::from_bytes(&bytes)
+            .ok_or(KeyError::Form { path: path.display().to_string(), expected: "a master key of 32 bytes" })
+    }
+
+    /// From its bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        UnboundKey::new(&AES_256_GCM, bytes).ok().map(|key| Self(LessSafeKey::new(key)))
+    }
+
+    /// Encrypts `secret` for the key named `kid`; the name is authenticated, so that wrapped keys cannot be exchanged.
+    pub fn wrap(&self, environment: &Environment, kid: &str, secret: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let nonce: [u8; NONCE_LEN] = environment.random();
+        let mut sealed = secret.to_vec();
+        self.0
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(kid.as_bytes()), &mut sealed)
+            .map_err(|_| KeyError::MasterKey(kid.to_owned()))?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// Decrypts what [`Self::wrap`] made.
+    pub fn unwrap(&self, kid: &str, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let wrong = || KeyError::MasterKey(kid.to_owned());
+        let (nonce, sealed) = wrapped.split_at_checked(NONCE_LEN).ok_or_else(wrong)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;
+        let mut opened = Zeroizing::new(sealed.to_vec());
+        let length = self.0.open_in_place(nonce, Aad::from(kid.as_bytes()), &mut opened).map_err(|_| wrong())?.len();
+        opened.truncate(length);
+        Ok(opened)
+    }
+}
+
+/// Reads a file that nobody but its owner may read.
+pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let failed = |source| KeyError::File { attempted: "read", path: path.display().to_string(), source };
+    let mut file = fs::File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Permissions { path: path.display().to_string(), mode });
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Writes a new file that nobody but its owner may read; never over one that is there.
+pub fn write_secret(path: &Path, content: &[u8]) -> Result<(), KeyError> {
+    let failed = |source| KeyError::File { attempted: "write", path: path.display().to_string(), source };
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_right_key_and_name_open_it() {
+        let environment = Environment::system();
+        let (ours, other) = (MasterKey::from_bytes(&[1; 32]).unwrap(), MasterKey::from_bytes(&[2; 32]).unwrap());
+        let wrapped = ours.wrap(&environment, "k", b"secret").unwrap();
+        assert_eq!(ours.unwrap("k", &wrapped).unwrap().as_slice(), b"secret");
+        assert!(ours.unwrap("l", &wrapped).is_err());
+        assert!(other.unwrap("k", &wrapped).is_err());
+        assert!(ours.unwrap("k", &wrapped[..5]).is_err());
+        assert!(!wrapped.windows(6).any(|window| window == b"secret"));
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m");
+        write_secret(&path, &[0; 32]).unwrap();
+        assert!(read_secret(&path).is_ok());
+        assert!(write_secret(&path, &[1; 32]).is_err(), "never over one that is there");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(read_secret(&path), Err(KeyError::Permissions { mode: 0o640, .. })));
+    }
+}

@@ -1,0 +1,80 @@
+//! The issuer's keys: a root that is kept apart, and what it certifies.
+//!
+//! ```text
+//! root (its SPKI's SHA-256 is the pin in every invitation)
+//!  ├── token keys     sign access tokens; published with their chain as `x5c`
+//!  ├── device CA      signs device certificates; trusted by this issuer alone
+//!  ├── gate CA        signs gates' client certificates, and server certificates for their resources
+//!  └── TLS            the issuer's own certificate
+//! ```
+//!
+//! The root's key is a file that only `init` and `key rotate` read. The others stand in the store, wrapped under the master key.
+
+mod certify;
+mod keyring;
+mod master;
+
+use thiserror::Error;
+
+pub use self::{
+    certify::{Root, Subject, certificate_validity, csr_key},
+    keyring::{Keyring, new_key},
+    master::{MasterKey, write_secret},
+};
+use crate::store::KeyPurpose;
+
+/// Why a key could not be made, read or used.
+#[derive(Debug, Error)]
+pub enum KeyError {
+    /// A file.
+    #[error("could not {attempted} `{path}`")]
+    File {
+        /// What was attempted.
+        attempted: &'static str,
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A secret file that others can read.
+    #[error("`{path}` can be read by others (mode {mode:o}); run `chmod 600 {path}`")]
+    Permissions {
+        /// Which.
+        path: String,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A secret file of the wrong form.
+    #[error("`{path}` is not {expected}")]
+    Form {
+        /// Which.
+        path: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The master key is not the one under which the store's keys are wrapped.
+    #[error("the master key does not open the key `{0}`: it is not the one that this store was made with")]
+    MasterKey(String),
+    /// A key of this purpose is missing.
+    #[error("the store has no usable `{0}` key; run `daypass-issuer key rotate {0}`")]
+    Missing(KeyPurpose),
+    /// A certificate or key could not be made or read.
+    #[error("could not {attempted}")]
+    Certificate {
+        /// What was attempted.
+        attempted: &'static str,
+        /// Why.
+        #[source]
+        source: rcgen::Error,
+    },
+    /// A stored key does not read.
+    #[error("the stored key `{0}` does not read")]
+    Stored(String),
+    /// A CSR that is not one.
+    #[error("the certificate signing request {0}")]
+    Csr(&'static str),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+}

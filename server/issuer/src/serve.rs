@@ -1,0 +1,164 @@
+//! The running issuer: two listeners and the work between requests, one lifecycle.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+use daypass_listener::{ClientCertificates, Limits, Listener, ServeError, TlsError, server_config};
+use daypass_proto::{
+    enrolment::{MAX_BEGIN, MAX_COMPLETE},
+    ledger::EventKind,
+    oauth_error::{OAuthError, Reason},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use thiserror::Error;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    device, enrolment,
+    error::{Refusal, chain},
+    gates,
+    issuer::Issuer,
+    metadata,
+    store::{Change, DecideError, Decision, Grant, GrantLife},
+    token,
+};
+
+/// What no other endpoint needs more than, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+/// How often keys are looked for and what is over is forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// Why the issuer stops.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A port.
+    #[error(transparent)]
+    Listen(#[from] ServeError),
+    /// The first event.
+    #[error("could not record the start")]
+    Record(#[from] DecideError),
+}
+
+/// Serves until `stop`, then drains.
+pub async fn serve(issuer: Arc<Issuer>, stop: CancellationToken) -> Result<(), RunError> {
+    issuer.record_start().await?;
+    let keyring = issuer.keyring();
+    let (chain, key) = keyring.tls();
+    let certificates: Vec<CertificateDer<'static>> = chain.iter().map(|der| der.clone().into()).collect();
+    let key = || PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.to_vec()));
+    let client_cas = keyring.client_cas().map(|der| der.to_vec().into()).collect();
+    let public = server_config(certificates.clone(), key(), ClientCertificates::None)?;
+    let mtls = server_config(certificates, key(), ClientCertificates::Required(client_cas))?;
+    let config = &issuer.config;
+    let public = Listener::bind(&config.public_listen, public, Limits::default()).await?;
+    let mtls = Listener::bind(&config.mtls_listen, mtls, Limits::default()).await?;
+    tracing::info!(issuer = config.issuer_url, public = config.public_listen, mtls = config.mtls_listen, "serving");
+    // Under a service manager only; elsewhere there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    let tasks = TaskTracker::new();
+    tasks.spawn(public.serve(RouterService(public_routes(Arc::clone(&issuer))), stop.clone()));
+    tasks.spawn(mtls.serve(RouterService(mtls_routes(Arc::clone(&issuer))), stop.clone()));
+    tasks.spawn(housekeeping(issuer, stop.clone()));
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+/// A router as a hyper service.
+#[derive(Clone)]
+struct RouterService(Router);
+
+impl tower_service::Service<axum::http::Request<hyper::body::Incoming>> for RouterService {
+    type Response = axum::response::Response;
+    type Error = std::convert::Infallible;
+    type Future = <Router as tower_service::Service<axum::http::Request<axum::body::Body>>>::Future;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: axum::http::Request<hyper::body::Incoming>) -> Self::Future {
+        self.0.call(request.map(axum::body::Body::new))
+    }
+}
+
+async fn not_found() -> Refusal {
+    Refusal::new(
+        OAuthError::InvalidRequest,
+        Reason::NotFound,
+        "there is no such endpoint on this listener",
+        "see docs/wire.md",
+    )
+    .with_status(axum::http::StatusCode::NOT_FOUND)
+}
+
+/// What anybody may reach.
+fn public_routes(issuer: Arc<Issuer>) -> Router {
+    Router::new()
+        .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
+        .route("/jwks", get(metadata::jwks))
+        .route("/healthz", get(metadata::healthz))
+        .route("/enrolment/v1/begin", post(enrolment::begin).layer(DefaultBodyLimit::max(MAX_BEGIN)))
+        .route("/enrolment/v1/complete", post(enrolment::complete).layer(DefaultBodyLimit::max(MAX_COMPLETE)))
+        .route("/gate/v1/enrol", post(gates::enrol).layer(DefaultBodyLimit::max(MAX_BODY)))
+        .fallback(not_found)
+        .with_state(issuer)
+}
+
+/// What a client certificate is needed for; each handler asks whose it is, on every request.
+fn mtls_routes(issuer: Arc<Issuer>) -> Router {
+    Router::new()
+        .route(token::PATH, post(token::token))
+        .route("/oauth/introspect", post(token::introspect))
+        .route("/oauth/revoke", post(token::revoke))
+        .route("/device/v1/state", get(device::state))
+        .route("/device/v1/leave", post(device::leave))
+        .route("/device/v1/renewal/begin", post(device::begin_renewal))
+        .route("/gate/v1/revocations", get(gates::revocations))
+        .route("/gate/v1/renew", post(gates::renew))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .route("/device/v1/renewal/complete", post(device::complete_renewal).layer(DefaultBodyLimit::max(MAX_COMPLETE)))
+        .fallback(not_found)
+        .with_state(issuer)
+}
+
+async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        if let Err(error) = issuer.reload_keys().await {
+            tracing::error!(error = %chain(&error), "could not read the keys anew; the old ones stay in use");
+        }
+        if let Err(error) = issuer.store.sweep(issuer.environment.now()).await {
+            tracing::error!(error = %chain(&error), "could not forget what is over");
+        }
+        if let Err(error) = end_grants(&issuer).await {
+            tracing::error!(error = %chain(&error), "could not end grants whose time is over");
+        }
+    }
+}
+
+/// Marks grants whose time is over. They give no tokens from their end on, marked or not.
+async fn end_grants(issuer: &Issuer) -> Result<(), DecideError> {
+    let now = issuer.environment.now();
+    for grant in issuer.store.grants_in(GrantLife::Active).await?.into_iter().filter(|grant| grant.until <= now) {
+        let event = issuer.environment.event(EventKind::GrantEnded).text("grant", &grant.id).text("why", "time");
+        let to = Grant { state: GrantLife::Ended, ..grant };
+        let decision = Decision::new(event).change(Change::Grant { to, from: GrantLife::Active });
+        if let Err(DecideError::Store(error)) = issuer.store.decide(decision).await {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}

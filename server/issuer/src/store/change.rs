@@ -1,0 +1,129 @@
+//! The changes that a decision can make. Each carries its condition: where that no longer holds, the whole decision is refused.
+
+use std::fmt;
+
+use daypass_proto::{
+    enrolment::DeviceLife,
+    names::{DeviceId, GrantId, InvitationId},
+    time::Timestamp,
+};
+
+use super::records::{
+    Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife, IssuedToken, KeyRecord,
+};
+
+/// One change to one record.
+#[derive(Debug)]
+pub enum Change {
+    /// A new invitation.
+    AddInvitation(Invitation),
+    /// The invitation as it now is, if it is still in state `from`.
+    Invitation {
+        /// As it is to be.
+        to: Invitation,
+        /// As it must be.
+        from: InvitationLife,
+    },
+    /// A new grant.
+    AddGrant(Grant),
+    /// The grant as it now is, if it is still in state `from`.
+    Grant {
+        /// As it is to be.
+        to: Grant,
+        /// As it must be.
+        from: GrantLife,
+    },
+    /// A new device.
+    AddDevice(Device),
+    /// The device as it now is, if it is still in state `from`.
+    Device {
+        /// As it is to be.
+        to: Box<Device>,
+        /// As it must be.
+        from: DeviceLife,
+    },
+    /// Nothing, if the device is in this state.
+    RequireDevice(DeviceId, DeviceLife),
+    /// Nothing, if the grant is in this state.
+    RequireGrant(GrantId, GrantLife),
+    /// A certificate that was issued.
+    AddCertificate {
+        /// SHA-256 of its DER.
+        hash: [u8; 32],
+        /// For whom.
+        holder: Holder,
+        /// Its end.
+        not_after: Timestamp,
+    },
+    /// Forgets every certificate of this holder.
+    DropCertificates(Holder),
+    /// A new challenge.
+    AddChallenge(Challenge),
+    /// Takes a challenge out, if it is still there.
+    TakeChallenge(String),
+    /// A token that is being issued.
+    AddToken(IssuedToken),
+    /// Marks a token as revoked.
+    RevokeToken(String),
+    /// Remembers a proof, if it was not seen before.
+    RememberProof {
+        /// Hash over key and `jti`.
+        id: [u8; 32],
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A new gate.
+    AddGate(Gate),
+    /// The gate as it now is, if it is still in state `from`.
+    Gate {
+        /// As it is to be.
+        to: Gate,
+        /// As it must be.
+        from: GateLife,
+    },
+    /// A new key.
+    AddKey(KeyRecord),
+    /// The end of a key, if it has none yet.
+    RetireKey {
+        /// Which.
+        kid: String,
+        /// From when it is no longer published.
+        at: Timestamp,
+    },
+}
+
+/// What did not hold.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Condition {
+    /// An invitation's state.
+    Invitation(InvitationId),
+    /// A grant's state.
+    Grant(GrantId),
+    /// A device's state.
+    Device(DeviceId),
+    /// A challenge is there.
+    Challenge,
+    /// A proof is new.
+    ProofIsNew,
+    /// A gate's state, or that its name is free.
+    Gate(String),
+    /// A key without an end.
+    Key(String),
+    /// A name is free.
+    Name(String),
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invitation(id) => write!(f, "invitation `{id}`"),
+            Self::Grant(id) => write!(f, "grant `{id}`"),
+            Self::Device(id) => write!(f, "device `{id}`"),
+            Self::Challenge => f.write_str("the challenge"),
+            Self::ProofIsNew => f.write_str("the memory of proofs"),
+            Self::Gate(name) => write!(f, "gate `{name}`"),
+            Self::Key(kid) => write!(f, "key `{kid}`"),
+            Self::Name(name) => write!(f, "`{name}`"),
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! What is stored, and the lives that records lead. Each life refuses every transition that its diagram does not have.
+
+use daypass_proto::{
+    encoding::{Bytes, Fixed},
+    enrolment::{DeviceLife, Facts, TrustTier},
+    jose::EcPublicKey,
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, ProjectName, RoleName},
+    resource::Resource,
+    time::Timestamp,
+    token::Posture,
+};
+use serde::{Deserialize, Serialize};
+
+/// A life's word in the store and in lists.
+macro_rules! life {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// The word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+life!(
+    /// An invitation's life.
+    ///
+    /// ```text
+    /// open ──► used        by the first TPM that completes activation
+    ///   └────► withdrawn
+    /// ```
+    InvitationLife {
+        /// Waiting for its machine.
+        Open = "open",
+        /// Bound to a device.
+        Used = "used",
+        /// Taken back.
+        Withdrawn = "withdrawn",
+    }
+);
+
+life!(
+    /// A grant's life.
+    ///
+    /// ```text
+    /// requested ──► active ──► ended
+    ///     │          │  ▲
+    ///     │          ▼  │
+    ///     │       suspended
+    ///     └──► revoked ◄── (active, suspended)
+    /// ```
+    GrantLife {
+        /// Waiting for approval.
+        Requested = "requested",
+        /// In force until its end.
+        Active = "active",
+        /// Held back.
+        Suspended = "suspended",
+        /// Ended before its time.
+        Revoked = "revoked",
+        /// Over.
+        Ended = "ended",
+    }
+);
+
+life!(
+    /// A gate's life.
+    GateLife {
+        /// Registered, and its code not yet used.
+        Added = "added",
+        /// Has a certificate.
+        Enrolled = "enrolled",
+        /// Taken out.
+        Removed = "removed",
+    }
+);
+
+life!(
+    /// What a key of the issuer is for.
+    KeyPurpose {
+        /// Signs access tokens.
+        Token = "token",
+        /// Signs device certificates.
+        DeviceCa = "device_ca",
+        /// Signs gate certificates.
+        GateCa = "gate_ca",
+        /// The issuer's own TLS certificate.
+        Tls = "tls",
+    }
+);
+
+/// Whether a device may go from one state to another.
+///
+/// ```text
+/// pending ──► approved ◄──► suspended
+///    │           │              │
+///    └───────────┴──► revoked ◄─┘
+/// ```
+pub const fn device_may_become(from: DeviceLife, to: DeviceLife) -> bool {
+    use DeviceLife::{Approved, Pending, Revoked, Suspended};
+    matches!(
+        (from, to),
+        (Pending | Suspended, Approved) | (Approved, Suspended) | (Pending | Approved | Suspended, Revoked)
+    )
+}
+
+/// The word of a device's state in the store.
+pub const fn device_state(life: DeviceLife) -> &'static str {
+    match life {
+        DeviceLife::Pending => "pending",
+        DeviceLife::Approved => "approved",
+        DeviceLife::Suspended => "suspended",
+        DeviceLife::Revoked => "revoked",
+    }
+}
+
+/// An invitation.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Invitation {
+    /// Its name in lists and in the ledger.
+    pub id: InvitationId,
+    /// The hash of its secret.
+    pub secret_hash: Fixed<32>,
+    /// For whom.
+    pub collaborator: Collaborator,
+    /// To which project.
+    pub project: ProjectName,
+    /// In which role.
+    pub role: RoleName,
+    /// The grant that it carries.
+    pub grant: GrantId,
+    /// The end of the code.
+    pub expires_at: Timestamp,
+    /// The only EK that may use it, where it was registered beforehand.
+    pub ek_hash: Option<Fixed<32>>,
+    /// Where it is in its life.
+    pub state: InvitationLife,
+    /// The device that used it.
+    pub device: Option<DeviceId>,
+}
+
+/// The TPM keys of a device, as the issuer knows them.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct DeviceKeys {
+    /// The EK that activation went through.
+    pub ek_hash: Fixed<32>,
+    /// `TPMT_PUBLIC` of the AK.
+    pub attestation_key: Bytes,
+    /// `TPMT_PUBLIC` of the identity key.
+    pub identity_key: Bytes,
+    /// `TPMT_PUBLIC` of the proof key.
+    pub proof_key: Bytes,
+}
+
+/// A device.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Device {
+    /// Its name.
+    pub id: DeviceId,
+    /// For whom it was enrolled.
+    pub collaborator: Collaborator,
+    /// Where it is in its life.
+    pub state: DeviceLife,
+    /// Why it is there, where somebody said.
+    pub reason: Option<String>,
+    /// How well its TPM is known.
+    pub tier: TrustTier,
+    /// The TPM's keys; `None` for a software client.
+    pub keys: Option<DeviceKeys>,
+    /// The key of its client certificate.
+    pub identity: EcPublicKey,
+    /// The key that its tokens are bound to.
+    pub proof: EcPublicKey,
+    /// What both sides show.
+    pub comparison_code: Option<String>,
+    /// What was learned from the newest quote.
+    pub posture: Posture,
+    /// What it says of itself.
+    pub facts: Facts,
+    /// When it enrolled.
+    pub enrolled_at: Timestamp,
+}
+
+impl Device {
+    /// Whether it is a software client.
+    pub fn is_software(&self) -> bool {
+        self.tier == TrustTier::Software
+    }
+}
+
+/// A grant.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Grant {
+    /// Its name.
+    pub id: GrantId,
+    /// Whose.
+    pub collaborator: Collaborator,
+    /// In which project.
+    pub project: ProjectName,
+    /// In which role.
+    pub role: RoleName,
+    /// The hard end.
+    pub until: Timestamp,
+    /// Where it is in its life.
+    pub state: GrantLife,
+    /// The device that uses it.
+    pub device: Option<DeviceId>,
+}
+
+/// Who holds a certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Holder {
+    /// A device.
+    Device(DeviceId),
+    /// A gate.
+    Gate(GateName),
+}
+
+impl Holder {
+    /// The form in the store: the URI SAN of the certificate.
+    pub fn uri(&self) -> String {
+        match self {
+            Self::Device(device) => device.client_id(),
+            Self::Gate(gate) => gate.uri(),
+        }
+    }
+
+    /// Back from the store.
+    pub fn from_uri(uri: &str) -> Option<Self> {
+        DeviceId::from_client_id(uri).map(Self::Device).or_else(|_| GateName::from_uri(uri).map(Self::Gate)).ok()
+    }
+}
+
+/// A challenge in flight. Single-use: answering takes it out.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Challenge {
+    /// Its name.
+    pub id: String,
+    /// Its end.
+    pub expires_at: Timestamp,
+    /// The nonce.
+    pub nonce: Fixed<32>,
+    /// The PCRs that it asks for.
+    pub pcrs: Vec<u8>,
+    /// The hash of what was said so far.
+    pub transcript: Fixed<32>,
+    /// What it is for.
+    pub kind: ChallengeKind,
+}
+
+/// What a challenge is for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChallengeKind {
+    /// An enrolment.
+    Enrolment {
+        /// The invitation.
+        invitation: Fixed<32>,
+        /// What activation must give, hashed.
+        secret_hash: Fixed<32>,
+        /// The EKs that were sent, hashed, in order.
+        ek_hashes: Vec<Fixed<32>>,
+        /// How well the chosen EK is known.
+        tier: TrustTier,
+        /// The keys.
+        keys: DeviceKeys,
+        /// The CSR, DER.
+        csr: Bytes,
+    },
+    /// A certificate renewal.
+    Renewal {
+        /// The device.
+        device: DeviceId,
+    },
+}
+
+/// A token that was issued; never the token itself.
+#[derive(Clone, Debug)]
+pub struct IssuedToken {
+    /// Its identifier.
+    pub jti: String,
+    /// To whom.
+    pub device: DeviceId,
+    /// Under which grant.
+    pub grant: GrantId,
+    /// What for.
+    pub resource: Resource,
+    /// Its end.
+    pub expires_at: Timestamp,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}
+
+/// A gate.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Gate {
+    /// Its name.
+    pub name: GateName,
+    /// The hash of its code's secret.
+    pub secret_hash: Fixed<32>,
+    /// The end of its code.
+    pub code_expires_at: Timestamp,
+    /// What it guards.
+    pub resources: Vec<Resource>,
+    /// The CA of its own certificate in PEM; `None` for the issuer's root.
+    pub ca: Option<String>,
+    /// Where it is in its life.
+    pub state: GateLife,
+}
+
+/// A key of the issuer. The private half is wrapped under a key that is not in the store.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct KeyRecord {
+    /// RFC 7638 thumbprint.
+    pub kid: String,
+    /// What it is for.
+    pub purpose: KeyPurpose,
+    /// When it began to be published.
+    pub created_at: Timestamp,
+    /// From when it is used.
+    pub active_from: Timestamp,
+    /// From when it is no longer published.
+    pub retire_at: Option<Timestamp>,
+    /// The private key, PKCS#8, wrapped.
+    pub wrapped: Bytes,
+    /// Its certificate and those above it, DER.
+    pub chain: Vec<Bytes>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_go_where_the_diagram_says() {
+        use DeviceLife::{Approved, Pending, Revoked, Suspended};
+        let all = [Pending, Approved, Suspended, Revoked];
+        let allowed: Vec<_> = all
+            .into_iter()
+            .flat_map(|from| all.into_iter().map(move |to| (from, to)))
+            .filter(|(from, to)| device_may_become(*from, *to))
+            .collect();
+        assert_eq!(
+            allowed,
+            [
+                (Pending, Approved),
+                (Pending, Revoked),
+                (Approved, Suspended),
+                (Approved, Revoked),
+                (Suspended, Approved),
+                (Suspended, Revoked)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_holder_comes_back_as_what_it_was() {
+        for holder in [Holder::Device(DeviceId::from_random([1; 10])), Holder::Gate("g".parse().unwrap())] {
+            assert_eq!(Holder::from_uri(&holder.uri()), Some(holder));
+        }
+        assert_eq!(Holder::from_uri("urn:other"), None);
+    }
+}

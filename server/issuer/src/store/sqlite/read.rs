@@ -1,0 +1,183 @@
+//! Reads: each one query, each giving whole records.
+
+use daypass_proto::{
+    enrolment::DeviceLife,
+    resource::Resource,
+    time::{Skew, Timestamp},
+};
+use serde::de::DeserializeOwned;
+use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
+
+use super::engine;
+use crate::store::{
+    DeadReason, StoreError,
+    records::{
+        Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose, KeyRecord, device_state,
+    },
+};
+
+fn body<T: DeserializeOwned>(kind: &'static str, row: &SqliteRow) -> Result<T, StoreError> {
+    let text: String = row.try_get("body").map_err(engine("read a record"))?;
+    serde_json::from_str(&text).map_err(|source| StoreError::Record { kind, source })
+}
+
+async fn one<T: DeserializeOwned>(
+    pool: &SqlitePool,
+    kind: &'static str,
+    query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+) -> Result<Option<T>, StoreError> {
+    let row = query.fetch_optional(pool).await.map_err(engine("read a record"))?;
+    row.as_ref().map(|row| body(kind, row)).transpose()
+}
+
+async fn all<T: DeserializeOwned>(
+    pool: &SqlitePool,
+    kind: &'static str,
+    query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+) -> Result<Vec<T>, StoreError> {
+    let rows = query.fetch_all(pool).await.map_err(engine("list records"))?;
+    rows.iter().map(|row| body(kind, row)).collect()
+}
+
+pub(super) async fn invitation_by_secret(pool: &SqlitePool, hash: [u8; 32]) -> Result<Option<Invitation>, StoreError> {
+    one(pool, "invitation", sqlx::query("SELECT body FROM invitations WHERE secret_hash = $1").bind(hash.to_vec()))
+        .await
+}
+
+pub(super) async fn device(pool: &SqlitePool, id: String) -> Result<Option<Device>, StoreError> {
+    one(pool, "device", sqlx::query("SELECT body FROM devices WHERE id = $1").bind(id)).await
+}
+
+pub(super) async fn devices(pool: &SqlitePool, state: Option<DeviceLife>) -> Result<Vec<Device>, StoreError> {
+    match state {
+        Some(state) => {
+            let query = sqlx::query("SELECT body FROM devices WHERE state = $1 ORDER BY id").bind(device_state(state));
+            all(pool, "device", query).await
+        }
+        None => all(pool, "device", sqlx::query("SELECT body FROM devices ORDER BY id")).await,
+    }
+}
+
+pub(super) async fn certificate(pool: &SqlitePool, hash: [u8; 32]) -> Result<Option<(Holder, Timestamp)>, StoreError> {
+    let failed = engine("look a certificate up");
+    let row = sqlx::query("SELECT holder, not_after FROM certificates WHERE hash = $1")
+        .bind(hash.to_vec())
+        .fetch_optional(pool)
+        .await
+        .map_err(&failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let holder: String = row.try_get("holder").map_err(&failed)?;
+    let not_after: i64 = row.try_get("not_after").map_err(&failed)?;
+    Ok(Holder::from_uri(&holder).map(|holder| (holder, Timestamp::from_seconds(not_after))))
+}
+
+pub(super) async fn grant(pool: &SqlitePool, id: String) -> Result<Option<Grant>, StoreError> {
+    one(pool, "grant", sqlx::query("SELECT body FROM grants WHERE id = $1").bind(id)).await
+}
+
+pub(super) async fn grants_of(pool: &SqlitePool, device: String) -> Result<Vec<Grant>, StoreError> {
+    all(pool, "grant", sqlx::query("SELECT body FROM grants WHERE device = $1 ORDER BY id").bind(device)).await
+}
+
+pub(super) async fn grants_in(pool: &SqlitePool, state: GrantLife) -> Result<Vec<Grant>, StoreError> {
+    all(pool, "grant", sqlx::query("SELECT body FROM grants WHERE state = $1 ORDER BY id").bind(state.as_str())).await
+}
+
+pub(super) async fn challenge(pool: &SqlitePool, id: String) -> Result<Option<Challenge>, StoreError> {
+    one(pool, "challenge", sqlx::query("SELECT body FROM challenges WHERE id = $1").bind(id)).await
+}
+
+pub(super) async fn token(pool: &SqlitePool, jti: String) -> Result<Option<IssuedToken>, StoreError> {
+    let failed = engine("look a token up");
+    let row = sqlx::query("SELECT device, grant_id, resource, expires_at, revoked FROM tokens WHERE jti = $1")
+        .bind(jti.clone())
+        .fetch_optional(pool)
+        .await
+        .map_err(&failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let text = |name: &str| row.try_get::<String, _>(name).map_err(&failed);
+    let number = |name: &str| row.try_get::<i64, _>(name).map_err(&failed);
+    // What we wrote ourselves parses; a row that was tampered with is as good as none.
+    let (Ok(device), Ok(grant), Ok(resource)) =
+        (text("device")?.parse(), text("grant_id")?.parse(), text("resource")?.parse())
+    else {
+        return Ok(None);
+    };
+    Ok(Some(IssuedToken {
+        jti,
+        device,
+        grant,
+        resource,
+        expires_at: Timestamp::from_seconds(number("expires_at")?),
+        revoked: number("revoked")? != 0,
+    }))
+}
+
+pub(super) async fn dead_tokens(
+    pool: &SqlitePool,
+    resources: Vec<Resource>,
+    now: Timestamp,
+    software_allowed: bool,
+) -> Result<Vec<(String, DeadReason)>, StoreError> {
+    let failed = engine("list revoked tokens");
+    let mut dead = Vec::new();
+    for resource in resources {
+        let rows = sqlx::query(
+            "SELECT t.jti, t.revoked, d.state AS device_state, d.software, g.state AS grant_state \
+             FROM tokens t JOIN devices d ON d.id = t.device JOIN grants g ON g.id = t.grant_id \
+             WHERE t.expires_at > $1 AND t.resource = $2 \
+             AND (t.revoked <> 0 OR d.state <> 'approved' OR g.state <> 'active' OR (d.software <> 0 AND $3 = 0))",
+        )
+        .bind(now.plus(-Skew::MAX_SECONDS).seconds())
+        .bind(resource.as_str().to_owned())
+        .bind(i64::from(software_allowed))
+        .fetch_all(pool)
+        .await
+        .map_err(&failed)?;
+        for row in rows {
+            let jti: String = row.try_get("jti").map_err(&failed)?;
+            let state: String = row.try_get("device_state").map_err(&failed)?;
+            let revoked: i64 = row.try_get("revoked").map_err(&failed)?;
+            let grant: String = row.try_get("grant_state").map_err(&failed)?;
+            let reason = if state == device_state(DeviceLife::Suspended) {
+                DeadReason::Device(DeviceLife::Suspended)
+            } else if state != device_state(DeviceLife::Approved) {
+                DeadReason::Device(DeviceLife::Revoked)
+            } else if revoked != 0 {
+                DeadReason::Token
+            } else if grant != "active" {
+                DeadReason::Grant
+            } else {
+                DeadReason::Software
+            };
+            dead.push((jti, reason));
+        }
+    }
+    Ok(dead)
+}
+
+pub(super) async fn gate_by_secret(pool: &SqlitePool, hash: [u8; 32]) -> Result<Option<Gate>, StoreError> {
+    one(pool, "gate", sqlx::query("SELECT body FROM gates WHERE secret_hash = $1").bind(hash.to_vec())).await
+}
+
+pub(super) async fn gate(pool: &SqlitePool, name: String) -> Result<Option<Gate>, StoreError> {
+    one(pool, "gate", sqlx::query("SELECT body FROM gates WHERE name = $1").bind(name)).await
+}
+
+pub(super) async fn gates(pool: &SqlitePool) -> Result<Vec<Gate>, StoreError> {
+    all(pool, "gate", sqlx::query("SELECT body FROM gates ORDER BY name")).await
+}
+
+pub(super) async fn keys(pool: &SqlitePool, purpose: KeyPurpose) -> Result<Vec<KeyRecord>, StoreError> {
+    let query = sqlx::query("SELECT body, retire_at FROM keys WHERE purpose = $1 ORDER BY active_from, kid")
+        .bind(purpose.as_str());
+    let rows = query.fetch_all(pool).await.map_err(engine("list keys"))?;
+    rows.iter()
+        .map(|row| {
+            let mut key: KeyRecord = body("key", row)?;
+            let retire_at: Option<i64> = row.try_get("retire_at").map_err(engine("list keys"))?;
+            key.retire_at = retire_at.map(Timestamp::from_seconds);
+            Ok(key)
+        })
+        .collect()
+}

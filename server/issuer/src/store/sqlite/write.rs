@@ -1,0 +1,221 @@
+//! Writes: a batch of decisions in one transaction, each in its savepoint.
+
+use daypass_proto::{
+    ledger,
+    time::{Skew, Timestamp},
+};
+use serde::Serialize;
+use sqlx::{Acquire as _, SqliteConnection, SqlitePool};
+
+use super::engine;
+use crate::store::{Change, Condition, DecideError, Decision, StoreError, records::device_state};
+
+/// Applies `decisions` in order and commits once. The outer error means that nothing happened.
+pub(super) async fn batch(
+    pool: &SqlitePool,
+    decisions: &[Decision],
+) -> Result<Vec<Result<(), DecideError>>, sqlx::Error> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let mut results = Vec::with_capacity(decisions.len());
+    for decision in decisions {
+        let mut savepoint = transaction.begin().await?;
+        let result = apply(&mut savepoint, decision).await;
+        match &result {
+            Ok(()) => savepoint.commit().await?,
+            Err(_) => savepoint.rollback().await?,
+        }
+        results.push(result);
+    }
+    transaction.commit().await?;
+    Ok(results)
+}
+
+async fn apply(connection: &mut SqliteConnection, decision: &Decision) -> Result<(), DecideError> {
+    for change in &decision.changes {
+        apply_change(connection, change).await?;
+    }
+    for event in &decision.events {
+        write_event(connection, event).await?;
+    }
+    Ok(())
+}
+
+async fn write_event(connection: &mut SqliteConnection, event: &ledger::Event) -> Result<(), StoreError> {
+    let failed = engine("write an event");
+    let leaf = event.leaf();
+    let hash = ledger::leaf_hash(&leaf).to_vec();
+    let kind =
+        serde_json::to_value(event.kind()).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+    sqlx::query("INSERT INTO events (leaf_hash, kind, at, leaf) VALUES ($1, $2, $3, $4)")
+        .bind(hash.clone())
+        .bind(kind)
+        .bind(event.at().seconds())
+        .bind(leaf)
+        .execute(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    for (name, field) in event.personal_fields() {
+        sqlx::query("INSERT INTO personal_fields (leaf_hash, name, salt, value) VALUES ($1, $2, $3, $4)")
+            .bind(hash.clone())
+            .bind(*name)
+            .bind(field.salt.to_vec())
+            .bind(field.value.clone())
+            .execute(&mut *connection)
+            .await
+            .map_err(&failed)?;
+    }
+    Ok(())
+}
+
+fn json(kind: &'static str, value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|source| StoreError::Record { kind, source })
+}
+
+async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Result<(), DecideError> {
+    // Each arm gives the statement and the condition that one changed row proves; no condition where nothing can fail.
+    let (query, condition) = match change {
+        Change::AddInvitation(new) => (
+            sqlx::query("INSERT INTO invitations (id, secret_hash, state, ek_hash, grant_id, body) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
+                .bind(new.id.to_string())
+                .bind(new.secret_hash.0.to_vec())
+                .bind(new.state.as_str())
+                .bind(new.ek_hash.map(|hash| hash.0.to_vec()))
+                .bind(new.grant.to_string())
+                .bind(json("invitation", new)?),
+            Some(Condition::Name(new.id.to_string())),
+        ),
+        Change::Invitation { to, from } => (
+            sqlx::query("UPDATE invitations SET state = $1, body = $2 WHERE id = $3 AND state = $4")
+                .bind(to.state.as_str())
+                .bind(json("invitation", to)?)
+                .bind(to.id.to_string())
+                .bind(from.as_str()),
+            Some(Condition::Invitation(to.id.clone())),
+        ),
+        Change::AddGrant(new) => (
+            sqlx::query("INSERT INTO grants (id, state, device, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+                .bind(new.id.to_string())
+                .bind(new.state.as_str())
+                .bind(new.device.as_ref().map(ToString::to_string))
+                .bind(json("grant", new)?),
+            Some(Condition::Name(new.id.to_string())),
+        ),
+        Change::Grant { to, from } => (
+            sqlx::query("UPDATE grants SET state = $1, device = $2, body = $3 WHERE id = $4 AND state = $5")
+                .bind(to.state.as_str())
+                .bind(to.device.as_ref().map(ToString::to_string))
+                .bind(json("grant", to)?)
+                .bind(to.id.to_string())
+                .bind(from.as_str()),
+            Some(Condition::Grant(to.id.clone())),
+        ),
+        Change::AddDevice(new) => (
+            sqlx::query("INSERT INTO devices (id, state, software, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+                .bind(new.id.to_string())
+                .bind(device_state(new.state))
+                .bind(i64::from(new.is_software()))
+                .bind(json("device", new)?),
+            Some(Condition::Name(new.id.to_string())),
+        ),
+        Change::Device { to, from } => (
+            sqlx::query("UPDATE devices SET state = $1, body = $2 WHERE id = $3 AND state = $4")
+                .bind(device_state(to.state))
+                .bind(json("device", to)?)
+                .bind(to.id.to_string())
+                .bind(device_state(*from)),
+            Some(Condition::Device(to.id.clone())),
+        ),
+        // An update that changes nothing counts rows like every other, so that one rule judges them all.
+        Change::RequireDevice(id, state) => (
+            sqlx::query("UPDATE devices SET state = state WHERE id = $1 AND state = $2").bind(id.to_string()).bind(device_state(*state)),
+            Some(Condition::Device(id.clone())),
+        ),
+        Change::RequireGrant(id, state) => (
+            sqlx::query("UPDATE grants SET state = state WHERE id = $1 AND state = $2").bind(id.to_string()).bind(state.as_str()),
+            Some(Condition::Grant(id.clone())),
+        ),
+        Change::AddCertificate { hash, holder, not_after } => (
+            sqlx::query("INSERT INTO certificates (hash, holder, not_after) VALUES ($1, $2, $3)")
+                .bind(hash.to_vec())
+                .bind(holder.uri())
+                .bind(not_after.seconds()),
+            None,
+        ),
+        Change::DropCertificates(holder) => (sqlx::query("DELETE FROM certificates WHERE holder = $1").bind(holder.uri()), None),
+        Change::AddChallenge(new) => (
+            sqlx::query("INSERT INTO challenges (id, expires_at, body) VALUES ($1, $2, $3)")
+                .bind(new.id.clone())
+                .bind(new.expires_at.seconds())
+                .bind(json("challenge", new)?),
+            None,
+        ),
+        Change::TakeChallenge(id) => (sqlx::query("DELETE FROM challenges WHERE id = $1").bind(id.clone()), Some(Condition::Challenge)),
+        Change::AddToken(new) => (
+            sqlx::query("INSERT INTO tokens (jti, device, grant_id, resource, expires_at, revoked) VALUES ($1, $2, $3, $4, $5, 0)")
+                .bind(new.jti.clone())
+                .bind(new.device.to_string())
+                .bind(new.grant.to_string())
+                .bind(new.resource.as_str().to_owned())
+                .bind(new.expires_at.seconds()),
+            None,
+        ),
+        Change::RevokeToken(jti) => (sqlx::query("UPDATE tokens SET revoked = 1 WHERE jti = $1").bind(jti.clone()), None),
+        Change::RememberProof { id, until } => (
+            sqlx::query("INSERT INTO proofs_seen (id, remember_until) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(id.to_vec())
+                .bind(until.seconds()),
+            Some(Condition::ProofIsNew),
+        ),
+        Change::AddGate(new) => (
+            sqlx::query("INSERT INTO gates (name, secret_hash, state, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+                .bind(new.name.to_string())
+                .bind(new.secret_hash.0.to_vec())
+                .bind(new.state.as_str())
+                .bind(json("gate", new)?),
+            Some(Condition::Name(new.name.to_string())),
+        ),
+        Change::Gate { to, from } => (
+            sqlx::query("UPDATE gates SET state = $1, secret_hash = $2, body = $3 WHERE name = $4 AND state = $5")
+                .bind(to.state.as_str())
+                .bind(to.secret_hash.0.to_vec())
+                .bind(json("gate", to)?)
+                .bind(to.name.to_string())
+                .bind(from.as_str()),
+            Some(Condition::Gate(to.name.to_string())),
+        ),
+        Change::AddKey(new) => (
+            sqlx::query("INSERT INTO keys (kid, purpose, active_from, retire_at, body) VALUES ($1, $2, $3, $4, $5)")
+                .bind(new.kid.clone())
+                .bind(new.purpose.as_str())
+                .bind(new.active_from.seconds())
+                .bind(new.retire_at.map(Timestamp::seconds))
+                .bind(json("key", new)?),
+            None,
+        ),
+        Change::RetireKey { kid, at } => (
+            sqlx::query("UPDATE keys SET retire_at = $1 WHERE kid = $2 AND retire_at IS NULL").bind(at.seconds()).bind(kid.clone()),
+            Some(Condition::Key(kid.clone())),
+        ),
+    };
+    let done = query.execute(&mut *connection).await.map_err(engine("change a record"))?;
+    match condition {
+        Some(condition) if done.rows_affected() != 1 => Err(DecideError::Conflict(condition)),
+        _ => Ok(()),
+    }
+}
+
+/// Forgets what no rule needs any more.
+pub(super) async fn sweep(pool: &SqlitePool, now: Timestamp) -> Result<(), StoreError> {
+    let failed = engine("forget what is over");
+    // A certificate is remembered for a while after its end, so that its holder is told that it expired, and not that it is unknown.
+    const REMEMBER_CERTIFICATES: i64 = 400 * 24 * 3600;
+    for (statement, before) in [
+        ("DELETE FROM challenges WHERE expires_at < $1", now),
+        ("DELETE FROM proofs_seen WHERE remember_until < $1", now),
+        ("DELETE FROM tokens WHERE expires_at < $1", now.plus(-Skew::MAX_SECONDS)),
+        ("DELETE FROM certificates WHERE not_after < $1", now.plus(-REMEMBER_CERTIFICATES)),
+    ] {
+        sqlx::query(statement).bind(before.seconds()).execute(pool).await.map_err(&failed)?;
+    }
+    Ok(())
+}

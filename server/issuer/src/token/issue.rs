@@ -1,0 +1,150 @@
+//! The decision itself.
+
+use daypass_proto::{
+    authorization::AuthorizationDetails,
+    dpop::VerifiedDpop,
+    encoding::{Fixed, base64url, sha256},
+    enrolment::DeviceLife,
+    jose::Header,
+    ledger::{EventKind, leaf_hash},
+    resource::Resource,
+    token::{AccessTokenClaims, Confirmation, DaypassClaims, Protection, TYP},
+};
+
+use super::request::{TokenAnswer, TokenError};
+use crate::{
+    caller::ApprovedDevice,
+    issuer::Issuer,
+    projects::Role,
+    store::{Change, Decision, Grant, GrantLife, IssuedToken},
+};
+
+/// What one grant gives for this request.
+struct Covered<'a> {
+    grant: Grant,
+    role: &'a Role,
+    details: AuthorizationDetails,
+}
+
+/// Issues a token: its event, its record and the memory of its proof commit together, before the answer leaves.
+pub(super) async fn issue(
+    issuer: &Issuer,
+    device: &ApprovedDevice,
+    proof: &VerifiedDpop,
+    resource: &Resource,
+    asked: Option<AuthorizationDetails>,
+) -> Result<TokenAnswer, TokenError> {
+    let device = device.device();
+    let environment = &issuer.environment;
+    let now = environment.now();
+    let grants = issuer.store.grants_of(&device.id).await?;
+    let Covered { grant, role, details } = cover(issuer, grants, resource, asked)?;
+    let protection = if device.is_software() { Protection::Software } else { role.protection };
+    let lifetime = role.token_lifetime.min(grant.until.since(now));
+    let exp = now.plus(lifetime);
+    let jti = base64url(&environment.random::<16>());
+
+    let event = environment
+        .event(EventKind::TokenIssued)
+        .text("jti", &jti)
+        .text("device", &device.id)
+        .text("grant", &grant.id)
+        .text("project", &grant.project)
+        .text("resource", resource)
+        .text("policy", hex::encode(issuer.projects.hash()))
+        .text("jkt", proof.key().thumbprint())
+        .number("exp", exp.seconds())
+        .structure("protection", &protection)
+        .structure("authorization_details", &details);
+    let event = environment.personal(event, "collaborator", &device.collaborator);
+
+    let claims = AccessTokenClaims {
+        iss: issuer.config.issuer_url.clone(),
+        sub: device.collaborator.clone(),
+        aud: resource.clone(),
+        client_id: device.id.client_id(),
+        iat: now,
+        nbf: now,
+        exp,
+        jti: jti.clone(),
+        cnf: Confirmation::of(*proof.key()),
+        authorization_details: details,
+        daypass: DaypassClaims {
+            device: device.id.clone(),
+            grant: grant.id.clone(),
+            project: grant.project.clone(),
+            protection,
+            posture: device.posture.clone(),
+            leaf: Fixed(leaf_hash(&event.leaf())),
+        },
+    };
+    let keyring = issuer.keyring();
+    let key = keyring.signing(now).ok_or(TokenError::NoKey)?;
+    let access_token = key.key.sign(&Header { typ: TYP, kid: Some(&key.record.kid), jwk: None }, &claims)?;
+
+    let decision = Decision::new(event)
+        .change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved))
+        .change(Change::RequireGrant(grant.id.clone(), GrantLife::Active))
+        .change(Change::RememberProof {
+            id: sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]),
+            until: proof.remember_until(issuer.config.skew),
+        })
+        .change(Change::AddToken(IssuedToken {
+            jti,
+            device: device.id.clone(),
+            grant: grant.id,
+            resource: resource.clone(),
+            expires_at: exp,
+            revoked: false,
+        }));
+    issuer.store.decide(decision).await?;
+    Ok(TokenAnswer {
+        access_token,
+        token_type: "DPoP",
+        expires_in: lifetime,
+        authorization_details: claims.authorization_details,
+    })
+}
+
+/// The first grant that gives what is asked for; otherwise the most telling reason why none does.
+fn cover<'a>(
+    issuer: &'a Issuer,
+    grants: Vec<Grant>,
+    resource: &Resource,
+    asked: Option<AuthorizationDetails>,
+) -> Result<Covered<'a>, TokenError> {
+    let now = issuer.environment.now();
+    let mut refusal = TokenError::NoGrant(resource.clone());
+    for grant in grants {
+        let Some(role) = issuer.projects.get(&grant.project).and_then(|project| project.role(&grant.role)) else {
+            refusal = TokenError::PolicyMissing(grant.project);
+            continue;
+        };
+        let Ok(given) = role.details_for(&grant.collaborator) else {
+            refusal = TokenError::PolicyMissing(grant.project);
+            continue;
+        };
+        let given = given.at_resource(resource);
+        if given.is_empty() {
+            continue;
+        }
+        if grant.until <= now || grant.state == GrantLife::Ended {
+            refusal = TokenError::GrantEnded { resource: resource.clone(), ended: grant.until, now };
+            continue;
+        }
+        if grant.state != GrantLife::Active {
+            continue;
+        }
+        match &asked {
+            None => return Ok(Covered { grant, role, details: given }),
+            Some(asked) if asked.is_empty() || asked.resources().iter().any(|named| named != resource) => {
+                return Err(TokenError::Details("must name locations at `resource`, and only there".to_owned()));
+            }
+            Some(asked) => match asked.is_subset_of(&given) {
+                Ok(()) => return Ok(Covered { grant, role, details: asked.clone() }),
+                Err(beyond) => refusal = TokenError::Exceeds(beyond),
+            },
+        }
+    }
+    Err(refusal)
+}

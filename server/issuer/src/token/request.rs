@@ -1,0 +1,257 @@
+//! `POST /oauth/token` (docs/wire.md section 6): the request, and every way in which it is refused.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Form, Json,
+    extract::{State, rejection::FormRejection},
+    http::{HeaderMap, header},
+    response::{IntoResponse as _, Response},
+};
+use daypass_listener::Peer;
+use daypass_proto::{
+    authorization::{AuthorizationDetails, NotCovered},
+    dpop::{self, DpopError, VerifiedDpop},
+    jose::JoseError,
+    ledger::EventKind,
+    names::ProjectName,
+    oauth_error::{OAuthError, Reason},
+    resource::Resource,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::issue;
+use crate::{
+    caller::{CallerError, EnrolledDevice},
+    error::Refusal,
+    issuer::Issuer,
+    store::{Condition, DecideError, Decision, StoreError},
+};
+
+/// The path of the endpoint.
+pub const PATH: &str = "/oauth/token";
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct TokenForm {
+    grant_type: String,
+    client_id: String,
+    resource: String,
+    #[serde(default)]
+    authorization_details: Option<String>,
+}
+
+/// RFC 6749 section 5.1, RFC 9396 section 7.
+#[derive(Debug, Serialize)]
+pub(super) struct TokenAnswer {
+    pub(super) access_token: String,
+    pub(super) token_type: &'static str,
+    pub(super) expires_in: i64,
+    pub(super) authorization_details: AuthorizationDetails,
+}
+
+/// Why no token is issued.
+#[derive(Debug, Error)]
+pub enum TokenError {
+    /// The form.
+    #[error("the request does not fit the format: {0}")]
+    Malformed(String),
+    /// Another grant type.
+    #[error("`grant_type` must be `client_credentials`")]
+    GrantType,
+    /// The caller.
+    #[error(transparent)]
+    Caller(#[from] CallerError),
+    /// RFC 8705 section 2: the certificate is another client's.
+    #[error("`client_id` is not the device of the client certificate")]
+    ClientMismatch,
+    /// RFC 9449 section 4.3, check 1.
+    #[error("exactly one `DPoP` header is needed")]
+    ProofHeader,
+    /// The proof.
+    #[error(transparent)]
+    Proof(#[from] DpopError),
+    /// A key that is not this device's proof key.
+    #[error("the DPoP proof is signed by a key that is not this device's certified proof key")]
+    ProofKey,
+    /// The proof was used before.
+    #[error("the DPoP proof was used before")]
+    Replayed,
+    /// Not a resource.
+    #[error("`resource` {0}")]
+    Resource(String),
+    /// Not authorization details.
+    #[error("`authorization_details` {0}")]
+    Details(String),
+    /// Nothing there.
+    #[error("nothing is granted to this device at `{0}`")]
+    NoGrant(Resource),
+    /// Something was there, and its time is over.
+    #[error("the grant for `{resource}` ended at {ended}, and it is {now}")]
+    GrantEnded {
+        /// The resource.
+        resource: Resource,
+        /// The end.
+        ended: Timestamp,
+        /// The clock here.
+        now: Timestamp,
+    },
+    /// More than is granted.
+    #[error("more is asked for than is granted: {0}")]
+    Exceeds(NotCovered),
+    /// The grant stands, its role does not.
+    #[error("project `{0}` or its role do not stand in today's policy")]
+    PolicyMissing(ProjectName),
+    /// No signing key, or it does not sign.
+    #[error("could not sign the token")]
+    Sign(#[from] JoseError),
+    /// No signing key.
+    #[error("no token key is in use")]
+    NoKey,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody else was faster, or the store failed.
+    #[error(transparent)]
+    Decide(DecideError),
+}
+
+impl From<DecideError> for TokenError {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::Conflict(Condition::ProofIsNew) => Self::Replayed,
+            other => Self::Decide(other),
+        }
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        use OAuthError::{
+            AccessDenied, InvalidAuthorizationDetails, InvalidClient, InvalidDpopProof, InvalidRequest, InvalidTarget,
+            UnsupportedGrantType,
+        };
+        const PROOF: &str = "send a fresh proof for this very request; the agent does so by itself";
+        const ASK: &str = "ask an owner of the project";
+        let text = error.to_string();
+        match error {
+            TokenError::Malformed(_) => Self::malformed(text),
+            TokenError::GrantType => {
+                Self::new(UnsupportedGrantType, Reason::Malformed, text, "send `grant_type=client_credentials`")
+            }
+            TokenError::Caller(error) => error.into(),
+            TokenError::ClientMismatch => {
+                Self::new(InvalidClient, Reason::ClientMismatch, text, "send the `client_id` of the device")
+            }
+            TokenError::Proof(DpopError::Time { .. }) => {
+                Self::new(InvalidDpopProof, Reason::ProofTime, text, "set this machine's clock")
+            }
+            TokenError::ProofHeader | TokenError::Proof(_) => {
+                Self::new(InvalidDpopProof, Reason::ProofInvalid, text, PROOF)
+            }
+            TokenError::ProofKey => {
+                Self::new(InvalidDpopProof, Reason::ProofKeyUnknown, text, "sign with the enrolled proof key")
+            }
+            TokenError::Replayed => Self::new(InvalidDpopProof, Reason::ProofReplayed, text, PROOF),
+            TokenError::Resource(_) => Self::new(
+                InvalidTarget,
+                Reason::Malformed,
+                text,
+                "name one resource, such as `https://git.example.com/`",
+            ),
+            TokenError::Details(_) => Self::new(
+                InvalidAuthorizationDetails,
+                Reason::Malformed,
+                text,
+                "send what docs/wire.md section 6 describes",
+            ),
+            TokenError::NoGrant(_) => Self::new(InvalidTarget, Reason::NoGrant, text, ASK),
+            TokenError::GrantEnded { .. } => {
+                Self::new(AccessDenied, Reason::GrantEnded, text, "ask an owner of the project for an extension")
+            }
+            TokenError::Exceeds(_) => {
+                Self::new(InvalidAuthorizationDetails, Reason::ExceedsGrant, text, "ask for less, or an owner for more")
+            }
+            TokenError::PolicyMissing(_) => Self::new(AccessDenied, Reason::PolicyMissing, text, ASK),
+            TokenError::Store(error) | TokenError::Decide(DecideError::Store(error)) => error.into(),
+            TokenError::Decide(error @ DecideError::Conflict(_)) => {
+                // A device or grant that changed under us: the next try is told what it is now.
+                Self::new(InvalidRequest, Reason::Conflict, error.to_string(), "try again")
+            }
+            other @ (TokenError::Sign(_) | TokenError::NoKey) => Self::internal(&other),
+        }
+    }
+}
+
+/// The endpoint.
+pub async fn token(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    form: Result<Form<TokenForm>, FormRejection>,
+) -> Result<Response, Refusal> {
+    let caller = EnrolledDevice::identify(&issuer, &peer).await?;
+    let device = caller.device().id.clone();
+    let result = match form {
+        Ok(Form(form)) => decide(&issuer, caller, &headers, form).await,
+        Err(error) => Err(TokenError::Malformed(error.to_string())),
+    };
+    match result {
+        Ok(answer) => Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()),
+        Err(error) => {
+            let refusal_text = error.to_string();
+            let refusal = Refusal::from(error);
+            let event = issuer
+                .environment
+                .event(EventKind::TokenRefused)
+                .text("device", &device)
+                .structure("reason", &refusal.reason())
+                .text("why", refusal_text);
+            issuer.store.decide(Decision::new(event)).await?;
+            Err(refusal)
+        }
+    }
+}
+
+async fn decide(
+    issuer: &Issuer,
+    caller: EnrolledDevice,
+    headers: &HeaderMap,
+    form: TokenForm,
+) -> Result<TokenAnswer, TokenError> {
+    let device = caller.approved()?;
+    if form.grant_type != "client_credentials" {
+        return Err(TokenError::GrantType);
+    }
+    if form.client_id != device.device().id.client_id() {
+        return Err(TokenError::ClientMismatch);
+    }
+    let proof = proof_of(issuer, headers)?;
+    if *proof.key() != device.device().proof {
+        return Err(TokenError::ProofKey);
+    }
+    let resource: Resource =
+        form.resource.parse().map_err(|error| TokenError::Resource(format!("is refused: {error}")))?;
+    let asked = form
+        .authorization_details
+        .map(|text| serde_json::from_str::<AuthorizationDetails>(&text))
+        .transpose()
+        .map_err(|error| TokenError::Details(format!("do not read: {error}")))?;
+    issue::issue(issuer, &device, &proof, &resource, asked).await
+}
+
+fn proof_of(issuer: &Issuer, headers: &HeaderMap) -> Result<VerifiedDpop, TokenError> {
+    let mut all = headers.get_all("dpop").iter();
+    let (Some(proof), None) = (all.next(), all.next()) else { return Err(TokenError::ProofHeader) };
+    let proof = proof.to_str().map_err(|_| TokenError::ProofHeader)?;
+    let url = issuer.config.mtls_endpoint(PATH);
+    let expected = dpop::Expected {
+        method: "POST",
+        url: &url,
+        token: None,
+        now: issuer.environment.now(),
+        skew: issuer.config.skew,
+    };
+    Ok(dpop::verify(proof, &expected)?)
+}

@@ -1,0 +1,47 @@
+//! `POST /oauth/revoke` (RFC 7009): a device ends a token of its own.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Form,
+    extract::{State, rejection::FormRejection},
+    http::StatusCode,
+};
+use daypass_listener::Peer;
+use daypass_proto::ledger::EventKind;
+use serde::Deserialize;
+
+use super::own_token;
+use crate::{
+    caller::EnrolledDevice,
+    error::Refusal,
+    issuer::Issuer,
+    store::{Change, Decision},
+};
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct RevocationForm {
+    token: String,
+    #[serde(default, rename = "token_type_hint")]
+    _hint: Option<String>,
+}
+
+/// The endpoint. A token that is unknown, over, or somebody else's is 200 as well (section 2.2): nothing is learned from it.
+pub async fn revoke(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+    form: Result<Form<RevocationForm>, FormRejection>,
+) -> Result<StatusCode, Refusal> {
+    let caller = EnrolledDevice::identify(&issuer, &peer).await?.approved()?;
+    let Form(form) = form.map_err(|error| Refusal::malformed(error.to_string()))?;
+    let own = own_token(&issuer, &form.token).filter(|claims| claims.daypass.device == caller.device().id);
+    if let Some(claims) = own {
+        let event = issuer
+            .environment
+            .event(EventKind::TokenRevoked)
+            .text("jti", &claims.jti)
+            .text("device", &caller.device().id);
+        issuer.store.decide(Decision::new(event).change(Change::RevokeToken(claims.jti))).await?;
+    }
+    Ok(StatusCode::OK)
+}
