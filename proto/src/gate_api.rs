@@ -43,6 +43,8 @@ pub struct GateCertificates {
     pub mtls_url: String,
     /// The resources that this gate guards.
     pub resources: Vec<Resource>,
+    /// Certificates of the issuer's root, DER; the holder of a code takes the one that its pin names.
+    pub root_chain: Vec<Bytes>,
     /// Client certificate and gate CA, DER.
     pub client_chain: Vec<Bytes>,
     /// Server certificate for the resources' hosts and gate CA, DER, where asked for.

@@ -1,2 +1,34 @@
-//! placeholder
-fn main() {}
+//! `daypass-gate`: stands in front of a git server and lets through what a bound token covers.
+
+mod authentication;
+mod clock;
+mod commands;
+mod config;
+mod flow;
+mod gate;
+mod git;
+mod nonce;
+mod proxy;
+mod refusal;
+mod replay;
+mod route;
+mod serve;
+mod trust;
+mod upstream;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match commands::run(commands::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+            {
+                eprintln!("daypass-gate: {}", commands::chain(&error));
+            }
+            error.exit_code()
+        }
+    }
+}

@@ -9,5 +9,5 @@ mod tls;
 
 pub use self::{
     serve::{Limits, Listener, Peer, ServeError},
-    tls::{ClientCertificates, TlsError, server_config},
+    tls::{ClientCertificates, Reload, TlsError, reloadable_server_config, server_config},
 };

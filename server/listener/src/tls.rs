@@ -1,11 +1,12 @@
 //! The server side of TLS: version 1.3 only, no early data.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
-    server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
@@ -29,12 +30,46 @@ pub enum ClientCertificates {
     Required(Vec<CertificateDer<'static>>),
 }
 
+/// Replaces the certificate of a running listener: connections from then on see the new one.
+#[derive(Debug)]
+pub struct Reload(Arc<Current>);
+
+impl Reload {
+    /// Serves with another chain and key from now on.
+    pub fn replace(&self, chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<(), TlsError> {
+        *self.0.0.write().unwrap_or_else(PoisonError::into_inner) = certified(chain, key)?;
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Current(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn certified(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<CertifiedKey>, TlsError> {
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map(Arc::new).map_err(TlsError::Certificate)
+}
+
 /// A TLS 1.3 configuration. `chain` begins with the server's own certificate; what follows is sent as it stands, roots included.
 pub fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     clients: ClientCertificates,
 ) -> Result<Arc<ServerConfig>, TlsError> {
+    reloadable_server_config(chain, key, clients).map(|(config, _)| config)
+}
+
+/// The same, with a handle to replace the certificate.
+pub fn reloadable_server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    clients: ClientCertificates,
+) -> Result<(Arc<ServerConfig>, Reload), TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier: Arc<dyn ClientCertVerifier> = match clients {
         ClientCertificates::None => Arc::new(NoClientAuth),
@@ -48,14 +83,14 @@ pub fn server_config(
                 .map_err(|error| TlsError::ClientCa(error.to_string()))?
         }
     };
+    let current = Arc::new(Current(RwLock::new(certified(chain, key)?)));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Certificate)?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(TlsError::Certificate)?;
+        .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // INVARIANT: no early data. A request that comes before the handshake ends could be replayed (RFC 8446 section 8).
     config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), Reload(current)))
 }

@@ -142,6 +142,7 @@ fn certify(
         issuer: issuer.config.issuer_url.clone(),
         mtls_url: issuer.config.mtls_url.clone(),
         resources: gate.resources.clone(),
+        root_chain: vec![Bytes(keyring.root().to_vec())],
         client_chain,
         server_chain,
     };

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     KeyError, MasterKey,
-    certify::{Authority, ROOT_LIFETIME, Root, Subject, pin_of},
+    certify::{Authority, ROOT_LIFETIME, Root, Subject, load_certificate, pin_of},
 };
 use crate::{
     clock::Environment,
@@ -32,6 +32,7 @@ pub struct TokenKey {
 
 /// Every key that a running issuer uses.
 pub struct Keyring {
+    root: Vec<u8>,
     pin: Pin,
     device_ca: Authority,
     gate_ca: Authority,
@@ -77,6 +78,7 @@ impl Keyring {
         }
         Ok(Self {
             client_cas,
+            root: load_certificate(&config.root_certificate)?,
             pin: pin_of(&config.root_certificate)?,
             device_ca,
             gate_ca,
@@ -84,6 +86,11 @@ impl Keyring {
             tls_key,
             tokens,
         })
+    }
+
+    /// The root's certificate, DER.
+    pub fn root(&self) -> &[u8] {
+        &self.root
     }
 
     /// The root's pin.

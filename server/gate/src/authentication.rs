@@ -1,0 +1,211 @@
+//! Who is asking, and with what right: the token, the proof, the nonce, the replay memory and the issuer's word, in this order.
+//!
+//! An [`Authenticated`] exists only behind all of them. What it allows is asked next, of `proto`.
+
+use std::net::IpAddr;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use daypass_proto::{
+    dpop::{self, DpopError},
+    encoding::sha256,
+    oauth_error::Reason,
+    presentation::{self, BASIC_USERNAME, PresentationError, SCHEME},
+    time::Timestamp,
+    token::{AccessTokenClaims, Expected, Protection, TokenError, VerifiedToken},
+};
+use http::{HeaderMap, HeaderValue, header};
+use thiserror::Error;
+
+use crate::{
+    gate::Gate,
+    nonce::{NonceError, Scope},
+    replay::ReplayError,
+    route::Route,
+    trust::Freshness,
+};
+
+/// Why nobody was authenticated.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum AuthenticationError {
+    /// No credential came along: the first request of every git command.
+    #[error("this repository needs a Daypass credential; run `daypass status` to see what this machine may do")]
+    Missing,
+    /// Several `Authorization` headers, or one that does not read.
+    #[error("the `Authorization` header does not read")]
+    Malformed,
+    /// A username that is not ours.
+    #[error("the username must be `{BASIC_USERNAME}`: another credential helper answered; run `daypass doctor`")]
+    Username,
+    /// RFC 9449 section 7.2.
+    #[error("a bound token was sent as a plain bearer token; send it with a proof")]
+    Bearer,
+    /// A scheme that is not served.
+    #[error("the authentication scheme is not served here")]
+    Scheme,
+    /// The presentation, or the token in it.
+    #[error(transparent)]
+    Presentation(#[from] PresentationError),
+    /// The token beside a DPoP proof.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Not exactly one proof.
+    #[error("exactly one `DPoP` header is needed")]
+    ProofHeader,
+    /// The proof.
+    #[error(transparent)]
+    Proof(#[from] DpopError),
+    /// No nonce in the proof.
+    #[error("the DPoP proof has no nonce; take the one of this answer")]
+    NoNonce,
+    /// The nonce.
+    #[error(transparent)]
+    Nonce(#[from] NonceError),
+    /// It was used.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// Keys in a file.
+    #[error("the token's keys are software keys, and this gate takes none")]
+    Software,
+    /// The issuer said that it is dead.
+    #[error("the access was ended: {}", reason_text(*.0))]
+    Dead(Reason),
+    /// The issuer has not been heard.
+    #[error("this gate has not heard from the issuer since {0}, and lets nobody pass unheard; try again shortly")]
+    Unheard(String),
+    /// The issuer does not let this gate guard what was asked for.
+    #[error("the issuer has not registered this gate for this resource")]
+    NotGuarded,
+}
+
+const fn reason_text(reason: Reason) -> &'static str {
+    match reason {
+        Reason::DeviceSuspended => "the device is suspended; ask an owner of the project",
+        Reason::DeviceRevoked => "the device is revoked; ask an owner of the project",
+        Reason::GrantEnded => "the grant has ended; ask an owner of the project",
+        Reason::SoftwareKeysOff => "software keys were switched off",
+        _ => "the token was revoked",
+    }
+}
+
+/// Somebody whose token, proof and nonce are good here and now.
+#[derive(Debug)]
+pub struct Authenticated(VerifiedToken);
+
+impl Authenticated {
+    /// The token's claims.
+    pub fn claims(&self) -> &AccessTokenClaims {
+        self.0.claims()
+    }
+}
+
+enum Credential {
+    Presentation(String),
+    Dpop(String),
+}
+
+fn credential(headers: &HeaderMap) -> Result<Credential, AuthenticationError> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let value = match (all.next(), all.next()) {
+        (None, _) => return Err(AuthenticationError::Missing),
+        (Some(value), None) => value.to_str().map_err(|_| AuthenticationError::Malformed)?,
+        (Some(_), Some(_)) => return Err(AuthenticationError::Malformed),
+    };
+    let (scheme, rest) = value.split_once(' ').ok_or(AuthenticationError::Malformed)?;
+    if scheme.eq_ignore_ascii_case(SCHEME) {
+        Ok(Credential::Presentation(rest.to_owned()))
+    } else if scheme.eq_ignore_ascii_case("Basic") {
+        let decoded = STANDARD.decode(rest).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let decoded = decoded.ok_or(AuthenticationError::Malformed)?;
+        match decoded.split_once(':') {
+            Some((BASIC_USERNAME, password)) => Ok(Credential::Presentation(password.to_owned())),
+            _ => Err(AuthenticationError::Username),
+        }
+    } else if scheme.eq_ignore_ascii_case("DPoP") {
+        Ok(Credential::Dpop(rest.to_owned()))
+    } else if scheme.eq_ignore_ascii_case("Bearer") {
+        Err(AuthenticationError::Bearer)
+    } else {
+        Err(AuthenticationError::Scheme)
+    }
+}
+
+/// Authenticates a routed request.
+pub async fn authenticate(
+    gate: &Gate,
+    route: &Route,
+    method: &str,
+    headers: &HeaderMap,
+    client: IpAddr,
+    target: &str,
+) -> Result<Authenticated, AuthenticationError> {
+    let now = gate.now();
+    match gate.view().freshness(now, gate.config().feed_max_age) {
+        Freshness::Fresh => {}
+        Freshness::Never => return Err(AuthenticationError::Unheard("its start".to_owned())),
+        Freshness::Stale(heard) => return Err(AuthenticationError::Unheard(heard.to_string())),
+    }
+    if !gate.view().guards(&route.resource) {
+        return Err(AuthenticationError::NotGuarded);
+    }
+    let credential = credential(headers)?;
+    let (Credential::Presentation(text) | Credential::Dpop(text)) = &credential;
+    gate.know_key_of(text).await;
+    let token = match credential {
+        Credential::Presentation(text) => present(gate, route, &text, client, now)?,
+        Credential::Dpop(token) => prove(gate, route, &token, method, headers, client, target, now)?,
+    };
+    let claims = token.claims();
+    if claims.daypass.protection == Protection::Software && !gate.config().allow_software_keys {
+        return Err(AuthenticationError::Software);
+    }
+    match gate.view().dead(&claims.jti) {
+        Some(reason) => Err(AuthenticationError::Dead(reason)),
+        None => Ok(Authenticated(token)),
+    }
+}
+
+fn with_expected<T>(gate: &Gate, route: &Route, now: Timestamp, check: impl FnOnce(&Expected<'_>) -> T) -> T {
+    let key = |kid: &str| gate.view().key(kid);
+    check(&Expected { issuer: gate.issuer(), resource: &route.resource, now, skew: gate.config().skew, key: &key })
+}
+
+fn present(
+    gate: &Gate,
+    route: &Route,
+    text: &str,
+    client: IpAddr,
+    now: Timestamp,
+) -> Result<VerifiedToken, AuthenticationError> {
+    let verified = with_expected(gate, route, now, |expected| presentation::verify(text, &route.repository, expected))?;
+    let scope = Scope::Presentation(route.repository.as_str());
+    let issued = gate.nonces().check(verified.nonce(), scope, client, now)?;
+    let until = verified.token().claims().exp.plus(2 * gate.config().skew.seconds());
+    gate.replay().presentation(verified.hash(), route.endpoint.service(), issued, until, now)?;
+    Ok(verified.token().clone())
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is a different part of one request")]
+fn prove(
+    gate: &Gate,
+    route: &Route,
+    text: &str,
+    method: &str,
+    headers: &HeaderMap,
+    client: IpAddr,
+    target: &str,
+    now: Timestamp,
+) -> Result<VerifiedToken, AuthenticationError> {
+    let token = with_expected(gate, route, now, |expected| daypass_proto::token::verify(text, expected))?;
+    let mut proofs = headers.get_all("dpop").iter();
+    let (Some(proof), None) = (proofs.next(), proofs.next()) else { return Err(AuthenticationError::ProofHeader) };
+    let proof = HeaderValue::to_str(proof).map_err(|_| AuthenticationError::ProofHeader)?;
+    let url = format!("{}{target}", route.resource.origin());
+    let skew = gate.config().skew;
+    let expected = dpop::Expected { method, url: &url, token: Some((text, &token.claims().cnf.jwk)), now, skew };
+    let proof = dpop::verify(proof, &expected)?;
+    let nonce = proof.nonce().ok_or(AuthenticationError::NoNonce)?;
+    let issued = gate.nonces().check(nonce, Scope::Dpop(route.resource.as_str()), client, now)?;
+    let id = sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]);
+    gate.replay().proof(id, issued, proof.remember_until(skew), now)?;
+    Ok(token)
+}

@@ -1,0 +1,223 @@
+//! The command line.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use daypass_proto::invitation::{Code, CodeError, CodeKind};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock,
+    config::{Config, ConfigError, REFERENCE},
+    serve::{self, RunError},
+    trust::{EnrolError, GateState, IssuerClient, IssuerError, StateError, enrol},
+};
+
+/// The gate of Daypass: lets through what a bound token covers, and nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "daypass-gate", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(
+        long,
+        global = true,
+        env = "DAYPASS_GATE_CONFIG",
+        default_value = "/etc/daypass/gate.toml",
+        value_name = "FILE"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a configuration with every key explained.
+    Init,
+    /// Enrol this gate with the one-time code of `daypass-issuer gate add`.
+    Enrol {
+        /// The code; `-` reads it from standard input, so that it stands in no process list.
+        code: String,
+    },
+    /// Serve until stopped.
+    Serve,
+    /// Check the configuration, the certificates, and that the issuer answers; name every loosening.
+    Check,
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    #[command(hide = true)]
+    Man,
+}
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// Input or output.
+    #[error("could not {attempted}")]
+    Io {
+        /// What was attempted.
+        attempted: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The code.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Enrolment.
+    #[error("could not enrol this gate")]
+    Enrol(#[from] EnrolError),
+    /// The issuer.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// Serving.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A resource that is configured and not registered.
+    #[error(
+        "the issuer has not registered this gate for `{0}`; run `daypass-issuer gate remove` and `gate add` with every `--resource`"
+    )]
+    NotRegistered(String),
+}
+
+impl CommandError {
+    /// 1 for faults of the machine, 2 is the command line's own, 3 for what was refused, 4 for configuration.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Io { .. } | Self::Run(RunError::Listen(_)) => 1,
+            Self::Code(_) | Self::Enrol(_) | Self::Issuer(_) | Self::NotRegistered(_) => 3,
+            Self::Config(_) | Self::State(_) | Self::Run(_) => 4,
+        })
+    }
+}
+
+/// An error with all its sources, in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+fn failed(attempted: impl Into<String>) -> impl FnOnce(io::Error) -> CommandError {
+    let attempted = attempted.into();
+    move |source| CommandError::Io { attempted, source }
+}
+
+fn say(text: &str) -> Result<(), CommandError> {
+    writeln!(io::stdout(), "{text}").map_err(failed("write the output"))
+}
+
+/// Runs one command.
+pub fn run(cli: Cli) -> Result<(), CommandError> {
+    match cli.command {
+        Command::Init => init(&cli.config),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "daypass-gate", &mut io::stdout());
+            Ok(())
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command()).render(&mut io::stdout()).map_err(failed("write the manual page"))
+        }
+        Command::Enrol { code } => runtime()?.block_on(enrol_gate(&cli.config, code)),
+        Command::Check => runtime()?.block_on(check(&cli.config)),
+        Command::Serve => {
+            let filter = tracing_subscriber::EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+            // A crash must not write keys to disk.
+            if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
+                tracing::warn!(%error, "could not switch core dumps off");
+            }
+            runtime()?.block_on(async {
+                let stop = CancellationToken::new();
+                let on_signal = stop.clone();
+                tokio::spawn(async move {
+                    stop_signal().await;
+                    on_signal.cancel();
+                });
+                Ok(serve::serve(Config::load(&cli.config)?, clock::system(), stop).await?)
+            })
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed("start the runtime"))
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn init(path: &Path) -> Result<(), CommandError> {
+    let attempted = || format!("write `{}`", path.display());
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed(attempted()))?;
+    file.write_all(REFERENCE.as_bytes()).map_err(failed(attempted()))?;
+    say(&format!(
+        "wrote {}; edit it, then run `daypass-gate enrol` with the code of `daypass-issuer gate add`",
+        path.display()
+    ))
+}
+
+async fn enrol_gate(path: &Path, code: String) -> Result<(), CommandError> {
+    let config = Config::load(path)?;
+    if GateState::exists(&config.state_dir) {
+        return Err(StateError::Enrolled(config.state_dir).into());
+    }
+    let code = if code == "-" { io::read_to_string(io::stdin()).map_err(failed("read the code"))? } else { code };
+    let code = Code::parse(CodeKind::Gate, &code)?;
+    let state = enrol(&code, config.tls.is_none()).await?;
+    state.save(&config.state_dir)?;
+    say(&format!(
+        "enrolled as gate {} of {}; next: `daypass-gate check`, then `daypass-gate serve`",
+        state.name, state.issuer
+    ))
+}
+
+async fn check(path: &Path) -> Result<(), CommandError> {
+    let config = Config::load(path)?;
+    say(&format!("configuration   {} reads", path.display()))?;
+    let state = GateState::load(&config.state_dir)?;
+    serve::own_certificate(&config, &state)?;
+    say(&format!("certificates    read; this is gate {} of {}", state.name, state.issuer))?;
+    let answer = IssuerClient::new(&state)?.revocations().await?;
+    say("issuer          answers")?;
+    for guarded in &config.resources {
+        if !answer.resources.contains(&guarded.resource) {
+            return Err(CommandError::NotRegistered(guarded.resource.to_string()));
+        }
+        say(&format!("resource        {} -> {}", guarded.resource, guarded.upstream))?;
+    }
+    for loosening in config.loosenings() {
+        say(&format!("loosening       `{loosening}` is on"))?;
+    }
+    say("all good")
+}

@@ -1,0 +1,106 @@
+//! What a refused client sees: a status, a fresh nonce where one helps, and text that git shows after `remote:`.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+
+use crate::{
+    authentication::AuthenticationError,
+    gate::Gate,
+    nonce::Scope,
+    route::{Route, RouteError},
+    upstream::Body,
+};
+
+/// A refusal, ready to leave.
+pub struct Refusal {
+    status: StatusCode,
+    text: String,
+    headers: Box<HeaderMap>,
+}
+
+impl Refusal {
+    /// With a status and a text.
+    pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, text: text.into(), headers: Box::default() }
+    }
+
+    /// Of a request that is not routed.
+    pub fn of_route(error: &RouteError) -> Self {
+        let status = match error {
+            RouteError::Host => StatusCode::MISDIRECTED_REQUEST,
+            RouteError::Method => StatusCode::METHOD_NOT_ALLOWED,
+            RouteError::Endpoint | RouteError::Repository(_) => StatusCode::NOT_FOUND,
+        };
+        Self::new(status, error.to_string())
+    }
+
+    /// Of a request that nobody good made; carries a fresh nonce.
+    pub fn of_authentication(
+        error: &AuthenticationError,
+        gate: &Gate,
+        route: &Route,
+        client: std::net::IpAddr,
+    ) -> Self {
+        use AuthenticationError as E;
+        let status = match error {
+            E::Unheard(_) => StatusCode::SERVICE_UNAVAILABLE,
+            E::Dead(_) | E::Software | E::NotGuarded => StatusCode::FORBIDDEN,
+            E::Replay(crate::replay::ReplayError::Full) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        let mut refusal = Self::new(status, error.to_string());
+        if status != StatusCode::UNAUTHORIZED {
+            return refusal;
+        }
+        let dpop_error = match error {
+            E::NoNonce | E::Nonce(_) | E::Replay(_) => ", error=\"use_dpop_nonce\"",
+            E::Proof(_) | E::ProofHeader => ", error=\"invalid_dpop_proof\"",
+            E::Token(_) | E::Bearer => ", error=\"invalid_token\"",
+            _ => "",
+        };
+        let resource = route.resource.as_str();
+        let nonce = gate.fresh_nonce(Scope::Presentation(route.repository.as_str()), client);
+        let dpop_nonce = gate.fresh_nonce(Scope::Dpop(resource), client);
+        // Ours first: git tries schemes in its own order, helpers read them in this one.
+        refusal.add(header::WWW_AUTHENTICATE, &format!("Daypass realm=\"{resource}\", nonce=\"{nonce}\""));
+        refusal.add(header::WWW_AUTHENTICATE, &format!("DPoP algs=\"ES256\"{dpop_error}"));
+        refusal.add(header::WWW_AUTHENTICATE, "Basic realm=\"Daypass\"");
+        refusal.add(header::HeaderName::from_static("dpop-nonce"), &dpop_nonce);
+        refusal
+    }
+
+    fn add(&mut self, name: header::HeaderName, value: &str) {
+        // Every part is ASCII of our own making.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.append(name, value);
+        }
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The answer.
+    pub fn into_response(self) -> Response<Body> {
+        let text = self.text.lines().map(|line| format!("daypass: {line}\n")).collect::<String>();
+        let mut response = Response::new(full(text));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = *self.headers;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+/// A body that is there already.
+pub fn full(content: impl Into<Bytes>) -> Body {
+    Full::new(content.into()).map_err(|never| match never {}).boxed()
+}

@@ -1,0 +1,208 @@
+//! The running gate: the listener, and the work between requests.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use daypass_listener::{ClientCertificates, Limits, Listener, ServeError, TlsError, reloadable_server_config};
+use daypass_proto::time::Timestamp;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
+use thiserror::Error;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    gate::Gate,
+    nonce::Nonces,
+    proxy,
+    trust::{EnrolError, GateState, IssuerClient, IssuerError, StateError, nonce_key, renew},
+    upstream::Body,
+};
+
+/// Keys are read anew this often even when nothing asks for it, in polls.
+const KEYS_EVERY: u32 = 15;
+
+/// Why the gate does not run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// Its state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The issuer's side of TLS.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// Its own certificate.
+    #[error("could not read the certificate or key `{}`", .0.display())]
+    Certificate(PathBuf),
+    /// None at all.
+    #[error(
+        "this gate has no TLS certificate: it was enrolled with `tls_certificate` set, which is gone; set it, or enrol anew"
+    )]
+    NoCertificate,
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The port.
+    #[error(transparent)]
+    Listen(#[from] ServeError),
+}
+
+type Certificate = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// The certificate of the gate's own listener: the operator's, else the issuer's.
+pub fn own_certificate(config: &Config, state: &GateState) -> Result<Certificate, RunError> {
+    if let Some((certificate, key)) = &config.tls {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+        let chain =
+            chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| RunError::Certificate(certificate.clone()))?;
+        let key = PrivateKeyDer::from_pem_file(key).map_err(|_| RunError::Certificate(key.clone()))?;
+        return Ok((chain, key));
+    }
+    let server = state.server.as_ref().ok_or(RunError::NoCertificate)?;
+    let chain = server.chain.iter().map(|der| der.0.clone().into()).collect();
+    Ok((chain, PrivatePkcs8KeyDer::from(server.key.to_vec()).into()))
+}
+
+/// Serves until `stop`, then drains.
+pub async fn serve(config: Config, clock: Arc<dyn Clock>, stop: CancellationToken) -> Result<(), RunError> {
+    let state = GateState::load(&config.state_dir)?;
+    let (chain, key) = own_certificate(&config, &state)?;
+    let (tls, reload) = reloadable_server_config(chain, key, ClientCertificates::None)?;
+    let nonces =
+        Nonces::new(&*nonce_key(&config.state_dir, config.nonce_key.as_deref())?, config.bind_nonce_to_address);
+    let client = IssuerClient::new(&state)?;
+    for loosening in config.loosenings() {
+        tracing::warn!(loosening, "this gate runs with a loosened setting");
+    }
+    let listener = Listener::bind(&config.listen, tls, Limits::default()).await?;
+    let gate = Arc::new(Gate::new(config, state.issuer.clone(), clock, nonces, client));
+    poll(&gate, true).await;
+    tracing::info!(name = state.name, issuer = state.issuer, listen = gate.config().listen, "serving");
+    // Under a service manager only; elsewhere there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    let tasks = TaskTracker::new();
+    tasks.spawn(listener.serve(Proxy(Arc::clone(&gate)), stop.clone()));
+    tasks.spawn(poll_loop(Arc::clone(&gate), stop.clone()));
+    let current = RwLock::new(state);
+    tasks.spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_secs(600));
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let state = current.read().unwrap_or_else(PoisonError::into_inner).clone();
+            match renew_if_due(&gate, &state).await {
+                Ok(None) => {}
+                Ok(Some(fresh)) => {
+                    if let Ok((chain, key)) = own_certificate(gate.config(), &fresh)
+                        && let Err(error) = reload.replace(chain, key)
+                    {
+                        tracing::error!(%error, "the renewed certificate cannot be used");
+                    }
+                    *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+                }
+                Err(error) => tracing::warn!(%error, "could not renew the gate's certificates; trying again"),
+            }
+        }
+    });
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+/// Due from two thirds of the life on.
+pub fn is_due(now: Timestamp, from: Timestamp, to: Timestamp) -> bool {
+    now.since(from) * 3 >= to.since(from) * 2
+}
+
+async fn renew_if_due(gate: &Gate, state: &GateState) -> Result<Option<GateState>, EnrolError> {
+    let validity = state.client.chain.first().and_then(|der| validity(&der.0));
+    if !validity.is_some_and(|(from, to)| is_due(gate.now(), from, to)) {
+        return Ok(None);
+    }
+    let fresh = renew(gate.client().await.as_ref(), state).await?;
+    if let Err(error) = fresh.save(&gate.config().state_dir) {
+        tracing::error!(%error, "could not keep the renewed certificates; they are used until the gate stops");
+    }
+    gate.replace_client(IssuerClient::new(&fresh)?).await;
+    tracing::info!("renewed the gate's certificates");
+    Ok(Some(fresh))
+}
+
+fn validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let validity = certificate.validity();
+    Some((
+        Timestamp::from_seconds(validity.not_before.timestamp()),
+        Timestamp::from_seconds(validity.not_after.timestamp()),
+    ))
+}
+
+async fn poll_loop(gate: Arc<Gate>, stop: CancellationToken) {
+    let every = Duration::from_secs(u64::try_from(gate.config().poll_interval).unwrap_or(1));
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for turn in 0_u32.. {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => poll(&gate, turn % KEYS_EVERY == 0).await,
+        }
+    }
+}
+
+async fn poll(gate: &Gate, keys_too: bool) {
+    let client = gate.client().await;
+    // The age of an answer counts from when it was asked for.
+    let asked = gate.now();
+    match client.revocations().await {
+        Ok(answer) => gate.view().learn_revocations(answer, asked),
+        Err(error) => tracing::warn!(error = %crate::commands::chain(&error), "could not ask which tokens are dead"),
+    }
+    if keys_too {
+        match client.keys().await {
+            Ok(keys) => gate.view().learn_keys(keys),
+            Err(error) => {
+                tracing::warn!(error = %crate::commands::chain(&error), "could not ask for the issuer's keys")
+            }
+        }
+    }
+}
+
+/// The proxy as a service.
+#[derive(Clone)]
+struct Proxy(Arc<Gate>);
+
+impl tower_service::Service<Request<Incoming>> for Proxy {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        Box::pin(proxy::handle(Arc::clone(&self.0), request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_renewed_from_two_thirds_on() {
+        let at = Timestamp::from_seconds;
+        assert!(!is_due(at(199), at(0), at(300)));
+        assert!(is_due(at(200), at(0), at(300)));
+        assert!(is_due(at(999), at(0), at(300)), "and when it is over");
+    }
+}

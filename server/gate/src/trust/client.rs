@@ -1,0 +1,151 @@
+//! Talking to the issuer, over TLS under its root and nothing else.
+
+use std::{sync::Arc, time::Duration};
+
+use daypass_proto::{
+    gate_api::{EnrolRequest, GateCertificates, RenewRequest, Revocations},
+    jose::EcPublicKey,
+    oauth_error::ErrorBody,
+    pin::{Pin, PinnedRootVerifier},
+};
+use reqwest::{Client, RequestBuilder};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, de::DeserializeOwned};
+use thiserror::Error;
+
+use super::state::GateState;
+
+/// How long one exchange with the issuer may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 8 * 1024 * 1024;
+
+/// Why the issuer gave nothing.
+#[derive(Debug, Error)]
+pub enum IssuerError {
+    /// Not reached, or not the issuer.
+    #[error("could not reach the issuer at `{url}`")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// It refused.
+    #[error("the issuer refused: {}; {}", .0.error_description, .0.daypass_next_step)]
+    Refused(Box<ErrorBody>),
+    /// Something else answered, or a version that says other things.
+    #[error("`{url}` answered with something that is not of this protocol (status {status})")]
+    Answer {
+        /// Where.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// TLS could not be configured.
+    #[error("could not configure TLS")]
+    Tls(#[source] rustls::Error),
+    /// The HTTP client could not be configured.
+    #[error("could not configure the HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+fn client(tls: ClientConfig) -> Result<Client, IssuerError> {
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .https_only(true)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(TIMEOUT)
+        .build()
+        .map_err(IssuerError::Client)
+}
+
+async fn answer<T: DeserializeOwned>(url: &str, request: RequestBuilder) -> Result<T, IssuerError> {
+    let failed = |source| IssuerError::Unreachable { url: url.to_owned(), source };
+    let mut response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    let wrong = || IssuerError::Answer { url: url.to_owned(), status: status.as_u16() };
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(wrong());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if status.is_success() {
+        return serde_json::from_slice(&body).map_err(|_| wrong());
+    }
+    let refusal: ErrorBody = serde_json::from_slice(&body).map_err(|_| wrong())?;
+    Err(IssuerError::Refused(Box::new(refusal)))
+}
+
+/// The first contact: only the pin of the gate code is known.
+pub(super) async fn enrol(issuer: &str, pin: Pin, request: &EnrolRequest) -> Result<GateCertificates, IssuerError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(IssuerError::Tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(PinnedRootVerifier::new(pin, provider)))
+        .with_no_client_auth();
+    let url = format!("{issuer}/gate/v1/enrol");
+    answer(&url, client(tls)?.post(&url).json(request)).await
+}
+
+/// The issuer, for a gate that is enrolled.
+pub struct IssuerClient {
+    client: Client,
+    issuer: String,
+    mtls_url: String,
+}
+
+#[derive(Deserialize)]
+struct Jwks {
+    keys: Vec<Jwk>,
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    kid: String,
+    #[serde(flatten)]
+    key: EcPublicKey,
+}
+
+impl IssuerClient {
+    /// From the gate's certificate.
+    pub fn new(state: &GateState) -> Result<Self, IssuerError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(state.root.0.clone().into()).map_err(IssuerError::Tls)?;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(state.client.key.to_vec()));
+        let chain = state.client.chain.iter().map(|der| der.0.clone().into()).collect();
+        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(IssuerError::Tls)?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .map_err(IssuerError::Tls)?;
+        Ok(Self { client: client(tls)?, issuer: state.issuer.clone(), mtls_url: state.mtls_url.clone() })
+    }
+
+    /// The keys that sign tokens, by `kid`.
+    pub async fn keys(&self) -> Result<Vec<(String, EcPublicKey)>, IssuerError> {
+        let url = format!("{}/jwks", self.issuer);
+        let jwks: Jwks = answer(&url, self.client.get(&url)).await?;
+        Ok(jwks.keys.into_iter().map(|jwk| (jwk.kid, jwk.key)).collect())
+    }
+
+    /// Which tokens are dead.
+    pub async fn revocations(&self) -> Result<Revocations, IssuerError> {
+        let url = format!("{}/gate/v1/revocations", self.mtls_url);
+        answer(&url, self.client.get(&url)).await
+    }
+
+    /// The next certificates.
+    pub async fn renew(&self, request: &RenewRequest) -> Result<GateCertificates, IssuerError> {
+        let url = format!("{}/gate/v1/renew", self.mtls_url);
+        answer(&url, self.client.post(&url).json(request)).await
+    }
+}
