@@ -1,1 +1,47 @@
-//! placeholder
+//! The harness: a whole world of Daypass on one machine, driven from outside.
+//!
+//! Nothing of Daypass is linked in here but the wire formats: issuer, gate and agents are the built programs, the TPMs are
+//! `swtpm` with endorsement certificates of a maker of their own, the git server is `git-http-backend` behind nginx on a Unix
+//! socket. Each [`World`] has its own folder, its own loopback address and free ports, and ends with everything in it.
+//!
+//! What keeps the stories honest:
+//!
+//! * **Nobody is root.** Root hides permission faults, so when the harness is root, each part runs as a uid of its own ([`Who`]);
+//!   otherwise all are the one who started it, and a story that needs two uids says that it is skipped.
+//! * **Nothing outlives its story.** Each process is the leader of a group and dies with the thread that started it.
+//! * **Nobody sleeps.** A part is ready when it says so ([`process`]); hours pass by [`Clock`], which the real programs see.
+
+mod address;
+mod chip;
+mod clock;
+mod command;
+mod failure;
+mod gate;
+mod issuer;
+mod place;
+mod process;
+mod programs;
+mod say;
+mod software;
+mod upstream;
+mod wait;
+mod web;
+mod who;
+mod world;
+
+pub use address::Loopback;
+pub use chip::{Chip, Maker};
+pub use clock::Clock;
+pub use command::{Act, Ran, Started};
+pub use failure::{Failure, Story, ensure};
+pub use gate::Gate;
+pub use issuer::Issuer;
+pub use place::{Place, copy_folder};
+pub use process::{Process, Ready, Service};
+pub use programs::{Git, Programs};
+pub use say::say;
+pub use software::{SoftwareClient, SoftwareKeys, new_key, random_id};
+pub use upstream::Upstream;
+pub use web::{Answer, Request};
+pub use who::Who;
+pub use world::{OTHER_REPOSITORY, PROJECT, REPOSITORY, World};

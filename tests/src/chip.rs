@@ -1,0 +1,126 @@
+//! TPMs in software, manufactured as hardware is: with endorsement keys, and certificates for them from the maker's CA.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Act, Failure, Place, Process, Programs, Ready, Service, Who,
+    place::{folder, write},
+};
+
+/// A maker of TPMs with a CA of its own, so that an issuer can trust one maker and not another.
+#[derive(Debug)]
+pub struct Maker {
+    folder: PathBuf,
+    setup: PathBuf,
+}
+
+impl Maker {
+    /// A new maker. Its CA comes with its first TPM.
+    pub fn new(place: &Place, name: &str) -> Result<Self, Failure> {
+        let folder = place.folder(name, Who::Agent, 0o755)?;
+        let at = folder.display();
+        let (setup, local_ca, options) = (folder.join("setup.conf"), folder.join("ca.conf"), folder.join("ca.options"));
+        write(
+            &setup,
+            Who::Agent,
+            0o644,
+            format!(
+                "create_certs_tool={}\ncreate_certs_tool_config={}\ncreate_certs_tool_options={}\nactive_pcr_banks=sha256\n",
+                Programs::system("swtpm_localca")?.display(),
+                local_ca.display(),
+                options.display(),
+            ),
+        )?;
+        write(
+            &local_ca,
+            Who::Agent,
+            0o644,
+            format!("statedir = {at}\nsigningkey = {at}/ca.key\nissuercert = {at}/ca.pem\ncertserial = {at}/serial\n"),
+        )?;
+        write(
+            &options,
+            Who::Agent,
+            0o644,
+            "--platform-manufacturer Daypass\n--platform-version 1\n--platform-model Story\n",
+        )?;
+        Ok(Self { folder, setup })
+    }
+
+    /// A new TPM of this maker, for the machine in `machine`.
+    pub fn make(&self, machine: &Path) -> Result<Chip, Failure> {
+        let state = machine.join("tpm");
+        folder(&state, Who::Agent, 0o700)?;
+        Act::new(Programs::system("swtpm_setup")?, Who::Agent)
+            .args(["--tpm2", "--create-ek-cert", "--tpmstate"])
+            .arg(&state)
+            .arg("--config")
+            .arg(&self.setup)
+            .env("HOME", &self.folder)
+            // It makes a folder of its own there; ours is this user's.
+            .env("TMPDIR", &state)
+            .run()?
+            .succeeded()?;
+        Ok(Chip { state, socket: machine.join("tpm.sock"), logs: machine.to_owned(), process: None })
+    }
+
+    /// Its name, from its folder's.
+    pub fn name(&self) -> &str {
+        self.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// The certificates that lead to this maker: what an issuer needs in `ek_roots`.
+    pub fn roots(&self) -> [PathBuf; 2] {
+        [self.folder.join("ca.pem"), self.folder.join("swtpm-localca-rootca-cert.pem")]
+    }
+}
+
+/// One TPM: three slots for loaded keys, and no resource manager in front of it.
+#[derive(Debug)]
+pub struct Chip {
+    state: PathBuf,
+    socket: PathBuf,
+    logs: PathBuf,
+    process: Option<Process>,
+}
+
+impl Chip {
+    /// How tpm2-tss reaches it.
+    pub fn tcti(&self) -> String {
+        format!("swtpm:path={}", self.socket.display())
+    }
+
+    /// Switches it on.
+    pub fn start(&mut self) -> Result<(), Failure> {
+        let mut control = self.socket.clone().into_os_string();
+        // tpm2-tss finds the control channel by this name.
+        control.push(".ctrl");
+        let control = PathBuf::from(control);
+        for socket in [&self.socket, &control] {
+            // Of a life before this one; binding does not replace it.
+            let _ = fs::remove_file(socket);
+        }
+        let channel = |path: &Path| format!("type=unixio,path={}", path.display());
+        let act = Act::new(Programs::system("swtpm")?, Who::Agent)
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"])
+            .arg(format!("dir={}", self.state.display()))
+            .arg("--server")
+            .arg(channel(&self.socket))
+            .arg("--ctrl")
+            .arg(channel(&control));
+        self.process = Some(Service::new("swtpm", act, Ready::Socket(control), &self.logs).start()?);
+        Ok(())
+    }
+
+    /// Takes its power away, in whatever it was doing.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Runs a program of tpm2-tools against it.
+    pub fn tool(&self, name: &str) -> Result<Act, Failure> {
+        Ok(Act::new(Programs::system(name)?, Who::Agent).env("TPM2TOOLS_TCTI", self.tcti()))
+    }
+}

@@ -1,0 +1,212 @@
+//! The issuer: made by `init`, run by `serve`, and commanded by its own command line.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::{
+    Act, Clock, Failure, Loopback, Maker, Place, Process, Programs, Ran, Ready, Service, Who,
+    place::{read, write},
+};
+
+/// An issuer.
+#[derive(Debug)]
+pub struct Issuer {
+    folder: PathBuf,
+    root: PathBuf,
+    programs: Programs,
+    clock: Option<Clock>,
+    public: SocketAddr,
+    mtls: SocketAddr,
+    process: Option<Process>,
+}
+
+impl Issuer {
+    /// Makes an issuer that trusts these makers' TPMs; it does not serve yet.
+    pub fn init(
+        place: &Place,
+        name: &str,
+        programs: &Programs,
+        clock: Option<&Clock>,
+        makers: &[&Maker],
+    ) -> Result<Self, Failure> {
+        let folder = place.folder(name, Who::Server, 0o700)?;
+        let address = Loopback::next();
+        let public = SocketAddr::new(address.ip(), address.port()?);
+        let mtls = SocketAddr::new(address.ip(), address.port()?);
+        let root = place.path().join(format!("{name}-root.pem"));
+        let issuer =
+            Self { folder, root, programs: programs.clone(), clock: clock.cloned(), public, mtls, process: None };
+        issuer
+            .act([
+                "init",
+                "--url",
+                &issuer.url(),
+                "--mtls-url",
+                &issuer.mtls_url(),
+                "--listen",
+                &address.ip().to_string(),
+            ])
+            .run()?
+            .succeeded()?;
+        write(&issuer.root, Who::Server, 0o644, read(&issuer.folder.join("root.pem"))?)?;
+        for maker in makers {
+            issuer.trust(maker)?;
+        }
+        Ok(issuer)
+    }
+
+    /// Takes a maker's certificates into `ek_roots`.
+    pub fn trust(&self, maker: &Maker) -> Result<(), Failure> {
+        for certificate in maker.roots() {
+            let named = maker.name().to_owned() + "-" + &certificate.file_name().unwrap_or_default().to_string_lossy();
+            write(&self.folder.join("ek_roots").join(named), Who::Server, 0o644, read(&certificate)?)?;
+        }
+        Ok(())
+    }
+
+    /// Its configuration file.
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.join("issuer.toml")
+    }
+
+    /// Its root certificate, where everybody can read it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Its folder, with the store in it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where devices enrol.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.public)
+    }
+
+    /// Where devices and gates come with their certificates.
+    pub fn mtls_url(&self) -> String {
+        format!("https://{}", self.mtls)
+    }
+
+    /// Changes a line of the configuration.
+    pub fn configure(&self, from: &str, to: &str) -> Result<(), Failure> {
+        let text = read(&self.configuration())?;
+        if !text.contains(from) {
+            return Err(Failure::unexpected(format!("`{from}` in the configuration"), text));
+        }
+        write(&self.configuration(), Who::Server, 0o600, text.replace(from, to))
+    }
+
+    /// Writes a project file.
+    pub fn write_project(&self, name: &str, text: &str) -> Result<(), Failure> {
+        write(&self.folder.join("projects").join(format!("{name}.toml")), Who::Server, 0o644, text)
+    }
+
+    /// A `daypass-issuer` command.
+    pub fn act<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(&self, arguments: I) -> Act {
+        Act::new(self.programs.built("daypass-issuer"), Who::Server)
+            .args(arguments)
+            .env("DAYPASS_ISSUER_CONFIG", self.configuration())
+            .env("HOME", &self.folder)
+            .clock(self.clock.as_ref())
+            .within(&self.folder)
+    }
+
+    /// Runs a `daypass-issuer` command that must succeed.
+    pub fn run<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(&self, arguments: I) -> Result<Ran, Failure> {
+        self.act(arguments).run()?.succeeded()
+    }
+
+    /// Starts to serve.
+    pub fn serve(&mut self) -> Result<(), Failure> {
+        let act = self.act(["serve"]);
+        self.process = Some(Service::new("issuer", act, Ready::Says, &self.folder).start()?);
+        Ok(())
+    }
+
+    /// Takes its power away.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Stops it as a service manager does.
+    pub fn stop(&mut self) -> Result<(), Failure> {
+        self.process.take().map_or(Ok(()), |mut process| process.stop())
+    }
+
+    /// The running program.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    /// Invites somebody; gives the code.
+    pub fn invite(&self, collaborator: &str, project: &str, role: &str, more: &[&str]) -> Result<String, Failure> {
+        let mut arguments = vec!["invite", collaborator, "--project", project, "--role", role, "--json"];
+        if !more.contains(&"--until") {
+            arguments.extend(["--until", "7d"]);
+        }
+        arguments.extend(more);
+        let answer = self.run(arguments)?;
+        text(&answer, "/code")
+    }
+
+    /// All devices.
+    pub fn devices(&self) -> Result<Vec<Value>, Failure> {
+        let answer = self.run(["device", "list", "--json"])?;
+        answer.json()?.as_array().cloned().ok_or_else(|| answer.surprise("a list"))
+    }
+
+    /// The one device of somebody.
+    pub fn device_of(&self, collaborator: &str) -> Result<String, Failure> {
+        let devices = self.devices()?;
+        let mut of =
+            devices.iter().filter(|device| device.get("collaborator").and_then(Value::as_str) == Some(collaborator));
+        match (of.next().and_then(|device| device.get("device")?.as_str()), of.next()) {
+            (Some(device), None) => Ok(device.to_owned()),
+            _ => Err(Failure::unexpected(format!("one device of {collaborator}"), format!("{devices:?}"))),
+        }
+    }
+
+    /// Approves the one device of somebody without looking at its code.
+    pub fn approve(&self, collaborator: &str) -> Result<String, Failure> {
+        let device = self.device_of(collaborator)?;
+        self.run(["device", "approve", &device, "--yes"])?;
+        Ok(device)
+    }
+
+    /// Asks the store itself: what is written there, whatever the program says.
+    pub fn store(&self) -> PathBuf {
+        self.folder.join("issuer.db")
+    }
+
+    /// A copy of the store's files, for looking for what must not stand there.
+    pub fn store_bytes(&self) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        for suffix in ["", "-wal"] {
+            let path = format!("{}{suffix}", self.store().display());
+            bytes.extend(fs::read(&path).unwrap_or_default());
+        }
+        if bytes.is_empty() { Err(Failure::unexpected("a store", "nothing")) } else { Ok(bytes) }
+    }
+
+    /// Puts a file where the issuer can read it.
+    pub fn put(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf, Failure> {
+        let path = self.folder.join(name);
+        write(&path, Who::Server, 0o600, content)?;
+        Ok(path)
+    }
+}
+
+/// A text in a JSON answer.
+pub(crate) fn text(answer: &Ran, pointer: &str) -> Result<String, Failure> {
+    match answer.json()?.pointer(pointer).and_then(Value::as_str) {
+        Some(text) => Ok(text.to_owned()),
+        None => Err(answer.clone().surprise(&format!("`{pointer}` in the answer"))),
+    }
+}

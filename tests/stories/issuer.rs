@@ -1,0 +1,93 @@
+//! The issuer alone: made, checked, asked what it is.
+
+use daypass_tests::{Failure, Issuer, Maker, Place, Programs, Request, Story, Who, ensure};
+
+const PROJECT: &str = r#"
+owners = ["olga@example.com"]
+[roles.developer]
+token_lifetime = "5m"
+longest_grant = "90d"
+[[roles.developer.authorization_details]]
+type = "git_repository"
+locations = ["https://git.example.com/team/app"]
+actions = ["push", "create", "delete"]
+refs = ["refs/heads/{user}/**"]
+"#;
+
+fn made(place: &Place) -> Result<Issuer, Failure> {
+    Issuer::init(place, "issuer", &Programs::find()?, None, &[])
+}
+
+#[test]
+fn init_makes_all_that_serve_needs_and_nothing_that_others_can_read() -> Story {
+    let place = Place::new()?;
+    let mut issuer = made(&place)?;
+    for secret in ["root.key", "master.key"] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = issuer.folder().join(secret);
+        let mode =
+            std::fs::metadata(&path).map_err(Failure::machine(format!("look at {secret}")))?.permissions().mode();
+        ensure(mode & 0o077 == 0, format!("{secret} closed to others"), format!("mode {mode:o}"))?;
+    }
+    issuer.act(["init", "--url", "https://127.0.0.1:1"]).run()?.refused(&["exists already"])?.code(4)?;
+    issuer.serve()?;
+    issuer.stop()
+}
+
+#[test]
+fn check_names_everything_that_is_missing() -> Story {
+    let place = Place::new()?;
+    let issuer = made(&place)?;
+    issuer.act(["check"]).run()?.refused(&["no project", "no EK roots", "2 problem(s)"])?.code(4)?;
+    issuer.write_project("apollo", PROJECT)?;
+    issuer.trust(&{
+        let maker = Maker::new(&place, "maker")?;
+        let machine = place.folder("machine", Who::Agent, 0o700)?;
+        maker.make(&machine)?;
+        maker
+    })?;
+    issuer.act(["check"]).run()?.refused(&["no gate guards", "git.example.com", "1 problem(s)"])?;
+    issuer.run(["gate", "add", "gate", "--resource", "https://git.example.com/"])?;
+    issuer.run(["check"])?.says(&["all good"])?;
+    issuer.configure("clock_skew = \"30s\"", "clock_skew = \"2m\"")?;
+    issuer.configure("pcrs = [0, 1,", "pcrs = [1, 1,")?;
+    issuer.act(["check"]).run()?.refused(&["clock_skew", "pcrs", "2 bad value(s)"])?.code(4)?;
+    Ok(())
+}
+
+#[test]
+fn broken_policy_refuses_and_names_the_file() -> Story {
+    let place = Place::new()?;
+    let issuer = made(&place)?;
+    issuer.write_project("apollo", &PROJECT.replace("\"push\"", "\"psuh\""))?;
+    issuer.act(["check"]).run()?.refused(&["apollo.toml", "developer", "psuh"])?;
+    issuer.act(["serve"]).run()?.refused(&["apollo.toml"])?;
+    Ok(())
+}
+
+#[test]
+fn the_public_listener_says_what_the_issuer_is() -> Story {
+    let place = Place::new()?;
+    let mut issuer = made(&place)?;
+    issuer.serve()?;
+    let get = |path: &str| Request::new(Who::Alice, &format!("{}{path}", issuer.url()), issuer.root())?.send();
+    let metadata = get("/.well-known/oauth-authorization-server")?.status(200)?;
+    let json = metadata.json()?;
+    let field = |pointer: &str| json.pointer(pointer).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+    ensure(field("/issuer") == issuer.url(), "the issuer's own URL", field("/issuer"))?;
+    let endpoint = format!("{}/oauth/token", issuer.mtls_url());
+    ensure(field("/token_endpoint") == endpoint, &endpoint, field("/token_endpoint"))?;
+    ensure(field("/mtls_endpoint_aliases/token_endpoint") == endpoint, &endpoint, metadata.body.clone())?;
+    metadata.says(&["tls_client_auth", "client_credentials", "ES256", "git_repository"])?;
+    let keys = get("/jwks")?.status(200)?.says(&["cache-control: max-age", "x5c", "\"ES256\""])?;
+    ensure(!keys.body.contains("\"d\""), "no private key", &keys.body)?;
+    get("/healthz")?.status(200)?;
+    get("/oauth/token")?.status(404)?;
+    // The other listener does not even talk to somebody without a certificate.
+    let stranger = Request::new(Who::Alice, &format!("{}/oauth/token", issuer.mtls_url()), issuer.root())?;
+    stranger.act().run()?.refused(&["certificate required"])?;
+    // TLS 1.3 only.
+    let old = Request::new(Who::Alice, &format!("{}/healthz", issuer.url()), issuer.root())?.with(["--tls-max", "1.2"]);
+    old.act().run()?.refused(&["protocol version"])?;
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The stories: what Daypass promises, told on the real programs. One module a story, named for what it is about.
+//!
+//! `cargo xtask test` builds the programs and runs these. `cargo test -p daypass-tests --test stories -- <words>` tells one.
+
+mod gate;
+mod issuer;
+mod software;
