@@ -93,3 +93,20 @@ pub fn copy_folder(from: &Path, to: &Path, who: Who) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// Every file below a folder, with its content.
+pub fn files(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
+    let reading = || Failure::machine(format!("read `{}`", folder.display()));
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(reading())? {
+        let entry = entry.map_err(reading())?;
+        let kind = entry.file_type().map_err(reading())?;
+        if kind.is_dir() {
+            found.extend(files(&entry.path())?);
+        } else if kind.is_file() {
+            let content = fs::read(entry.path()).map_err(reading())?;
+            found.push((entry.path(), content));
+        }
+    }
+    Ok(found)
+}

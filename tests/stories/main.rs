@@ -3,5 +3,6 @@
 //! `cargo xtask test` builds the programs and runs these. `cargo test -p daypass-tests --test stories -- <words>` tells one.
 
 mod gate;
+mod git;
 mod issuer;
 mod software;
