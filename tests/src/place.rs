@@ -24,6 +24,7 @@ impl Place {
     pub fn new() -> Result<Self, Failure> {
         let root =
             tempfile::Builder::new().prefix("dp-").tempdir().map_err(Failure::machine("make a temporary folder"))?;
+        crate::ending::opened(root.path().to_owned());
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755))
             .map_err(Failure::machine(format!("open `{}` to everybody", root.path().display())))?;
         if root.path().as_os_str().len() > LONGEST_ROOT {

@@ -17,7 +17,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{Act, Failure, wait};
+use crate::{Act, Failure, ending, wait};
 
 /// How much of a log is shown.
 const LOG_END: usize = 8_000;
@@ -85,6 +85,7 @@ impl Service {
             .stderr(errors)
             .spawn()
             .map_err(Failure::machine(format!("start {}", self.name)))?;
+        ending::begun(child.id());
         let mut process = Process { name: self.name.clone(), child, log: self.log.clone(), ended: None };
         process.wait_until_ready(&self.ready, notify.as_ref())?;
         Ok(process)
@@ -173,6 +174,7 @@ impl Process {
         if self.ended.is_none() {
             self.ended = self.child.wait().ok();
         }
+        ending::ended(self.child.id());
     }
 
     /// Sends a signal to it and all that it started.

@@ -125,6 +125,8 @@ fn reachable_by_others(folder: &Path) -> bool {
 
 fn copy(built: &Path) -> Result<(TempDir, PathBuf), std::io::Error> {
     let folder = tempfile::Builder::new().prefix("dp-programs-").tempdir()?;
+    // A static is never dropped.
+    crate::ending::opened(folder.path().to_owned());
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     for program in BUILT {
         let to = folder.path().join(program);
