@@ -1,2 +1,27 @@
-//! placeholder
-fn main() {}
+//! git's credential helper; see `daypass_agent::git_helper`.
+
+use std::{env, io, process::ExitCode};
+
+use daypass_agent::{
+    git_config::Git,
+    git_helper::{self, Invocation, Surroundings},
+    local_client::{LocalClient, find_socket},
+};
+
+fn main() -> ExitCode {
+    let Some(invocation) = Invocation::parse(env::args_os().skip(1)) else {
+        let _ = io::Write::write_all(&mut io::stderr(), format!("{}\n", git_helper::USAGE).as_bytes());
+        return ExitCode::from(2);
+    };
+    let surroundings = Surroundings {
+        agent: LocalClient::new(find_socket(invocation.socket.as_deref(), None)),
+        helpers: &|| Git::default().helpers(),
+    };
+    ExitCode::from(git_helper::run(
+        &invocation,
+        &surroundings,
+        &mut io::stdin().lock(),
+        &mut io::stdout().lock(),
+        &mut io::stderr().lock(),
+    ))
+}

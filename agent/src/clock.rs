@@ -1,0 +1,37 @@
+//! Time and randomness, handed in through constructors: the only place of the agent that reads either from the system.
+
+use std::sync::Arc;
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use daypass_proto::time::Timestamp;
+
+/// What tells the time.
+pub trait Clock: Send + Sync {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The system's clock.
+pub fn system() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place of the agent that reads the clock")]
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Random bytes.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if SystemRandom::new().fill(&mut bytes).is_err() {
+        // No identifier of a proof may be guessable: stop at once rather than go on without randomness.
+        std::process::abort();
+    }
+    bytes
+}

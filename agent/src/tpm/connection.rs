@@ -1,0 +1,179 @@
+//! One connection to the chip, and what is held in it: the storage root key, and keys that stay loaded.
+//!
+//! A bare TPM has three slots, and a persistent key takes one while it is used. So loading tries, and where there is no room
+//! gives up the key that was used longest ago, and tries again. Nothing that a command needed for itself outlives it.
+
+use std::{fs::OpenOptions, io, net::TcpStream};
+
+use tss_esapi::{
+    Context, Error as TssError,
+    constants::{CapabilityType, response_code::Tss2ResponseCodeKind as Kind},
+    handles::{KeyHandle, ObjectHandle, TpmHandle},
+    interface_types::session_handles::AuthSession,
+    structures::{CapabilityData, Digest, HashScheme, Signature, SignatureScheme},
+    constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK},
+    tss2_esys::TPMT_TK_HASHCHECK,
+};
+
+use super::{TpmConfig, error::TpmError, key_file::KeyFile, storage::Storage, tcti::Tcti};
+
+/// A connected chip.
+pub struct Connection {
+    pub(super) context: Context,
+    pub(super) storage: Storage,
+    /// Loaded keys, the one used last at the end.
+    loaded: Vec<(Vec<u8>, KeyHandle)>,
+    tcti: Tcti,
+}
+
+impl Connection {
+    /// Connects, clears what an earlier life left in a bare TPM, and finds the storage root key.
+    pub(super) fn open(config: &TpmConfig) -> Result<Self, TpmError> {
+        probe(&config.tcti)?;
+        let missing = |why: String| TpmError::NoDevice { tcti: config.tcti.to_string(), why };
+        let name = config.tcti.name_conf().map_err(|error| missing(error.to_string()))?;
+        let mut context = Context::new(name).map_err(|error| missing(error.to_string()))?;
+        if !config.tcti.is_managed() {
+            flush_stale(&mut context);
+        }
+        let storage = Storage::open(&mut context, config.provision_srk)?;
+        Ok(Self { context, storage, loaded: Vec::new(), tcti: config.tcti.clone() })
+    }
+
+    /// The transport.
+    pub(super) fn tcti(&self) -> &Tcti {
+        &self.tcti
+    }
+
+    /// Runs `act`; where the chip has no room, gives up loaded keys other than `keep`, one after the other, and tries again.
+    pub(super) fn with_room<T>(
+        &mut self,
+        attempted: &'static str,
+        keep: &[KeyHandle],
+        mut act: impl FnMut(&mut Context) -> Result<T, TssError>,
+    ) -> Result<T, TpmError> {
+        loop {
+            match act(&mut self.context) {
+                Err(error) if is_full(error) => {
+                    let Some(oldest) = self.loaded.iter().position(|(_, handle)| !keep.contains(handle)) else {
+                        return Err(TpmError::Busy { attempted });
+                    };
+                    let (_, handle) = self.loaded.remove(oldest);
+                    self.context.flush_context(handle.into()).map_err(|error| TpmError::from_tss("make room", error))?;
+                }
+                other => return other.map_err(|error| TpmError::from_tss(attempted, error)),
+            }
+        }
+    }
+
+    /// The key, loaded; `keep` stays loaded too.
+    pub(super) fn load(&mut self, key: &KeyFile, keep: &[KeyHandle]) -> Result<KeyHandle, TpmError> {
+        if let Some(at) = self.loaded.iter().position(|(public, _)| public == key.public()) {
+            let entry = self.loaded.remove(at);
+            let handle = entry.1;
+            self.loaded.push(entry);
+            return Ok(handle);
+        }
+        let (public, private) = key.parts().map_err(|error| TpmError::from_tss("read a key", error))?;
+        let parent = self.storage.parent(&mut self.context, key.parent())?;
+        let loaded = self.with_room("load a key", keep, |context| {
+            context.execute_with_session(Some(AuthSession::Password), |context| {
+                context.load(parent.handle(), private.clone(), public.clone())
+            })
+        });
+        parent.release(&mut self.context)?;
+        let handle = loaded?;
+        self.loaded.push((key.public().to_vec(), handle));
+        Ok(handle)
+    }
+
+    /// Signs a digest with plain authorization.
+    pub(super) fn sign(&mut self, key: &KeyFile, digest: [u8; 32]) -> Result<[u8; 64], TpmError> {
+        let handle = self.load(key, &[])?;
+        let failed = |error| TpmError::from_tss("sign", error);
+        let digest = Digest::try_from(digest.to_vec()).map_err(failed)?;
+        // The key is not restricted: no proof that the TPM made the digest is needed (Part 3, section 20.2).
+        let ticket = TPMT_TK_HASHCHECK { tag: TPM2_ST_HASHCHECK, hierarchy: TPM2_RH_NULL, digest: Default::default() };
+        let ticket: tss_esapi::structures::HashcheckTicket = ticket.try_into().map_err(failed)?;
+        let signature = self.with_room("sign", &[handle], |context| {
+            context.execute_with_session(Some(AuthSession::Password), |context| {
+                context.sign(handle, digest.clone(), ecdsa_sha256(), ticket.clone())
+            })
+        })?;
+        fixed(&signature)
+    }
+
+    /// What the chip says of itself.
+    pub(super) fn describe(&mut self) -> Result<String, TpmError> {
+        use tss_esapi::constants::PropertyTag as Tag;
+        let mut property = |tag| {
+            self.context.get_tpm_property(tag).map(Option::unwrap_or_default).map_err(|error| TpmError::from_tss("say what it is", error))
+        };
+        let mut text = |tags: &[Tag]| {
+            let bytes: Result<Vec<_>, _> = tags.iter().map(|tag| property(*tag).map(u32::to_be_bytes)).collect();
+            bytes.map(|bytes| bytes.concat().into_iter().filter(u8::is_ascii_graphic).map(char::from).collect::<String>())
+        };
+        let maker = text(&[Tag::Manufacturer])?;
+        let model = text(&[Tag::VendorString1, Tag::VendorString2, Tag::VendorString3, Tag::VendorString4])?;
+        let (high, low) = (property(Tag::FirmwareVersion1)?, property(Tag::FirmwareVersion2)?);
+        Ok(format!("{maker} {model}, firmware {}.{}.{:#x}", high >> 16, high & 0xffff, low))
+    }
+}
+
+pub(super) fn ecdsa_sha256() -> SignatureScheme {
+    SignatureScheme::EcDsa {
+        hash_scheme: HashScheme::new(tss_esapi::interface_types::algorithm::HashingAlgorithm::Sha256),
+    }
+}
+
+fn is_full(error: TssError) -> bool {
+    matches!(error, TssError::Tss2Error(code) if matches!(code.kind(), Some(Kind::ObjectMemory | Kind::Memory)))
+}
+
+/// `r ‖ s` of an ECDSA signature; a TPM may leave leading zeros out.
+fn fixed(signature: &Signature) -> Result<[u8; 64], TpmError> {
+    let Signature::EcDsa(ecdsa) = signature else { return Err(TpmError::Unexpected("a signature of another kind")) };
+    let mut out = [0; 64];
+    let (r, s) = out.split_at_mut(32);
+    for (half, value) in [(r, ecdsa.signature_r().value()), (s, ecdsa.signature_s().value())] {
+        let start = half.len().checked_sub(value.len()).ok_or(TpmError::Unexpected("a signature that is too long"))?;
+        half.iter_mut().skip(start).zip(value).for_each(|(to, from)| *to = *from);
+    }
+    Ok(out)
+}
+
+/// Why the transport cannot work, before the stack turns it into a number.
+fn probe(tcti: &Tcti) -> Result<(), TpmError> {
+    let (name, result) = match tcti {
+        Tcti::Device(path) => (tcti.to_string(), OpenOptions::new().read(true).write(true).open(path).map(|_| ())),
+        Tcti::Swtpm { host, port } => (tcti.to_string(), TcpStream::connect((host.as_str(), *port)).map(|_| ())),
+        Tcti::Tabrmd(_) => return Ok(()),
+    };
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(TpmError::PermissionDenied { tcti: name }),
+        // Somebody else has a bare device open; the stack's own error would be a number.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Err(TpmError::Busy { attempted: "open the device" }),
+        Err(error) => Err(TpmError::NoDevice { tcti: name, why: error.to_string() }),
+    }
+}
+
+/// Without a resource manager, what a killed agent left loaded stays loaded. Nothing else uses a bare TPM beside us for long.
+fn flush_stale(context: &mut Context) {
+    const TRANSIENT: u32 = 0x8000_0000;
+    const LOADED_SESSION: u32 = 0x0200_0000;
+    const SAVED_SESSION: u32 = 0x0300_0000;
+    for first in [TRANSIENT, LOADED_SESSION, SAVED_SESSION] {
+        let Ok((CapabilityData::Handles(handles), _)) = context.get_capability(CapabilityType::Handles, first, 64) else { continue };
+        for handle in handles.into_inner() {
+            let flushed = object(context, handle).and_then(|object| context.flush_context(object));
+            if let Err(error) = flushed {
+                tracing::debug!(%error, "a stale object could not be flushed");
+            }
+        }
+    }
+}
+
+fn object(context: &mut Context, handle: TpmHandle) -> Result<ObjectHandle, TssError> {
+    context.tr_from_tpm_public(handle)
+}

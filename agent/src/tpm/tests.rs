@@ -1,0 +1,289 @@
+//! Against real software TPMs, each test with one of its own: a bare one, with three slots and no resource manager.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use daypass_proto::{
+    attestation::{AssessedEk, DeviceKeySet, EkRoots, Evidence, Expected, verify_enrolment},
+    enrolment::{Purpose, extra_data},
+    jose::EcPublicKey,
+    time::Timestamp,
+};
+use tempfile::TempDir;
+
+use super::*;
+
+struct Swtpm {
+    folder: TempDir,
+    address: String,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Drop for Swtpm {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Swtpm {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display().to_string();
+        std::fs::write(
+            folder.path().join("setup.conf"),
+            format!("create_certs_tool=/usr/bin/swtpm_localca\ncreate_certs_tool_config={at}/ca.conf\ncreate_certs_tool_options={at}/ca.options\nactive_pcr_banks=sha256\n"),
+        )
+        .unwrap();
+        std::fs::write(
+            folder.path().join("ca.conf"),
+            format!("statedir = {at}\nsigningkey = {at}/ca.key\nissuercert = {at}/ca.pem\ncertserial = {at}/serial\n"),
+        )
+        .unwrap();
+        std::fs::write(folder.path().join("ca.options"), "--platform-manufacturer D\n--platform-version 1\n--platform-model T\n").unwrap();
+        std::fs::create_dir(folder.path().join("state")).unwrap();
+        let made = Command::new("swtpm_setup")
+            .args(["--tpm2", "--create-ek-cert", "--overwrite", "--tpmstate", &format!("{at}/state"), "--config", &format!("{at}/setup.conf")])
+            .env("XDG_CONFIG_HOME", folder.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        // An address of its own: nobody else asks for ports there.
+        let pid = std::process::id();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
+        let address = format!("127.{}.{}.{}", 64 + (pid >> 8 & 0x3f), pid & 0xff, count & 0xff);
+        let port = loop {
+            let port = TcpListener::bind((address.as_str(), 0)).unwrap().local_addr().unwrap().port();
+            if port < 65_000 {
+                break port;
+            }
+        };
+        let mut swtpm = Self { folder, address, port, process: None };
+        swtpm.start();
+        swtpm
+    }
+
+    fn start(&mut self) {
+        let channel = |port: u16| format!("type=tcp,port={port},bindaddr={}", self.address);
+        let pid = self.folder.path().join("pid");
+        let _ = std::fs::remove_file(&pid);
+        let child = Command::new("swtpm")
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"])
+            .arg(format!("dir={}", self.folder.path().join("state").display()))
+            .args(["--server", &channel(self.port), "--ctrl", &channel(self.port + 1), "--pid"])
+            .arg(format!("file={}", pid.display()))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.process = Some(child);
+        // It writes its pid when both channels are open.
+        while !pid.exists() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    fn tpm(&self) -> Arc<dyn Tpm> {
+        TpmOwner::start(TpmConfig {
+            tcti: format!("swtpm:host={},port={}", self.address, self.port).parse().unwrap(),
+            provision_srk: true,
+        })
+        .unwrap()
+    }
+
+    fn roots(&self) -> EkRoots {
+        use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+        let files = ["ca.pem", "swtpm-localca-rootca-cert.pem"];
+        let der = files.map(|file| CertificateDer::from_pem_file(self.folder.path().join(file)).unwrap().to_vec());
+        EkRoots::new(der.to_vec()).0
+    }
+
+    fn loaded_handles(&self) -> String {
+        let run = |capability: &str| {
+            let out = Command::new("tpm2_getcap")
+                .arg(capability)
+                .env("TPM2TOOLS_TCTI", format!("swtpm:host={},port={}", self.address, self.port))
+                .output()
+                .unwrap();
+            String::from_utf8(out.stdout).unwrap()
+        };
+        format!("{}{}", run("handles-transient"), run("handles-loaded-session"))
+    }
+}
+
+use std::sync::Arc;
+
+fn point(key: &KeyFile) -> EcPublicKey {
+    let (_, x, y) = daypass_proto::attestation::TpmPublic::parse(key.public()).unwrap().ecc_point().unwrap();
+    EcPublicKey::from_coordinates(x.try_into().unwrap(), y.try_into().unwrap()).unwrap()
+}
+
+fn verifies(key: &KeyFile, message: &[u8], signature: &[u8; 64]) -> bool {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point(key).to_sec1()).verify(message, signature).is_ok()
+}
+
+fn now() -> Timestamp {
+    crate::clock::system().now()
+}
+
+#[tokio::test]
+async fn twelve_keys_in_three_slots_sign_in_turn() {
+    let swtpm = Swtpm::new();
+    let tpm = swtpm.tpm();
+    let mut sets = Vec::new();
+    for _ in 0..4 {
+        sets.push(tpm.create_keys().await.unwrap());
+    }
+    let digest = daypass_proto::encoding::sha256(&[b"message"]);
+    for _ in 0..3 {
+        for set in &sets {
+            for key in [&set.identity, &set.proof] {
+                let signature = tpm.sign(key, digest).await.unwrap();
+                assert!(verifies(key, b"message", &signature));
+            }
+            tpm.quote(&set.attestation, &[0, 7], [1; 32]).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_it_attests_is_what_the_issuer_believes() {
+    let swtpm = Swtpm::new();
+    let tpm = swtpm.tpm();
+    let keys = tpm.create_keys().await.unwrap();
+    let eks = tpm.endorsement_keys().await.unwrap();
+    assert_eq!(eks.len(), 2, "swtpm makes an RSA and a P-384 key");
+    let set = DeviceKeySet::parse(keys.attestation.public(), keys.identity.public(), keys.proof.public()).unwrap();
+    let (nonce, transcript, csr, pcrs) = ([1; 32], [2; 32], b"csr", [0, 1, 2, 3, 4, 5, 6, 7]);
+    let extra = |purpose| extra_data(purpose, &nonce, &transcript, csr);
+    for ek in &eks {
+        let assessed = AssessedEk::assess(&ek.public, ek.certificate.as_deref(), &swtpm.roots(), now()).unwrap();
+        assert_eq!(assessed.certificate_error(), None);
+        // The credential is made by tpm2-tools, which we did not write.
+        let at = |name: &str| swtpm.folder.path().join(name);
+        let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+        std::fs::write(at("ek.pub"), sized(&ek.public)).unwrap();
+        std::fs::write(at("secret"), [9; 32]).unwrap();
+        let [name, ..] = set.names();
+        let made = Command::new("tpm2_makecredential")
+            .args(["-T", "none", "-u"])
+            .arg(at("ek.pub"))
+            .arg("-s")
+            .arg(at("secret"))
+            .args(["-n", &hex::encode(name)])
+            .arg("-o")
+            .arg(at("blob"))
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        // magic, version, TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET
+        let blob = std::fs::read(at("blob")).unwrap();
+        let length = |at: usize| usize::from(u16::from_be_bytes([blob[at], blob[at + 1]]));
+        let id = &blob[10..10 + length(8)];
+        let secret = &blob[12 + id.len()..12 + id.len() + length(10 + id.len())];
+        let challenge = Challenge {
+            endorsement_key: ek.public.clone(),
+            credential_blob: id.to_vec(),
+            encrypted_secret: secret.to_vec(),
+            identity_extra: extra(Purpose::CertifyIdentity),
+            proof_extra: extra(Purpose::CertifyProof),
+            quote_extra: extra(Purpose::Quote),
+            pcrs: pcrs.to_vec(),
+        };
+        let answer = tpm.answer(&keys, &challenge).await.unwrap();
+        assert_eq!(answer.secret.as_slice(), [9; 32]);
+        let expected = Expected { keys: &set, nonce: &nonce, transcript: &transcript, csr, pcrs: &pcrs };
+        let evidence = |quote| Evidence {
+            identity: &answer.identity,
+            proof: &answer.proof,
+            quote,
+            pcr_values: &answer.quote.values,
+            event_log: None,
+        };
+        verify_enrolment(&expected, &evidence(&answer.quote.attestation)).unwrap();
+        // Each signature is for its own purpose and challenge.
+        assert!(verify_enrolment(&expected, &evidence(&answer.identity)).is_err());
+        assert!(verify_enrolment(&Expected { nonce: &[3; 32], ..expected }, &evidence(&answer.quote.attestation)).is_err());
+
+        // A credential for another object is not opened, and nothing stays loaded of the attempt.
+        let other = tpm.create_keys().await.unwrap();
+        assert!(matches!(tpm.answer(&other, &challenge).await, Err(TpmError::KeyOfAnotherTpm | TpmError::Tpm { .. })));
+    }
+    drop(tpm);
+}
+
+#[tokio::test]
+async fn keys_of_one_tpm_are_of_no_use_in_another() {
+    let (one, other) = (Swtpm::new(), Swtpm::new());
+    let keys = one.tpm().create_keys().await.unwrap();
+    let error = other.tpm().sign(&keys.proof, [0; 32]).await.unwrap_err();
+    assert!(matches!(error, TpmError::KeyOfAnotherTpm), "{error}");
+}
+
+#[tokio::test]
+async fn it_comes_back_when_the_tpm_does() {
+    let mut swtpm = Swtpm::new();
+    let tpm = swtpm.tpm();
+    let keys = tpm.create_keys().await.unwrap();
+    tpm.sign(&keys.proof, [0; 32]).await.unwrap();
+    swtpm.kill();
+    let error = tpm.sign(&keys.proof, [0; 32]).await.unwrap_err();
+    assert!(matches!(error, TpmError::Lost { .. } | TpmError::NoDevice { .. }), "{error}");
+    swtpm.start();
+    tpm.sign(&keys.proof, [0; 32]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_owner_clears_what_a_dead_one_left() {
+    let swtpm = Swtpm::new();
+    {
+        let tpm = swtpm.tpm();
+        let keys = tpm.create_keys().await.unwrap();
+        tpm.sign(&keys.proof, [0; 32]).await.unwrap();
+    }
+    let keys = swtpm.tpm();
+    keys.describe().await.unwrap();
+    drop(keys);
+    // swtpm serves one client at a time: tools get their turn when the owner's thread has let go.
+    assert_eq!(swtpm.loaded_handles().trim(), "");
+}
+
+#[test]
+fn key_files_come_back_as_they_were() {
+    let key = KeyFile::for_fake(vec![1; 90], vec![2; 120]);
+    let pem = key.to_pem().unwrap();
+    assert!(pem.starts_with("-----BEGIN TSS2 PRIVATE KEY-----"));
+    assert_eq!(KeyFile::from_pem(&pem).unwrap(), key);
+    assert_eq!(KeyFile::from_pem("hello"), Err(KeyFileError::Form));
+    assert_eq!(KeyFile::from_pem(&pem.replace("TSS2", "EC")), Err(KeyFileError::Form));
+    assert!(KeyFile::from_pem(&pem[..pem.len() / 2]).is_err());
+}
+
+#[test]
+fn transports_by_their_names() {
+    for good in ["device:/dev/tpmrm0", "swtpm:host=127.0.0.1,port=2321", "tabrmd:bus_name=a.b,bus_type=session"] {
+        assert_eq!(good.parse::<Tcti>().unwrap().to_string(), good);
+    }
+    for bad in ["", "mssim", "swtpm:path=/x", "swtpm:port=x", "device:tpm0", "tabrmd:bus_type=x"] {
+        assert!(bad.parse::<Tcti>().is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_tpm_is_said_to_be_missing() {
+    let tpm = |tcti: &str| TpmOwner::start(TpmConfig { tcti: tcti.parse().unwrap(), provision_srk: false }).unwrap();
+    let error = tpm("device:/dev/does-not-exist").describe().await.unwrap_err();
+    assert!(matches!(error, TpmError::NoDevice { .. }), "{error}");
+    assert_eq!(error.code(), daypass_proto::local_api::ErrorCode::TpmMissing);
+}
