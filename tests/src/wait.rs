@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::Failure;
+
 /// How long anything may take to come up or to end. Generous: a loaded machine is not a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -21,6 +23,14 @@ pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
         }
         // Not a guess about how long something takes: only how often we look.
         thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Asks until there is an answer; what another program does a moment later is waited for with this.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>, Failure>) -> Result<T, Failure> {
+    match until(|| ask().transpose()) {
+        Some(answer) => answer,
+        None => Err(Failure::unexpected(what, format!("nothing of the kind within {} s", PATIENCE.as_secs()))),
     }
 }
 

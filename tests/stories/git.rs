@@ -227,6 +227,6 @@ fn what_is_no_push_is_refused() -> Story {
     // git's probe, an empty list, is answered at the gate; what hides behind it goes nowhere.
     send(format!("0000{}0000", line(&good)))?;
     scene.untouched(&before)?;
-    let pushes = scene.world.upstream.requests().iter().filter(|line| line.starts_with("POST")).count();
-    ensure(pushes == 1, "only the clone's own request at the server", format!("{:?}", scene.world.upstream.requests()))
+    let pushes = scene.world.upstream.requests().iter().filter(|line| line.contains("receive-pack")).count();
+    ensure(pushes == 0, "no push at the server", format!("{:?}", scene.world.upstream.requests()))
 }

@@ -1,7 +1,10 @@
 //! Software clients, behind their loud settings, and the token endpoint under somebody who can sign whatever he likes.
 
+use std::time::Duration;
+
 use daypass_tests::{
-    Answer, Clock, Failure, Issuer, Place, Programs, SoftwareClient, SoftwareKeys, Story, Who, ensure, new_key,
+    Act, Answer, Clock, Failure, Issuer, Place, Programs, Ran, Request, SoftwareClient, SoftwareKeys, Story, Who,
+    ensure, new_key,
 };
 
 const GIT: &str = "https://git.example.com/";
@@ -153,5 +156,91 @@ fn every_token_of_theirs_says_so() -> Story {
     let claims = String::from_utf8_lossy(&claims).into_owned();
     ensure(claims.contains(r#""protection":"software""#), "a token stamped `software`", &claims)?;
     scene.issuer.run(["device", "list"])?.says(&["software", &client.device])?;
+    Ok(())
+}
+
+/// Speaks to the mTLS listener with OpenSSL, keeping or taking up a TLS session.
+fn state_over_tls(scene: &Scene, client: &SoftwareClient, session: &[&str]) -> Result<Ran, Failure> {
+    let host = scene.issuer.mtls_url().replace("https://", "");
+    let request = format!("GET /device/v1/state HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    Act::new(Programs::system("openssl")?, Who::Server)
+        .args(["s_client", "-connect", &host, "-tls1_3", "-ign_eof", "-CAfile"])
+        .arg(client.ca())
+        .arg("-cert")
+        .arg(&client.certificate)
+        .arg("-key")
+        .arg(&client.key)
+        .args(session)
+        .input(request)
+        .run()
+}
+
+#[test]
+fn a_resumed_session_of_a_suspended_device_is_refused_on_its_next_request() -> Story {
+    let scene = scene()?;
+    let client = scene.client("client")?;
+    let session = scene.issuer.folder().join("session").display().to_string();
+    state_over_tls(&scene, &client, &["-sess_out", &session])?.says(&["new, tlsv1.3", "200 ok", "\"approved\""])?;
+    state_over_tls(&scene, &client, &["-sess_in", &session, "-sess_out", &session])?
+        .says(&["reused, tlsv1.3", "200 ok"])?;
+    scene.issuer.run(["device", "suspend", &client.device])?;
+    let refused = state_over_tls(&scene, &client, &["-sess_in", &session])?;
+    refused.says(&["reused, tlsv1.3", "device_suspended"])?.says_nothing_of(&["200 OK"])?;
+    Ok(())
+}
+
+#[test]
+fn a_client_revokes_its_own_tokens_and_no_others() -> Story {
+    let scene = scene()?;
+    let (client, other) = (scene.client("client")?, scene.client("other")?);
+    let token = client.token(GIT, scene.clock.now())?;
+    let revoke = |who: &SoftwareClient, token: &str| {
+        let url = format!("{}/oauth/revoke", scene.issuer.mtls_url());
+        let fields = [format!("token={token}"), format!("client_id={}", who.client_id)];
+        who.request(&url)?.with(fields.iter().flat_map(|field| ["--data-urlencode", field])).send()
+    };
+    // RFC 7009 section 2.2: an unknown token is no error, and one of another client's is not revoked.
+    revoke(&client, "unknown")?.status(200)?;
+    revoke(&other, &token)?;
+    revoke(&client, &token)?.status(200)?;
+    Ok(())
+}
+
+#[test]
+fn introspection_and_revocations_are_for_gates() -> Story {
+    let scene = scene()?;
+    let client = scene.client("client")?;
+    let token = client.token(GIT, scene.clock.now())?;
+    let url = |path: &str| format!("{}{path}", scene.issuer.mtls_url());
+    let answer =
+        client.request(&url("/oauth/introspect"))?.with(["--data-urlencode", &format!("token={token}")]).send()?;
+    ensure((400..500).contains(&answer.status) && !answer.body.contains("active"), "a refusal", &answer.ran)?;
+    let answer = client.request(&url("/gate/v1/revocations"))?.send()?;
+    ensure((400..500).contains(&answer.status), "a refusal", &answer.ran)
+}
+
+#[test]
+fn a_new_token_key_takes_over_while_the_old_one_is_still_known() -> Story {
+    let scene = scene()?;
+    let client = scene.client("client")?;
+    let kid = |token: &str| {
+        let header = token.split('.').next().and_then(daypass_proto::encoding::from_base64url).unwrap_or_default();
+        let header: serde_json::Value = serde_json::from_slice(&header).unwrap_or_default();
+        header.get("kid").and_then(|kid| kid.as_str()).unwrap_or_default().to_owned()
+    };
+    let keys = || Request::new(Who::Alice, &format!("{}/jwks", scene.issuer.url()), scene.issuer.root())?.send();
+    let old = kid(&client.token(GIT, scene.clock.now())?);
+    scene.issuer.run(["key", "rotate", "token"])?;
+    scene.issuer.run(["key", "list"])?.says(&["token"])?;
+    // First it is only published, until everybody has read it.
+    ensure(kid(&client.token(GIT, scene.clock.now())?) == old, "the old key still signing", "the new one")?;
+    scene.clock.advance(Duration::from_secs(2 * 3600))?;
+    let new = || Ok(kid(&client.token(GIT, scene.clock.now())?));
+    let new = daypass_tests::eventually("a token signed by the new key", || {
+        let kid = new()?;
+        Ok::<_, Failure>((kid != old).then_some(kid))
+    })?;
+    // Published together: a gate that holds tokens of the old key can still check them.
+    keys()?.status(200)?.says(&[&old, &new])?;
     Ok(())
 }
