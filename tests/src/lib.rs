@@ -47,7 +47,7 @@ pub use programs::{Git, Programs};
 pub use say::say;
 pub use software::{SoftwareClient, SoftwareKeys, new_key, random_id};
 pub use upstream::Upstream;
-pub use wait::eventually;
+pub use wait::{a_moment, eventually};
 pub use web::{Answer, Request};
 pub use who::Who;
 pub use world::{OTHER_REPOSITORY, PROJECT, REPOSITORY, World};

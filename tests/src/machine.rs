@@ -119,6 +119,11 @@ impl Machine {
         self.agent.as_mut()
     }
 
+    /// Every file of the agent's state.
+    pub fn state_files(&self) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
+        crate::files(&self.state())
+    }
+
     /// What the agent logged.
     pub fn agent_log(&self) -> String {
         read(&self.folder.join("agent.log")).unwrap_or_default()

@@ -26,6 +26,11 @@ pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
+/// Lets a moment pass, where a story is about the moment at which something is killed; nothing may depend on its length.
+pub fn a_moment(length: Duration) {
+    thread::sleep(length);
+}
+
 /// Asks until there is an answer; what another program does a moment later is waited for with this.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>, Failure>) -> Result<T, Failure> {
     match until(|| ask().transpose()) {

@@ -2,7 +2,11 @@
 //!
 //! `cargo xtask test` builds the programs and runs these. `cargo test -p daypass-tests --test stories -- <words>` tells one.
 
+mod agent;
+mod enrolment;
 mod gate;
 mod git;
+mod helper;
 mod issuer;
+mod path;
 mod software;

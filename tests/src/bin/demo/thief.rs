@@ -31,7 +31,7 @@ fn request(scene: &Scene) -> Result<Request, Failure> {
 fn copied_token(stage: &mut Stage, scene: &Scene) -> Result<(), Failure> {
     stage.title("A thief has copied Alice's access token to the second machine");
     let world = &scene.world;
-    let taken = stage.does(ALICE, &scene.laptop.daypass(["token", "--resource", &world.gate.resource()]))?;
+    let taken = stage.does(ALICE, &scene.laptop.daypass(["token", &world.gate.resource()]))?;
     let token = taken.text().trim().to_owned();
     stage.say("Sent as it is, it is a bound token without a proof:");
     stage.is_turned_away(MALLORY, &request(scene)?.header("Authorization", &format!("Bearer {token}")), 401)?;
@@ -88,7 +88,7 @@ fn copied_state(stage: &mut Stage, scene: &mut Scene) -> Result<(), Failure> {
     scene.other.take_state_of(&scene.laptop)?;
     scene.other.start_agent()?;
     stage.say("The keys in it can be loaded by the TPM that made them, and by no other:");
-    let token = scene.other.daypass(["token", "--resource", &scene.world.gate.resource()]);
+    let token = scene.other.daypass(["token", &scene.world.gate.resource()]);
     stage.is_refused(MALLORY, &token, &["TPM"])?;
     scene.other.stop_agent()?;
     scene.other.forget_state()?;
@@ -99,11 +99,7 @@ fn unapproved(stage: &mut Stage, scene: &Scene) -> Result<(), Failure> {
     stage.title("A machine that is enrolled, and that nobody has approved");
     invite_and_enrol(stage, &scene.world, &scene.other, MALLORY)?;
     let clone = scene.other.person.git("", ["clone", &scene.world.clone_url(), "app"]);
-    stage.is_refused(
-        MALLORY,
-        &scene.other.daypass(["token", "--resource", &scene.world.gate.resource()]),
-        &["approv"],
-    )?;
+    stage.is_refused(MALLORY, &scene.other.daypass(["token", &scene.world.gate.resource()]), &["approv"])?;
     let clone = clone.env("GIT_SSL_CAINFO", scene.world.issuer.root());
     stage.is_refused(MALLORY, &clone, &[])?;
     Ok(())
@@ -126,10 +122,6 @@ fn suspended(stage: &mut Stage, scene: &Scene) -> Result<(), Failure> {
     // A live token dies at the gate, a moment after it does at the issuer.
     scene.world.until_refused(|| Ok(if fetch.run()?.code == Some(0) { 200 } else { 403 }))?;
     stage.is_refused(ALICE, &fetch, &["suspended"])?;
-    stage.is_refused(
-        ALICE,
-        &scene.laptop.daypass(["token", "--resource", &scene.world.gate.resource()]),
-        &["suspended"],
-    )?;
+    stage.is_refused(ALICE, &scene.laptop.daypass(["token", &scene.world.gate.resource()]), &["suspended"])?;
     Ok(())
 }

@@ -81,7 +81,7 @@ pub(crate) fn walk(stage: &mut Stage, scene: &Scene) -> Result<(), Failure> {
     let (device, code) = invite_and_enrol(stage, world, laptop, ALICE)?;
 
     stage.title("Until somebody approves it, the laptop gets nothing");
-    stage.is_refused(ALICE, &laptop.daypass(["token", "--resource", &world.gate.resource()]), &["approv"])?;
+    stage.is_refused(ALICE, &laptop.daypass(["token", &world.gate.resource()]), &["approv"])?;
 
     stage.title("Olga compares the code with what Alice reads out, and approves");
     stage.does("olga", &world.issuer.act(["device", "list"]))?;

@@ -1,0 +1,194 @@
+//! Enrolment: who may, who may not, and what each is told.
+
+use std::time::Duration;
+
+use daypass_tests::{Failure, Issuer, Machine, Maker, PROJECT, Place, Programs, Story, Who, World, ensure};
+
+fn machine(world: &World) -> Result<Machine, Failure> {
+    Machine::start(world, "laptop", Who::Alice)
+}
+
+#[test]
+fn each_bad_invitation_has_its_own_error() -> Story {
+    let world = World::with_clock()?;
+    let laptop = machine(&world)?;
+    let enroll = |code: &str| laptop.daypass(["enroll", code]).run();
+    let code = world.issuer.invite("alice", PROJECT, "developer", &[])?;
+
+    let truncated = code.get(..code.len() - 7).unwrap_or_default();
+    let mut told = vec![enroll(truncated)?.refused(&[])?.code(5)?.complaints()];
+    told.push(enroll("hello")?.refused(&[])?.code(5)?.complaints());
+    // A code for a gate is none for a machine.
+    let answer = world.issuer.run(["gate", "add", "second", "--resource", "https://second.example.com/", "--json"])?;
+    let gate = answer.json()?.get("code").and_then(|code| code.as_str()).unwrap_or_default().to_owned();
+    told.push(enroll(&gate)?.refused(&[])?.code(5)?.complaints());
+    // Expired.
+    let short = world.issuer.invite("carol", PROJECT, "developer", &["--code-expires", "10m"])?;
+    world.advance(Duration::from_secs(660))?;
+    told.push(enroll(&short)?.refused(&["expired"])?.code(5)?.complaints());
+    // The same code works for the first machine, again for the same machine, and for no other.
+    enroll(&code)?.succeeded()?;
+    enroll(&code)?.succeeded()?;
+    let other = Machine::start(&world, "other", Who::Bob)?;
+    told.push(other.daypass(["enroll", &code]).run()?.refused(&[])?.code(5)?.complaints());
+    let count = told.len();
+    told.sort();
+    told.dedup();
+    ensure(told.len() == count, "another message for each", told.join("\n"))
+}
+
+#[test]
+fn a_server_that_is_not_the_invitations_issuer_is_not_spoken_to() -> Story {
+    let world = World::start()?;
+    let laptop = machine(&world)?;
+    // Another issuer takes the place of the one that made the code.
+    let mut impostor = Issuer::init(&world.place, "impostor", &world.programs, None, &[&world.maker])?;
+    impostor.serve()?;
+    let code = world.issuer.invite("alice", PROJECT, "developer", &[])?;
+    let forged = readdressed(&code, &impostor.url())?;
+    laptop.daypass(["enroll", &forged]).run()?.refused(&[])?.code(5)?;
+    ensure(impostor.devices()?.is_empty(), "no device at the impostor", "one")?;
+    laptop.daypass(["enroll", &code]).run()?.succeeded()?;
+    Ok(())
+}
+
+/// The same pin and secret at another address, with a good checksum.
+fn readdressed(code: &str, url: &str) -> Result<String, Failure> {
+    use daypass_proto::encoding::{base64url, from_base64url, sha256};
+    let bytes = code.strip_prefix("dpinv1_").and_then(from_base64url).unwrap_or_default();
+    let Some(head) = bytes.get(..48) else { return Err(Failure::unexpected("a code", code)) };
+    let mut forged = head.to_vec();
+    forged.extend_from_slice(url.as_bytes());
+    let checksum = sha256(&[b"dpinv1_", &forged]);
+    forged.extend_from_slice(checksum.get(..4).unwrap_or_default());
+    Ok(format!("dpinv1_{}", base64url(&forged)))
+}
+
+#[test]
+fn a_tpm_of_an_unknown_maker_is_refused_unless_it_was_named() -> Story {
+    let world = World::start()?;
+    let unknown = Maker::new(&world.place, "unknown")?;
+    let mut laptop = Machine::new(&world.place, "laptop", Who::Alice, &unknown, None)?;
+    laptop.chip.start()?;
+    laptop.start_agent()?;
+    let code = world.issuer.invite("alice", PROJECT, "developer", &[])?;
+    laptop.daypass(["enroll", &code]).run()?.refused(&[])?.code(5)?;
+    ensure(world.issuer.devices()?.is_empty(), "no device", "one")
+}
+
+#[test]
+fn a_machine_whose_ek_hash_was_in_the_invitation_needs_no_approval() -> Story {
+    let world = World::start()?;
+    let laptop = machine(&world)?;
+    let code = world.issuer.invite("alice", PROJECT, "developer", &[])?;
+    laptop.enrol(&code)?;
+    let device = world.issuer.device_of("alice")?;
+    let shown = world.issuer.run(["device", "show", &device, "--json"])?.json()?;
+    let hash = shown.get("ek_hash").and_then(|hash| hash.as_str()).unwrap_or_default().to_owned();
+    laptop.daypass(["leave", "--yes"]).run()?.succeeded()?;
+
+    // Another machine cannot use such a code.
+    let bound = world.issuer.invite("carol", PROJECT, "developer", &["--ek-hash", &hash])?;
+    let other = Machine::start(&world, "other", Who::Bob)?;
+    other.daypass(["enroll", &bound]).run()?.refused(&[])?.code(5)?;
+    laptop.enrol(&bound)?;
+    laptop.daypass(["token", &world.gate.resource()]).run()?.succeeded()?;
+    Ok(())
+}
+
+#[test]
+fn wait_waits_for_the_approval() -> Story {
+    let world = World::start()?;
+    let laptop = machine(&world)?;
+    let code = world.issuer.invite("alice", PROJECT, "developer", &[])?;
+    let waiting = laptop.daypass(["enroll", "--wait", &code]).start();
+    daypass_tests::eventually("the device at the issuer", || Ok(world.issuer.device_of("alice").ok()))?;
+    world.issuer.approve("alice")?;
+    waiting.finish()?.succeeded()?.says(&["approved"])?;
+    Ok(())
+}
+
+#[test]
+fn enrolment_can_be_run_again_after_either_side_was_killed() -> Story {
+    let mut world = World::start()?;
+    let mut laptop = machine(&world)?;
+    let code = world.issuer.invite("alice", PROJECT, "developer", &[])?;
+    world.issuer.kill();
+    laptop.daypass(["enroll", &code]).run()?.refused(&[])?.code(10)?;
+    world.issuer.serve()?;
+    // Killed at once, and a little later each time: before, between and after the steps.
+    for step in 0..6_u64 {
+        let running = laptop.daypass(["enroll", &code]).start();
+        daypass_tests::a_moment(Duration::from_millis(40 * step));
+        if step % 2 == 0 {
+            laptop.kill_agent();
+            running.finish()?;
+            laptop.start_agent()?;
+        } else {
+            world.issuer.kill();
+            running.finish()?;
+            world.issuer.serve()?;
+        }
+    }
+    laptop.enrol(&code)?;
+    world.issuer.approve("alice")?;
+    laptop.daypass(["token", &world.gate.resource()]).run()?.succeeded()?;
+    Ok(())
+}
+
+#[test]
+fn without_a_tpm_the_cause_is_named() -> Story {
+    let place = Place::new()?;
+    let maker = Maker::new(&place, "maker")?;
+    let mut laptop = Machine::new(&place, "laptop", Who::Alice, &maker, None)?;
+    laptop.configure("device:/nonexistent/tpmrm0")?;
+    laptop.start_agent()?;
+    let mut issuer = Issuer::init(&place, "issuer", &Programs::find()?, None, &[])?;
+    issuer.serve()?;
+    laptop.daypass(["doctor"]).run()?.refused(&["TPM"])?;
+    let status = laptop.daypass(["status", "--json"]).run()?;
+    ensure(status.text().contains("tpm_missing") || status.text().contains("tpm_"), "the TPM as the cause", &status)
+}
+
+#[test]
+fn leaving_tells_the_issuer_and_erases_the_keys() -> Story {
+    let world = World::start()?;
+    let laptop = machine(&world)?;
+    let device = laptop.join(&world, "alice", "developer")?;
+    laptop.daypass(["leave", "--yes"]).run()?.succeeded()?;
+    let shown = world.issuer.run(["device", "show", &device])?;
+    shown.says(&["revoked"])?;
+    let keys = laptop.state_files()?;
+    ensure(
+        !keys.iter().any(|(path, _)| path.extension().is_some_and(|kind| kind == "tss" || kind == "pem")),
+        "no key files",
+        format!("{:?}", keys.iter().map(|(path, _)| path).collect::<Vec<_>>()),
+    )?;
+    laptop.daypass(["token", &world.gate.resource()]).run()?.refused(&[])?.code(4)?;
+    // The storage root key is everybody's, and stays.
+    laptop.chip.tool("tpm2_getcap")?.arg("handles-persistent").run()?.succeeded()?.says(&["0x81000001"])?;
+    Ok(())
+}
+
+#[test]
+fn certificates_are_renewed_ahead_of_their_end() -> Story {
+    let world = World::with_clock()?;
+    let mut laptop = machine(&world)?;
+    laptop.join(&world, "alice", "developer")?;
+    let end = || -> Result<i64, Failure> {
+        let status = laptop.daypass(["status", "--json"]).run()?.succeeded()?.json()?;
+        Ok(status.pointer("/enrolments/0/certificate_not_after").and_then(|end| end.as_i64()).unwrap_or_default())
+    };
+    let first = end()?;
+    // Five of its seven days.
+    world.advance(Duration::from_secs(5 * 24 * 3600))?;
+    laptop.stop_agent()?;
+    laptop.start_agent()?;
+    let end = || -> Result<i64, Failure> {
+        let status = laptop.daypass(["status", "--json"]).run()?.succeeded()?.json()?;
+        Ok(status.pointer("/enrolments/0/certificate_not_after").and_then(|end| end.as_i64()).unwrap_or_default())
+    };
+    daypass_tests::eventually("a later end", || Ok((end()? > first).then_some(())))?;
+    laptop.daypass(["token", &world.gate.resource()]).run()?.succeeded()?;
+    Ok(())
+}
