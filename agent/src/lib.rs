@@ -1,9 +1,18 @@
 //! The agent of Daypass: keeps keys in the TPM, obtains tokens, and serves them to this machine's tools.
 
+pub mod agent;
+pub mod api;
 pub mod clock;
-pub mod tpm;
+pub mod config;
+pub mod daemon;
+pub mod enrolment;
+pub mod error;
 pub mod git_config;
 pub mod git_helper;
+pub mod issuer;
 pub mod local_client;
 #[cfg(test)]
 mod mock_agent;
+pub mod state;
+pub mod tokens;
+pub mod tpm;

@@ -98,7 +98,8 @@ impl ClientError {
                 "try again; if it stays so, the agent's log says more (`journalctl -u daypass`)".to_owned()
             }
             Self::NotAnAgent { .. } => {
-                "check the socket's path, and that agent and command are of the same version (`daypass --version`)".to_owned()
+                "check the socket's path, and that agent and command are of the same version (`daypass --version`)"
+                    .to_owned()
             }
             Self::Refused(answer) => answer.next_step.clone(),
         }
@@ -128,11 +129,7 @@ pub fn find_socket(named: Option<&Path>, config: Option<&Path>) -> PathBuf {
     find_socket_in(named, config, &|name| env::var_os(name))
 }
 
-fn find_socket_in(
-    named: Option<&Path>,
-    config: Option<&Path>,
-    variable: &dyn Fn(&str) -> Option<OsString>,
-) -> PathBuf {
+fn find_socket_in(named: Option<&Path>, config: Option<&Path>, variable: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
     let path_of = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(socket) = named.map(Path::to_owned).or_else(|| path_of(SOCKET_VARIABLE)) {
         return socket;
@@ -230,8 +227,7 @@ impl LocalClient {
 
     fn exchange(&self, request: &str, body: &[u8], patience: Duration) -> Result<Zeroizing<Vec<u8>>, ClientError> {
         let unreachable = |source| ClientError::Unreachable { socket: self.socket.clone(), source };
-        let broken =
-            |source| ClientError::Broken { socket: self.socket.clone(), request: request.to_owned(), source };
+        let broken = |source| ClientError::Broken { socket: self.socket.clone(), request: request.to_owned(), source };
         let mut stream = UnixStream::connect(&self.socket).map_err(unreachable)?;
         stream.set_read_timeout(Some(patience)).map_err(unreachable)?;
         stream.set_write_timeout(Some(patience)).map_err(unreachable)?;

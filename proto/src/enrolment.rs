@@ -121,6 +121,8 @@ pub struct CompleteAnswer {
     pub device: DeviceState,
     /// The device certificate and the device CA, DER.
     pub certificate_chain: Vec<Bytes>,
+    /// Certificates of the issuer's root, DER; the device keeps the one that the invitation's pin names.
+    pub root_chain: Vec<Bytes>,
 }
 
 /// How well the issuer knows which TPM it is talking to. Shown to whoever approves.

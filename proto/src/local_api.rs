@@ -99,13 +99,13 @@ pub enum EnrolmentLife {
     Device(DeviceLife),
 }
 
-/// A resource, and the file on this machine with the CA of its certificate.
+/// A resource, and the CA of its certificate.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LocalResource {
     /// The resource.
     pub resource: Resource,
-    /// PEM file that this user can read; `None` when the system's roots serve.
-    pub ca_file: Option<String>,
+    /// The CA, PEM.
+    pub ca: String,
 }
 
 /// A token in the agent's memory.

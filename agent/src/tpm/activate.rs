@@ -17,14 +17,18 @@ use super::{Challenge, KeyFile, connection::Connection, endorsement::Template, e
 
 /// `PolicyC_SHA384`: TPM2_PolicyAuthorizeNV of the EK policy index (EK Credential Profile, section B.6.5).
 const POLICY_C_SHA384: [u8; 48] = [
-    0xd6, 0x03, 0x2c, 0xe6, 0x1f, 0x2f, 0xb3, 0xc2, 0x40, 0xeb, 0x3c, 0xf6, 0xa3, 0x32, 0x37, 0xef, 0x2b, 0x6a, 0x16, 0xf4, 0x29, 0x3c,
-    0x22, 0xb4, 0x55, 0xe2, 0x61, 0xcf, 0xfd, 0x21, 0x7a, 0xd5, 0xb4, 0x94, 0x7c, 0x2d, 0x73, 0xe6, 0x30, 0x05, 0xee, 0xd2, 0xdc, 0x2b,
-    0x35, 0x93, 0xd1, 0x65,
+    0xd6, 0x03, 0x2c, 0xe6, 0x1f, 0x2f, 0xb3, 0xc2, 0x40, 0xeb, 0x3c, 0xf6, 0xa3, 0x32, 0x37, 0xef, 0x2b, 0x6a, 0x16,
+    0xf4, 0x29, 0x3c, 0x22, 0xb4, 0x55, 0xe2, 0x61, 0xcf, 0xfd, 0x21, 0x7a, 0xd5, 0xb4, 0x94, 0x7c, 0x2d, 0x73, 0xe6,
+    0x30, 0x05, 0xee, 0xd2, 0xdc, 0x2b, 0x35, 0x93, 0xd1, 0x65,
 ];
 
 impl Connection {
     /// Opens the credential: gives the secret that only this TPM, with this AK beside the EK, can see.
-    pub(super) fn activate(&mut self, attestation: &KeyFile, challenge: &Challenge) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+    pub(super) fn activate(
+        &mut self,
+        attestation: &KeyFile,
+        challenge: &Challenge,
+    ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
         let template = self.template_of(&challenge.endorsement_key)?;
         let ek = self.endorsement(template)?;
         let opened = self.activate_with(attestation, challenge, template, ek.handle);
@@ -83,8 +87,14 @@ fn started(session: Option<AuthSession>) -> Result<AuthSession, TssError> {
 /// A session that satisfies the EK's policy.
 fn ek_policy(context: &mut Context, template: &Template) -> Result<AuthSession, TssError> {
     let hash = if template.high_range { HashingAlgorithm::Sha384 } else { HashingAlgorithm::Sha256 };
-    let session =
-        started(context.start_auth_session(None, None, None, SessionType::Policy, SymmetricDefinition::AES_128_CFB, hash)?)?;
+    let session = started(context.start_auth_session(
+        None,
+        None,
+        None,
+        SessionType::Policy,
+        SymmetricDefinition::AES_128_CFB,
+        hash,
+    )?)?;
     let satisfied = satisfy(context, template, session);
     if satisfied.is_err() {
         context.flush_context(ObjectHandle::from(SessionHandle::from(session)))?;
@@ -95,7 +105,14 @@ fn ek_policy(context: &mut Context, template: &Template) -> Result<AuthSession, 
 fn satisfy(context: &mut Context, template: &Template, session: AuthSession) -> Result<(), TssError> {
     let policy = PolicySession::try_from(session)?;
     context.execute_with_session(Some(AuthSession::Password), |context| {
-        context.policy_secret(policy, AuthHandle::Endorsement, Nonce::default(), Digest::default(), Nonce::default(), None)
+        context.policy_secret(
+            policy,
+            AuthHandle::Endorsement,
+            Nonce::default(),
+            Digest::default(),
+            Nonce::default(),
+            None,
+        )
     })?;
     if template.high_range {
         let mut branches = DigestList::new();

@@ -20,7 +20,12 @@ fn statement((attest, signature): (Attest, Signature)) -> Result<Attestation, Ts
 
 impl Connection {
     /// `TPM2_Certify` of `subject` by the AK.
-    pub(super) fn certify(&mut self, attestation: &KeyFile, subject: &KeyFile, extra: [u8; 32]) -> Result<Attestation, TpmError> {
+    pub(super) fn certify(
+        &mut self,
+        attestation: &KeyFile,
+        subject: &KeyFile,
+        extra: [u8; 32],
+    ) -> Result<Attestation, TpmError> {
         let failed = |error| TpmError::from_tss("certify a key", error);
         let extra = Data::try_from(extra.to_vec()).map_err(failed)?;
         let ak = self.load(attestation, &[])?;
@@ -41,10 +46,13 @@ impl Connection {
             .map(|pcr| 1_u32.checked_shl(u32::from(*pcr)).and_then(|bit| PcrSlot::try_from(bit).ok()))
             .collect::<Option<Vec<_>>>()
             .ok_or(TpmError::Unexpected("the issuer asked for a PCR that does not exist"))?;
-        let selection = PcrSelectionList::builder().with_selection(HashingAlgorithm::Sha256, &slots).build().map_err(failed)?;
+        let selection =
+            PcrSelectionList::builder().with_selection(HashingAlgorithm::Sha256, &slots).build().map_err(failed)?;
         let extra = Data::try_from(extra.to_vec()).map_err(failed)?;
         let values = abstraction::pcr::read_all(&mut self.context, selection.clone()).map_err(failed)?;
-        let bank = values.pcr_bank(HashingAlgorithm::Sha256).ok_or(TpmError::Unexpected("there is no SHA-256 bank of PCRs"))?;
+        let bank = values
+            .pcr_bank(HashingAlgorithm::Sha256)
+            .ok_or(TpmError::Unexpected("there is no SHA-256 bank of PCRs"))?;
         let values = slots
             .iter()
             .map(|slot| bank.get_digest(*slot).and_then(|digest| digest.value().try_into().ok()))

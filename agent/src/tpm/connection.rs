@@ -7,11 +7,11 @@ use std::{fs::OpenOptions, io, net::TcpStream};
 
 use tss_esapi::{
     Context, Error as TssError,
+    constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK},
     constants::{CapabilityType, response_code::Tss2ResponseCodeKind as Kind},
     handles::{KeyHandle, ObjectHandle, TpmHandle},
     interface_types::session_handles::AuthSession,
     structures::{CapabilityData, Digest, HashScheme, Signature, SignatureScheme},
-    constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK},
     tss2_esys::TPMT_TK_HASHCHECK,
 };
 
@@ -59,7 +59,9 @@ impl Connection {
                         return Err(TpmError::Busy { attempted });
                     };
                     let (_, handle) = self.loaded.remove(oldest);
-                    self.context.flush_context(handle.into()).map_err(|error| TpmError::from_tss("make room", error))?;
+                    self.context
+                        .flush_context(handle.into())
+                        .map_err(|error| TpmError::from_tss("make room", error))?;
                 }
                 other => return other.map_err(|error| TpmError::from_tss(attempted, error)),
             }
@@ -107,11 +109,16 @@ impl Connection {
     pub(super) fn describe(&mut self) -> Result<String, TpmError> {
         use tss_esapi::constants::PropertyTag as Tag;
         let mut property = |tag| {
-            self.context.get_tpm_property(tag).map(Option::unwrap_or_default).map_err(|error| TpmError::from_tss("say what it is", error))
+            self.context
+                .get_tpm_property(tag)
+                .map(Option::unwrap_or_default)
+                .map_err(|error| TpmError::from_tss("say what it is", error))
         };
         let mut text = |tags: &[Tag]| {
             let bytes: Result<Vec<_>, _> = tags.iter().map(|tag| property(*tag).map(u32::to_be_bytes)).collect();
-            bytes.map(|bytes| bytes.concat().into_iter().filter(u8::is_ascii_graphic).map(char::from).collect::<String>())
+            bytes.map(|bytes| {
+                bytes.concat().into_iter().filter(u8::is_ascii_graphic).map(char::from).collect::<String>()
+            })
         };
         let maker = text(&[Tag::Manufacturer])?;
         let model = text(&[Tag::VendorString1, Tag::VendorString2, Tag::VendorString3, Tag::VendorString4])?;
@@ -153,7 +160,9 @@ fn probe(tcti: &Tcti) -> Result<(), TpmError> {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(TpmError::PermissionDenied { tcti: name }),
         // Somebody else has a bare device open; the stack's own error would be a number.
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Err(TpmError::Busy { attempted: "open the device" }),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            Err(TpmError::Busy { attempted: "open the device" })
+        }
         Err(error) => Err(TpmError::NoDevice { tcti: name, why: error.to_string() }),
     }
 }
@@ -164,7 +173,10 @@ fn flush_stale(context: &mut Context) {
     const LOADED_SESSION: u32 = 0x0200_0000;
     const SAVED_SESSION: u32 = 0x0300_0000;
     for first in [TRANSIENT, LOADED_SESSION, SAVED_SESSION] {
-        let Ok((CapabilityData::Handles(handles), _)) = context.get_capability(CapabilityType::Handles, first, 64) else { continue };
+        let Ok((CapabilityData::Handles(handles), _)) = context.get_capability(CapabilityType::Handles, first, 64)
+        else {
+            continue;
+        };
         for handle in handles.into_inner() {
             let flushed = object(context, handle).and_then(|object| context.flush_context(object));
             if let Err(error) = flushed {

@@ -58,7 +58,9 @@ impl Ready {
         if !self.transient {
             return Ok(());
         }
-        context.flush_context(self.handle.into()).map_err(|error| TpmError::from_tss("flush the endorsement key", error))
+        context
+            .flush_context(self.handle.into())
+            .map_err(|error| TpmError::from_tss("flush the endorsement key", error))
     }
 }
 
@@ -88,7 +90,9 @@ impl Connection {
         };
         let bytes = self
             .context
-            .execute_with_session(Some(AuthSession::Password), |context| nv::read_full(context, NvAuth::NvIndex(handle.into()), index))
+            .execute_with_session(Some(AuthSession::Password), |context| {
+                nv::read_full(context, NvAuth::NvIndex(handle.into()), index)
+            })
             .map_err(failed)?;
         Ok(Some(trimmed(bytes)))
     }
@@ -111,7 +115,9 @@ impl Connection {
                 let handle = KeyHandle::from(object);
                 let (public, ..) = self.context.read_public(handle).map_err(failed)?;
                 // Another key at this place is somebody else's business: the primary is made instead.
-                if public.object_attributes() == wanted.object_attributes() && public.auth_policy() == wanted.auth_policy() {
+                if public.object_attributes() == wanted.object_attributes()
+                    && public.auth_policy() == wanted.auth_policy()
+                {
                     return Ok(Ready { handle, transient: false });
                 }
             }

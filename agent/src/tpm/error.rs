@@ -84,13 +84,14 @@ impl TpmError {
             Some(Kind::Lockout) => Self::Lockout { attempted },
             Some(Kind::AuthFail | Kind::BadAuth | Kind::AuthMissing) => Self::Authorization { attempted },
             Some(Kind::Integrity) => Self::KeyOfAnotherTpm,
-            Some(Kind::ObjectMemory | Kind::SessionMemory | Kind::Memory | Kind::ObjectHandles | Kind::SessionHandles) => {
-                Self::Busy { attempted }
-            }
+            Some(
+                Kind::ObjectMemory | Kind::SessionMemory | Kind::Memory | Kind::ObjectHandles | Kind::SessionHandles,
+            ) => Self::Busy { attempted },
             // Not a TPM's code but the transport's, or handles that a reset took away.
-            None | Some(Kind::Initialize | Kind::Failure | Kind::Handle | Kind::ReferenceH0 | Kind::ReferenceS0 | Kind::Reboot) => {
-                Self::Lost { tcti: String::new(), attempted, source }
-            }
+            None
+            | Some(
+                Kind::Initialize | Kind::Failure | Kind::Handle | Kind::ReferenceH0 | Kind::ReferenceS0 | Kind::Reboot,
+            ) => Self::Lost { tcti: String::new(), attempted, source },
             Some(_) => Self::Tpm { attempted, source },
         }
     }
@@ -121,15 +122,27 @@ impl TpmError {
     /// What to do about it.
     pub fn next_step(&self) -> &'static str {
         match self {
-            Self::NoDevice { .. } => "switch the TPM on in the firmware's setup (fTPM, PTT); `daypass doctor` says what was found here",
-            Self::PermissionDenied { .. } => "run the agent as a member of the group `tss` (`sudo usermod -aG tss $USER`, then log in again)",
-            Self::Lost { .. } => "look at the kernel's log for the TPM, or at the service that provides it; the agent connects again by itself",
+            Self::NoDevice { .. } => {
+                "switch the TPM on in the firmware's setup (fTPM, PTT); `daypass doctor` says what was found here"
+            }
+            Self::PermissionDenied { .. } => {
+                "run the agent as a member of the group `tss` (`sudo usermod -aG tss $USER`, then log in again)"
+            }
+            Self::Lost { .. } => {
+                "look at the kernel's log for the TPM, or at the service that provides it; the agent connects again by itself"
+            }
             Self::Deadline(_) => "try again; a TPM that is busy with others, or failing, takes this long",
-            Self::Lockout { .. } => "wait until the lockout is over (`tpm2_getcap properties-variable`), or have the owner clear it",
+            Self::Lockout { .. } => {
+                "wait until the lockout is over (`tpm2_getcap properties-variable`), or have the owner clear it"
+            }
             Self::Authorization { .. } => "have whoever owns this TPM provision the storage root key at 0x81000001",
             Self::SrkTaken => "have whoever made the key at 0x81000001 move it; Daypass never removes keys of others",
-            Self::KeyOfAnotherTpm => "run `daypass leave` and enrol again with a new invitation; keys do not move between machines",
-            Self::Busy { .. } => "use the kernel's resource manager (`tcti = \"device:/dev/tpmrm0\"`), or end the program that holds the TPM",
+            Self::KeyOfAnotherTpm => {
+                "run `daypass leave` and enrol again with a new invitation; keys do not move between machines"
+            }
+            Self::Busy { .. } => {
+                "use the kernel's resource manager (`tcti = \"device:/dev/tpmrm0\"`), or end the program that holds the TPM"
+            }
             Self::Tpm { .. } | Self::Unexpected(_) => "run `daypass doctor`, and report this with its output",
             Self::Stopped => "start the agent again",
         }

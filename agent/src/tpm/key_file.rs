@@ -108,9 +108,11 @@ impl KeyFile {
             return Err(KeyFileError::Form);
         }
         let key = TpmKey::from_der(&der).map_err(|_| KeyFileError::Form)?;
-        let parent = key.parent.as_bytes().iter().try_fold(0_u64, |value, byte| {
-            (value < 1 << 32).then_some((value << 8) | u64::from(*byte))
-        });
+        let parent = key
+            .parent
+            .as_bytes()
+            .iter()
+            .try_fold(0_u64, |value, byte| (value < 1 << 32).then_some((value << 8) | u64::from(*byte)));
         let parent = parent.and_then(|parent| u32::try_from(parent).ok()).ok_or(KeyFileError::Kind)?;
         if key.kind != LOADABLE || key.empty_auth != Some(true) || !matches!(parent, SRK | OWNER) {
             return Err(KeyFileError::Kind);

@@ -9,8 +9,8 @@ use std::{
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Answer, Challenge, ChallengeAnswer, DeviceKeys, EndorsementKey, KeyFile, Quote, Tpm, TpmConfig, connection::Connection,
-    error::TpmError, storage::Storage,
+    Answer, Challenge, ChallengeAnswer, DeviceKeys, EndorsementKey, KeyFile, Quote, Tpm, TpmConfig,
+    connection::Connection, error::TpmError, storage::Storage,
 };
 
 /// For one signature: real chips take up to 600 ms, and others may be waiting.
@@ -50,7 +50,9 @@ impl Chip {
 
     fn named(&self, error: TpmError) -> TpmError {
         match error {
-            TpmError::Lost { attempted, source, .. } => TpmError::Lost { tcti: self.config.tcti.to_string(), attempted, source },
+            TpmError::Lost { attempted, source, .. } => {
+                TpmError::Lost { tcti: self.config.tcti.to_string(), attempted, source }
+            }
             other => other,
         }
     }

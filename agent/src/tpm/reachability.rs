@@ -36,15 +36,27 @@ impl Surroundings {
 /// Why there is no TPM here, and what to do.
 pub fn explain_missing(around: Surroundings) -> &'static str {
     match around {
-        Surroundings { other_system: true, .. } => "this system is not Linux, and the agent talks to TPMs on Linux only; use a Linux machine",
-        Surroundings { wsl: true, .. } => "this is WSL2, which passes no TPM through; run the agent on a Linux machine of its own",
-        Surroundings { is_tpm_1_2: true, .. } => "this machine has a TPM 1.2, and Daypass needs a TPM 2.0; look for a firmware update",
+        Surroundings { other_system: true, .. } => {
+            "this system is not Linux, and the agent talks to TPMs on Linux only; use a Linux machine"
+        }
+        Surroundings { wsl: true, .. } => {
+            "this is WSL2, which passes no TPM through; run the agent on a Linux machine of its own"
+        }
+        Surroundings { is_tpm_1_2: true, .. } => {
+            "this machine has a TPM 1.2, and Daypass needs a TPM 2.0; look for a firmware update"
+        }
         Surroundings { container: true, kernel_has_tpm: true, .. } => {
             "this is a container, and the machine's TPM is not passed in; run the agent on the host, or pass `/dev/tpmrm0` in"
         }
-        Surroundings { container: true, .. } => "this is a container on a machine whose kernel shows no TPM; run the agent on a host with one",
-        Surroundings { kernel_has_tpm: true, .. } => "the kernel has a TPM, but its device node is missing; is udev running?",
-        Surroundings { .. } => "the kernel shows no TPM; switch it on in the firmware's setup (it may be called fTPM, PTT or security chip)",
+        Surroundings { container: true, .. } => {
+            "this is a container on a machine whose kernel shows no TPM; run the agent on a host with one"
+        }
+        Surroundings { kernel_has_tpm: true, .. } => {
+            "the kernel has a TPM, but its device node is missing; is udev running?"
+        }
+        Surroundings { .. } => {
+            "the kernel shows no TPM; switch it on in the firmware's setup (it may be called fTPM, PTT or security chip)"
+        }
     }
 }
 

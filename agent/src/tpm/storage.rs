@@ -13,7 +13,10 @@ use tss_esapi::{
         resource_handles::{Hierarchy, Provision},
         session_handles::AuthSession,
     },
-    structures::{EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme, Public, PublicBuilder, PublicEccParametersBuilder, SymmetricDefinitionObject},
+    structures::{
+        EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme, Public, PublicBuilder,
+        PublicEccParametersBuilder, SymmetricDefinitionObject,
+    },
 };
 
 use super::{
@@ -52,9 +55,9 @@ impl Parent {
     pub(super) fn release(self, context: &mut Context) -> Result<(), TpmError> {
         match self {
             Self::Persistent(_) => Ok(()),
-            Self::Transient(handle) => {
-                context.flush_context(handle.into()).map_err(|error| TpmError::from_tss("flush the storage root key", error))
-            }
+            Self::Transient(handle) => context
+                .flush_context(handle.into())
+                .map_err(|error| TpmError::from_tss("flush the storage root key", error)),
         }
     }
 }
@@ -62,8 +65,13 @@ impl Parent {
 impl Storage {
     pub(super) fn open(context: &mut Context, provision: bool) -> Result<Self, TpmError> {
         if let Some(handle) = persistent(context)? {
-            let (public, ..) = context.read_public(handle).map_err(|error| TpmError::from_tss("read the storage root key", error))?;
-            return if is_storage_key(&public) { Ok(Self { persistent: Some(handle) }) } else { Err(TpmError::SrkTaken) };
+            let (public, ..) =
+                context.read_public(handle).map_err(|error| TpmError::from_tss("read the storage root key", error))?;
+            return if is_storage_key(&public) {
+                Ok(Self { persistent: Some(handle) })
+            } else {
+                Err(TpmError::SrkTaken)
+            };
         }
         if !provision {
             return Ok(Self { persistent: None });
@@ -72,7 +80,9 @@ impl Storage {
         let made = context.execute_with_session(Some(AuthSession::Password), |context| {
             context.evict_control(Provision::Owner, primary.into(), Persistent::Persistent(srk_handle()?))
         });
-        context.flush_context(primary.into()).map_err(|error| TpmError::from_tss("flush the storage root key", error))?;
+        context
+            .flush_context(primary.into())
+            .map_err(|error| TpmError::from_tss("flush the storage root key", error))?;
         match made {
             Ok(handle) => Ok(Self { persistent: Some(handle.into()) }),
             // An owner authorization that is not ours to know: a transient primary needs it as well, so say it now.
@@ -143,8 +153,11 @@ fn create(context: &mut Context) -> Result<KeyHandle, TpmError> {
             .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
             .with_object_attributes(storage_attributes()?)
             .with_ecc_parameters(
-                PublicEccParametersBuilder::new_restricted_decryption_key(SymmetricDefinitionObject::AES_128_CFB, EccCurve::NistP256)
-                    .build()?,
+                PublicEccParametersBuilder::new_restricted_decryption_key(
+                    SymmetricDefinitionObject::AES_128_CFB,
+                    EccCurve::NistP256,
+                )
+                .build()?,
             )
             .with_ecc_unique_identifier(EccPoint::default())
             .build()

@@ -7,7 +7,9 @@ use tss_esapi::tcti_ldr::TctiNameConf;
 
 /// Not a TCTI.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("`{0}` is not a TCTI: write `device:/dev/tpmrm0`, `swtpm:host=127.0.0.1,port=2321`, or `tabrmd:bus_name=com.intel.tss2.Tabrmd,bus_type=system`")]
+#[error(
+    "`{0}` is not a TCTI: write `device:/dev/tpmrm0`, `swtpm:host=127.0.0.1,port=2321`, or `tabrmd:bus_name=com.intel.tss2.Tabrmd,bus_type=system`"
+)]
 pub struct TctiError(String);
 
 /// A transport to a TPM.

@@ -44,10 +44,22 @@ impl Swtpm {
             format!("statedir = {at}\nsigningkey = {at}/ca.key\nissuercert = {at}/ca.pem\ncertserial = {at}/serial\n"),
         )
         .unwrap();
-        std::fs::write(folder.path().join("ca.options"), "--platform-manufacturer D\n--platform-version 1\n--platform-model T\n").unwrap();
+        std::fs::write(
+            folder.path().join("ca.options"),
+            "--platform-manufacturer D\n--platform-version 1\n--platform-model T\n",
+        )
+        .unwrap();
         std::fs::create_dir(folder.path().join("state")).unwrap();
         let made = Command::new("swtpm_setup")
-            .args(["--tpm2", "--create-ek-cert", "--overwrite", "--tpmstate", &format!("{at}/state"), "--config", &format!("{at}/setup.conf")])
+            .args([
+                "--tpm2",
+                "--create-ek-cert",
+                "--overwrite",
+                "--tpmstate",
+                &format!("{at}/state"),
+                "--config",
+                &format!("{at}/setup.conf"),
+            ])
             .env("XDG_CONFIG_HOME", folder.path())
             .output()
             .unwrap();
@@ -214,7 +226,9 @@ async fn what_it_attests_is_what_the_issuer_believes() {
         verify_enrolment(&expected, &evidence(&answer.quote.attestation)).unwrap();
         // Each signature is for its own purpose and challenge.
         assert!(verify_enrolment(&expected, &evidence(&answer.identity)).is_err());
-        assert!(verify_enrolment(&Expected { nonce: &[3; 32], ..expected }, &evidence(&answer.quote.attestation)).is_err());
+        assert!(
+            verify_enrolment(&Expected { nonce: &[3; 32], ..expected }, &evidence(&answer.quote.attestation)).is_err()
+        );
 
         // A credential for another object is not opened, and nothing stays loaded of the attempt.
         let other = tpm.create_keys().await.unwrap();

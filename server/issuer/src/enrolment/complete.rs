@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, body::Bytes as Body, extract::State};
 use daypass_proto::{
     attestation::{DeviceKeySet, Evidence, Expected, VerifiedAttestation, verify_enrolment},
-    encoding::sha256,
+    encoding::{Bytes, sha256},
     enrolment::{CompleteAnswer, CompleteRequest, DeviceLife, TrustTier, comparison_code},
     ledger::EventKind,
     names::DeviceId,
@@ -94,7 +94,8 @@ async fn decide(
     let decision = decision.change(Change::TakeChallenge(challenge.id.clone())).change(certificate.change());
     issuer.store.decide(decision).await?;
     let state = device_state(issuer, &device, certificate.not_after()).await?;
-    Ok(CompleteAnswer { device: state, certificate_chain: certificate.chain() })
+    let root_chain = vec![Bytes(issuer.keyring().root().to_vec())];
+    Ok(CompleteAnswer { device: state, certificate_chain: certificate.chain(), root_chain })
 }
 
 struct Enrolled<'a> {

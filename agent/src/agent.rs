@@ -1,0 +1,424 @@
+//! The agent itself: enrolments by (uid, issuer), and everything that can be asked of them. The local API and the timers call here.
+
+mod git;
+mod tokens;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use daypass_proto::{
+    enrolment::{DeviceLife, DeviceState},
+    invitation::Code,
+    local_api::{Enrolment, EnrolmentLife, LeaveAnswer, LiveToken, LocalResource, Problem, Status, TpmStatus},
+    time::Timestamp,
+};
+use reqwest::Client;
+use rustls_pki_types::CertificateDer;
+use tokio::sync::Mutex;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    enrolment::Enroller,
+    error::AgentError,
+    issuer,
+    state::{Completed, Folder, Record, StateError, prepare},
+    tokens::TokenCache,
+    tpm::{DeviceKeys, Surroundings, Tpm, TpmError, explain_missing},
+};
+
+/// An enrolment that is complete: its device has a certificate.
+pub(crate) struct Member {
+    uid: u32,
+    issuer: String,
+    folder: Folder,
+    keys: DeviceKeys,
+    completed: RwLock<Completed>,
+    /// Kept, so that connections are; replaced with the certificate.
+    client: RwLock<Client>,
+    /// What went wrong last, and has not gone well since.
+    problem: RwLock<Option<Problem>>,
+    /// One change of the record at a time.
+    writing: Mutex<()>,
+}
+
+impl Member {
+    fn completed(&self) -> Completed {
+        self.completed.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn device(&self) -> DeviceState {
+        self.completed().device
+    }
+
+    fn client(&self) -> Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note<T>(&self, result: Result<T, AgentError>) -> Result<T, AgentError> {
+        let problem = result.as_ref().err().map(AgentError::problem);
+        *self.problem.write().unwrap_or_else(PoisonError::into_inner) = problem;
+        result
+    }
+}
+
+type Members = HashMap<(u32, String), Arc<Member>>;
+type Locks = HashMap<(u32, String), Arc<Mutex<()>>>;
+
+/// A running agent.
+pub struct Agent {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    tpm: Arc<dyn Tpm>,
+    members: RwLock<Members>,
+    tokens: TokenCache,
+    /// One enrolment at a time for each (uid, issuer).
+    enrolling: std::sync::Mutex<Locks>,
+}
+
+impl Agent {
+    /// Reads what is on disk. A record that does not read keeps the agent from starting: guessing would lose somebody's enrolment.
+    pub fn open(config: Config, clock: Arc<dyn Clock>, tpm: Arc<dyn Tpm>) -> Result<Self, AgentError> {
+        prepare(&config.state_dir)?;
+        let agent = Self {
+            config,
+            clock,
+            tpm,
+            members: RwLock::default(),
+            tokens: TokenCache::default(),
+            enrolling: std::sync::Mutex::default(),
+        };
+        for (uid, folder) in Folder::all(&agent.config.state_dir)? {
+            if let (Some(record), Some(keys)) = (folder.record()?, folder.keys()?) {
+                agent.admit(uid, folder, record, keys)?;
+            }
+        }
+        Ok(agent)
+    }
+
+    fn admit(&self, uid: u32, folder: Folder, record: Record, keys: DeviceKeys) -> Result<(), AgentError> {
+        let Some(completed) = record.completed else { return Ok(()) };
+        let member = Member {
+            client: RwLock::new(issuer::mutual(&completed, &keys.identity, &self.tpm)?),
+            uid,
+            issuer: record.issuer.clone(),
+            folder,
+            keys,
+            completed: RwLock::new(completed),
+            problem: RwLock::default(),
+            writing: Mutex::default(),
+        };
+        self.members.write().unwrap_or_else(PoisonError::into_inner).insert((uid, record.issuer), Arc::new(member));
+        Ok(())
+    }
+
+    fn members_of(&self, uid: u32) -> Vec<Arc<Member>> {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        let mut own: Vec<_> = members.values().filter(|member| member.uid == uid).cloned().collect();
+        own.sort_by(|one, other| one.issuer.cmp(&other.issuer));
+        own
+    }
+
+    fn all_members(&self) -> Vec<Arc<Member>> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn member(&self, uid: u32, issuer: &str) -> Result<Arc<Member>, AgentError> {
+        let issuer = daypass_proto::invitation::canonical_issuer(issuer).unwrap_or_else(|| issuer.to_owned());
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.get(&(uid, issuer.clone())).cloned().ok_or(AgentError::NotEnrolled(issuer))
+    }
+
+    /// Enrols this user with an invitation.
+    pub async fn enrol(&self, uid: u32, invitation: &str) -> Result<Enrolment, AgentError> {
+        let code: Code = invitation.parse()?;
+        let key = (uid, code.issuer().to_owned());
+        let lock = {
+            let mut enrolling = self.enrolling.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(enrolling.entry(key.clone()).or_default())
+        };
+        let _one_at_a_time = lock.lock().await;
+        let folder = Folder::new(&self.config.state_dir, uid, code.issuer());
+        let enroller =
+            Enroller { tpm: &self.tpm, config: &self.config.tpm, clock: self.clock.as_ref(), folder: &folder };
+        let record = enroller.enrol(&code).await.map_err(|error| self.explained(error))?;
+        let keys = folder.keys()?.ok_or_else(|| AgentError::NotEnrolled(code.issuer().to_owned()))?;
+        tracing::info!(uid, issuer = record.issuer, "enrolled");
+        self.admit(uid, folder, record, keys)?;
+        let member = self.member(uid, &key.1)?;
+        Ok(self.describe(&member))
+    }
+
+    /// A missing TPM, with what was found around it.
+    fn explained(&self, error: AgentError) -> AgentError {
+        match error {
+            AgentError::Tpm(TpmError::NoDevice { tcti, why }) => {
+                let found = explain_missing(Surroundings::probe());
+                AgentError::Tpm(TpmError::NoDevice { tcti, why: format!("{why}; {found}") })
+            }
+            other => other,
+        }
+    }
+
+    /// Asks the issuer, or all of this user's issuers, for the state now.
+    pub async fn refresh(&self, uid: u32, issuer: Option<&str>) -> Result<Vec<Enrolment>, AgentError> {
+        let members = match issuer {
+            Some(issuer) => vec![self.member(uid, issuer)?],
+            None => self.members_of(uid),
+        };
+        for member in &members {
+            // What went wrong stands in the answer, beside what was known before.
+            if let Err(error) = self.ask_state(member).await {
+                tracing::info!(issuer = member.issuer, %error, "could not ask for the state");
+            }
+        }
+        Ok(members.iter().map(|member| self.describe(member)).collect())
+    }
+
+    async fn ask_state(&self, member: &Member) -> Result<(), AgentError> {
+        let result = self.ask_state_once(member).await;
+        member.note(result)
+    }
+
+    async fn ask_state_once(&self, member: &Member) -> Result<(), AgentError> {
+        let before = self.clock.now();
+        let url = format!("{}/device/v1/state", member.device().mtls_url);
+        let mut device: DeviceState = match issuer::answer(&url, member.client().get(&url)).await {
+            Err(AgentError::Refused(body)) => {
+                self.learn_refusal(member, &body).await?;
+                return Err(AgentError::Refused(body));
+            }
+            other => other?,
+        };
+        let now = self.clock.now();
+        self.change(member, |completed| {
+            // The code that this side computed stays; the issuer's word on it counts for nothing.
+            device.comparison_code.clone_from(&completed.device.comparison_code);
+            if now.since(before) < 2 {
+                completed.clock_offset = Some(device.server_time.since(now));
+            }
+            completed.last_contact = now;
+            completed.device = device;
+        })
+        .await
+    }
+
+    /// A device that hears that it is suspended or revoked remembers it, and hands out nothing that it still has.
+    async fn learn_refusal(
+        &self,
+        member: &Member,
+        body: &daypass_proto::oauth_error::ErrorBody,
+    ) -> Result<(), AgentError> {
+        use daypass_proto::oauth_error::Reason;
+        let life = match body.daypass_reason {
+            Reason::DeviceSuspended => DeviceLife::Suspended,
+            Reason::DeviceRevoked => DeviceLife::Revoked,
+            _ => return Ok(()),
+        };
+        self.tokens.drop_all(member.uid, &member.issuer);
+        self.change(member, |completed| completed.device.state = life).await
+    }
+
+    async fn change(&self, member: &Member, change: impl FnOnce(&mut Completed)) -> Result<(), AgentError> {
+        let _one_at_a_time = member.writing.lock().await;
+        let mut completed = member.completed();
+        change(&mut completed);
+        if let Some(record) = member.folder.record()? {
+            member.folder.save_record(&Record { completed: Some(completed.clone()), ..record })?;
+        }
+        *member.completed.write().unwrap_or_else(PoisonError::into_inner) = completed;
+        Ok(())
+    }
+
+    /// Leaves an issuer: tells it, and erases the keys either way.
+    pub async fn leave(&self, uid: u32, issuer: &str) -> Result<LeaveAnswer, AgentError> {
+        let issuer = daypass_proto::invitation::canonical_issuer(issuer).unwrap_or_else(|| issuer.to_owned());
+        let told = match self.member(uid, &issuer) {
+            Ok(member) => {
+                let url = format!("{}/device/v1/leave", member.device().mtls_url);
+                issuer::bytes(&url, member.client().post(&url)).await.map(|_| ())
+            }
+            // An interrupted enrolment: the issuer knows nothing that could be told.
+            Err(error) => {
+                if Folder::new(&self.config.state_dir, uid, &issuer).record()?.is_none() {
+                    return Err(error);
+                }
+                Ok(())
+            }
+        };
+        self.members.write().unwrap_or_else(PoisonError::into_inner).remove(&(uid, issuer.clone()));
+        self.tokens.drop_all(uid, &issuer);
+        Folder::new(&self.config.state_dir, uid, &issuer).erase()?;
+        tracing::info!(uid, issuer, told = told.is_ok(), "left");
+        Ok(LeaveAnswer { issuer, told_issuer: told.is_ok(), problem: told.err().map(|error| error.problem()) })
+    }
+
+    /// Everything that this user may know.
+    pub async fn status(&self, uid: u32) -> Result<Status, AgentError> {
+        let described = self.tpm.describe().await.map_err(|error| self.explained(error.into()));
+        let mut enrolments: Vec<_> = self.members_of(uid).iter().map(|member| self.describe(member)).collect();
+        enrolments.extend(self.interrupted(uid)?);
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            now: self.clock.now(),
+            tpm: TpmStatus {
+                tcti: self.config.tpm.tcti.to_string(),
+                available: described.is_ok(),
+                problem: described.as_ref().err().map(AgentError::problem),
+                description: described.ok(),
+            },
+            enrolments,
+        })
+    }
+
+    fn interrupted(&self, uid: u32) -> Result<Vec<Enrolment>, StateError> {
+        let mut found = Vec::new();
+        for (owner, folder) in Folder::all(&self.config.state_dir)? {
+            if let Some(record) = folder.record()?.filter(|record| owner == uid && record.completed.is_none()) {
+                found.push(Enrolment {
+                    issuer: record.issuer,
+                    state: EnrolmentLife::Interrupted,
+                    device: None,
+                    collaborator: None,
+                    comparison_code: None,
+                    trust_tier: None,
+                    waits_for: Vec::new(),
+                    certificate_not_after: None,
+                    clock_offset: None,
+                    last_contact: None,
+                    grants: Vec::new(),
+                    resources: Vec::new(),
+                    tokens: Vec::new(),
+                    problem: None,
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    fn describe(&self, member: &Member) -> Enrolment {
+        let completed = member.completed();
+        let device = completed.device;
+        let live = self.tokens.live(member.uid, &member.issuer, self.clock.now());
+        let root = pem(&completed.root.0);
+        Enrolment {
+            issuer: member.issuer.clone(),
+            state: EnrolmentLife::Device(device.state),
+            device: Some(device.device),
+            collaborator: Some(device.collaborator.to_string()),
+            comparison_code: device.comparison_code,
+            trust_tier: Some(device.trust_tier),
+            waits_for: device.waits_for,
+            certificate_not_after: Some(device.certificate_not_after),
+            clock_offset: completed.clock_offset,
+            last_contact: Some(completed.last_contact),
+            grants: device.grants,
+            resources: device
+                .resources
+                .into_iter()
+                .map(|trust| LocalResource { resource: trust.resource, ca: trust.ca.unwrap_or_else(|| root.clone()) })
+                .collect(),
+            tokens: live.into_iter().map(|(resource, expires_at)| LiveToken { resource, expires_at }).collect(),
+            problem: member.problem.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// The work between requests: renewals of tokens and certificates, and the state of devices.
+    pub async fn housekeeping(&self) {
+        for key in self.tokens.due(self.clock.now()) {
+            if let Ok(member) = self.member(key.uid, &key.issuer)
+                && let Err(error) = self.renew_token(&member, key).await
+            {
+                tracing::info!(issuer = member.issuer, %error, "could not renew a token ahead");
+            }
+        }
+        for member in self.all_members() {
+            let (completed, now) = (member.completed(), self.clock.now());
+            let renewed = match validity(&completed) {
+                Some((from, to)) if is_due(now, from, to) => self.renew_certificate(&member).await,
+                _ if is_stale(now, &completed) => self.ask_state(&member).await,
+                _ => Ok(()),
+            };
+            if let Err(error) = renewed {
+                tracing::info!(issuer = member.issuer, %error, "could not renew the certificate or ask for the state");
+            }
+        }
+    }
+
+    async fn renew_certificate(&self, member: &Member) -> Result<(), AgentError> {
+        let enroller =
+            Enroller { tpm: &self.tpm, config: &self.config.tpm, clock: self.clock.as_ref(), folder: &member.folder };
+        let chain = member.note(enroller.renew(&member.client(), &member.device().mtls_url, &member.keys).await)?;
+        let not_after = chain.first().and_then(|der| certificate_times(&der.0)).map(|(_, to)| to);
+        self.change(member, |completed| {
+            completed.chain = chain;
+            if let Some(not_after) = not_after {
+                completed.device.certificate_not_after = not_after;
+            }
+        })
+        .await?;
+        let client = issuer::mutual(&member.completed(), &member.keys.identity, &self.tpm)?;
+        *member.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        tracing::info!(issuer = member.issuer, "renewed the device certificate");
+        Ok(())
+    }
+
+    /// The socket of the local API.
+    pub fn socket(&self) -> &PathBuf {
+        &self.config.socket
+    }
+}
+
+/// A certificate in PEM (RFC 7468).
+fn pem(der: &[u8]) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let text = STANDARD.encode(CertificateDer::from(der));
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+fn certificate_times(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let validity = certificate.validity();
+    Some((
+        Timestamp::from_seconds(validity.not_before.timestamp()),
+        Timestamp::from_seconds(validity.not_after.timestamp()),
+    ))
+}
+
+fn validity(completed: &Completed) -> Option<(Timestamp, Timestamp)> {
+    completed.chain.first().and_then(|der| certificate_times(&der.0))
+}
+
+/// A certificate is renewed from two thirds of its life on.
+fn is_due(now: Timestamp, from: Timestamp, to: Timestamp) -> bool {
+    now <= to && now.since(from) * 3 >= to.since(from) * 2
+}
+
+/// A pending device asks often, since somebody waits; an approved one now and then.
+fn is_stale(now: Timestamp, completed: &Completed) -> bool {
+    let every = match completed.device.state {
+        DeviceLife::Pending => 30,
+        DeviceLife::Approved => 300,
+        DeviceLife::Suspended => 300,
+        DeviceLife::Revoked => i64::MAX,
+    };
+    now.since(completed.last_contact).abs() >= every
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_renewed_from_two_thirds_on_and_not_after_their_end() {
+        let at = Timestamp::from_seconds;
+        assert!(!is_due(at(199), at(0), at(300)));
+        assert!(is_due(at(200), at(0), at(300)));
+        assert!(is_due(at(300), at(0), at(300)));
+        assert!(!is_due(at(301), at(0), at(300)), "an expired one cannot renew itself over mTLS");
+    }
+}

@@ -1,0 +1,160 @@
+//! Credentials for git: a token narrowed to one repository, and a presentation of it bound to a nonce of the gate.
+
+use std::sync::Arc;
+
+use daypass_proto::{
+    authorization::AuthorizationDetails,
+    local_api::{DEFAULT_MIN_TTL, GitCredential, GitCredentialRequest, GitEraseRequest},
+    presentation::{BASIC_USERNAME, SCHEME, key_binding_input, present, token_of},
+    resource::{Repository, Resource},
+};
+
+use super::{Agent, Member};
+use crate::{
+    error::AgentError,
+    issuer::{trusting, why},
+};
+
+/// The longest header that is looked at for a nonce, in bytes.
+const MAX_HEADER: usize = 4096;
+
+impl Agent {
+    /// What git is to send for this repository.
+    pub async fn git_credential(&self, uid: u32, request: &GitCredentialRequest) -> Result<GitCredential, AgentError> {
+        let (member, resource) = self.member_at_host(uid, &request.host).await?;
+        let remote = format!("{}://{}", request.protocol, request.host);
+        if request.protocol != "https" {
+            return Err(AgentError::PlainHttp(remote));
+        }
+        let path = request.path.as_deref().filter(|path| !path.is_empty()).ok_or(AgentError::NoPath)?;
+        let repository = resource.repository(path)?;
+        let details = self.details_for(&member, &repository).await?;
+        let token = self.obtain(&member, &resource, Some(&details), DEFAULT_MIN_TTL).await?;
+        let nonce = match nonce_in(&request.wwwauth, &resource) {
+            Some(nonce) => nonce,
+            // An older git passes nothing on: ask the gate as git did.
+            None => self.ask_for_nonce(&member, &repository).await?,
+        };
+        let input = key_binding_input(&token.token, &repository, &nonce, self.issuer_time(&member))
+            .map_err(|error| AgentError::Internal { attempted: "make a presentation", why: error.to_string() })?;
+        let presentation = present(&token.token, &self.sign_jws(&member, input).await?);
+        let expires_at = token.expires_at;
+        Ok(if request.authtype {
+            GitCredential::Authtype { authtype: SCHEME.to_owned(), credential: presentation, expires_at }
+        } else {
+            GitCredential::Basic { username: BASIC_USERNAME.to_owned(), password: presentation, expires_at }
+        })
+    }
+
+    /// git met a 401 with this: the token in it is not handed out again.
+    pub fn git_erase(&self, uid: u32, request: &GitEraseRequest) {
+        if let Some(token) = token_of(&request.secret) {
+            self.tokens.drop_token(uid, token);
+        }
+    }
+
+    /// The enrolment and resource at a host, as git names it.
+    async fn member_at_host(&self, uid: u32, host: &str) -> Result<(Arc<Member>, Resource), AgentError> {
+        let unknown = || AgentError::UnknownHost(host.chars().take(260).collect());
+        let resource: Resource = format!("https://{host}/").parse().map_err(|_| unknown())?;
+        match self.member_at(uid, &resource).await {
+            Ok(member) => Ok((member, resource)),
+            // Other helpers may know it.
+            Err(AgentError::NotGranted(_) | AgentError::NeverEnrolled) => Err(unknown()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is granted for this repository, by the first grant that gives anything.
+    async fn details_for(&self, member: &Member, repository: &Repository) -> Result<AuthorizationDetails, AgentError> {
+        let granted = |member: &Member| {
+            let grants = member.device().grants;
+            let details = grants
+                .iter()
+                .filter(|grant| grant.state == "active")
+                .map(|grant| grant.authorization_details.at_repository(repository));
+            details.into_iter().find(|details| !details.is_empty())
+        };
+        if let Some(details) = granted(member) {
+            return Ok(details);
+        }
+        // More may have been granted since the issuer was last asked.
+        self.ask_state(member).await?;
+        granted(member).ok_or_else(|| AgentError::NotGranted(repository.to_string()))
+    }
+
+    async fn ask_for_nonce(&self, member: &Member, repository: &Repository) -> Result<String, AgentError> {
+        let resource = repository.resource();
+        let completed = member.completed();
+        let custom = completed
+            .device
+            .resources
+            .iter()
+            .find(|trust| trust.resource == resource)
+            .and_then(|trust| trust.ca.clone());
+        let authorities = match custom {
+            Some(pem) => certificates(&pem),
+            None => vec![completed.root.0.clone()],
+        };
+        let url = format!("{repository}.git/info/refs?service=git-upload-pack");
+        let answer = trusting(authorities)?
+            .get(&url)
+            .send()
+            .await
+            .map_err(|error| AgentError::GateUnreachable { repository: repository.clone(), why: why(&error) })?;
+        let headers: Vec<String> = answer
+            .headers()
+            .get_all("www-authenticate")
+            .iter()
+            .filter_map(|value| value.to_str().ok().map(str::to_owned))
+            .collect();
+        nonce_in(&headers, &resource).ok_or(AgentError::NoNonce(resource))
+    }
+}
+
+fn certificates(pem: &str) -> Vec<Vec<u8>> {
+    use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+    CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).map(|der| der.to_vec()).collect()
+}
+
+/// The nonce of a `Daypass` challenge for this resource. What a challenge says widens nothing: it only gives the nonce.
+fn nonce_in(challenges: &[String], resource: &Resource) -> Option<String> {
+    let parameters = challenges.iter().filter(|challenge| challenge.len() <= MAX_HEADER).find_map(|challenge| {
+        challenge.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case(SCHEME)).map(|(_, rest)| rest)
+    })?;
+    let value = |name: &str| {
+        parameters.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'))
+    };
+    let plain = |nonce: &str| {
+        (1..=256).contains(&nonce.len()) && nonce.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"')
+    };
+    (value("realm")? == resource.as_str())
+        .then(|| value("nonce").filter(|nonce| plain(nonce)).map(str::to_owned))
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nonce_is_taken_from_our_challenge_only() {
+        let resource: Resource = "https://h:1/".parse().unwrap();
+        let nonce = |challenges: &[&str]| {
+            nonce_in(&challenges.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>(), &resource)
+        };
+        let ours = "Daypass realm=\"https://h:1/\", nonce=\"abc_-1\"";
+        assert_eq!(nonce(&["Basic realm=\"x\"", ours]).as_deref(), Some("abc_-1"));
+        assert_eq!(nonce(&[&ours.replace("Daypass", "daypass")]).as_deref(), Some("abc_-1"));
+        for bad in [
+            "",
+            "Daypass",
+            "Bearer nonce=\"x\"",
+            "Daypass realm=\"https://other/\", nonce=\"x\"",
+            "Daypass realm=\"https://h:1/\", nonce=\"\"",
+            "Daypass realm=\"https://h:1/\", nonce=x",
+        ] {
+            assert_eq!(nonce(&[bad]), None, "{bad}");
+        }
+    }
+}

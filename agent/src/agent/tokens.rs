@@ -1,0 +1,201 @@
+//! Obtaining tokens and making DPoP proofs.
+
+use daypass_proto::{
+    attestation::TpmPublic,
+    authorization::AuthorizationDetails,
+    dpop,
+    encoding::{base64url, sha256},
+    enrolment::DeviceLife,
+    jose::{EcPublicKey, assemble},
+    local_api::{DEFAULT_MIN_TTL, ProofAnswer, ProofRequest, TokenAnswer, TokenRequest},
+    resource::Resource,
+    time::Timestamp,
+};
+use std::sync::Arc;
+
+use super::{Agent, Member};
+use crate::{
+    clock::random,
+    error::AgentError,
+    issuer,
+    tokens::{HeldToken, TokenKey, TokenResponse},
+    tpm::KeyFile,
+};
+
+fn internal(attempted: &'static str) -> impl Fn(String) -> AgentError {
+    move |why| AgentError::Internal { attempted, why }
+}
+
+/// The point of a key file's key.
+fn point(key: &KeyFile) -> Result<EcPublicKey, AgentError> {
+    let coordinates = TpmPublic::parse(key.public()).ok().and_then(|public| public.ecc_point());
+    let key =
+        coordinates.and_then(|(_, x, y)| EcPublicKey::from_coordinates(x.try_into().ok()?, y.try_into().ok()?).ok());
+    key.ok_or_else(|| internal("read the proof key")("it is not a P-256 key".to_owned()))
+}
+
+impl Agent {
+    /// A token for this user.
+    pub async fn token(&self, uid: u32, request: &TokenRequest) -> Result<TokenAnswer, AgentError> {
+        let member = self.member_at(uid, &request.resource).await?;
+        let min_ttl = request.min_ttl.unwrap_or(DEFAULT_MIN_TTL);
+        let token = self.obtain(&member, &request.resource, request.authorization_details.as_ref(), min_ttl).await?;
+        Ok(TokenAnswer {
+            access_token: token.token.to_string(),
+            token_type: "DPoP".to_owned(),
+            expires_at: token.expires_at,
+            authorization_details: token.details,
+        })
+    }
+
+    /// A token and a DPoP proof for one request.
+    pub async fn proof(&self, uid: u32, request: &ProofRequest) -> Result<ProofAnswer, AgentError> {
+        if !request.method.bytes().all(|byte| byte.is_ascii_uppercase())
+            || request.method.is_empty()
+            || request.method.len() > 16
+        {
+            return Err(AgentError::Malformed("`method` must be an HTTP method in upper case".to_owned()));
+        }
+        // Only https URLs have a resource, and only resources have proofs; the issuer is none.
+        let resource = Resource::of_url(&request.url)?;
+        let member = self.member_at(uid, &resource).await.map_err(|error| match error {
+            AgentError::NotGranted(_) | AgentError::NeverEnrolled => AgentError::NoProofFor(resource.to_string()),
+            other => other,
+        })?;
+        let token = self.obtain(&member, &resource, None, DEFAULT_MIN_TTL).await?;
+        let htu = dpop::htu(&request.url).ok_or_else(|| AgentError::Malformed("`url` is not a URL".to_owned()))?;
+        let ath = Some(dpop::token_hash(&token.token));
+        let proof = self.sign_dpop(&member, &request.method, htu, ath, request.nonce.clone()).await?;
+        Ok(ProofAnswer { access_token: token.token.to_string(), proof, expires_at: token.expires_at })
+    }
+
+    /// The enrolment of this user that has access at `resource`.
+    pub(super) async fn member_at(&self, uid: u32, resource: &Resource) -> Result<Arc<Member>, AgentError> {
+        let members = self.members_of(uid);
+        if members.is_empty() {
+            return Err(AgentError::NeverEnrolled);
+        }
+        let serves = |member: &Member| member.device().resources.iter().any(|trust| trust.resource == *resource);
+        if let Some(member) = members.iter().find(|member| serves(member)) {
+            return Ok(Arc::clone(member));
+        }
+        // It may have been approved, or granted more, since the issuer was last asked.
+        let mut refusal = None;
+        for member in members {
+            match self.ask_state(&member).await {
+                Ok(()) if serves(&member) => return Ok(member),
+                Ok(()) => {}
+                Err(error) => refusal = Some(error),
+            }
+            let device = member.device();
+            if device.state == DeviceLife::Pending && refusal.is_none() {
+                refusal = Some(AgentError::Pending {
+                    device: device.device.to_string(),
+                    owners: if device.waits_for.is_empty() {
+                        "an owner".to_owned()
+                    } else {
+                        device.waits_for.join(", ")
+                    },
+                    code: device.comparison_code.unwrap_or_default(),
+                });
+            }
+        }
+        Err(refusal.unwrap_or_else(|| AgentError::NotGranted(resource.to_string())))
+    }
+
+    /// A token with `min_ttl` seconds left: from memory, or from the issuer; whoever asks for the same at the same time waits for the
+    /// same answer.
+    pub(super) async fn obtain(
+        &self,
+        member: &Member,
+        resource: &Resource,
+        details: Option<&AuthorizationDetails>,
+        min_ttl: i64,
+    ) -> Result<HeldToken, AgentError> {
+        let details =
+            details.map(serde_json::to_string).transpose().map_err(|error| AgentError::Malformed(error.to_string()))?;
+        let key = TokenKey {
+            uid: member.uid,
+            issuer: member.issuer.clone(),
+            resource: resource.clone(),
+            details: details.unwrap_or_default(),
+        };
+        if let Some(token) = self.tokens.get(&key, self.clock.now(), min_ttl) {
+            return Ok(token);
+        }
+        let flight = self.tokens.flight(&key);
+        let _one_at_a_time = flight.lock().await;
+        if let Some(token) = self.tokens.get(&key, self.clock.now(), min_ttl) {
+            return Ok(token);
+        }
+        let result = self.request(member, &key).await;
+        let token = member.note(result)?;
+        self.tokens.put(key, token.clone(), false);
+        if token.is_fit(self.clock.now(), min_ttl) { Ok(token) } else { Err(AgentError::TooShort(min_ttl)) }
+    }
+
+    pub(super) async fn renew_token(&self, member: &Member, key: TokenKey) -> Result<(), AgentError> {
+        let flight = self.tokens.flight(&key);
+        let _one_at_a_time = flight.lock().await;
+        let result = self.request(member, &key).await;
+        let token = member.note(result)?;
+        self.tokens.put(key, token, true);
+        Ok(())
+    }
+
+    async fn request(&self, member: &Member, key: &TokenKey) -> Result<HeldToken, AgentError> {
+        let device = member.device();
+        let url = format!("{}/oauth/token", device.mtls_url);
+        let proof = self.sign_dpop(member, "POST", url.clone(), None, None).await?;
+        let mut form = vec![
+            ("grant_type", "client_credentials"),
+            ("client_id", device.client_id.as_str()),
+            ("resource", key.resource.as_str()),
+        ];
+        if !key.details.is_empty() {
+            form.push(("authorization_details", key.details.as_str()));
+        }
+        let asked = self.clock.now();
+        let sent =
+            issuer::answer::<TokenResponse>(&url, member.client().post(&url).header("dpop", proof).form(&form)).await;
+        match sent {
+            Ok(response) => Ok(HeldToken::new(response, asked)),
+            Err(AgentError::Refused(body)) => {
+                self.learn_refusal(member, &body).await?;
+                Err(AgentError::Refused(body))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The issuer's time, as far as it is known. Used in proofs, never to lengthen a token's life.
+    pub(super) fn issuer_time(&self, member: &Member) -> Timestamp {
+        self.clock.now().plus(member.completed().clock_offset.unwrap_or(0))
+    }
+
+    async fn sign_dpop(
+        &self,
+        member: &Member,
+        method: &str,
+        htu: String,
+        ath: Option<String>,
+        nonce: Option<String>,
+    ) -> Result<String, AgentError> {
+        let claims = dpop::Claims {
+            jti: base64url(&random::<16>()),
+            htm: method.to_owned(),
+            htu,
+            iat: self.issuer_time(member),
+            ath,
+            nonce,
+        };
+        let key = point(&member.keys.proof)?;
+        let input = dpop::proof_input(&key, &claims).map_err(|error| internal("make a proof")(error.to_string()))?;
+        self.sign_jws(member, input).await
+    }
+
+    pub(super) async fn sign_jws(&self, member: &Member, input: String) -> Result<String, AgentError> {
+        let signature = self.tpm.sign(&member.keys.proof, sha256(&[input.as_bytes()])).await?;
+        Ok(assemble(input, &signature))
+    }
+}

@@ -1,0 +1,119 @@
+//! The local API: HTTP/1.1 and JSON on a Unix socket. Who asks is the uid that the kernel reports at accept, and nothing else.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{ConnectInfo, DefaultBodyLimit, State, connect_info::Connected},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+    serve::IncomingStream,
+};
+use daypass_proto::local_api::{
+    EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest, LeaveRequest, MAX_BODY, ProofRequest,
+    RefreshRequest, TokenRequest,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::UnixListener;
+
+use crate::{agent::Agent, error::AgentError};
+
+/// Whoever is at the other end of a connection, taken from the kernel when it was accepted. `None` where the kernel did not say: served
+/// nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller(Option<u32>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self(stream.io().peer_cred().ok().map(|credentials| credentials.uid()))
+    }
+}
+
+impl IntoResponse for AgentError {
+    fn into_response(self) -> Response {
+        let answer = self.answer();
+        let status = StatusCode::from_u16(answer.error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(answer)).into_response()
+    }
+}
+
+fn uid(caller: Caller) -> Result<u32, AgentError> {
+    caller.0.ok_or_else(|| AgentError::Malformed("the kernel did not say who is asking".to_owned()))
+}
+
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, AgentError> {
+    serde_json::from_slice(body).map_err(|error| AgentError::Malformed(error.to_string()))
+}
+
+/// An answer that may hold a credential: nobody on the way keeps it.
+fn give(value: impl Serialize) -> Response {
+    let mut response = Json(value).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+type Shared = State<Arc<Agent>>;
+type Who = ConnectInfo<Caller>;
+
+async fn status(State(agent): Shared, ConnectInfo(caller): Who) -> Result<Response, AgentError> {
+    Ok(give(agent.status(uid(caller)?).await?))
+}
+
+async fn enrol(State(agent): Shared, ConnectInfo(caller): Who, body: Bytes) -> Result<Response, AgentError> {
+    let request: EnrolRequest = read(&body)?;
+    Ok(give(agent.enrol(uid(caller)?, &request.invitation).await?))
+}
+
+async fn refresh(State(agent): Shared, ConnectInfo(caller): Who, body: Bytes) -> Result<Response, AgentError> {
+    let request: RefreshRequest = if body.is_empty() { RefreshRequest::default() } else { read(&body)? };
+    Ok(give(Enrolments { enrolments: agent.refresh(uid(caller)?, request.issuer.as_deref()).await? }))
+}
+
+async fn leave(State(agent): Shared, ConnectInfo(caller): Who, body: Bytes) -> Result<Response, AgentError> {
+    let request: LeaveRequest = read(&body)?;
+    Ok(give(agent.leave(uid(caller)?, &request.issuer).await?))
+}
+
+async fn token(State(agent): Shared, ConnectInfo(caller): Who, body: Bytes) -> Result<Response, AgentError> {
+    let request: TokenRequest = read(&body)?;
+    Ok(give(agent.token(uid(caller)?, &request).await?))
+}
+
+async fn proof(State(agent): Shared, ConnectInfo(caller): Who, body: Bytes) -> Result<Response, AgentError> {
+    let request: ProofRequest = read(&body)?;
+    Ok(give(agent.proof(uid(caller)?, &request).await?))
+}
+
+async fn git_credential(State(agent): Shared, ConnectInfo(caller): Who, body: Bytes) -> Result<Response, AgentError> {
+    let request: GitCredentialRequest = read(&body)?;
+    Ok(give(agent.git_credential(uid(caller)?, &request).await?))
+}
+
+async fn git_erase(State(agent): Shared, ConnectInfo(caller): Who, body: Bytes) -> Result<StatusCode, AgentError> {
+    let request: GitEraseRequest = read(&body)?;
+    agent.git_erase(uid(caller)?, &request);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn not_found() -> AgentError {
+    AgentError::NotFound
+}
+
+/// The API's routes.
+pub fn routes(agent: Arc<Agent>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/enrolments", post(enrol))
+        .route("/v1/enrolments/refresh", post(refresh))
+        .route("/v1/leave", post(leave))
+        .route("/v1/tokens", post(token))
+        .route("/v1/proofs", post(proof))
+        .route("/v1/git-credentials", post(git_credential))
+        .route("/v1/git-credentials/erase", post(git_erase))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(agent)
+}

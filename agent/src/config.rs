@@ -1,0 +1,160 @@
+//! The configuration: a raw struct that mirrors the file, then the typed one. Every bad key is named, all at once.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::tpm::{Tcti, TpmConfig};
+
+/// The reference file: every key, commented.
+pub const REFERENCE: &str = include_str!("../agent.toml.example");
+/// Where the configuration of a system service is.
+pub const SYSTEM: &str = "/etc/daypass/agent.toml";
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file.
+    #[error("could not read the configuration `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Not TOML, or keys that are not known.
+    #[error("the configuration `{}` does not read: {message}", path.display())]
+    Parse {
+        /// Which.
+        path: PathBuf,
+        /// The parser's words.
+        message: String,
+    },
+    /// Values that cannot be.
+    #[error("the configuration `{}` has {} bad value(s):{}", path.display(), faults.len(), faults.iter().map(|fault| format!("\n  {fault}")).collect::<String>())]
+    Values {
+        /// Which.
+        path: PathBuf,
+        /// Each key with what is wrong.
+        faults: Vec<String>,
+    },
+    /// No folder of this user's is known.
+    #[error("this user has no home folder; name a configuration with `--config`")]
+    NoHome,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    tcti: Option<String>,
+    provision_srk: Option<bool>,
+    socket: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+}
+
+/// The configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The TPM.
+    pub tpm: TpmConfig,
+    /// The socket.
+    pub socket: PathBuf,
+    /// Enrolments and keys.
+    pub state_dir: PathBuf,
+}
+
+/// Where an agent's socket and state are when nothing says otherwise: the system's for root and for the service, this user's else.
+struct Defaults {
+    socket: PathBuf,
+    state_dir: PathBuf,
+}
+
+impl Defaults {
+    fn here() -> Result<Self, ConfigError> {
+        if nix::unistd::geteuid().is_root() {
+            return Ok(Self { socket: "/run/daypass/agent.sock".into(), state_dir: "/var/lib/daypass".into() });
+        }
+        let folders = directories::ProjectDirs::from("", "", "daypass").ok_or(ConfigError::NoHome)?;
+        let state = folders.state_dir().unwrap_or_else(|| folders.data_local_dir()).to_owned();
+        let runtime = folders.runtime_dir().map_or_else(|| state.join("run"), Path::to_owned);
+        Ok(Self { socket: runtime.join("agent.sock"), state_dir: state.join("agent") })
+    }
+}
+
+impl Config {
+    /// Reads `path`, or the system's file where there is one; what neither says is the default.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let system = Path::new(SYSTEM);
+        match path.or_else(|| system.exists().then_some(system)) {
+            Some(path) => {
+                let text =
+                    fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                let raw: Raw = toml::from_str(&text)
+                    .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
+                raw.check(path)
+            }
+            None => Raw::default().check(Path::new("(defaults)")),
+        }
+    }
+}
+
+impl Raw {
+    fn check(self, path: &Path) -> Result<Config, ConfigError> {
+        let mut faults = Vec::new();
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let tcti = match self.tcti.as_deref().unwrap_or("device:/dev/tpmrm0").parse::<Tcti>() {
+            Ok(tcti) => Some(tcti),
+            Err(error) => {
+                faults.push(format!("`tcti`: {error}"));
+                None
+            }
+        };
+        // Only asked for where the file does not say it: a service may have no home.
+        let (socket, state_dir) = match (self.socket, self.state_dir) {
+            (Some(socket), Some(state_dir)) => (folder.join(socket), folder.join(state_dir)),
+            (socket, state_dir) => {
+                let defaults = Defaults::here()?;
+                (
+                    socket.map_or(defaults.socket, |path| folder.join(path)),
+                    state_dir.map_or(defaults.state_dir, |path| folder.join(path)),
+                )
+            }
+        };
+        match tcti {
+            Some(tcti) => Ok(Config {
+                tpm: TpmConfig { tcti, provision_srk: self.provision_srk.unwrap_or(true) },
+                socket,
+                state_dir,
+            }),
+            None => Err(ConfigError::Values { path: path.to_owned(), faults }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let raw: Raw = toml::from_str(text).map_err(|error| error.to_string())?;
+        raw.check(Path::new("/etc/daypass/agent.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_reference_file_reads() {
+        let config = parse(REFERENCE).unwrap();
+        assert_eq!(config.tpm.tcti.to_string(), "device:/dev/tpmrm0");
+        assert_eq!(config.state_dir, Path::new("/var/lib/daypass"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(parse("tcti = \"x\"\nsocket = \"s\"\nstate_dir = \"d\"").unwrap_err().contains("tcti"));
+        assert!(parse("tctl = \"x\"").unwrap_err().contains("tctl"));
+    }
+}

@@ -1,0 +1,117 @@
+//! `daypass agent`: the service. It opens its socket, serves, keeps things fresh, and ends when it is told to.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio::net::UnixListener;
+
+use crate::{
+    agent::Agent,
+    api::{self, Caller},
+    clock,
+    config::Config,
+    error::AgentError,
+    tpm::TpmOwner,
+};
+
+/// How often the work between requests is looked at. Each look compares times of day, so a suspended laptop is right at the next one.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// Why the service does not run.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The owner thread.
+    #[error("could not start the thread that owns the TPM")]
+    Thread(#[source] io::Error),
+    /// The state.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The socket.
+    #[error("could not open the socket `{}`", path.display())]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another agent.
+    #[error("another agent answers on `{}`", .0.display())]
+    Running(PathBuf),
+    /// Serving.
+    #[error("could not serve")]
+    Serve(#[source] io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(config: Config) -> Result<(), DaemonError> {
+    // A crash must not write keys or tokens to disk.
+    if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
+        tracing::warn!(%error, "could not switch core dumps off");
+    }
+    let tpm = TpmOwner::start(config.tpm.clone()).map_err(DaemonError::Thread)?;
+    let agent = Arc::new(Agent::open(config, clock::system(), tpm)?);
+    let listener = listen(agent.socket())?;
+    tracing::info!(socket = %agent.socket().display(), "serving");
+    // Under a service manager only; elsewhere there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let worker = Arc::clone(&agent);
+    let housekeeping = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(HOUSEKEEPING);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            worker.housekeeping().await;
+        }
+    });
+    let service = api::routes(agent).into_make_service_with_connect_info::<Caller>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop_signal()).await;
+    housekeeping.abort();
+    served.map_err(DaemonError::Serve)
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// The service manager's socket where it hands one over; else our own, in a folder that decides who reaches it.
+fn listen(path: &Path) -> Result<UnixListener, DaemonError> {
+    let failed = |source| DaemonError::Socket { path: path.to_owned(), source };
+    if let Some(inherited) = listenfd::ListenFd::from_env().take_unix_listener(0).map_err(failed)? {
+        inherited.set_nonblocking(true).map_err(failed)?;
+        return UnixListener::from_std(inherited).map_err(failed);
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    if path.exists() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(DaemonError::Running(path.to_owned()));
+        }
+        // Of an agent that was killed; binding does not replace it.
+        fs::remove_file(path).map_err(failed)?;
+    }
+    // Bound under another name and moved into place when it is ready: nobody meets a socket with the wrong mode. Any local user may
+    // connect where the folder lets them; whom the agent answers, it decides by uid.
+    let new = path.with_extension("new");
+    if new.exists() {
+        fs::remove_file(&new).map_err(failed)?;
+    }
+    let listener = UnixListener::bind(&new).map_err(failed)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o666)).map_err(failed)?;
+    fs::rename(&new, path).map_err(failed)?;
+    Ok(listener)
+}

@@ -1,0 +1,218 @@
+//! Everything that an agent's caller can be told, each with its one code. The status and exit code of each code stand in
+//! `proto::local_api`.
+
+use daypass_proto::{
+    invitation::CodeError,
+    local_api::{ErrorAnswer, ErrorCode, Problem},
+    oauth_error::{ErrorBody, Reason},
+    resource::{Repository, Resource, ResourceError},
+};
+use thiserror::Error;
+
+use crate::{state::StateError, tpm::TpmError};
+
+/// Why the agent did not do what was asked.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The request.
+    #[error("the request does not fit the format: {0}")]
+    Malformed(String),
+    /// No such path.
+    #[error("there is no such endpoint; the local API is described in docs/wire.md")]
+    NotFound,
+    /// A host that is nobody's.
+    #[error("no resource of this user's is at `{0}`")]
+    UnknownHost(String),
+    /// No enrolment.
+    #[error("this user is not enrolled with `{0}`")]
+    NotEnrolled(String),
+    /// No enrolment at all.
+    #[error("this user is not enrolled with any issuer")]
+    NeverEnrolled,
+    /// One is there.
+    #[error("this user is enrolled with `{0}` already, by another invitation")]
+    AlreadyEnrolled(String),
+    /// The invitation.
+    #[error(transparent)]
+    Invitation(#[from] CodeError),
+    /// Another server than the invitation's issuer.
+    #[error(
+        "the server at `{0}` is not the issuer that the invitation names: its certificate does not stand under the pinned root"
+    )]
+    WrongIssuer(String),
+    /// The issuer refused.
+    #[error("the issuer refused: {}", .0.error_description)]
+    Refused(Box<ErrorBody>),
+    /// Not approved yet.
+    #[error("device {device} waits for approval by {owners}; compare the code {code}")]
+    Pending {
+        /// The device.
+        device: String,
+        /// Who can approve.
+        owners: String,
+        /// What both sides show.
+        code: String,
+    },
+    /// Nothing is granted there.
+    #[error("nothing is granted to this machine at `{0}`")]
+    NotGranted(String),
+    /// Plain http.
+    #[error("`{0}` is not https: a credential would cross the network in the open")]
+    PlainHttp(String),
+    /// git sent no path.
+    #[error("git sent no path with the host, so the repository is not known")]
+    NoPath,
+    /// Not a repository.
+    #[error(transparent)]
+    Repository(#[from] ResourceError),
+    /// A proof for a place where it must not go.
+    #[error("proofs are made for granted resources only, and never for the issuer: `{0}` is none")]
+    NoProofFor(String),
+    /// The issuer is not reached.
+    #[error("could not reach the issuer at `{url}`: {why}")]
+    IssuerUnreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// An answer that is not of this protocol.
+    #[error("`{url}` answered with something that is not of this protocol (status {status})")]
+    IssuerAnswer {
+        /// Where.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// The gate is not reached.
+    #[error("could not reach the gate of `{repository}`: {why}")]
+    GateUnreachable {
+        /// Which repository.
+        repository: Repository,
+        /// Why.
+        why: String,
+    },
+    /// It gave no nonce.
+    #[error("the server at `{0}` gave no Daypass nonce: no nonce, no access")]
+    NoNonce(Resource),
+    /// A token that would end before the asked-for time.
+    #[error("no token with {0} s of life can be had here")]
+    TooShort(i64),
+    /// The TPM.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A CSR, TLS or JOSE, which are ours to make.
+    #[error("could not {attempted}: {why}")]
+    Internal {
+        /// What was attempted.
+        attempted: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+/// The one table from causes to codes.
+impl AgentError {
+    /// The cause, for programs.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Malformed(_) => ErrorCode::Malformed,
+            Self::NotFound => ErrorCode::NotFound,
+            Self::UnknownHost(_) => ErrorCode::UnknownHost,
+            Self::NotEnrolled(_) | Self::NeverEnrolled => ErrorCode::NotEnrolled,
+            Self::Invitation(_) => ErrorCode::BadInvitation,
+            Self::AlreadyEnrolled(_) => ErrorCode::InvitationRefused,
+            Self::WrongIssuer(_) => ErrorCode::WrongIssuer,
+            Self::Refused(body) => refused_code(body.daypass_reason),
+            Self::Pending { .. } => ErrorCode::DevicePending,
+            Self::NotGranted(_) | Self::NoProofFor(_) | Self::TooShort(_) => ErrorCode::NotGranted,
+            Self::PlainHttp(_) | Self::NoPath | Self::Repository(_) => ErrorCode::UnsafeRemote,
+            Self::IssuerUnreachable { .. } | Self::IssuerAnswer { .. } => ErrorCode::IssuerUnreachable,
+            Self::GateUnreachable { .. } | Self::NoNonce(_) => ErrorCode::GateUnreachable,
+            Self::Tpm(error) => error.code(),
+            Self::State(_) => ErrorCode::Configuration,
+            Self::Internal { .. } => ErrorCode::Internal,
+        }
+    }
+
+    /// What to do about it.
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::Refused(body) => body.daypass_next_step.clone(),
+            Self::Tpm(error) => error.next_step().to_owned(),
+            other => other.plain_next_step().to_owned(),
+        }
+    }
+
+    fn plain_next_step(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) | Self::NotFound => "send what docs/wire.md section 9 describes",
+            Self::UnknownHost(_) => "run `daypass status` to see where this machine has access",
+            Self::NotEnrolled(_) | Self::NeverEnrolled => "run `daypass enroll` with an invitation",
+            Self::AlreadyEnrolled(_) => "run `daypass leave` first, if the old enrolment is no longer needed",
+            Self::Invitation(_) => "copy the whole invitation, in one piece, from where it was sent",
+            Self::WrongIssuer(_) => {
+                "do not go on: something stands between this machine and the issuer; tell whoever invited you"
+            }
+            Self::Pending { .. } => "read the code to the owner; `daypass enroll --wait` waits for the approval",
+            Self::NotGranted(_) => {
+                "run `daypass status` to see what is granted, and ask an owner of the project for more"
+            }
+            Self::TooShort(_) => "ask for a shorter life; the project's role limits it",
+            Self::NoProofFor(_) => "run `daypass status` to see the resources",
+            Self::PlainHttp(_) => "use an https remote: `git remote set-url origin https://…`",
+            Self::NoPath => "run `daypass setup git`, which sets `credential.useHttpPath` for its hosts",
+            Self::Repository(_) => "check the remote with `git remote -v`",
+            Self::IssuerUnreachable { .. } => "check the network; live tokens are served meanwhile",
+            Self::IssuerAnswer { .. } => "check that the address is the issuer's, and that nothing stands in between",
+            Self::GateUnreachable { .. } => "check the network, and the remote with `git remote -v`",
+            Self::NoNonce(_) => "check that the address is a Daypass gate's",
+            Self::State(_) => "check the state folder and its permissions; `daypass doctor` names it",
+            Self::Internal { .. } | Self::Refused(_) | Self::Tpm(_) => {
+                "run `daypass doctor`, and report this with its output"
+            }
+        }
+    }
+
+    /// As it leaves.
+    pub fn answer(&self) -> ErrorAnswer {
+        ErrorAnswer { error: self.code(), message: self.to_string(), next_step: self.next_step() }
+    }
+
+    /// As it stands in a status.
+    pub fn problem(&self) -> Problem {
+        Problem { error: self.code(), message: self.to_string(), next_step: self.next_step() }
+    }
+}
+
+const fn refused_code(reason: Reason) -> ErrorCode {
+    match reason {
+        Reason::UnknownCode | Reason::CodeUsed | Reason::CodeWithdrawn | Reason::EkMismatch => {
+            ErrorCode::InvitationRefused
+        }
+        Reason::CodeExpired => ErrorCode::InvitationExpired,
+        Reason::EkUntrusted | Reason::AttestationFailed | Reason::ChallengeExpired => ErrorCode::AttestationRefused,
+        Reason::DevicePending => ErrorCode::DevicePending,
+        Reason::DeviceSuspended => ErrorCode::DeviceSuspended,
+        Reason::DeviceRevoked => ErrorCode::DeviceRevoked,
+        Reason::CertificateExpired => ErrorCode::CertificateExpired,
+        Reason::NoGrant | Reason::ExceedsGrant | Reason::PolicyMissing => ErrorCode::NotGranted,
+        Reason::GrantEnded => ErrorCode::GrantEnded,
+        Reason::ProofTime => ErrorCode::ClockSkew,
+        Reason::StoreUnavailable | Reason::Internal => ErrorCode::IssuerUnreachable,
+        Reason::Malformed
+        | Reason::TooLarge
+        | Reason::NotFound
+        | Reason::CertificateUnknown
+        | Reason::ClientMismatch
+        | Reason::SoftwareKeysOff
+        | Reason::ProofInvalid
+        | Reason::ProofReplayed
+        | Reason::ProofKeyUnknown
+        | Reason::TokenRevoked
+        | Reason::Conflict => ErrorCode::RefusedByIssuer,
+    }
+}

@@ -1,0 +1,208 @@
+//! Talking to an issuer: first with nothing but a pin, then over mTLS with the identity key in the TPM.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::digest;
+use daypass_proto::{
+    oauth_error::ErrorBody,
+    pin::{Pin, PinnedRootVerifier},
+};
+use reqwest::{Client, RequestBuilder};
+use rustls::{
+    ClientConfig, RootCertStore, SignatureAlgorithm, SignatureScheme,
+    crypto::aws_lc_rs as provider,
+    sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey},
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    error::AgentError,
+    state::Completed,
+    tpm::{KeyFile, Tpm},
+};
+
+/// How long one exchange may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// The identity key as rustls uses it. The private half stays in the TPM.
+#[derive(Clone)]
+struct IdentityKey {
+    tpm: Arc<dyn Tpm>,
+    key: KeyFile,
+}
+
+impl std::fmt::Debug for IdentityKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IdentityKey(in the TPM)")
+    }
+}
+
+impl SigningKey for IdentityKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        offered.contains(&SignatureScheme::ECDSA_NISTP256_SHA256).then(|| Box::new(self.clone()) as Box<dyn Signer>)
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::ECDSA
+    }
+}
+
+impl Signer for IdentityKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        let hash = digest::digest(&digest::SHA256, message);
+        let failed = |why: String| rustls::Error::General(why);
+        let hash: [u8; 32] = hash.as_ref().try_into().map_err(|_| failed("a digest of another length".to_owned()))?;
+        // A handshake is synchronous; the runtime moves its other work aside meanwhile.
+        let signature = tokio::task::block_in_place(|| self.tpm.sign_blocking(&self.key, hash))
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(der_signature(&signature))
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256
+    }
+}
+
+/// `r ‖ s` as `ECDSA-Sig-Value` (RFC 3279 section 2.2.3), which X.509 and TLS want.
+pub fn der_signature(fixed: &[u8; 64]) -> Vec<u8> {
+    let integer = |bytes: &[u8]| {
+        let trimmed: Vec<u8> = bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
+        let sign = trimmed.first().is_none_or(|first| *first >= 0x80);
+        let content = if sign { [&[0], &trimmed[..]].concat() } else { trimmed };
+        // At most 33 bytes: the short form of the length.
+        [&[2, u8::try_from(content.len()).unwrap_or(0)], &content[..]].concat()
+    };
+    let (r, s) = fixed.split_at(32);
+    let body = [integer(r), integer(s)].concat();
+    [&[0x30, u8::try_from(body.len()).unwrap_or(0)], &body[..]].concat()
+}
+
+fn internal(attempted: &'static str) -> impl Fn(rustls::Error) -> AgentError {
+    move |error| AgentError::Internal { attempted, why: error.to_string() }
+}
+
+fn build(tls: ClientConfig) -> Result<Client, AgentError> {
+    Client::builder()
+        .https_only(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(TIMEOUT)
+        .tls_backend_preconfigured(tls)
+        .build()
+        .map_err(|error| AgentError::Internal { attempted: "configure the HTTP client", why: error.to_string() })
+}
+
+fn tls() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, AgentError> {
+    ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(internal("configure TLS"))
+}
+
+/// Trusts exactly the root with this pin.
+pub fn pinned(pin: Pin) -> Result<Client, AgentError> {
+    let verifier = PinnedRootVerifier::new(pin, Arc::new(provider::default_provider()));
+    build(tls()?.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+}
+
+/// Trusts these CAs (DER), and shows no certificate: for gates.
+pub fn trusting(authorities: Vec<Vec<u8>>) -> Result<Client, AgentError> {
+    build(tls()?.with_root_certificates(roots(authorities)?).with_no_client_auth())
+}
+
+/// Trusts the issuer's root, and shows the device certificate.
+pub fn mutual(completed: &Completed, identity: &KeyFile, tpm: &Arc<dyn Tpm>) -> Result<Client, AgentError> {
+    let chain = completed.chain.iter().map(|der| der.0.clone().into()).collect();
+    let key = IdentityKey { tpm: Arc::clone(tpm), key: identity.clone() };
+    let certified = CertifiedKey::new(chain, Arc::new(key));
+    let config = tls()?
+        .with_root_certificates(roots(vec![completed.root.0.clone()])?)
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    build(config)
+}
+
+fn roots(authorities: Vec<Vec<u8>>) -> Result<RootCertStore, AgentError> {
+    let mut store = RootCertStore::empty();
+    for authority in authorities {
+        store.add(authority.into()).map_err(internal("read a CA"))?;
+    }
+    Ok(store)
+}
+
+/// Whether a connection failed because the server's certificate is not under the root that was asked for.
+fn is_wrong_certificate(error: &reqwest::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if matches!(error.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        // An I/O error carries the TLS error inside, and not as its source.
+        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
+            && matches!(inner.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_)))
+        {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// An error of the HTTP client, with its cause.
+pub fn why(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    if text.is_empty() { "no answer in time".to_owned() } else { text }
+}
+
+/// Sends a request to the issuer; gives the answer's body.
+pub async fn bytes(url: &str, request: RequestBuilder) -> Result<Vec<u8>, AgentError> {
+    let failed = |error: reqwest::Error| {
+        if is_wrong_certificate(&error) {
+            AgentError::WrongIssuer(url.to_owned())
+        } else {
+            AgentError::IssuerUnreachable { url: url.to_owned(), why: why(&error) }
+        }
+    };
+    let mut response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    let wrong = || AgentError::IssuerAnswer { url: url.to_owned(), status: status.as_u16() };
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(wrong());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if status.is_success() {
+        return Ok(body);
+    }
+    let refusal: ErrorBody = serde_json::from_slice(&body).map_err(|_| wrong())?;
+    Err(AgentError::Refused(Box::new(refusal)))
+}
+
+/// Sends a request to the issuer; gives the answer, read.
+pub async fn answer<T: DeserializeOwned>(url: &str, request: RequestBuilder) -> Result<T, AgentError> {
+    let body = bytes(url, request).await?;
+    serde_json::from_slice(&body).map_err(|_| AgentError::IssuerAnswer { url: url.to_owned(), status: 200 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_in_der() {
+        let mut fixed = [0; 64];
+        (fixed[31], fixed[32]) = (1, 0x80);
+        let der = der_signature(&fixed);
+        assert_eq!(&der[..5], [0x30, 2 + 1 + 2 + 33, 2, 1, 1]);
+        assert_eq!(&der[5..9], [2, 33, 0, 0x80]);
+    }
+}

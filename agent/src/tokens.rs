@@ -1,0 +1,211 @@
+//! Tokens: in memory only, shared by those who ask for the same, renewed ahead while somebody uses them.
+//!
+//! Whether a token is fit to be handed out, and whether it is renewed ahead, are pure functions of times, so that an idle laptop
+//! asks for nothing, and a suspended one wakes up to the right answer.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use daypass_proto::{authorization::AuthorizationDetails, resource::Resource, time::Timestamp};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+/// What a token is for.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct TokenKey {
+    /// Whose.
+    pub uid: u32,
+    /// Which issuer's.
+    pub issuer: String,
+    /// Which resource.
+    pub resource: Resource,
+    /// The authorization details that were asked for, as JSON; empty for all.
+    pub details: String,
+}
+
+/// A token, and what is needed to hand it out again. Prints nothing of itself.
+#[derive(Clone)]
+pub struct HeldToken {
+    /// The token.
+    pub token: Arc<Zeroizing<String>>,
+    /// What it allows.
+    pub details: AuthorizationDetails,
+    /// Its begin, on this machine's clock.
+    pub issued_at: Timestamp,
+    /// Its end, on this machine's clock.
+    pub expires_at: Timestamp,
+    /// When somebody last asked for it.
+    pub last_used: Timestamp,
+}
+
+/// The token endpoint's answer.
+#[derive(Deserialize)]
+pub struct TokenResponse {
+    /// The token.
+    pub access_token: Zeroizing<String>,
+    /// Its life, in seconds.
+    pub expires_in: i64,
+    /// What it allows.
+    pub authorization_details: AuthorizationDetails,
+}
+
+impl HeldToken {
+    /// From an answer to a request that was sent at `asked`: the life counts from then, so it is never thought longer than it is.
+    pub fn new(response: TokenResponse, asked: Timestamp) -> Self {
+        Self {
+            token: Arc::new(response.access_token),
+            details: response.authorization_details,
+            issued_at: asked,
+            expires_at: asked.plus(response.expires_in),
+            last_used: asked,
+        }
+    }
+
+    /// Whether it has `min_ttl` seconds left.
+    pub fn is_fit(&self, now: Timestamp, min_ttl: i64) -> bool {
+        // A clock that went back does not make a token younger.
+        now >= self.issued_at.plus(-60) && self.expires_at.since(now) >= min_ttl.max(1)
+    }
+
+    /// Whether to renew it ahead: two thirds of its life are over, and somebody used it within one lifetime.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let lifetime = self.expires_at.since(self.issued_at);
+        now.since(self.issued_at) * 3 >= lifetime * 2 && now.since(self.last_used) <= lifetime
+    }
+}
+
+/// Every live token of this agent, and a lock for each kind, so that concurrent askers share one request.
+#[derive(Default)]
+pub struct TokenCache {
+    held: Mutex<HashMap<TokenKey, HeldToken>>,
+    flights: Mutex<HashMap<TokenKey, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl TokenCache {
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<TokenKey, HeldToken>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A token with `min_ttl` seconds left; remembers that it was asked for.
+    pub fn get(&self, key: &TokenKey, now: Timestamp, min_ttl: i64) -> Option<HeldToken> {
+        let mut held = self.held();
+        let token = held.get_mut(key).filter(|token| token.is_fit(now, min_ttl))?;
+        token.last_used = now;
+        Some(token.clone())
+    }
+
+    /// Keeps a token; a renewal ahead (`keep_use`) is not a use.
+    pub fn put(&self, key: TokenKey, mut token: HeldToken, keep_use: bool) {
+        let mut held = self.held();
+        if let (true, Some(old)) = (keep_use, held.get(&key)) {
+            token.last_used = old.last_used;
+        }
+        held.insert(key, token);
+    }
+
+    /// The lock under which tokens of this kind are asked for.
+    pub fn flight(&self, key: &TokenKey) -> Arc<tokio::sync::Mutex<()>> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(flights.entry(key.clone()).or_default())
+    }
+
+    /// Forgets what is over; gives what is due for renewal.
+    pub fn due(&self, now: Timestamp) -> Vec<TokenKey> {
+        let mut held = self.held();
+        held.retain(|_, token| token.expires_at > now);
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.retain(|key, flight| held.contains_key(key) || Arc::strong_count(flight) > 1);
+        held.iter().filter(|(_, token)| token.is_due(now)).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Forgets a user's token with exactly this text.
+    pub fn drop_token(&self, uid: u32, text: &str) {
+        self.held().retain(|key, token| key.uid != uid || token.token.as_str() != text);
+    }
+
+    /// Forgets everything of one enrolment.
+    pub fn drop_all(&self, uid: u32, issuer: &str) {
+        self.held().retain(|key, _| key.uid != uid || key.issuer != issuer);
+    }
+
+    /// Where one enrolment has live tokens, and until when.
+    pub fn live(&self, uid: u32, issuer: &str, now: Timestamp) -> Vec<(Resource, Timestamp)> {
+        let held = self.held();
+        let own = held.iter().filter(|(key, token)| key.uid == uid && key.issuer == issuer && token.expires_at > now);
+        own.map(|(key, token)| (key.resource.clone(), token.expires_at)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn token(text: &str) -> HeldToken {
+        let response = TokenResponse {
+            access_token: Zeroizing::new(text.to_owned()),
+            expires_in: 600,
+            authorization_details: AuthorizationDetails::default(),
+        };
+        HeldToken::new(response, at(1000))
+    }
+
+    fn key(uid: u32) -> TokenKey {
+        TokenKey { uid, issuer: "https://i".into(), resource: "https://h/".parse().unwrap(), details: String::new() }
+    }
+
+    #[test]
+    fn a_token_is_handed_out_with_the_life_that_was_asked_for() {
+        let token = token("t");
+        for (now, min_ttl, fit) in [
+            (1000, 600, true),
+            (1001, 600, false),
+            (1570, 30, true),
+            (1571, 30, false),
+            (1600, 0, false),
+            (100, 1, false),
+        ] {
+            assert_eq!(token.is_fit(at(now), min_ttl), fit, "at {now} for {min_ttl}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_used_is_renewed() {
+        let mut token = token("t");
+        assert!(!token.is_due(at(1399)));
+        assert!(token.is_due(at(1400)));
+        token.last_used = at(700);
+        assert!(!token.is_due(at(1400)), "an idle laptop asks for nothing");
+    }
+
+    #[test]
+    fn users_have_their_own() {
+        let cache = TokenCache::default();
+        cache.put(key(1), token("a"), false);
+        cache.put(key(2), token("b"), false);
+        assert!(cache.get(&key(1), at(1001), 30).is_some());
+        cache.drop_token(2, "a");
+        assert!(cache.get(&key(1), at(1001), 30).is_some(), "another user's erase drops nothing");
+        cache.drop_token(1, "a");
+        assert!(cache.get(&key(1), at(1001), 30).is_none());
+        assert_eq!(cache.live(2, "https://i", at(1001)).len(), 1);
+        cache.drop_all(2, "https://i");
+        assert!(cache.live(2, "https://i", at(1001)).is_empty());
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten() {
+        let cache = TokenCache::default();
+        cache.put(key(1), token("a"), false);
+        assert!(cache.due(at(1300)).is_empty());
+        cache.get(&key(1), at(1300), 1);
+        assert_eq!(cache.due(at(1400)).len(), 1);
+        assert!(cache.due(at(1600)).is_empty());
+        assert!(cache.live(1, "https://i", at(1599)).is_empty());
+    }
+}
