@@ -1,12 +1,12 @@
 //! TPMs in software, manufactured as hardware is: with endorsement keys, and certificates for them from the maker's CA.
 
 use std::{
-    fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    Act, Failure, Place, Process, Programs, Ready, Service, Who,
+    Act, Failure, Loopback, Place, Process, Programs, Ready, Service, Who,
     place::{folder, write},
 };
 
@@ -63,7 +63,10 @@ impl Maker {
             .env("TMPDIR", &state)
             .run()?
             .succeeded()?;
-        Ok(Chip { state, socket: machine.join("tpm.sock"), logs: machine.to_owned(), process: None })
+        let address = Loopback::next();
+        // The stack finds the control channel on the port after the data channel's.
+        let port = address.port()?.min(u16::MAX - 1);
+        Ok(Chip { state, data: SocketAddr::new(address.ip(), port), logs: machine.to_owned(), process: None })
     }
 
     /// Its name, from its folder's.
@@ -81,7 +84,7 @@ impl Maker {
 #[derive(Debug)]
 pub struct Chip {
     state: PathBuf,
-    socket: PathBuf,
+    data: SocketAddr,
     logs: PathBuf,
     process: Option<Process>,
 }
@@ -89,28 +92,21 @@ pub struct Chip {
 impl Chip {
     /// How tpm2-tss reaches it.
     pub fn tcti(&self) -> String {
-        format!("swtpm:path={}", self.socket.display())
+        format!("swtpm:host={},port={}", self.data.ip(), self.data.port())
     }
 
     /// Switches it on.
     pub fn start(&mut self) -> Result<(), Failure> {
-        let mut control = self.socket.clone().into_os_string();
-        // tpm2-tss finds the control channel by this name.
-        control.push(".ctrl");
-        let control = PathBuf::from(control);
-        for socket in [&self.socket, &control] {
-            // Of a life before this one; binding does not replace it.
-            let _ = fs::remove_file(socket);
-        }
-        let channel = |path: &Path| format!("type=unixio,path={}", path.display());
+        let control = SocketAddr::new(self.data.ip(), self.data.port() + 1);
+        let channel = |at: SocketAddr| format!("type=tcp,port={},bindaddr={}", at.port(), at.ip());
         let act = Act::new(Programs::system("swtpm")?, Who::Agent)
             .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"])
             .arg(format!("dir={}", self.state.display()))
             .arg("--server")
-            .arg(channel(&self.socket))
+            .arg(channel(self.data))
             .arg("--ctrl")
-            .arg(channel(&control));
-        self.process = Some(Service::new("swtpm", act, Ready::Socket(control), &self.logs).start()?);
+            .arg(channel(control));
+        self.process = Some(Service::new("swtpm", act, Ready::Port(control), &self.logs).start()?);
         Ok(())
     }
 
