@@ -9,7 +9,7 @@
 //! * **Nobody is root.** Root hides permission faults, so when the harness is root, each part runs as a uid of its own ([`Who`]);
 //!   otherwise all are the one who started it, and a story that needs two uids says that it is skipped.
 //! * **Nothing outlives its story.** Each process is the leader of a group and dies with the thread that started it.
-//! * **Nobody sleeps.** A part is ready when it says so ([`process`]); hours pass by [`Clock`], which the real programs see.
+//! * **Nobody sleeps.** A part is ready when it says so ([`Ready`]); hours pass by [`Clock`], which the real programs see.
 
 mod address;
 mod chip;

@@ -8,7 +8,9 @@ use crate::{failure::Failure, workspace::Workspace};
 pub(crate) fn programs(workspace: &Workspace) -> Result<(), Failure> {
     let fresh = !workspace.program("daypass-issuer").exists() || !workspace.program("demo").exists();
     if fresh {
-        println!("building all programs; the first time takes about six minutes on two cores, and downloads the dependencies");
+        println!(
+            "building all programs; the first time takes about six minutes on two cores, and downloads the dependencies"
+        );
     } else {
         println!("building what has changed");
     }

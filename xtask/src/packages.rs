@@ -31,7 +31,8 @@ const FORBID_SERVICES: &[u8] = b"#!/bin/sh\nexit 101\n";
 /// Makes sure that everything for `need` is there; installs it when we may.
 pub(crate) fn ensure(workspace: &Workspace, need: Need, install: bool) -> Result<(), Failure> {
     let path = workspace.root().join("packaging/debian-packages");
-    let text = fs::read_to_string(&path).map_err(|source| Failure::File { what: "read", path: path.clone(), source })?;
+    let text =
+        fs::read_to_string(&path).map_err(|source| Failure::File { what: "read", path: path.clone(), source })?;
     let wanted: Vec<String> = parse(&text)
         .map_err(|line| Failure::List { path, line })?
         .into_iter()
@@ -105,13 +106,13 @@ fn installed_lines(text: &str) -> Vec<String> {
 /// Another system: packages have other names there, so look for the programs themselves.
 fn without_dpkg() -> Result<(), Failure> {
     const PROGRAMS: [&str; 7] = ["pkg-config", "git", "swtpm", "swtpm_setup", "nginx", "fcgiwrap", "curl"];
-    let folders: Vec<PathBuf> = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).collect())
-        .unwrap_or_default();
+    let folders: Vec<PathBuf> =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     let there = |program: &&str| {
         folders.iter().map(PathBuf::as_path).chain([Path::new("/usr/sbin")]).any(|folder| folder.join(program).exists())
     };
-    let missing: Vec<String> = PROGRAMS.iter().filter(|program| !there(program)).map(|program| (*program).to_owned()).collect();
+    let missing: Vec<String> =
+        PROGRAMS.iter().filter(|program| !there(program)).map(|program| (*program).to_owned()).collect();
     if missing.is_empty() { Ok(()) } else { Err(Failure::MissingPrograms(missing)) }
 }
 
@@ -146,8 +147,11 @@ impl<'a> ServicesForbidden<'a> {
         match fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(path) {
             Ok(mut file) => {
                 let policy = Self(Some(path));
-                file.write_all(FORBID_SERVICES)
-                    .map_err(|source| Failure::File { what: "write", path: path.to_owned(), source })?;
+                file.write_all(FORBID_SERVICES).map_err(|source| Failure::File {
+                    what: "write",
+                    path: path.to_owned(),
+                    source,
+                })?;
                 Ok(policy)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Self(None)),

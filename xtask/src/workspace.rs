@@ -20,7 +20,8 @@ impl Workspace {
     /// `CARGO_TARGET_DIR`, `build.target-dir` or `build.target` say.
     pub(crate) fn find() -> Result<Self, Failure> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or(Failure::NoWorkspace)?.to_owned();
-        let programs = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned())).ok_or(Failure::NoWorkspace)?;
+        let programs =
+            env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned())).ok_or(Failure::NoWorkspace)?;
         Ok(Self { root, programs })
     }
 
