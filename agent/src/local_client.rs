@@ -139,20 +139,25 @@ fn find_socket_in(named: Option<&Path>, config: Option<&Path>, variable: &dyn Fn
         return socket;
     }
     let system = PathBuf::from(SYSTEM_SOCKET);
-    if !system.exists()
-        && let Some(own) = path_of("XDG_RUNTIME_DIR").map(|folder| folder.join("daypass/agent.sock"))
-        && own.exists()
-    {
-        return own;
+    if system.exists() {
+        return system;
     }
-    system
+    // An agent that this user started by hand listens where `config` puts it.
+    let own = [
+        path_of("XDG_RUNTIME_DIR").map(|folder| folder.join("daypass/agent.sock")),
+        path_of("XDG_STATE_HOME")
+            .or_else(|| path_of("HOME").map(|home| home.join(".local/state")))
+            .map(|folder| folder.join("daypass/run/agent.sock")),
+    ];
+    own.into_iter().flatten().find(|socket| socket.exists()).unwrap_or(system)
 }
 
 /// Only the one key: whether the rest is right is for the agent to judge.
 fn socket_in_config(path: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(path).ok()?;
     let table: toml::Table = text.parse().ok()?;
-    table.get("socket")?.as_str().map(PathBuf::from)
+    let socket = table.get("socket")?.as_str()?;
+    Some(path.parent().unwrap_or(Path::new(".")).join(socket))
 }
 
 /// The agent, seen from a program of ours.

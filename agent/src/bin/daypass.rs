@@ -1,2 +1,35 @@
-//! placeholder
-fn main() {}
+//! `daypass`: the agent and its command line; see `daypass_agent::cli` and `daypass_agent::daemon`.
+
+use std::process::ExitCode;
+
+use daypass_agent::{cli, config::Config, daemon};
+
+fn main() -> ExitCode {
+    cli::main(|arguments| {
+        let filter = tracing_subscriber::EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        let config = match Config::load(arguments.config.as_deref()) {
+            Ok(config) => config,
+            Err(error) => return failed(&error, 13),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        match runtime.map(|runtime| runtime.block_on(daemon::run(config))) {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(error)) => failed(&error, 13),
+            Err(error) => failed(&error, 1),
+        }
+    })
+}
+
+/// Says why the service does not run, with every cause.
+fn failed(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    tracing::error!("{text}");
+    ExitCode::from(code)
+}

@@ -16,7 +16,7 @@ use std::{
 
 use thiserror::Error;
 
-pub use self::others::{is_ours, others};
+pub use self::others::{is_ours, listed, others, program};
 
 /// Why git's configuration could not be read.
 #[derive(Debug, Error)]
@@ -83,7 +83,12 @@ impl<'a> Git<'a> {
         Ok(parse_helpers(&listed.unwrap_or_default()))
     }
 
-    /// The value of `key` (such as `credential.useHttpPath`) that counts for `url`.
+    /// Whether the switch `key` (such as `credential.useHttpPath`) is on for `url`; `None` where nobody set it.
+    pub fn is_on(&self, key: &str, url: &str) -> Result<Option<bool>, GitConfigError> {
+        Ok(self.run(&["config", "--type=bool", "--get-urlmatch", key, url])?.map(|value| value.trim() == "true"))
+    }
+
+    /// The value of `key` (such as `http.sslCAInfo`) that counts for `url`.
     pub fn value_for(&self, key: &str, url: &str) -> Result<Option<String>, GitConfigError> {
         Ok(self.run(&["config", "--get-urlmatch", key, url])?.map(|value| value.trim_end_matches('\n').to_owned()))
     }
@@ -124,7 +129,8 @@ mod tests {
 
     #[test]
     fn the_listing_is_taken_apart() {
-        let output = "credential.helper\nstore\0credential.https://h:1/.helper\n\0credential.https://h:1/.helper\n/bin/x y\0";
+        let output =
+            "credential.helper\nstore\0credential.https://h:1/.helper\n\0credential.https://h:1/.helper\n/bin/x y\0";
         assert_eq!(
             parse_helpers(output),
             [(None, "store"), (Some("https://h:1/"), ""), (Some("https://h:1/"), "/bin/x y")].map(

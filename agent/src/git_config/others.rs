@@ -12,8 +12,8 @@ enum Fits {
     No,
 }
 
-/// The helpers that are not ours and that git may ask, or tell, about `protocol://host/path`.
-pub fn others<'a>(entries: &'a [HelperEntry], protocol: &str, host: &str, path: Option<&str>) -> Vec<&'a str> {
+/// The helpers that git may ask, or tell, about `protocol://host/path`, in its order.
+pub fn listed<'a>(entries: &'a [HelperEntry], protocol: &str, host: &str, path: Option<&str>) -> Vec<&'a str> {
     let mut list = Vec::new();
     for entry in entries {
         let fits = entry.pattern.as_deref().map_or(Fits::Surely, |pattern| fits(pattern, protocol, host, path));
@@ -23,12 +23,24 @@ pub fn others<'a>(entries: &'a [HelperEntry], protocol: &str, host: &str, path: 
             (Fits::Surely | Fits::Perhaps, helper) => list.push(helper),
         }
     }
+    list
+}
+
+/// Those of [`listed`] that are not ours.
+pub fn others<'a>(entries: &'a [HelperEntry], protocol: &str, host: &str, path: Option<&str>) -> Vec<&'a str> {
+    let mut list = listed(entries, protocol, host, path);
     list.retain(|helper| !is_ours(helper));
     list
 }
 
 /// Whether a helper line runs `git-credential-daypass`.
 pub fn is_ours(helper: &str) -> bool {
+    let program = program(helper);
+    program == "daypass" || program.starts_with('/') && program.rsplit('/').next() == Some("git-credential-daypass")
+}
+
+/// The first word of a helper line, as the shell reads it: the program.
+pub fn program(helper: &str) -> String {
     let mut program = String::new();
     let mut letters = helper.chars();
     while let Some(letter) = letters.next() {
@@ -38,7 +50,7 @@ pub fn is_ours(helper: &str) -> bool {
             letter => program.push(letter),
         }
     }
-    program == "daypass" || program.starts_with('/') && program.rsplit('/').next() == Some("git-credential-daypass")
+    program
 }
 
 fn fits(pattern: &str, protocol: &str, host: &str, path: Option<&str>) -> Fits {
@@ -98,12 +110,16 @@ mod tests {
 
     #[test]
     fn our_own_helper_is_known_in_every_spelling() {
-        for ours in
-            ["daypass", "/usr/bin/git-credential-daypass", r"/opt/my\ tools/git-credential-daypass --socket /a\ b --exclusive"]
-        {
+        for ours in [
+            "daypass",
+            "/usr/bin/git-credential-daypass",
+            r"/opt/my\ tools/git-credential-daypass --socket /a\ b --exclusive",
+        ] {
             assert!(is_ours(ours), "{ours}");
         }
-        for other in ["store", "!git-credential-daypass", "/bin/git-credential-daypass2", "/bin/sh git-credential-daypass", ""] {
+        for other in
+            ["store", "!git-credential-daypass", "/bin/git-credential-daypass2", "/bin/sh git-credential-daypass", ""]
+        {
             assert!(!is_ours(other), "{other}");
         }
     }

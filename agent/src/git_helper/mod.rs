@@ -137,20 +137,20 @@ fn get(
         wwwauth: request.wwwauth().to_vec(),
         authtype: request.takes_authtype(),
     };
-    let credential: GitCredential =
-        match surroundings.agent.post("/v1/git-credentials", &question, local_client::LONG) {
-            Ok(credential) => credential,
-            Err(error) => {
-                let code = error.code();
-                // Whether the host is ours is not known where there is no agent to ask, or nothing enrolled.
-                let perhaps_not_ours = matches!(code, ErrorCode::AgentUnreachable | ErrorCode::NotEnrolled);
-                if code == ErrorCode::UnknownHost || code == ErrorCode::NotEnrolled && !exclusive {
-                    return Ok(None);
-                }
-                let stop = exclusive || !perhaps_not_ours;
-                return Err(Complaint { code, message: error.to_string(), next_step: error.next_step(), stop });
+    let credential: GitCredential = match surroundings.agent.post("/v1/git-credentials", &question, local_client::LONG)
+    {
+        Ok(credential) => credential,
+        Err(error) => {
+            let code = error.code();
+            // Whether the host is ours is not known where there is no agent to ask, or nothing enrolled.
+            let perhaps_not_ours = matches!(code, ErrorCode::AgentUnreachable | ErrorCode::NotEnrolled);
+            if code == ErrorCode::UnknownHost || code == ErrorCode::NotEnrolled && !exclusive {
+                return Ok(None);
             }
-        };
+            let stop = exclusive || !perhaps_not_ours;
+            return Err(Complaint { code, message: error.to_string(), next_step: error.next_step(), stop });
+        }
+    };
     if matches!(credential, GitCredential::Basic { .. }) {
         let entries = (surroundings.helpers)().map_err(|error| Complaint {
             code: ErrorCode::Configuration,

@@ -3,8 +3,7 @@ use crate::mock_agent::MockAgent;
 
 const AUTHTYPE: &str = r#"{"authtype":"Daypass","credential":"TOK~KB","expires_at":1790000000}"#;
 const BASIC: &str = r#"{"username":"daypass","password":"TOK~KB","expires_at":1790000000}"#;
-const NEW_GIT: &str =
-    "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=g.example:8443\npath=team/app.git\nwwwauth[]=Daypass nonce=\"n\"\n";
+const NEW_GIT: &str = "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=g.example:8443\npath=team/app.git\nwwwauth[]=Daypass nonce=\"n\"\n";
 const OLD_GIT: &str = "protocol=https\nhost=g.example:8443\npath=team/app.git\n";
 
 struct Ended {
@@ -16,10 +15,7 @@ struct Ended {
 fn run_with(agent: &MockAgent, helpers: &[(Option<&str>, &str)], line: &[&str], input: &str) -> Ended {
     let entries: Vec<HelperEntry> = helpers
         .iter()
-        .map(|(pattern, helper)| HelperEntry {
-            pattern: pattern.map(str::to_owned),
-            helper: (*helper).to_owned(),
-        })
+        .map(|(pattern, helper)| HelperEntry { pattern: pattern.map(str::to_owned), helper: (*helper).to_owned() })
         .collect();
     let read = || Ok(entries.clone());
     let surroundings = Surroundings { agent: agent.client(), helpers: &read };
@@ -159,8 +155,5 @@ fn a_command_line_that_is_none() {
         assert_eq!(Invocation::parse(line.iter().map(std::ffi::OsString::from)), None, "{line:?}");
     }
     let full = Invocation::parse(["--socket", "/a b", "--exclusive", "get"].map(Into::into)).unwrap();
-    assert_eq!(
-        full,
-        Invocation { socket: Some("/a b".into()), exclusive: true, operation: Some("get".to_owned()) }
-    );
+    assert_eq!(full, Invocation { socket: Some("/a b".into()), exclusive: true, operation: Some("get".to_owned()) });
 }

@@ -1,0 +1,167 @@
+//! The command line. Its doc comments are what `--help` and the man pages say.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use daypass_proto::resource::Resource;
+
+const EXIT_CODES: &str = "Exit codes:
+   0  done
+   1  a fault of Daypass's own
+   2  the command line was not understood, or asked for a confirmation that nobody can give
+   3  the request was refused as malformed or unsafe
+   4  no enrolment, or no such resource
+   5  the invitation, or what the TPM proved, was not accepted
+   6  the device waits for approval
+   7  the device is suspended or revoked, or its certificate has expired
+   8  nothing, or less than was asked for, is granted
+   9  the clocks are too far apart
+  10  the issuer or the gate cannot be reached
+  11  the TPM cannot be used
+  12  the agent cannot be reached
+  13  configuration or state needs repair";
+
+/// Temporary access with keys that never leave this machine's TPM
+///
+/// The agent (`daypass agent`, usually a system service) keeps the keys; the other commands talk to it over its socket.
+#[derive(Debug, Parser)]
+#[command(name = "daypass", version, propagate_version = true, after_long_help = EXIT_CODES)]
+pub struct Arguments {
+    /// The agent's socket
+    ///
+    /// Without it: the `socket` of the configuration, then /run/daypass/agent.sock.
+    #[arg(long, global = true, env = "DAYPASS_SOCKET", value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub socket: Option<PathBuf>,
+    /// The agent's configuration
+    ///
+    /// Without it: /etc/daypass/agent.toml.
+    #[arg(long, global = true, env = "DAYPASS_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Answer with one JSON document on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `daypass` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Enrol this machine with an invitation
+    ///
+    /// Running it again with the same invitation is safe, and takes up an enrolment that was interrupted.
+    Enroll(Enroll),
+    /// Show the agent, its TPM, and your enrolments
+    Status(StatusArguments),
+    /// Print an access token for a resource
+    ///
+    /// The token is bound to this machine's proof key: whoever sends it needs a proof from `daypass proof` for each request.
+    Token(Token),
+    /// Print the headers that prove one HTTP request
+    ///
+    /// For example: daypass proof GET https://git.example.com/x | curl -H @- https://git.example.com/x
+    Proof(Proof),
+    /// Set up other programs to use the agent
+    #[command(subcommand)]
+    Setup(SetupCommand),
+    /// Check everything that access needs, and say how to repair what is broken
+    Doctor,
+    /// Run the agent in the foreground
+    Agent,
+    /// End an enrolment: tell the issuer and erase the keys
+    Leave(Leave),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page, or write all of them into a folder
+    Man {
+        /// The folder
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// `daypass enroll`.
+#[derive(Args, Debug)]
+pub struct Enroll {
+    /// The invitation, `dpinv1_…`; `-` reads it from stdin, so that no other user sees it in the process list
+    #[arg(value_name = "INVITATION")]
+    pub invitation: String,
+    /// Wait until the device is approved
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// `daypass status`.
+#[derive(Args, Debug)]
+pub struct StatusArguments {
+    /// Ask the issuers first, rather than show what the agent knows
+    #[arg(long)]
+    pub refresh: bool,
+}
+
+/// `daypass token`.
+#[derive(Args, Debug)]
+pub struct Token {
+    /// The resource, such as `https://git.example.com/`
+    #[arg(value_name = "RESOURCE")]
+    pub resource: Resource,
+    /// What the token is to allow, as a JSON list of authorization details; everything that is granted where it is left out
+    #[arg(long, value_name = "JSON")]
+    pub details: Option<String>,
+    /// The life that the token must have left, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..=86_400))]
+    pub min_ttl: Option<i64>,
+}
+
+/// `daypass proof`.
+#[derive(Args, Debug)]
+pub struct Proof {
+    /// The HTTP method
+    pub method: String,
+    /// The URL
+    #[arg(value_hint = ValueHint::Url)]
+    pub url: String,
+    /// The nonce of the resource's `DPoP-Nonce` header
+    #[arg(long)]
+    pub nonce: Option<String>,
+}
+
+/// `daypass setup …`.
+#[derive(Debug, Subcommand)]
+pub enum SetupCommand {
+    /// Let git use the agent for your resources, and for nothing else
+    ///
+    /// Shows what it will write, asks, and writes: a file of its own in your configuration folder, and an include of that file at the
+    /// end of your git configuration. Run it again after a new enrolment.
+    Git(SetupGit),
+}
+
+/// `daypass setup git`.
+#[derive(Args, Debug)]
+pub struct SetupGit {
+    /// Take the configuration away again
+    #[arg(long)]
+    pub undo: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    pub yes: bool,
+    /// Show what would be written, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `daypass leave`.
+#[derive(Args, Debug)]
+pub struct Leave {
+    /// The issuer to leave; needed where there are several
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}

@@ -1,0 +1,242 @@
+//! `daypass enroll`: one invitation, and then perhaps some patience.
+
+use std::time::Duration;
+
+use daypass_proto::{
+    enrolment::DeviceLife,
+    invitation::{Code, CodeError, CodeKind},
+    local_api::{EnrolRequest, Enrolment, EnrolmentLife, Enrolments, ErrorCode, RefreshRequest},
+};
+use zeroize::Zeroizing;
+
+use super::{arguments::Enroll, failure::Failure, status::tier_in_words, terminal::Terminal};
+use crate::local_client::{ENROLMENT, LONG, LocalClient};
+
+/// How often a waiting `enroll` asks.
+const PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) fn run(asked: &Enroll, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let text = Zeroizing::new(if asked.invitation == "-" {
+        terminal.line().map_err(|error| {
+            Failure::new(
+                ErrorCode::Malformed,
+                format!("could not read stdin: {error}"),
+                "give the invitation as an argument",
+            )
+        })?
+    } else {
+        asked.invitation.clone()
+    });
+    let code = Code::parse(CodeKind::Invitation, &text).map_err(bad_invitation)?;
+    if !terminal.json() {
+        terminal.note(&format!("enrolling with {}: the TPM makes keys, which may take a while", code.issuer()));
+    }
+    let request = EnrolRequest { invitation: code.expose().to_string() };
+    let enrolled: Enrolment = agent.post("/v1/enrolments", &request, ENROLMENT)?;
+    drop(request);
+    let enrolment = if asked.wait && enrolled.state == EnrolmentLife::Device(DeviceLife::Pending) {
+        if !terminal.json() {
+            terminal.words(&pending(&enrolled))?;
+            terminal.note("waiting for approval; Ctrl-C stops waiting, and the enrolment stays");
+        }
+        wait(enrolled, agent, terminal)?
+    } else {
+        enrolled
+    };
+    if terminal.json() {
+        terminal.document(&enrolment)?;
+    } else {
+        terminal.words(&describe(&enrolment, asked.wait))?;
+    }
+    match enrolment.state {
+        EnrolmentLife::Interrupted | EnrolmentLife::Device(DeviceLife::Pending | DeviceLife::Approved) => Ok(()),
+        EnrolmentLife::Device(DeviceLife::Suspended) => {
+            Err(ended(ErrorCode::DeviceSuspended, "this device is suspended"))
+        }
+        EnrolmentLife::Device(DeviceLife::Revoked) => {
+            Err(ended(ErrorCode::DeviceRevoked, "this device was not approved, or its access has ended"))
+        }
+    }
+}
+
+fn ended(error: ErrorCode, message: &str) -> Failure {
+    Failure::Found { error, message: message.to_owned() }
+}
+
+fn bad_invitation(error: CodeError) -> Failure {
+    let next_step = match error {
+        CodeError::Prefix(_) => "give the string that begins with `dpinv1_`, as you received it",
+        CodeError::Checksum => "copy the whole invitation again, without spaces or line breaks",
+        CodeError::Issuer => "ask for a new invitation",
+    };
+    Failure::new(ErrorCode::BadInvitation, error.to_string(), next_step)
+}
+
+/// Asks until the device is no longer pending. An issuer that is away for a while is waited for, too.
+fn wait(enrolled: Enrolment, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<Enrolment, Failure> {
+    let request = RefreshRequest { issuer: Some(enrolled.issuer.clone()) };
+    let mut silent = false;
+    loop {
+        terminal.pause(PAUSE);
+        match agent.post::<Enrolments>("/v1/enrolments/refresh", &request, LONG) {
+            Ok(answer) => {
+                silent = false;
+                let found = answer.enrolments.into_iter().find(|enrolment| enrolment.issuer == enrolled.issuer);
+                let Some(enrolment) = found else {
+                    return Err(Failure::new(
+                        ErrorCode::NotEnrolled,
+                        format!("the enrolment with `{}` was given up while it waited", enrolled.issuer),
+                        "run `daypass enroll` again",
+                    ));
+                };
+                if enrolment.state != EnrolmentLife::Device(DeviceLife::Pending) {
+                    return Ok(enrolment);
+                }
+            }
+            Err(error) if error.code() == ErrorCode::IssuerUnreachable => {
+                if !silent && !terminal.json() {
+                    terminal.note(&format!("{error}; still waiting"));
+                }
+                silent = true;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn pending(enrolment: &Enrolment) -> String {
+    let mut text = format!("enrolled {}", named(enrolment));
+    if let Some(tier) = enrolment.trust_tier {
+        text += &format!("\n  TPM        {}", tier_in_words(tier));
+    }
+    if let Some(code) = &enrolment.comparison_code {
+        text += &format!("\n  code       {code}   whoever approves must see the same");
+    }
+    let waits_for = if enrolment.waits_for.is_empty() {
+        "an owner of the project or an administrator".to_owned()
+    } else {
+        enrolment.waits_for.join(", ")
+    };
+    text + &format!("\n  waits for  {waits_for}")
+}
+
+fn named(enrolment: &Enrolment) -> String {
+    let device = enrolment.device.as_ref().map_or_else(|| "this device".to_owned(), ToString::to_string);
+    match &enrolment.collaborator {
+        Some(collaborator) => format!("{device} for {collaborator}"),
+        None => device,
+    }
+}
+
+fn describe(enrolment: &Enrolment, waited: bool) -> String {
+    match enrolment.state {
+        EnrolmentLife::Interrupted => {
+            "the enrolment was begun and is not complete; run the same command again".to_owned()
+        }
+        EnrolmentLife::Device(DeviceLife::Pending) if waited => "still pending".to_owned(),
+        EnrolmentLife::Device(DeviceLife::Pending) => {
+            format!(
+                "{}\nask them to compare the code and approve; `daypass status --refresh` shows when it is done",
+                pending(enrolment)
+            )
+        }
+        EnrolmentLife::Device(DeviceLife::Approved) => {
+            format!("approved: {}\nrun `daypass setup git` to use it with git", named(enrolment))
+        }
+        EnrolmentLife::Device(DeviceLife::Suspended) => format!("suspended: {}", named(enrolment)),
+        EnrolmentLife::Device(DeviceLife::Revoked) => format!("revoked: {}", named(enrolment)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use daypass_proto::{invitation::CodeSecret, pin::Pin};
+
+    use super::*;
+    use crate::{cli::terminal::buffer::Buffer, mock_agent::MockAgent};
+
+    fn invitation(kind: CodeKind) -> String {
+        let secret = CodeSecret::from_random([7; 16]);
+        Code::try_new(kind, Pin([1; 32]), secret, "https://issuer.example").unwrap().expose().to_string()
+    }
+
+    fn enrolment(state: &str) -> String {
+        format!(
+            r#"{{"issuer":"https://issuer.example","state":"{state}","device":"dev-3k7q0x9a1b2c3d4e","collaborator":"alice@example.com",
+               "comparison_code":"ABCD-2345","trust_tier":"ek_chain","waits_for":["olga@example.com"],"certificate_not_after":null,
+               "clock_offset":0,"last_contact":null,"grants":[],"resources":[],"tokens":[],"problem":null}}"#
+        )
+    }
+
+    fn enroll(agent: &MockAgent, invitation: &str, wait: bool, terminal: &mut Buffer) -> Result<(), Failure> {
+        run(&Enroll { invitation: invitation.to_owned(), wait }, &agent.client(), terminal)
+    }
+
+    #[test]
+    fn a_pending_device_says_what_to_compare_and_who_approves() {
+        let agent = MockAgent::start([(200, &enrolment("pending"))]);
+        let mut terminal = Buffer::default();
+        enroll(&agent, &invitation(CodeKind::Invitation), false, &mut terminal).unwrap();
+        assert_eq!(
+            terminal.said(),
+            "enrolled dev-3k7q0x9a1b2c3d4e for alice@example.com
+  TPM        EK chains to a root
+  code       ABCD-2345   whoever approves must see the same
+  waits for  olga@example.com
+ask them to compare the code and approve; `daypass status --refresh` shows when it is done
+"
+        );
+    }
+
+    #[test]
+    fn an_invitation_can_come_on_stdin() {
+        let agent = MockAgent::start([(200, &enrolment("approved"))]);
+        let text = invitation(CodeKind::Invitation);
+        let mut terminal = Buffer { lines: [format!("  {text}\n")].into(), ..Buffer::default() };
+        enroll(&agent, "-", false, &mut terminal).unwrap();
+        assert!(agent.requests()[0].ends_with(&format!(r#"{{"invitation":"{text}"}}"#)));
+        assert!(!terminal.said().contains(&text) && !terminal.noted().contains(&text));
+    }
+
+    #[test]
+    fn what_is_no_invitation_is_told_apart_before_anybody_is_asked() {
+        let whole = invitation(CodeKind::Invitation);
+        for (text, words) in [
+            ("hello", "not an invitation"),
+            (invitation(CodeKind::Gate).as_str(), "not an invitation"),
+            (whole.get(..40).unwrap(), "truncated or mistyped"),
+        ] {
+            let agent = MockAgent::start([]);
+            let failure = enroll(&agent, text, false, &mut Buffer::default()).unwrap_err();
+            assert!(failure.to_string().contains(words), "{failure}");
+            assert_eq!(failure.exit_code(), 5);
+        }
+    }
+
+    #[test]
+    fn waiting_survives_a_silent_issuer_and_ends_with_the_approval() {
+        let pending = enrolment("pending");
+        let still = format!(r#"{{"enrolments":[{pending}]}}"#);
+        let down = r#"{"error":"issuer_unreachable","message":"the issuer is away","next_step":"wait"}"#;
+        let done = format!(r#"{{"enrolments":[{}]}}"#, enrolment("approved"));
+        let agent = MockAgent::start([(200, &pending), (200, &still), (503, down), (503, down), (200, &done)]);
+        let mut terminal = Buffer::default();
+        enroll(&agent, &invitation(CodeKind::Invitation), true, &mut terminal).unwrap();
+        assert_eq!(terminal.pauses, 4);
+        assert!(terminal.said().ends_with(
+            "approved: dev-3k7q0x9a1b2c3d4e for alice@example.com\nrun `daypass setup git` to use it with git\n"
+        ));
+        assert_eq!(terminal.noted().matches("the issuer is away; still waiting").count(), 1);
+    }
+
+    #[test]
+    fn waiting_ends_when_the_device_is_refused() {
+        let refused = format!(r#"{{"enrolments":[{}]}}"#, enrolment("revoked"));
+        let agent = MockAgent::start([(200, &enrolment("pending")), (200, &refused)]);
+        let mut terminal = Buffer { json: true, ..Buffer::default() };
+        let failure = enroll(&agent, &invitation(CodeKind::Invitation), true, &mut terminal).unwrap_err();
+        assert_eq!(failure.exit_code(), 7);
+        failure.show(&mut terminal);
+        assert_eq!(terminal.parsed()["state"], "revoked");
+    }
+}

@@ -1,0 +1,63 @@
+//! `daypass`: what a person types.
+//!
+//! Every command asks the agent and shows its answer: in words, or with `--json` as one JSON document on stdout, refusals
+//! included. Exit codes are the same everywhere and stand in `daypass help`. Secrets go to stdout where they were asked for and nowhere
+//! else.
+
+mod access;
+mod arguments;
+mod doctor;
+mod enrol;
+mod failure;
+mod generate;
+mod leave;
+mod setup_git;
+mod status;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use self::arguments::{Arguments, Command};
+use self::{
+    arguments::SetupCommand,
+    failure::Failure,
+    terminal::{StandardTerminal, Terminal},
+};
+use crate::local_client::{LocalClient, find_socket};
+
+/// Parses the command line, does what it says, and ends with the exit code of the cause. `agent` is the daemon, which alone of all
+/// commands needs an async runtime.
+pub fn main(agent: impl FnOnce(&Arguments) -> ExitCode) -> ExitCode {
+    let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::Agent) {
+        return agent(&arguments);
+    }
+    let mut terminal = StandardTerminal::new(arguments.json);
+    match run(&arguments, &mut terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.show(&mut terminal);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(arguments: &Arguments, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let socket = find_socket(arguments.socket.as_deref(), arguments.config.as_deref());
+    let agent = LocalClient::new(socket);
+    match &arguments.command {
+        Command::Enroll(enroll) => enrol::run(enroll, &agent, terminal),
+        Command::Status(status) => status::run(status, &agent, terminal),
+        Command::Token(token) => access::token(token, &agent, terminal),
+        Command::Proof(proof) => access::proof(proof, &agent, terminal),
+        Command::Setup(SetupCommand::Git(git)) => setup_git::run(git, &agent, terminal),
+        Command::Doctor => doctor::run(&agent, terminal),
+        Command::Leave(leave) => leave::run(leave, &agent, terminal),
+        Command::Completions { shell } => generate::completions(*shell, terminal),
+        Command::Man { out } => generate::man(out.as_deref(), terminal),
+        // Taken by `main`.
+        Command::Agent => Ok(()),
+    }
+}

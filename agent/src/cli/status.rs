@@ -1,0 +1,221 @@
+//! `daypass status`, and how an enrolment looks in words.
+
+use std::fmt::Write as _;
+
+use daypass_proto::{
+    authorization::{AuthorizationDetail, AuthorizationDetails},
+    enrolment::{DeviceLife, TrustTier},
+    local_api::{Enrolment, EnrolmentLife, Enrolments, RefreshRequest, Status},
+    time::Timestamp,
+};
+
+use super::{arguments::StatusArguments, failure::Failure, terminal::Terminal};
+use crate::local_client::{LONG, LocalClient, SHORT};
+
+pub(super) fn run(asked: &StatusArguments, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let refreshed = if asked.refresh {
+        agent.post::<Enrolments>("/v1/enrolments/refresh", &RefreshRequest::default(), LONG).map(drop)
+    } else {
+        Ok(())
+    };
+    let status: Status = agent.get("/v1/status", SHORT)?;
+    if terminal.json() {
+        refreshed?;
+        return terminal.document(&status);
+    }
+    terminal.words(describe(&status).trim_end())?;
+    Ok(refreshed?)
+}
+
+fn describe(status: &Status) -> String {
+    let mut text = String::new();
+    let tpm = match (&status.tpm.description, &status.tpm.problem) {
+        (_, Some(problem)) => {
+            format!("cannot be used: {}\n           next step: {}", problem.message, problem.next_step)
+        }
+        (Some(description), None) => format!("{description}, at {}", status.tpm.tcti),
+        (None, None) => format!("at {}", status.tpm.tcti),
+    };
+    let _ = writeln!(text, "agent      {}\nTPM        {tpm}", status.version);
+    if status.enrolments.is_empty() {
+        let _ =
+            writeln!(text, "enrolments none; ask an owner of the project for an invitation, then run `daypass enroll`");
+    }
+    for enrolment in &status.enrolments {
+        let _ = write!(text, "\n{}", describe_enrolment(enrolment, status.now));
+    }
+    text
+}
+
+/// One enrolment, in lines.
+pub(super) fn describe_enrolment(enrolment: &Enrolment, now: Timestamp) -> String {
+    let mut text = format!("{}\n", enrolment.issuer);
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<12} {value}");
+    };
+    line("state", life(enrolment.state));
+    if let Some(collaborator) = &enrolment.collaborator {
+        line("for", collaborator);
+    }
+    if let Some(device) = &enrolment.device {
+        line("device", &device.to_string());
+    }
+    if let Some(tier) = enrolment.trust_tier {
+        line("TPM", tier_in_words(tier));
+    }
+    if enrolment.state == EnrolmentLife::Device(DeviceLife::Pending) {
+        if let Some(code) = &enrolment.comparison_code {
+            line("code", code);
+        }
+        if !enrolment.waits_for.is_empty() {
+            line("waits for", &enrolment.waits_for.join(", "));
+        }
+    }
+    if let Some(end) = enrolment.certificate_not_after {
+        line("certificate", &format!("until {}", when(end, now)));
+    }
+    if let Some(offset) = enrolment.clock_offset.filter(|offset| *offset != 0) {
+        line(
+            "clock",
+            &format!("the issuer's is {} s {}", offset.unsigned_abs(), if offset > 0 { "ahead" } else { "behind" }),
+        );
+    }
+    for grant in &enrolment.grants {
+        line(
+            "grant",
+            &format!(
+                "{} {} as {}, {} until {}",
+                grant.grant,
+                grant.project,
+                grant.role,
+                grant.state,
+                when(grant.until, now)
+            ),
+        );
+        for allowed in allowed(&grant.authorization_details) {
+            line("", &format!("  {allowed}"));
+        }
+    }
+    for token in &enrolment.tokens {
+        line("token", &format!("{} until {}", token.resource, when(token.expires_at, now)));
+    }
+    if let Some(problem) = &enrolment.problem {
+        line("problem", &problem.message);
+        line("next step", &problem.next_step);
+    }
+    text
+}
+
+fn allowed(details: &AuthorizationDetails) -> Vec<String> {
+    details
+        .iter()
+        .flat_map(|detail| match detail {
+            AuthorizationDetail::GitRepository(git) => {
+                let actions: Vec<String> = git.actions().iter().map(ToString::to_string).collect();
+                let refs: Vec<String> = git.refs().iter().map(ToString::to_string).collect();
+                let on = if refs.is_empty() { String::new() } else { format!(" on {}", refs.join(", ")) };
+                git.locations()
+                    .iter()
+                    .map(|location| format!("{location}: {}{on}", actions.join(", ")))
+                    .collect::<Vec<_>>()
+            }
+        })
+        .collect()
+}
+
+fn life(life: EnrolmentLife) -> &'static str {
+    match life {
+        EnrolmentLife::Interrupted => "interrupted; run `daypass enroll` with the same invitation again",
+        EnrolmentLife::Device(DeviceLife::Pending) => "pending: waits for approval",
+        EnrolmentLife::Device(DeviceLife::Approved) => "approved",
+        EnrolmentLife::Device(DeviceLife::Suspended) => "suspended",
+        EnrolmentLife::Device(DeviceLife::Revoked) => "revoked",
+    }
+}
+
+/// A trust tier, as the issuer's own listing words it.
+pub(super) fn tier_in_words(tier: TrustTier) -> &'static str {
+    match tier {
+        TrustTier::EkChain => "EK chains to a root",
+        TrustTier::EkRegistered => "EK registered beforehand",
+        TrustTier::EkUnknown => "EK unknown",
+        TrustTier::Virtual => "virtual TPM",
+        TrustTier::Software => "software keys",
+    }
+}
+
+/// A time, and how far away it is.
+fn when(time: Timestamp, now: Timestamp) -> String {
+    let away = time.since(now);
+    let size = match away.unsigned_abs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    };
+    if away < 0 { format!("{time} ({size} ago)") } else { format!("{time} (in {size})") }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::{cli::terminal::buffer::Buffer, mock_agent::MockAgent};
+
+    pub(crate) const APPROVED: &str = r#"{"version":"0.1.0","now":1790000000,
+      "tpm":{"tcti":"device:/dev/tpmrm0","available":true,"description":"NTC NPCT75x 7.2","problem":null},
+      "enrolments":[{"issuer":"https://issuer.example","state":"approved","device":"dev-3k7q0x9a1b2c3d4e",
+        "collaborator":"alice@example.com","comparison_code":"ABCD-2345","trust_tier":"ek_chain","waits_for":[],
+        "certificate_not_after":1790604800,"clock_offset":-3,"last_contact":1789999990,
+        "grants":[{"grant":"gr-3k7q0x9a1b2c3d4e","project":"apollo","role":"developer","state":"active","until":1797776000,
+          "protection":"hardware","authorization_details":[{"type":"git_repository","locations":["https://git.example.com/team/app"],"actions":["push"],"refs":["refs/heads/alice/**"]}]}],
+        "resources":[{"resource":"https://git.example.com/","ca_file":null}],
+        "tokens":[{"resource":"https://git.example.com/","expires_at":1790000090}],"problem":null}]}"#;
+
+    #[test]
+    fn an_approved_device_in_words() {
+        let agent = MockAgent::start([(200, APPROVED)]);
+        let mut terminal = Buffer::default();
+        run(&StatusArguments { refresh: false }, &agent.client(), &mut terminal).unwrap();
+        assert_eq!(
+            terminal.said(),
+            "agent      0.1.0
+TPM        NTC NPCT75x 7.2, at device:/dev/tpmrm0
+
+https://issuer.example
+  state        approved
+  for          alice@example.com
+  device       dev-3k7q0x9a1b2c3d4e
+  TPM          EK chains to a root
+  certificate  until 2026-09-28T14:13:20Z (in 7 days)
+  clock        the issuer's is 3 s behind
+  grant        gr-3k7q0x9a1b2c3d4e apollo as developer, active until 2026-12-20T14:13:20Z (in 90 days)
+                 https://git.example.com/team/app: push on refs/heads/alice/**
+  token        https://git.example.com/ until 2026-09-21T14:14:50Z (in 90 s)
+"
+        );
+    }
+
+    #[test]
+    fn nothing_yet_and_no_tpm() {
+        let agent = MockAgent::start([(
+            200,
+            r#"{"version":"0.1.0","now":1790000000,"tpm":{"tcti":"device:/dev/tpmrm0","available":false,"description":null,
+               "problem":{"error":"tpm_permission","message":"this process may not use `/dev/tpmrm0`","next_step":"add it to `tss`"}},"enrolments":[]}"#,
+        )]);
+        let mut terminal = Buffer::default();
+        run(&StatusArguments { refresh: false }, &agent.client(), &mut terminal).unwrap();
+        let said = terminal.said();
+        assert!(said.contains("cannot be used: this process may not use `/dev/tpmrm0`"), "{said}");
+        assert!(said.contains("next step: add it to `tss`") && said.contains("enrolments none"), "{said}");
+    }
+
+    #[test]
+    fn what_is_known_is_shown_even_where_the_issuer_is_silent() {
+        let down = r#"{"error":"issuer_unreachable","message":"no answer","next_step":"wait"}"#;
+        let agent = MockAgent::start([(503, down), (200, APPROVED)]);
+        let mut terminal = Buffer::default();
+        let failure = run(&StatusArguments { refresh: true }, &agent.client(), &mut terminal).unwrap_err();
+        assert_eq!(failure.exit_code(), 10);
+        assert!(terminal.said().contains("approved"));
+    }
+}
