@@ -5,11 +5,14 @@ mod tokens;
 
 use std::{
     collections::HashMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
 };
 
 use daypass_proto::{
+    encoding::sha256,
     enrolment::{DeviceLife, DeviceState},
     invitation::Code,
     local_api::{Enrolment, EnrolmentLife, LeaveAnswer, LiveToken, LocalResource, Problem, Status, TpmStatus},
@@ -319,11 +322,35 @@ impl Agent {
             resources: device
                 .resources
                 .into_iter()
-                .map(|trust| LocalResource { resource: trust.resource, ca: trust.ca.unwrap_or_else(|| root.clone()) })
+                .map(|trust| LocalResource {
+                    ca_file: self.ca_file(trust.ca.as_deref().unwrap_or(&root)),
+                    resource: trust.resource,
+                })
                 .collect(),
             tokens: live.into_iter().map(|(resource, expires_at)| LiveToken { resource, expires_at }).collect(),
             problem: member.problem.read().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    /// A file with this CA that git can be pointed at: beside the socket, since everybody who reaches the one reaches the other, and named
+    /// by its content, so that it never changes under anybody.
+    fn ca_file(&self, pem: &str) -> Option<String> {
+        let name = hex::encode(sha256(&[pem.as_bytes()]).get(..8)?);
+        let folder = self.config.socket.parent()?;
+        let path = folder.join(format!("ca-{name}.pem"));
+        if !path.exists() {
+            let write = || {
+                let file = tempfile::NamedTempFile::new_in(folder)?;
+                fs::write(file.path(), pem)?;
+                fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644))?;
+                file.persist(&path).map(|_| ()).map_err(|error| error.error)
+            };
+            if let Err(error) = write() {
+                tracing::warn!(path = %path.display(), %error, "could not write a CA for git");
+                return None;
+            }
+        }
+        path.to_str().map(str::to_owned)
     }
 
     /// The work between requests: renewals of tokens and certificates, and the state of devices.

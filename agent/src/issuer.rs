@@ -130,21 +130,13 @@ fn roots(authorities: Vec<Vec<u8>>) -> Result<RootCertStore, AgentError> {
 }
 
 /// Whether a connection failed because the server's certificate is not under the root that was asked for.
-fn is_wrong_certificate(error: &reqwest::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if matches!(error.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        // An I/O error carries the TLS error inside, and not as its source.
-        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
-            && matches!(inner.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_)))
-        {
-            return true;
-        }
-        source = error.source();
+fn is_wrong_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return matches!(tls, rustls::Error::InvalidCertificate(_));
     }
-    false
+    // An I/O error carries another inside, which is not its source.
+    let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inside.is_some_and(|inside| is_wrong_certificate(inside)) || error.source().is_some_and(is_wrong_certificate)
 }
 
 /// An error of the HTTP client, with its cause.

@@ -343,7 +343,7 @@ mod tests {
         let refused = LocalClient::new(dead.clone()).get::<Enrolments>("/v1/status", SHORT).unwrap_err();
         assert!(refused.to_string().ends_with("nobody listens on it"), "{refused}");
         if !nix::unistd::geteuid().is_root() {
-            fs::set_permissions(&dead, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&dead, fs::Permissions::from_mode(0o000)).unwrap();
             let forbidden = LocalClient::new(dead).get::<Enrolments>("/v1/status", SHORT).unwrap_err();
             assert!(forbidden.to_string().ends_with("may not use that socket"), "{forbidden}");
             assert!(forbidden.next_step().contains("ls -l"));

@@ -99,13 +99,13 @@ pub enum EnrolmentLife {
     Device(DeviceLife),
 }
 
-/// A resource, and the CA of its certificate.
+/// A resource, and the file on this machine with the CA of its certificate.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LocalResource {
     /// The resource.
     pub resource: Resource,
-    /// The CA, PEM.
-    pub ca: String,
+    /// PEM file that every user can read, beside the socket; `None` when it could not be written.
+    pub ca_file: Option<String>,
 }
 
 /// A token in the agent's memory.

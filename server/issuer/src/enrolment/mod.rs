@@ -37,7 +37,7 @@ pub enum EnrolmentError {
     #[error("no invitation has this secret")]
     UnknownCode,
     /// Its time is over.
-    #[error("the invitation ended at {ended}, and it is {now}")]
+    #[error("the invitation expired at {ended}, and it is {now}")]
     CodeExpired {
         /// The end.
         ended: Timestamp,
