@@ -100,7 +100,7 @@ impl Machine {
 
     /// Starts the agent.
     pub fn start_agent(&mut self) -> Result<(), Failure> {
-        self.agent = Some(Service::new("agent", self.agent_act(), Ready::Socket(self.socket()), &self.folder).start()?);
+        self.agent = Some(Service::new("agent", self.agent_act(), Ready::Says, &self.folder).start()?);
         Ok(())
     }
 

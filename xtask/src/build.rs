@@ -4,8 +4,18 @@ use std::process::Stdio;
 
 use crate::{failure::Failure, workspace::Workspace};
 
-/// Builds all programs; says beforehand how long that takes where it takes long.
-pub(crate) fn programs(workspace: &Workspace) -> Result<(), Failure> {
+/// What is built.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum What {
+    /// The programs.
+    Programs,
+    /// The programs, and the tests beside them: in one go, since tests bring features of dependencies along, and what was built
+    /// without them would be built again.
+    ProgramsAndTests,
+}
+
+/// Builds; says beforehand how long that takes where it takes long.
+pub(crate) fn build(workspace: &Workspace, what: What) -> Result<(), Failure> {
     let fresh = !workspace.program("daypass-issuer").exists() || !workspace.program("demo").exists();
     if fresh {
         println!(
@@ -18,6 +28,7 @@ pub(crate) fn programs(workspace: &Workspace) -> Result<(), Failure> {
     let status = workspace
         .cargo()
         .args(["build", "--locked", "--workspace", "--bins"])
+        .args((what == What::ProgramsAndTests).then_some("--tests"))
         .stdin(Stdio::null())
         .status()
         .map_err(|source| Failure::Start { what: "cargo", source })?;

@@ -12,7 +12,12 @@ use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{failure::Failure, packages::Need, workspace::Workspace};
+use crate::{
+    build::{What, build},
+    failure::Failure,
+    packages::Need,
+    workspace::Workspace,
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Builds, shows and checks Daypass")]
@@ -76,7 +81,7 @@ fn run(task: &Task) -> Result<ExitCode, Failure> {
         }
         Task::Demo { serve, packages } => {
             packages::ensure(&workspace, Need::Demo, packages.install)?;
-            build::programs(&workspace)?;
+            build(&workspace, What::Programs)?;
             let mut demo = Command::new(workspace.program("demo"));
             demo.arg("--env-file").arg(workspace.root().join("target/demo/env"));
             if *serve {
@@ -86,7 +91,7 @@ fn run(task: &Task) -> Result<ExitCode, Failure> {
         }
         Task::Test { packages, arguments } => {
             packages::ensure(&workspace, Need::Test, packages.install)?;
-            build::programs(&workspace)?;
+            build(&workspace, What::ProgramsAndTests)?;
             let mut test = workspace.cargo();
             test.arg("test");
             if !arguments.iter().any(|argument| argument == "-p" || argument.starts_with("--package")) {
