@@ -55,6 +55,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
         tracing::warn!(%error, "could not switch core dumps off");
     }
+    let stopped = stop_signal().map_err(DaemonError::Serve)?;
     let tpm = TpmOwner::start(config.tpm.clone()).map_err(DaemonError::Thread)?;
     let agent = Arc::new(Agent::open(config, clock::system(), tpm)?);
     let listener = listen(agent.socket())?;
@@ -71,21 +72,22 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         }
     });
     let service = api::routes(agent).into_make_service_with_connect_info::<Caller>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(stop_signal()).await;
+    let served = axum::serve(listener, service).with_graceful_shutdown(stopped).await;
     housekeeping.abort();
     served.map_err(DaemonError::Serve)
 }
 
-async fn stop_signal() {
+/// Resolves when the service is told to stop. The signals are taken from the call on, not from the first poll: whoever starts this
+/// program may stop it at once.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// The service manager's socket where it hands one over; else our own, in a folder that decides who reaches it.

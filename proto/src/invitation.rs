@@ -38,6 +38,9 @@ pub enum CodeError {
     /// Another prefix, or none.
     #[error("this is not {}: it should begin with `{}`", match .0 { CodeKind::Invitation => "an invitation", CodeKind::Gate => "a gate code" }, .0.prefix())]
     Prefix(CodeKind),
+    /// A good-looking code of the other kind.
+    #[error("{}", match .0 { CodeKind::Invitation => "this is a gate's code, which `daypass-gate enrol` takes; an invitation begins with `dpinv1_`", CodeKind::Gate => "this is an invitation, which `daypass enroll` takes; a gate code begins with `dpgate1_`" })]
+    OtherKind(CodeKind),
     /// The checksum does not fit, or characters are missing.
     #[error("the code is truncated or mistyped: its checksum does not fit; copy the whole of it, in one piece")]
     Checksum,
@@ -94,7 +97,15 @@ impl Code {
 
     /// Reads a code of this kind; white space around it is taken off.
     pub fn parse(kind: CodeKind, text: &str) -> Result<Self, CodeError> {
-        let body = text.trim().strip_prefix(kind.prefix()).ok_or(CodeError::Prefix(kind))?;
+        let text = text.trim();
+        let other = match kind {
+            CodeKind::Invitation => CodeKind::Gate,
+            CodeKind::Gate => CodeKind::Invitation,
+        };
+        if text.starts_with(other.prefix()) {
+            return Err(CodeError::OtherKind(kind));
+        }
+        let body = text.strip_prefix(kind.prefix()).ok_or(CodeError::Prefix(kind))?;
         if body.len() > 1024 {
             return Err(CodeError::Checksum);
         }
@@ -170,7 +181,7 @@ mod tests {
     fn each_fault_has_its_own_error() {
         let text = code().expose();
         assert_eq!("hello".parse::<Code>(), Err(CodeError::Prefix(CodeKind::Invitation)));
-        assert_eq!(Code::parse(CodeKind::Gate, &text), Err(CodeError::Prefix(CodeKind::Gate)));
+        assert_eq!(Code::parse(CodeKind::Gate, &text), Err(CodeError::OtherKind(CodeKind::Gate)));
         for cut in "dpinv1_".len()..text.len() {
             assert_eq!(text[..cut].parse::<Code>(), Err(CodeError::Checksum), "cut at {cut}");
         }

@@ -65,7 +65,7 @@ fn ended(error: ErrorCode, message: &str) -> Failure {
 
 fn bad_invitation(error: CodeError) -> Failure {
     let next_step = match error {
-        CodeError::Prefix(_) => "give the string that begins with `dpinv1_`, as you received it",
+        CodeError::Prefix(_) | CodeError::OtherKind(_) => "give the string that begins with `dpinv1_`, as you received it",
         CodeError::Checksum => "copy the whole invitation again, without spaces or line breaks",
         CodeError::Issuer => "ask for a new invitation",
     };

@@ -149,10 +149,11 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
                 tracing::warn!(%error, "could not switch core dumps off");
             }
             runtime()?.block_on(async {
+                let stopped = stop_signal().map_err(failed("take signals"))?;
                 let stop = CancellationToken::new();
                 let on_signal = stop.clone();
                 tokio::spawn(async move {
-                    stop_signal().await;
+                    stopped.await;
                     on_signal.cancel();
                 });
                 Ok(serve::serve(Config::load(&cli.config)?, clock::system(), stop).await?)
@@ -165,16 +166,17 @@ fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed("start the runtime"))
 }
 
-async fn stop_signal() {
+/// Resolves when the service is told to stop. The signals are taken from the call on, not from the first poll: whoever starts this
+/// program may stop it at once.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 fn init(path: &Path) -> Result<(), CommandError> {

@@ -9,7 +9,7 @@ use daypass_proto::{presentation::token_of, time::Timestamp};
 use tokio::sync::RwLock;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, random},
     config::{Config, Guarded},
     nonce::Nonces,
     replay::Replay,
@@ -94,7 +94,7 @@ impl Gate {
 
     /// A fresh nonce for whoever was refused.
     pub fn fresh_nonce(&self, scope: crate::nonce::Scope<'_>, client: IpAddr) -> String {
-        self.nonces.issue(scope, client, self.now())
+        self.nonces.issue(scope, client, self.now(), random())
     }
 
     /// Asks for the issuer's keys where the token names one that is not known: it may be new.

@@ -1,4 +1,4 @@
-//! Nonces: a MAC over time, scope and client address, under a key that all gates of one resource share. Nothing is stored, and
+//! Nonces: a MAC over time, a random part, scope and client address, under a key that all gates of one resource share. Nothing is stored, and
 //! whoever was not given one here has none.
 
 use std::net::IpAddr;
@@ -12,6 +12,10 @@ use thiserror::Error;
 
 /// How long a nonce may wait for its first use, in seconds.
 pub const FIRST_USE: i64 = 120;
+
+/// The random part, in bytes, and what stands before the MAC.
+const RANDOM: usize = 8;
+const HEAD: usize = 8 + RANDOM;
 
 /// What a nonce is for: one made for a presentation is of no use in a DPoP proof, and the other way round.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +58,14 @@ impl Nonces {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), bind_address }
     }
 
-    /// A nonce for this scope and client.
-    pub fn issue(&self, scope: Scope<'_>, client: IpAddr, now: Timestamp) -> String {
-        let time = now.seconds().to_be_bytes();
-        base64url(&[&time[..], self.mac(scope, client, &time).as_ref()].concat())
+    /// A nonce for this scope and client. `random` keeps the nonces of one second apart, and with them the credentials that are
+    /// made of them: each is bound to its own first use.
+    pub fn issue(&self, scope: Scope<'_>, client: IpAddr, now: Timestamp, random: [u8; RANDOM]) -> String {
+        let mut head = [0; HEAD];
+        let parts = now.seconds().to_be_bytes().into_iter().chain(random);
+        head.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+        let mac = hmac::sign(&self.key, &self.message(scope, client, &head));
+        base64url(&[&head[..], mac.as_ref()].concat())
     }
 
     /// When this nonce was given out to this client for this scope.
@@ -69,21 +77,18 @@ impl Nonces {
         now: Timestamp,
     ) -> Result<Timestamp, NonceError> {
         let bytes = from_base64url(nonce).ok_or(NonceError::Foreign)?;
-        let (time, mac) = bytes.split_first_chunk::<8>().ok_or(NonceError::Foreign)?;
-        hmac::verify(&self.key, &self.message(scope, client, time), mac).map_err(|_| NonceError::Foreign)?;
+        let (head, mac) = bytes.split_first_chunk::<HEAD>().ok_or(NonceError::Foreign)?;
+        hmac::verify(&self.key, &self.message(scope, client, head), mac).map_err(|_| NonceError::Foreign)?;
+        let (time, _) = head.split_first_chunk::<8>().ok_or(NonceError::Foreign)?;
         let issued = Timestamp::from_seconds(i64::from_be_bytes(*time));
         if issued > now.plus(daypass_proto::time::Skew::MAX_SECONDS) { Err(NonceError::Future) } else { Ok(issued) }
     }
 
-    fn mac(&self, scope: Scope<'_>, client: IpAddr, time: &[u8; 8]) -> hmac::Tag {
-        hmac::sign(&self.key, &self.message(scope, client, time))
-    }
-
-    fn message(&self, scope: Scope<'_>, client: IpAddr, time: &[u8; 8]) -> Vec<u8> {
+    fn message(&self, scope: Scope<'_>, client: IpAddr, head: &[u8; HEAD]) -> Vec<u8> {
         let (kind, name) = scope.parts();
         let address = if self.bind_address { network(client) } else { Vec::new() };
         let length = (name.len() as u64).to_be_bytes();
-        [b"daypass/v1/nonce", &[kind][..], time, &length, name.as_bytes(), &address].concat()
+        [b"daypass/v1/nonce", &[kind][..], head, &length, name.as_bytes(), &address].concat()
     }
 }
 
@@ -108,7 +113,8 @@ mod tests {
     #[test]
     fn a_nonce_is_good_for_its_scope_and_address_only() {
         let scope = Scope::Presentation("https://h/a");
-        let nonce = Nonces::new(&[7; 32], true).issue(scope, HERE.parse().unwrap(), Timestamp::from_seconds(90));
+        let nonce =
+            Nonces::new(&[7; 32], true).issue(scope, HERE.parse().unwrap(), Timestamp::from_seconds(90), [1; RANDOM]);
         assert_eq!(check(&nonce, scope, HERE), Ok(Timestamp::from_seconds(90)));
         assert_eq!(check(&nonce, scope, "::ffff:192.0.2.1"), Ok(Timestamp::from_seconds(90)));
         for (scope, client) in [
@@ -119,7 +125,8 @@ mod tests {
         ] {
             assert_eq!(check(&nonce, scope, client), Err(NonceError::Foreign), "{scope:?} {client}");
         }
-        let other = Nonces::new(&[8; 32], true).issue(scope, HERE.parse().unwrap(), Timestamp::from_seconds(90));
+        let other =
+            Nonces::new(&[8; 32], true).issue(scope, HERE.parse().unwrap(), Timestamp::from_seconds(90), [1; RANDOM]);
         assert_eq!(check(&other, scope, HERE), Err(NonceError::Foreign), "another gate's key");
         for broken in ["", "AAAA", "!", &nonce[1..]] {
             assert_eq!(check(broken, scope, HERE), Err(NonceError::Foreign));
@@ -127,10 +134,23 @@ mod tests {
     }
 
     #[test]
+    fn nonces_of_one_second_differ() {
+        let issue = |random| {
+            Nonces::new(&[7; 32], true).issue(
+                Scope::Dpop("https://h/"),
+                HERE.parse().unwrap(),
+                Timestamp::from_seconds(1),
+                random,
+            )
+        };
+        assert_ne!(issue([1; RANDOM]), issue([2; RANDOM]));
+    }
+
+    #[test]
     fn ipv6_counts_by_network() {
         let nonces = Nonces::new(&[7; 32], true);
         let (scope, now) = (Scope::Dpop("https://h/"), Timestamp::from_seconds(100));
-        let nonce = nonces.issue(scope, "2001:db8::1".parse().unwrap(), now);
+        let nonce = nonces.issue(scope, "2001:db8::1".parse().unwrap(), now, [1; RANDOM]);
         assert!(nonces.check(&nonce, scope, "2001:db8::2".parse().unwrap(), now).is_ok());
         assert!(nonces.check(&nonce, scope, "2001:db8:0:1::1".parse().unwrap(), now).is_err());
     }
@@ -139,7 +159,7 @@ mod tests {
     fn the_future_is_refused_and_the_address_can_be_left_out() {
         let (scope, now) = (Scope::Dpop("https://h/"), Timestamp::from_seconds(100));
         let nonces = Nonces::new(&[7; 32], false);
-        let nonce = nonces.issue(scope, HERE.parse().unwrap(), now.plus(61));
+        let nonce = nonces.issue(scope, HERE.parse().unwrap(), now.plus(61), [1; RANDOM]);
         assert_eq!(nonces.check(&nonce, scope, "192.0.2.9".parse().unwrap(), now), Err(NonceError::Future));
         assert!(nonces.check(&nonce, scope, "192.0.2.9".parse().unwrap(), now.plus(1)).is_ok());
     }

@@ -180,26 +180,28 @@ async fn serve(config: &std::path::Path, environment: Environment) -> Result<(),
     if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
         tracing::warn!(%error, "could not switch core dumps off");
     }
+    let stopped = stop_signal().map_err(CommandError::Runtime)?;
     let issuer = Arc::new(open(config, environment).await?);
     let stop = CancellationToken::new();
     let on_signal = stop.clone();
     tokio::spawn(async move {
-        stop_signal().await;
+        stopped.await;
         on_signal.cancel();
     });
     Ok(crate::serve::serve(issuer, stop).await?)
 }
 
-async fn stop_signal() {
+/// Resolves when the service is told to stop. The signals are taken from the call on, not from the first poll: whoever starts this
+/// program may stop it at once.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// Who acts: the name of the account, for the ledger.
