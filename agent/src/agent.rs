@@ -353,6 +353,13 @@ impl Agent {
         path.to_str().map(str::to_owned)
     }
 
+    /// Writes the CA of every resource beside the socket: git looks for it there before anybody asks the agent anything.
+    pub fn publish_authorities(&self) {
+        for member in self.all_members() {
+            self.describe(&member);
+        }
+    }
+
     /// The work between requests: renewals of tokens and certificates, and the state of devices.
     pub async fn housekeeping(&self) {
         for key in self.tokens.due(self.clock.now()) {

@@ -59,6 +59,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let tpm = TpmOwner::start(config.tpm.clone()).map_err(DaemonError::Thread)?;
     let agent = Arc::new(Agent::open(config, clock::system(), tpm)?);
     let listener = listen(agent.socket())?;
+    agent.publish_authorities();
     tracing::info!(socket = %agent.socket().display(), "serving");
     // Under a service manager only; elsewhere there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -65,7 +65,9 @@ fn ended(error: ErrorCode, message: &str) -> Failure {
 
 fn bad_invitation(error: CodeError) -> Failure {
     let next_step = match error {
-        CodeError::Prefix(_) | CodeError::OtherKind(_) => "give the string that begins with `dpinv1_`, as you received it",
+        CodeError::Prefix(_) | CodeError::OtherKind(_) => {
+            "give the string that begins with `dpinv1_`, as you received it"
+        }
         CodeError::Checksum => "copy the whole invitation again, without spaces or line breaks",
         CodeError::Issuer => "ask for a new invitation",
     };
@@ -107,7 +109,7 @@ fn wait(enrolled: Enrolment, agent: &LocalClient, terminal: &mut dyn Terminal) -
 fn pending(enrolment: &Enrolment) -> String {
     let mut text = format!("enrolled {}", named(enrolment));
     if let Some(tier) = enrolment.trust_tier {
-        text += &format!("\n  TPM        {}", tier_in_words(tier));
+        text += &format!("\n  trust      {}", tier_in_words(tier));
     }
     if let Some(code) = &enrolment.comparison_code {
         text += &format!("\n  code       {code}   whoever approves must see the same");
@@ -180,7 +182,7 @@ mod tests {
         assert_eq!(
             terminal.said(),
             "enrolled dev-3k7q0x9a1b2c3d4e for alice@example.com
-  TPM        EK chains to a root
+  trust      EK chains to a root
   code       ABCD-2345   whoever approves must see the same
   waits for  olga@example.com
 ask them to compare the code and approve; `daypass status --refresh` shows when it is done

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use daypass_proto::{
-    authorization::{AuthorizationDetail, AuthorizationDetails},
+    authorization::{AuthorizationDetail, AuthorizationDetails, GitAction},
     enrolment::{DeviceLife, TrustTier},
     local_api::{Enrolment, EnrolmentLife, Enrolments, RefreshRequest, Status},
     time::Timestamp,
@@ -61,7 +61,7 @@ pub(super) fn describe_enrolment(enrolment: &Enrolment, now: Timestamp) -> Strin
         line("device", &device.to_string());
     }
     if let Some(tier) = enrolment.trust_tier {
-        line("TPM", tier_in_words(tier));
+        line("trust", tier_in_words(tier));
     }
     if enrolment.state == EnrolmentLife::Device(DeviceLife::Pending) {
         if let Some(code) = &enrolment.comparison_code {
@@ -111,7 +111,9 @@ fn allowed(details: &AuthorizationDetails) -> Vec<String> {
         .iter()
         .flat_map(|detail| match detail {
             AuthorizationDetail::GitRepository(git) => {
-                let actions: Vec<String> = git.actions().iter().map(ToString::to_string).collect();
+                // Whatever writes implies reading.
+                let read = (!git.actions().contains(&GitAction::Read)).then_some(GitAction::Read);
+                let actions: Vec<String> = read.iter().chain(git.actions()).map(ToString::to_string).collect();
                 let refs: Vec<String> = git.refs().iter().map(ToString::to_string).collect();
                 let on = if refs.is_empty() { String::new() } else { format!(" on {}", refs.join(", ")) };
                 git.locations()
@@ -185,11 +187,11 @@ https://issuer.example
   state        approved
   for          alice@example.com
   device       dev-3k7q0x9a1b2c3d4e
-  TPM          EK chains to a root
+  trust        EK chains to a root
   certificate  until 2026-09-28T14:13:20Z (in 7 days)
   clock        the issuer's is 3 s behind
   grant        gr-3k7q0x9a1b2c3d4e apollo as developer, active until 2026-12-20T14:13:20Z (in 90 days)
-                 https://git.example.com/team/app: push on refs/heads/alice/**
+                 https://git.example.com/team/app: read, push on refs/heads/alice/**
   token        https://git.example.com/ until 2026-09-21T14:14:50Z (in 90 s)
 "
         );

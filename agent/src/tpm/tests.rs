@@ -273,6 +273,96 @@ async fn a_new_owner_clears_what_a_dead_one_left() {
     assert_eq!(swtpm.loaded_handles().trim(), "");
 }
 
+/// `tpm2-abrmd` on a D-Bus of its own, in front of a software TPM.
+struct Abrmd {
+    processes: Vec<Child>,
+    _folder: TempDir,
+    address: String,
+}
+
+impl Drop for Abrmd {
+    fn drop(&mut self) {
+        for process in self.processes.iter_mut().rev() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Abrmd {
+    fn in_front_of(swtpm: &Swtpm) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = format!("unix:path={}", folder.path().join("bus").display());
+        let bus = Command::new("dbus-daemon")
+            .args(["--session", "--nofork", "--nopidfile", "--address", &address])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut all = Self { processes: vec![bus], _folder: folder, address };
+        all.wait_for("org.freedesktop.DBus");
+        let tcti = format!("--tcti=swtpm:host={},port={}", swtpm.address, swtpm.port);
+        let manager = Command::new("tpm2-abrmd")
+            .args(["--session", "--allow-root", &tcti])
+            .env("DBUS_SESSION_BUS_ADDRESS", &all.address)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        all.processes.push(manager);
+        all.wait_for("com.intel.tss2.Tabrmd");
+        all
+    }
+
+    /// Until somebody owns this name on the bus.
+    fn wait_for(&mut self, name: &str) {
+        loop {
+            let asked = Command::new("dbus-send")
+                .arg(format!("--bus={}", self.address))
+                .args(["--print-reply", "--dest=org.freedesktop.DBus", "/org/freedesktop/DBus"])
+                .args(["org.freedesktop.DBus.GetNameOwner", &format!("string:{name}")])
+                .output()
+                .unwrap();
+            if asked.status.success() {
+                return;
+            }
+            for process in &mut self.processes {
+                assert!(process.try_wait().unwrap().is_none(), "ended before `{name}` was there");
+            }
+        }
+    }
+}
+
+/// Runs in a process of its own, since the stack finds the bus through the environment.
+#[tokio::test]
+async fn behind_a_resource_manager() {
+    const TOLD: &str = "DAYPASS_TEST_BEHIND_A_RESOURCE_MANAGER";
+    if std::env::var_os(TOLD).is_some() {
+        let tcti = "tabrmd:bus_name=com.intel.tss2.Tabrmd,bus_type=session".parse().unwrap();
+        let tpm = TpmOwner::start(TpmConfig { tcti, provision_srk: true }).unwrap();
+        let mut sets = Vec::new();
+        for _ in 0..2 {
+            sets.push(tpm.create_keys().await.unwrap());
+        }
+        let digest = daypass_proto::encoding::sha256(&[b"message"]);
+        for set in sets.iter().chain(&sets) {
+            assert!(verifies(&set.proof, b"message", &tpm.sign(&set.proof, digest).await.unwrap()));
+            tpm.quote(&set.attestation, &[0, 7], [1; 32]).await.unwrap();
+        }
+        assert_eq!(tpm.endorsement_keys().await.unwrap().len(), 2);
+        return;
+    }
+    let swtpm = Swtpm::new();
+    let abrmd = Abrmd::in_front_of(&swtpm);
+    let ran = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "tpm::tests::behind_a_resource_manager", "--nocapture"])
+        .env(TOLD, "1")
+        .env("DBUS_SESSION_BUS_ADDRESS", &abrmd.address)
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("1 passed"), "the inner test ran");
+}
+
 #[test]
 fn key_files_come_back_as_they_were() {
     let key = KeyFile::for_fake(vec![1; 90], vec![2; 120]);
