@@ -52,6 +52,12 @@ impl Default for Git<'static> {
 }
 
 impl<'a> Git<'a> {
+    /// A variable as git will see it; an empty one counts as none.
+    pub fn sees(&self, name: &str) -> Option<std::ffi::OsString> {
+        let own = self.environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        own.or_else(|| std::env::var_os(name)).filter(|value| !value.is_empty())
+    }
+
     /// Another git than the one on `PATH`.
     #[must_use]
     pub fn program(self, program: &'a OsStr) -> Self {

@@ -19,10 +19,16 @@ impl Home {
     }
 
     fn git(&self) -> Git<'_> {
+        self.git_with("GIT_SSL_CAINFO", "")
+    }
+
+    fn git_with<'a>(&'a self, name: &'a str, value: &'a str) -> Git<'a> {
         Git::default()
             .variable("HOME", self.0.path().as_os_str())
             .variable("XDG_CONFIG_HOME", self.0.path().as_os_str())
             .variable("GIT_CONFIG_NOSYSTEM", "1".as_ref())
+            // Over that of whoever runs the tests.
+            .variable(name, value.as_ref())
             .folder(self.0.path())
     }
 }
@@ -37,7 +43,7 @@ fn status(change: impl FnOnce(&mut serde_json::Value)) -> String {
 
 fn look_at(status: &str, config: &str) -> Vec<Finding> {
     let home = Home::with(config);
-    look(&MockAgent::start([(200, status)]).client(), &home.git(), Surroundings::default())
+    look(&MockAgent::start([(200, status)]).client(), &home.git(), Surroundings::default(), &|_| None)
 }
 
 fn failures(findings: &[Finding]) -> Vec<(&'static str, ErrorCode)> {
@@ -137,9 +143,31 @@ fn a_resource_with_a_ca_of_its_own_needs_it_in_git() {
     assert!(failures(&look_at(&with_ca(&ca), &configured(&ca))).is_empty());
     let unset = look_at(&with_ca(&ca), GOOD);
     assert!(unset.last().unwrap().message.contains("does not know the CA"));
+    for name in ["GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY"] {
+        let home = Home::with(&configured(&ca));
+        let agent = MockAgent::start([(200, &with_ca(&ca))]);
+        let set = |asked: &str| (asked == name).then(|| "/etc/other.pem".into());
+        let findings = look(&agent.client(), &home.git(), Surroundings::default(), &set);
+        assert!(findings.last().unwrap().message.contains(name), "{findings:?}");
+    }
     let gone = folder.path().join("gone.pem");
     let unreadable = look_at(&with_ca(&gone), &configured(&gone));
     assert!(unreadable.last().unwrap().message.contains("cannot be read"));
+}
+
+#[test]
+fn a_ca_in_the_environment_outranks_the_configured_one_and_is_named() {
+    let folder = TempDir::new().unwrap();
+    let ca = folder.path().join("ca.pem");
+    fs::write(&ca, "").unwrap();
+    let wanted = ca.to_str().unwrap().to_owned();
+    let status =
+        status(move |status| *status.pointer_mut("/enrolments/0/resources/0/ca_file").unwrap() = wanted.into());
+    let home = Home::with(&format!("{GOOD}[http \"https://git.example.com/\"]\n sslCAInfo = {}\n", ca.display()));
+    let with = |value: &'static str| home.git_with("GIT_SSL_CAINFO", value);
+    let found =
+        look(&MockAgent::start([(200, &status)]).client(), &with("/etc/ssl/other.pem"), Surroundings::default());
+    assert!(found.last().unwrap().message.contains("GIT_SSL_CAINFO"), "{found:?}");
 }
 
 #[test]
@@ -149,7 +177,7 @@ fn without_an_agent_the_surroundings_are_looked_at() {
     drop(gone);
     let home = Home::with(GOOD);
     let wsl = Surroundings { wsl: true, ..Surroundings::default() };
-    let findings = look(&client, &home.git(), wsl);
+    let findings = look(&client, &home.git(), wsl, &|_| None);
     assert_eq!(failures(&findings), [("agent", ErrorCode::AgentUnreachable)]);
     assert!(findings.iter().any(|finding| finding.check == "TPM" && finding.message.contains("WSL2")), "{findings:?}");
 }

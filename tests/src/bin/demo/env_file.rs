@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, os::unix::fs::OpenOptionsExt as _, path::Path};
 
-use daypass_tests::{Failure, SoftwareClient};
+use daypass_tests::{Failure, Machine, SoftwareClient};
 
 use crate::way::Scene;
 
@@ -33,6 +33,8 @@ pub(crate) fn write(path: &Path, scene: &Scene, client: &SoftwareClient) -> Resu
         ("OTHER_HOME", show(other.person.home())),
         ("ALICE_UID", laptop.person.who().effective_uid().to_string()),
         ("OTHER_UID", other.person.who().effective_uid().to_string()),
+        ("AS_ALICE", being(laptop)),
+        ("AS_OTHER", being(other)),
         ("UPSTREAM_SOCKET", show(&world.upstream.socket())),
         ("CLIENT_CERT", show(&client.certificate)),
         ("CLIENT_KEY", show(&client.key)),
@@ -51,6 +53,7 @@ pub(crate) fn write(path: &Path, scene: &Scene, client: &SoftwareClient) -> Resu
         let _ = writeln!(text, "export {name}={}", quoted(&value));
     }
     let _ = writeln!(text, "export PATH={}:\"$PATH\"", quoted(&show(programs)));
+    text.push_str("# It would outrank `http.sslCAInfo` of git's configuration.\nunset GIT_SSL_CAINFO\n");
     let writing = || Failure::machine(format!("write `{}`", path.display()));
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(writing())?;
@@ -61,6 +64,19 @@ pub(crate) fn write(path: &Path, scene: &Scene, client: &SoftwareClient) -> Resu
     std::io::Write::write_all(&mut file, text.as_bytes()).map_err(writing())?;
     // Whoever waits for the file finds it whole.
     fs::rename(&new, path).map_err(writing())
+}
+
+/// What stands before a command of the person at this machine: `$AS_ALICE git clone "$GIT_URL"`.
+fn being(machine: &Machine) -> String {
+    let who = machine
+        .person
+        .who()
+        .uid()
+        .map_or_else(String::new, |uid| format!("setpriv --reuid={uid} --regid={uid} --clear-groups "));
+    let (home, socket) = (machine.person.home().display(), machine.socket());
+    let (socket, config) = (socket.display(), machine.configuration());
+    let config = config.display();
+    format!("{who}env -C {home} HOME={home} DAYPASS_SOCKET={socket} DAYPASS_CONFIG={config}")
 }
 
 fn quoted(value: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, path::Path, thread};
 
-use daypass_tests::{Failure, Machine, Person, Who, World};
+use daypass_tests::{Failure, Machine, Who, World};
 
 use crate::{
     env_file,
@@ -24,7 +24,7 @@ pub(crate) fn serve(stage: &mut Stage, env_file: &Path) -> Result<Infallible, Fa
     let client = world.software_client("client", "developer")?;
     let scene = Scene { laptop, other, world };
     env_file::write(env_file, &scene, &client)?;
-    explain(stage, &scene.laptop.person, &scene, env_file);
+    explain(stage, &scene, env_file);
 
     // The end comes by a signal (main.rs), which takes the file along.
     loop {
@@ -32,7 +32,7 @@ pub(crate) fn serve(stage: &mut Stage, env_file: &Path) -> Result<Infallible, Fa
     }
 }
 
-fn explain(stage: &Stage, alice: &Person, scene: &Scene, env_file: &Path) {
+fn explain(stage: &Stage, scene: &Scene, env_file: &Path) {
     let world = &scene.world;
     stage.say(&format!("issuer        {} and {} (mTLS)", world.issuer.url(), world.issuer.mtls_url()));
     stage.say(&format!("gate          {}", world.gate.resource()));
@@ -43,15 +43,9 @@ fn explain(stage: &Stage, alice: &Person, scene: &Scene, env_file: &Path) {
     stage.say("");
     stage.say("In a second terminal:");
     stage.say(&format!("  . {}", env_file.display()));
-    if let Some(uid) = alice.who().uid() {
-        stage.say("  # the parts run as users of their own; be Alice, who has git set up in her home:");
-        stage.say(&format!(
-            "  setpriv --reuid={uid} --regid={uid} --clear-groups env HOME=\"$ALICE_HOME\" sh -c 'cd && daypass status && git clone \"$GIT_URL\"'"
-        ));
-    } else {
-        stage.say("  HOME=\"$ALICE_HOME\" daypass status");
-        stage.say("  HOME=\"$ALICE_HOME\" git clone \"$GIT_URL\"");
-    }
+    // The words before the command make it Alice's: her home, where git is set up, her agent, and as root her uid.
+    stage.say("  $AS_ALICE daypass status");
+    stage.say("  $AS_ALICE git clone \"$GIT_URL\"");
     stage.say("  daypass-issuer device list");
     stage.say("");
     stage.say("Ctrl-C ends everything.");

@@ -40,7 +40,9 @@ impl Stage {
 
     fn show(&self, who: &str, ran: &Ran) {
         self.line("36", &format!("   {who}$ {}", shortened(&ran.shown)));
-        for line in ran.seen().lines() {
+        // Progress goes to standard error, before the outcome.
+        let (progress, outcome) = (ran.complaints(), ran.text());
+        for line in progress.lines().chain(outcome.lines()) {
             self.line("2", &format!("     {}", shortened(line)));
         }
     }
