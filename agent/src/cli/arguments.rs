@@ -61,7 +61,7 @@ pub enum Command {
     Token(Token),
     /// Print the headers that prove one HTTP request
     ///
-    /// For example: daypass proof GET https://git.example.com/x | curl -H @- https://git.example.com/x
+    /// For example: `daypass proof GET https://git.example.com/x | curl -H @- https://git.example.com/x`
     Proof(Proof),
     /// Set up other programs to use the agent
     #[command(subcommand)]

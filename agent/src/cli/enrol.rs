@@ -205,7 +205,7 @@ ask them to compare the code and approve; `daypass status --refresh` shows when 
         let whole = invitation(CodeKind::Invitation);
         for (text, words) in [
             ("hello", "not an invitation"),
-            (invitation(CodeKind::Gate).as_str(), "not an invitation"),
+            (invitation(CodeKind::Gate).as_str(), "a gate's code"),
             (whole.get(..40).unwrap(), "truncated or mistyped"),
         ] {
             let agent = MockAgent::start([]);

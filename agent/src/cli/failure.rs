@@ -70,9 +70,7 @@ impl Failure {
         match self {
             Self::Agent(error) => Some(error.next_step()),
             Self::Problem(problem) => Some(problem.next_step.clone()),
-            Self::Unconfirmed(_) => {
-                Some("look at it with `--dry-run` where there is one, then give `--yes`".to_owned())
-            }
+            Self::Unconfirmed(_) => Some("give `--yes` to go ahead".to_owned()),
             Self::Declined | Self::Output(_) | Self::Found { .. } => None,
         }
     }

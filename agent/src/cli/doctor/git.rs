@@ -1,6 +1,6 @@
 //! git's configuration: does it ask us, does it say which repository, and does it tell nobody else?
 
-use std::{ffi::OsString, fs::File, path::Path};
+use std::{fs::File, path::Path};
 
 use daypass_proto::{
     local_api::{Enrolment, ErrorCode, LocalResource},
@@ -10,13 +10,12 @@ use daypass_proto::{
 use super::Finding;
 use crate::git_config::{self, Git, GitConfigError, HelperEntry};
 
-/// Reads one variable of the environment, in which git has settings, too.
-pub(super) type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
-
 /// The git that first took a credential which helpers do not store.
 const AUTHTYPE_SINCE: (u32, u32) = (2, 46);
 /// Outranks every `http.<url>.sslCAInfo`.
 const CA_VARIABLE: &str = "GIT_SSL_CAINFO";
+/// Switches every check of certificates off.
+const TRUST_ALL_VARIABLE: &str = "GIT_SSL_NO_VERIFY";
 
 pub(super) fn version(git: &Git<'_>) -> Finding {
     match git.version() {
@@ -31,15 +30,14 @@ pub(super) fn takes_authtype(version: &str) -> bool {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= AUTHTYPE_SINCE
 }
 
-pub(super) fn look(git: &Git<'_>, enrolments: &[Enrolment], variable: Variable<'_>) -> Vec<Finding> {
+pub(super) fn look(git: &Git<'_>, enrolments: &[Enrolment]) -> Vec<Finding> {
     let mut findings = vec![version(git)];
     let Ok(version) = git.version() else { return findings };
     let resources = enrolments.iter().flat_map(|enrolment| &enrolment.resources);
     let looked = git.helpers().map(|entries| {
         for resource in resources {
             findings.push(
-                one(git, &entries, resource, takes_authtype(&version), variable)
-                    .unwrap_or_else(|error| unreadable(&error)),
+                one(git, &entries, resource, takes_authtype(&version)).unwrap_or_else(|error| unreadable(&error)),
             );
         }
     });
@@ -64,7 +62,6 @@ fn one(
     entries: &[HelperEntry],
     local: &LocalResource,
     authtype: bool,
-    variable: Variable<'_>,
 ) -> Result<Finding, GitConfigError> {
     let resource = &local.resource;
     let url = resource.as_str();
@@ -85,9 +82,9 @@ fn one(
     if let Some(finding) = others(entries, resource, authtype) {
         return Ok(finding);
     }
-    if variable("GIT_SSL_NO_VERIFY").is_some() {
+    if git.sees(TRUST_ALL_VARIABLE).is_some() {
         return Ok(failed(
-            format!("{resource}: `GIT_SSL_NO_VERIFY` is set, so anybody on the way can pose as it"),
+            format!("{resource}: `{TRUST_ALL_VARIABLE}` is set, so anybody on the way can pose as it"),
             "take that variable out of the environment",
         ));
     }
@@ -107,15 +104,6 @@ fn one(
                     "{resource}: `{CA_VARIABLE}` in the environment outranks git's configuration, and names another CA"
                 ),
                 "take that variable out of the environment, where `http.sslCAInfo` for all other hosts can stand in its place",
-            ));
-        }
-        if let Some(other) = variable("GIT_SSL_CAINFO").filter(|other| other.to_str() != Some(wanted)) {
-            return Ok(failed(
-                format!(
-                    "{resource}: `GIT_SSL_CAINFO` names `{}`, and git prefers it to the CA of this resource's certificate",
-                    other.to_string_lossy()
-                ),
-                "take that variable out of the environment; `http.sslCAInfo` in git's configuration does the same, and can be told apart by URL",
             ));
         }
         if let Err(error) = File::open(wanted) {

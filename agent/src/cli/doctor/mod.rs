@@ -65,7 +65,7 @@ struct Report<'a> {
 }
 
 pub(super) fn run(agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
-    let findings = look(agent, &Git::default(), Surroundings::probe(), &|name| std::env::var_os(name));
+    let findings = look(agent, &Git::default(), Surroundings::probe());
     if terminal.json() {
         terminal.document(&Report { findings: &findings })?;
     } else {
@@ -91,7 +91,7 @@ fn describe(finding: &Finding) -> String {
     format!("{outcome:<8} {:<10} {}{next_step}", finding.check, finding.message)
 }
 
-fn look(agent: &LocalClient, git: &Git<'_>, around: Surroundings, variable: git::Variable<'_>) -> Vec<Finding> {
+fn look(agent: &LocalClient, git: &Git<'_>, around: Surroundings) -> Vec<Finding> {
     let status: Status = match agent.get("/v1/status", SHORT) {
         Ok(status) => status,
         Err(error) => {
@@ -113,7 +113,7 @@ fn look(agent: &LocalClient, git: &Git<'_>, around: Surroundings, variable: git:
         tpm(&status),
     ];
     findings.extend(enrolments::look(&status.enrolments, status.now));
-    findings.extend(git::look(git, &status.enrolments, variable));
+    findings.extend(git::look(git, &status.enrolments));
     findings
 }
 

@@ -82,7 +82,7 @@ impl Change {
         let path = self.path.display();
         let what = match (&self.before, &self.after, undo) {
             (None, None, _) => return format!("{path}: is not there"),
-            (Some(_), None, _) => return format!("{path}: is removed"),
+            (Some(_), None, _) => return format!("{path}: is removed; nothing else is in it"),
             (before, after, _) if before == after => format!("{path}: has already"),
             (Some(_), Some(_), true) => format!("{path}: without"),
             (None, Some(_), _) => format!("{path}: new, with"),
