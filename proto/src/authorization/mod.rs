@@ -4,7 +4,7 @@
 //! one pattern each, and every atom must be covered by a single detail of the grant. Comparing patterns is conservative:
 //! where containment is not evident the answer is no, and the property tests hold it against a brute-force model.
 //!
-//! To add a type: a module like [`git`], a variant of [`AuthorizationDetail`], and the compiler names the rest.
+//! To add a type: a module like `git`, a variant of [`AuthorizationDetail`], and the compiler names the rest.
 
 mod git;
 mod pattern;
