@@ -3,7 +3,7 @@
 //! git keeps one ordered list of helpers for a URL: every `credential.helper` and every `credential.<pattern>.helper` whose pattern
 //! fits adds to it in the order of the files, whatever is more specific, and an empty value empties it. After a success
 //! git hands the credential to *every* helper on that list, to be stored. So one `helper = store` that stands after ours puts a
-//! presentation on the disk: [`others`] finds such helpers, for `doctor`, `setup git` and the helper itself.
+//! presentation on the disk: [`others()`] finds such helpers, for `doctor`, `setup git` and the helper itself.
 
 mod others;
 
