@@ -9,7 +9,7 @@ use daypass_proto::{
     resource::{Repository, Resource},
 };
 
-use super::{Agent, Member};
+use super::{Agent, Member, tokens::Ask};
 use crate::{
     error::AgentError,
     issuer::{trusting, why},
@@ -57,12 +57,12 @@ impl Agent {
     async fn member_at_host(&self, uid: u32, host: &str) -> Result<(Arc<Member>, Resource), AgentError> {
         let unknown = || AgentError::UnknownHost(host.chars().take(260).collect());
         let resource: Resource = format!("https://{host}/").parse().map_err(|_| unknown())?;
-        match self.member_at(uid, &resource).await {
-            Ok(member) => Ok((member, resource)),
-            // Other helpers may know it.
-            Err(AgentError::NotGranted(_) | AgentError::NeverEnrolled) => Err(unknown()),
-            Err(error) => Err(error),
-        }
+        // Nobody's, or nobody's yet: other helpers may know it, and git says the rest.
+        let member = self.member_at(uid, &resource, Ask::Pending).await.map_err(|error| {
+            tracing::debug!(host, %error, "left to other helpers");
+            unknown()
+        })?;
+        Ok((member, resource))
     }
 
     /// What is granted for this repository, by the first grant that gives anything.

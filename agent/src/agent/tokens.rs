@@ -22,6 +22,15 @@ use crate::{
     tpm::KeyFile,
 };
 
+/// Which issuers are asked about a resource that is not known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ask {
+    /// All: somebody named the resource.
+    All,
+    /// Those whose approval this machine waits for. git asks about every host there is, and most are nobody's: the others are left in peace.
+    Pending,
+}
+
 fn internal(attempted: &'static str) -> impl Fn(String) -> AgentError {
     move |why| AgentError::Internal { attempted, why }
 }
@@ -37,7 +46,7 @@ fn point(key: &KeyFile) -> Result<EcPublicKey, AgentError> {
 impl Agent {
     /// A token for this user.
     pub async fn token(&self, uid: u32, request: &TokenRequest) -> Result<TokenAnswer, AgentError> {
-        let member = self.member_at(uid, &request.resource).await?;
+        let member = self.member_at(uid, &request.resource, Ask::All).await?;
         let min_ttl = request.min_ttl.unwrap_or(DEFAULT_MIN_TTL);
         let token = self.obtain(&member, &request.resource, request.authorization_details.as_ref(), min_ttl).await?;
         Ok(TokenAnswer {
@@ -58,7 +67,7 @@ impl Agent {
         }
         // Only https URLs have a resource, and only resources have proofs; the issuer is none.
         let resource = Resource::of_url(&request.url)?;
-        let member = self.member_at(uid, &resource).await.map_err(|error| match error {
+        let member = self.member_at(uid, &resource, Ask::All).await.map_err(|error| match error {
             AgentError::NotGranted(_) | AgentError::NeverEnrolled => AgentError::NoProofFor(resource.to_string()),
             other => other,
         })?;
@@ -69,8 +78,8 @@ impl Agent {
         Ok(ProofAnswer { access_token: token.token.to_string(), proof, expires_at: token.expires_at })
     }
 
-    /// The enrolment of this user that has access at `resource`.
-    pub(super) async fn member_at(&self, uid: u32, resource: &Resource) -> Result<Arc<Member>, AgentError> {
+    /// The enrolment of this user that has access at `resource`. Where none is known to, the issuers in `ask` are asked.
+    pub(super) async fn member_at(&self, uid: u32, resource: &Resource, ask: Ask) -> Result<Arc<Member>, AgentError> {
         let members = self.members_of(uid);
         if members.is_empty() {
             return Err(AgentError::NeverEnrolled);
@@ -82,6 +91,9 @@ impl Agent {
         // It may have been approved, or granted more, since the issuer was last asked.
         let mut refusal = None;
         for member in members {
+            if ask == Ask::Pending && member.device().state != DeviceLife::Pending {
+                continue;
+            }
             match self.ask_state(&member).await {
                 Ok(()) if serves(&member) => return Ok(member),
                 Ok(()) => {}
