@@ -2,7 +2,9 @@
 //!
 //! The credential is a software client's, put into git's configuration by hand; the stories of agents are elsewhere.
 
-use daypass_tests::{Failure, Person, REPOSITORY, Ran, SoftwareClient, Story, Who, World, ensure};
+use std::io::Write as _;
+
+use daypass_tests::{Act, Failure, Person, REPOSITORY, Ran, Request, SoftwareClient, Story, Who, World, ensure};
 
 struct Scene {
     world: World,
@@ -158,27 +160,41 @@ fn large_packs_go_through_in_bounded_memory() -> Story {
 }
 
 #[test]
-fn bodies_in_gzip_are_inflated_once() -> Story {
+fn bodies_in_gzip_are_inflated_once_and_sent_on_as_they_are() -> Story {
     let scene = scene("developer")?;
-    // Many branches make a fetch's list of wants large enough for git to compress it.
-    let tip = scene.person.git("app", ["rev-parse", "HEAD"]).run()?.succeeded()?.text();
-    let repository = scene.world.upstream.repository(REPOSITORY);
-    let mut commits = String::new();
-    let mut parent = tip.trim().to_owned();
-    for number in 0..64 {
-        let message = format!("commit {number}");
-        let git = |arguments: &[&str]| scene.world.upstream.git(&repository).args(arguments).run()?.succeeded();
-        parent = git(&["commit-tree", "-p", &parent, "-m", &message, "HEAD^{tree}"])?.text().trim().to_owned();
-        git(&["update-ref", &format!("refs/heads/branch-{number}"), &parent])?;
-        commits.push_str(&parent);
-    }
+    let request = b"0014command=ls-refs\n0000".to_vec();
+    let packed = Act::new("/usr/bin/gzip", Who::Server).arg("-c").input(request.clone()).run()?.succeeded()?.stdout;
+    let send = |body: &[u8], encoding: Option<&str>, more: &[&str]| {
+        let presentation = scene.world.presentation(&scene.client, REPOSITORY, "git-upload-pack")?;
+        let mut request = scene
+            .world
+            .request("team/app.git/git-upload-pack")?
+            .header("Authorization", &format!("Daypass {presentation}"))
+            .header("Content-Type", "application/x-git-upload-pack-request")
+            .header("Git-Protocol", "version=2")
+            .with(more);
+        if let Some(encoding) = encoding {
+            request = request.header("Content-Encoding", encoding);
+        }
+        request.body(body).send()
+    };
     let before = scene.world.upstream.requests().len();
-    scene.fetching("app", &["-c", "protocol.version=0", "fetch", "--quiet", "origin"])?.succeeded()?;
-    let trace =
-        scene.fetching("", &["-c", "protocol.version=0", "clone", "--quiet", &scene.world.clone_url(), "again"])?;
-    trace.succeeded()?;
+    send(&request, None, &[])?.status(200)?.says(&["refs/heads/main"])?;
+    send(&packed, Some("gzip"), &[])?.status(200)?.says(&["refs/heads/main"])?;
+    send(&packed, Some("gzip"), &["-H", "Transfer-Encoding: chunked"])?.status(200)?.says(&["refs/heads/main"])?;
+    let patient = send(&request, None, &["-H", "Expect: 100-continue"])?.status(200)?;
+    patient.says(&["100 continue", "refs/heads/main"])?;
     for line in scene.world.upstream.requests().iter().skip(before) {
         ensure(!line.contains("gzip"), "plain bodies at the server", line)?;
+    }
+    // No other coding, no coding of a coding, and no gzip that is none.
+    for (body, encoding) in [(&packed, "deflate"), (&packed, "gzip, gzip"), (&request, "gzip")] {
+        let answer = send(body, Some(encoding), &[])?;
+        ensure(
+            answer.status != 200 || !answer.body.contains("refs/heads"),
+            format!("no answer to `{encoding}`"),
+            &answer.ran,
+        )?;
     }
     Ok(())
 }
@@ -229,4 +245,61 @@ fn what_is_no_push_is_refused() -> Story {
     scene.untouched(&before)?;
     let pushes = scene.world.upstream.requests().iter().filter(|line| line.contains("receive-pack")).count();
     ensure(pushes == 0, "no push at the server", format!("{:?}", scene.world.upstream.requests()))
+}
+
+#[test]
+fn a_push_of_a_device_that_is_suspended_meanwhile_never_arrives() -> Story {
+    let scene = scene("developer")?;
+    scene.person.commits("app", "a.txt", "a\n")?;
+    let new = scene.person.git("app", ["rev-parse", "HEAD"]).run()?.succeeded()?.text().trim().to_owned();
+    let pack = scene.person.git("app", ["pack-objects", "--quiet", "--stdout", "--revs"]).input("HEAD\n");
+    let pack = pack.run()?.succeeded()?.stdout;
+    let body = |reference: &str| {
+        let command = format!("{} {new} {reference}\0 report-status", "0".repeat(40));
+        let mut body = format!("{:04x}{command}0000", command.len() + 4).into_bytes();
+        body.extend(&pack);
+        body
+    };
+    // It is a good push: the same one arrives where nobody is suspended.
+    let control = format!("{MINE}-control");
+    let presentation = scene.world.presentation(&scene.client, REPOSITORY, "git-receive-pack")?;
+    scene
+        .world
+        .request("team/app.git/git-receive-pack")?
+        .header("Authorization", &format!("Daypass {presentation}"))
+        .header("Content-Type", "application/x-git-receive-pack-request")
+        .body(body(&control))
+        .send()?
+        .status(200)?
+        .says(&[&format!("ok {control}")])?;
+    let before = scene.world.upstream.refs(REPOSITORY)?;
+    let body = body(MINE);
+    let (first, rest) = body.split_at(body.len() - 20);
+
+    // A push that has sent all but its last bytes, and waits.
+    Act::new("/usr/bin/mkfifo", Who::Server).within(scene.world.issuer.folder()).arg("push").run()?.succeeded()?;
+    let pipe = scene.world.issuer.folder().join("push");
+    let presentation = scene.world.presentation(&scene.client, REPOSITORY, "git-receive-pack")?;
+    let push =
+        Request::new(Who::Server, &scene.world.gate.url("team/app.git/git-receive-pack"), scene.world.issuer.root())?
+            .header("Authorization", &format!("Daypass {presentation}"))
+            .header("Content-Type", "application/x-git-receive-pack-request")
+            .with(["-X", "POST", "-T"])
+            .with([&pipe]);
+    let pushing = push.act().start();
+    let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).map_err(Failure::machine("open the pipe"))?;
+    writer.write_all(first).map_err(Failure::machine("write to the pipe"))?;
+    scene.world.issuer.run(["device", "suspend", &scene.client.device])?;
+    let refs = "team/app.git/info/refs?service=git-receive-pack";
+    scene.world.until_refused(|| {
+        let header = format!("Daypass {presentation}");
+        // An answer that was under way is cut off as well, which is no answer.
+        Ok(scene.world.request(refs)?.header("Authorization", &header).send().map_or(503, |answer| answer.status))
+    })?;
+    // The pipe may be closed already.
+    let _ = writer.write_all(rest);
+    drop(writer);
+    let pushed = pushing.finish()?;
+    ensure(!pushed.text().contains(&format!("ok {MINE}")), "no accepted push", &pushed)?;
+    scene.untouched(&before)
 }

@@ -169,3 +169,26 @@ fn only_the_gate_reaches_the_git_server() -> Story {
     request.act().run()?.refused(&[])?;
     Ok(())
 }
+
+#[test]
+fn a_grant_ends_when_it_was_said_to() -> Story {
+    let world = World::with_clock()?;
+    let laptop = Machine::start(&world, "laptop", Who::Alice)?;
+    let code = world.issuer.invite("alice", PROJECT, "developer", &["--until", "2h"])?;
+    laptop.enrol(&code)?;
+    world.issuer.approve("alice")?;
+    // A token ends with its grant, not five minutes later.
+    world.advance(Duration::from_secs(2 * 3600 - 120))?;
+    let status = || laptop.daypass(["token", &world.gate.resource(), "--json", "--min-ttl", "1"]).run();
+    let expires = status()?.succeeded()?.json()?;
+    let expires = expires.get("expires_at").and_then(|end| end.as_i64()).unwrap_or_default();
+    ensure(expires <= world.now() + 121, "a token that ends with the grant", expires - world.now())?;
+    world.advance(Duration::from_secs(180))?;
+    status()?.refused(&["grant"])?.code(8)?;
+    world
+        .issuer
+        .act(["invite", "alice", "--project", PROJECT, "--role", "developer", "--until", "91d"])
+        .run()?
+        .refused(&["at most"])?;
+    Ok(())
+}
