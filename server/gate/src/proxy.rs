@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use hyper::body::Incoming;
 
 use crate::{
-    authentication::{Authenticated, authenticate},
+    authentication::{Authenticated, AuthenticationError, authenticate},
     config::Guarded,
     flow::{self, Input, Owner},
     gate::Gate,
@@ -173,7 +173,11 @@ impl Call<'_> {
         let request = request.body(body).map_err(|error| bad(&error))?;
         let answer = upstream.send(request).await.map_err(|error| bad(&error))?;
         match answer.status() {
-            StatusCode::OK => Ok(self.pass_on(answer)),
+            // Ended while the upstream was thinking: said in words, where the flow could only be cut.
+            StatusCode::OK => match self.gate.view().dead(&self.who.claims().jti) {
+                Some(reason) => Err(Refusal::new(StatusCode::FORBIDDEN, AuthenticationError::Dead(reason).to_string())),
+                None => Ok(self.pass_on(answer)),
+            },
             StatusCode::NOT_FOUND => Err(Refusal::new(
                 StatusCode::NOT_FOUND,
                 format!("`{}` does not exist at the git server", self.route.repository),

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -179,6 +180,11 @@ impl Raw {
         if issuer_url == mtls_url && !issuer_url.is_empty() {
             faults.push("`mtls_url`: must differ from `issuer_url`; the mTLS listener is one of its own".to_owned());
         }
+        for (key, text) in [("public_listen", &self.public_listen), ("mtls_listen", &self.mtls_listen)] {
+            if text.parse::<SocketAddr>().is_err() {
+                faults.push(format!("`{key}`: `{text}` is not an address with a port such as `0.0.0.0:8443`"));
+            }
+        }
         let mut seconds = |key: &str, text: &str| {
             duration::seconds(text).unwrap_or_else(|error| {
                 faults.push(format!("`{key}`: {error}"));
@@ -247,9 +253,10 @@ mod tests {
             .replace("issuer_url = \"https", "issuer_url = \"http")
             .replace("clock_skew = \"30s\"", "clock_skew = \"61s\"")
             .replace("challenge_lifetime = \"5m\"", "challenge_lifetime = \"\"")
-            .replace("pcrs = [0, 1", "pcrs = [1, 0");
+            .replace("pcrs = [0, 1", "pcrs = [1, 0")
+            .replace("mtls_listen = \"0.0.0.0:8444\"", "mtls_listen = \"8444\"");
         let faults = parse(&text).unwrap_err();
-        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert_eq!(faults.len(), 5, "{faults:?}");
         assert!(parse(&format!("{REFERENCE}\nunknown = 1\n")).unwrap_err()[0].contains("unknown"));
     }
 

@@ -143,3 +143,53 @@ pub async fn invite(
         .await?;
     Ok((invitation, code))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Made;
+
+    async fn ask(made: &Made, project: &str, role: &str, who: &str, life: i64) -> Result<(Invitation, Code), InviteError> {
+        let issuer = &made.issuer;
+        let asked = Invite {
+            collaborator: who.parse().unwrap(),
+            project: project.parse().unwrap(),
+            role: role.parse().unwrap(),
+            until: made.now().plus(life),
+            code_expires_at: made.now().plus(60),
+            ek_hash: None,
+            by: "olga".to_owned(),
+        };
+        let pin = issuer.keyring().pin();
+        let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
+        invite(store, environment, &issuer.projects, &issuer.config.issuer_url, pin, asked).await
+    }
+
+    #[tokio::test]
+    async fn a_code_is_stored_as_a_hash_and_its_grant_waits() {
+        let made = Made::new().await;
+        let (invitation, code) = ask(&made, "apollo", "developer", "alice", 60).await.unwrap();
+        let text = code.expose();
+        let secret = Code::parse(CodeKind::Invitation, &text).unwrap();
+        assert_eq!(secret.issuer(), made.issuer.config.issuer_url);
+        let store = &made.issuer.store;
+        let found = store.invitation_by_secret(invitation.secret_hash.0).await.unwrap().unwrap();
+        assert_eq!((found.state, found.id), (InvitationLife::Open, invitation.id));
+        assert_eq!(store.grant(&invitation.grant).await.unwrap().unwrap().state, GrantLife::Requested);
+    }
+
+    #[tokio::test]
+    async fn what_the_policy_does_not_have_cannot_be_given() {
+        let made = Made::new().await;
+        let refused = async |project, role, who, life| match ask(&made, project, role, who, life).await {
+            Err(InviteError::Grant(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(refused("gemini", "developer", "alice", 60).await, GrantError::Project(..)));
+        let no_role = refused("apollo", "admin", "alice", 60).await;
+        assert_eq!(no_role.to_string(), "project `apollo` has no role `admin`; it has: developer, reader");
+        assert!(matches!(refused("apollo", "developer", "alice", 91 * 86_400).await, GrantError::TooLong { .. }));
+        assert!(matches!(refused("apollo", "developer", "a/../b", 60).await, GrantError::Template(..)));
+        assert!(made.issuer.store.grants_in(GrantLife::Requested).await.unwrap().is_empty());
+    }
+}

@@ -8,6 +8,8 @@ mod device;
 mod duration;
 mod enrolment;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod gates;
 mod invitation;
 mod issuer;

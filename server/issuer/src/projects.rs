@@ -142,6 +142,16 @@ impl Projects {
         self.projects.keys()
     }
 
+    /// The longest life of a token that any role gives, in seconds.
+    pub fn longest_token(&self) -> i64 {
+        self.projects
+            .values()
+            .flat_map(|project| project.roles.values())
+            .map(|role| role.token_lifetime)
+            .max()
+            .unwrap_or_default()
+    }
+
     /// SHA-256 over all files: the version of the policy.
     pub fn hash(&self) -> [u8; 32] {
         self.hash

@@ -44,6 +44,12 @@ async fn problems(issuer: &Issuer) -> Result<Vec<String>, CommandError> {
             problems.push(format!("no gate guards `{resource}`, which a role names; run `daypass-issuer gate add`"));
         }
     }
+    let needed = 2 * issuer.projects.longest_token();
+    if issuer.config.key_overlap < needed {
+        problems.push(format!(
+            "`key_overlap` is shorter than twice the longest token life, so a rotation would end tokens early; set at least `{needed}s`"
+        ));
+    }
     let now: Timestamp = issuer.environment.now();
     let keyring = issuer.keyring();
     let end = keyring.tls().0.first().and_then(|der| certificate_validity(der)).map(|(_, end)| end);
@@ -53,4 +59,28 @@ async fn problems(issuer: &Issuer) -> Result<Vec<String>, CommandError> {
         ));
     }
     Ok(problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Made;
+
+    #[tokio::test]
+    async fn an_overlap_that_would_end_tokens_early_is_a_problem() {
+        let named = async |made: &Made| {
+            problems(&made.issuer).await.unwrap().into_iter().filter(|problem| problem.contains("key_overlap")).count()
+        };
+        assert_eq!(named(&Made::new().await).await, 0);
+        assert_eq!(named(&Made::with(&[("key_overlap = \"4h\"", "key_overlap = \"19m\"")]).await).await, 1);
+    }
+
+    #[tokio::test]
+    async fn an_ending_tls_certificate_is_a_problem_in_time() {
+        let made = Made::new().await;
+        let named = async || problems(&made.issuer).await.unwrap().iter().any(|problem| problem.contains("rotate tls"));
+        assert!(!named().await);
+        made.pass(336 * 86_400);
+        assert!(named().await);
+    }
 }

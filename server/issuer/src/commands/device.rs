@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError, operator,
-    output::{json as print_json, line, table},
+    output::{json as print_json, line, table, untrusted},
 };
 use crate::{
     device::{LifeError, Registration, Verb, decide_life, register_software},
@@ -139,7 +139,7 @@ async fn list(issuer: &Issuer, state: Option<DeviceLife>, json: bool) -> Result<
                 device.collaborator.to_string(),
                 tier(device),
                 device.comparison_code.clone().unwrap_or_else(|| "-".to_owned()),
-                device.facts.hostname.clone(),
+                untrusted(&device.facts.hostname),
                 device.enrolled_at.to_string(),
             ]
         })
@@ -179,7 +179,7 @@ async fn show(issuer: &Issuer, id: &DeviceId, json: bool) -> Result<(), CommandE
     line(format!("collaborator    {}", device.collaborator))?;
     line(format!("trust tier      {}", tier(&device)))?;
     line(format!("compare code    {code}"))?;
-    line(format!("host            {} ({})", device.facts.hostname, device.facts.os))?;
+    line(format!("host            {} ({})", untrusted(&device.facts.hostname), untrusted(&device.facts.os)))?;
     line(format!("posture         {}", serde_json::to_string(&device.posture).unwrap_or_default()))?;
     line(format!("enrolled        {}", device.enrolled_at))?;
     for grant in issuer.store.grants_of(id).await? {
@@ -195,10 +195,7 @@ async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) 
     let device = find(issuer, id).await?;
     let expected = device.comparison_code.clone().unwrap_or_default();
     match code {
-        Some(given) if !given.eq_ignore_ascii_case(&expected) => {
-            return Err(CommandError::Code { expected, given: given.chars().take(20).collect() });
-        }
-        Some(_) => {}
+        Some(given) => compare(&expected, given)?,
         None if yes => {}
         None => {
             show(issuer, id, false).await?;
@@ -207,6 +204,14 @@ async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) 
     }
     decide_life(issuer.store.as_ref(), &issuer.environment, id, Verb::Approve, &operator(), None).await?;
     line(format!("approved {id} for {}", device.collaborator))
+}
+
+fn compare(expected: &str, given: &str) -> Result<(), CommandError> {
+    // A device without a code has nothing to compare, and an empty code compares nothing.
+    if !expected.is_empty() && given.eq_ignore_ascii_case(expected) {
+        return Ok(());
+    }
+    Err(CommandError::Code { expected: expected.to_owned(), given: untrusted(given) })
 }
 
 fn confirm(question: &str) -> Result<(), CommandError> {
@@ -242,15 +247,14 @@ async fn software(issuer: &Issuer, register: Register) -> Result<(), CommandErro
     use rustls_pki_types::{CertificateSigningRequestDer, pem::PemObject as _};
     let bytes = read(&register.csr)?;
     let csr = CertificateSigningRequestDer::from_pem_slice(&bytes).map(|csr| csr.to_vec()).unwrap_or(bytes);
-    let jwk = if register.proof_key.trim_start().starts_with('{') {
-        register.proof_key.into_bytes()
+    let (jwk, from) = if register.proof_key.trim_start().starts_with('{') {
+        (register.proof_key.into_bytes(), PathBuf::from("--proof-key"))
     } else {
-        read(Path::new(&register.proof_key))?
+        let path = PathBuf::from(register.proof_key);
+        (read(&path)?, path)
     };
-    let proof: EcPublicKey = serde_json::from_slice(&jwk).map_err(|_| CommandError::FileForm {
-        path: register.csr.clone(),
-        expected: "accompanied by a public P-256 JWK in `--proof-key`",
-    })?;
+    let proof: EcPublicKey = serde_json::from_slice(&jwk)
+        .map_err(|_| CommandError::FileForm { path: from, expected: "a public P-256 key as a JWK" })?;
     let until = duration::until(&register.until, issuer.environment.now(), &TimeZone::system())?;
     let (device, chain) = register_software(
         issuer,
@@ -274,4 +278,17 @@ fn pem(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|chunk| std::str::from_utf8(chunk).ok()).collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_code_that_both_sides_show_approves() {
+        assert!(compare("AB12-CD34", "ab12-cd34").is_ok());
+        for (expected, given) in [("AB12-CD34", "AB12-CD35"), ("AB12-CD34", ""), ("AB12-CD34", "AB12"), ("", "")] {
+            assert!(matches!(compare(expected, given), Err(CommandError::Code { .. })), "{expected} {given}");
+        }
+    }
 }

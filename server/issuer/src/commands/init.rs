@@ -143,6 +143,16 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     fs::write(path, text).map_err(failed(path))
 }
 
+/// A new issuer in `folder`, for tests; gives its configuration file.
+#[cfg(test)]
+pub(crate) async fn make_in(folder: &Path, environment: &Environment) -> PathBuf {
+    let at = folder.join("issuer.toml");
+    let listen = IpAddr::from([127, 0, 0, 1]);
+    let args = Args { url: "https://localhost:8443".to_owned(), mtls_url: None, listen };
+    run(&at, &args, environment).await.unwrap();
+    at
+}
+
 /// The hosts of the issuer's own certificate.
 fn hosts(url: &Url, mtls: &Url) -> Vec<String> {
     let host = |url: &Url| url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -156,5 +166,42 @@ pub(super) fn configured_hosts(config: &Config) -> Vec<String> {
     match (Url::parse(&config.issuer_url), Url::parse(&config.mtls_url)) {
         (Ok(url), Ok(mtls)) => hosts(&url, &mtls),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Made;
+
+    fn args(url: &str) -> Args {
+        Args { url: url.to_owned(), mtls_url: None, listen: IpAddr::from([0, 0, 0, 0]) }
+    }
+
+    #[tokio::test]
+    async fn an_issuer_is_never_made_over_another() {
+        let made = Made::new().await;
+        let folder = made.config.parent().unwrap();
+        let key = || fs::read(folder.join("root.key")).unwrap();
+        let before = key();
+        let environment = Environment::system();
+        let again = run(&made.config, &args("https://localhost"), &environment).await;
+        assert!(matches!(again, Err(CommandError::Init(InitError::Exists(_)))));
+        // Not even where somebody lost the configuration.
+        fs::remove_file(&made.config).unwrap();
+        let again = run(&made.config, &args("https://localhost"), &environment).await;
+        assert!(matches!(again, Err(CommandError::Init(InitError::Exists(_)))));
+        assert_eq!(key(), before);
+    }
+
+    #[tokio::test]
+    async fn only_an_https_origin_names_an_issuer() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("issuer.toml");
+        for url in ["http://localhost", "https://localhost/path", "localhost", "https://user@localhost"] {
+            let refused = run(&at, &args(url), &Environment::system()).await;
+            assert!(matches!(refused, Err(CommandError::Init(InitError::Url(_)))), "{url}");
+        }
+        assert!(!at.exists());
     }
 }

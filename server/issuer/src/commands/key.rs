@@ -92,3 +92,83 @@ async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), CommandError
     issuer.store.decide(decision.change(Change::AddKey(key))).await?;
     line(format!("new {purpose} key {kid}, used from {active_from}; the old one retires at {retire_old}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{commands::CommandError, fixture::Made, keys::KeyError};
+
+    async fn signing(made: &Made) -> (String, usize) {
+        made.issuer.reload_keys().await.unwrap();
+        let keyring = made.issuer.keyring();
+        let kid = keyring.signing(made.now()).unwrap().record.kid.clone();
+        (kid, keyring.published(made.now()).count())
+    }
+
+    #[tokio::test]
+    async fn a_new_token_key_is_known_before_it_signs_and_the_old_one_outlives_its_tokens() {
+        let made = Made::new().await;
+        let overlap = made.issuer.config.key_overlap;
+        let (old, published) = signing(&made).await;
+        assert_eq!(published, 1);
+        rotate(&made.issuer, KeyPurpose::Token).await.unwrap();
+        assert_eq!(signing(&made).await, (old.clone(), 2), "published at once, used later");
+        made.pass(overlap / 4);
+        let (new, published) = signing(&made).await;
+        assert!(new != old && published == 2);
+        assert!(made.issuer.keyring().public(&old, made.now()).is_some());
+        made.pass(overlap - overlap / 4);
+        assert_eq!(signing(&made).await, (new, 1));
+        assert!(made.issuer.keyring().public(&old, made.now()).is_none(), "what it signed is dead");
+    }
+
+    #[tokio::test]
+    async fn two_rotations_in_a_row_leave_a_key_that_signs() {
+        let made = Made::new().await;
+        rotate(&made.issuer, KeyPurpose::Token).await.unwrap();
+        made.pass(1);
+        rotate(&made.issuer, KeyPurpose::Token).await.unwrap();
+        let overlap = made.issuer.config.key_overlap;
+        for _ in 0..8 {
+            signing(&made).await;
+            made.pass(overlap / 4);
+        }
+        assert_eq!(signing(&made).await.1, 1);
+    }
+
+    #[tokio::test]
+    async fn certificates_of_an_earlier_ca_stay_good() {
+        let made = Made::new().await;
+        let before = made.issuer.keyring();
+        let old = before.device_ca().der().to_vec();
+        rotate(&made.issuer, KeyPurpose::DeviceCa).await.unwrap();
+        made.issuer.reload_keys().await.unwrap();
+        let after = made.issuer.keyring();
+        assert_ne!(after.device_ca().der(), old);
+        assert!(after.client_cas().any(|ca| ca == old));
+        made.pass(2 * made.issuer.config.device_certificate_lifetime);
+        made.issuer.reload_keys().await.unwrap();
+        assert!(!made.issuer.keyring().client_cas().any(|ca| ca == old), "its last certificate has ended");
+    }
+
+    #[tokio::test]
+    async fn without_the_root_key_nothing_rotates() {
+        let made = Made::new().await;
+        std::fs::remove_file(&made.issuer.config.root_key).unwrap();
+        let refused = rotate(&made.issuer, KeyPurpose::Token).await;
+        assert!(matches!(refused, Err(CommandError::Key(KeyError::File { .. }))));
+        assert_eq!(made.issuer.store.keys(KeyPurpose::Token).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_foreign_master_key_and_a_clock_before_every_key_are_refused() {
+        let made = Made::new().await;
+        made.pass(-1);
+        assert!(matches!(made.issuer.reload_keys().await, Err(KeyError::Missing(_))));
+        made.pass(1);
+        let at = &made.issuer.config.master_key;
+        std::fs::remove_file(at).unwrap();
+        crate::keys::write_secret(at, &[7; 32]).unwrap();
+        assert!(matches!(made.issuer.reload_keys().await, Err(KeyError::MasterKey(_))));
+    }
+}

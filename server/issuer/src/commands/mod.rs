@@ -8,7 +8,7 @@ mod invite;
 mod key;
 mod output;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use thiserror::Error;
@@ -26,6 +26,9 @@ use crate::{
     serve::RunError,
     store::{DecideError, StoreError},
 };
+
+#[cfg(test)]
+pub(crate) use init::make_in;
 
 /// The issuer of Daypass: temporary access for approved machines.
 #[derive(Debug, Parser)]
@@ -145,8 +148,10 @@ impl CommandError {
 pub fn run(cli: Cli) -> Result<(), CommandError> {
     match &cli.command {
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "daypass-issuer", &mut std::io::stdout());
-            return Ok(());
+            // Into memory first: the generator panics where its reader goes away.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "daypass-issuer", &mut script);
+            return std::io::stdout().write_all(&script).map_err(CommandError::Output);
         }
         Command::Man => {
             return clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).map_err(CommandError::Output);

@@ -17,6 +17,14 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), CommandError> {
     line(text)
 }
 
+/// What a machine says of itself, as it may stand on a terminal: whoever holds a stolen code could otherwise move the cursor and
+/// write a comparison code of their own over ours.
+pub(super) fn untrusted(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let shown = |c: char| if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() { c } else { '\u{fffd}' };
+    text.chars().take(LONGEST).map(shown).collect()
+}
+
 /// Prints rows under a heading, in columns as wide as their widest entry.
 pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> Result<(), CommandError> {
     let width = |column: usize| {
@@ -30,4 +38,19 @@ pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> Result<(), Comman
     };
     print(heading.to_vec())?;
     rows.iter().try_for_each(|row| print(row.iter().map(String::as_str).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_name_cannot_write_over_the_code() {
+        let hostile = "laptop\r\n\u{1b}[2Acompare code    AAAA-AAAA\u{202e}\u{85}\u{200b}";
+        let shown = untrusted(hostile);
+        assert!(shown.starts_with("laptop\u{fffd}\u{fffd}\u{fffd}[2A"), "{shown:?}");
+        assert!(shown.chars().all(|c| !c.is_control() && !matches!(c, '\u{202e}' | '\u{200b}')), "{shown:?}");
+        assert_eq!(untrusted("büro-7 (Debian 12)"), "büro-7 (Debian 12)");
+        assert_eq!(untrusted(&"x".repeat(5000)).len(), 80);
+    }
 }

@@ -124,8 +124,12 @@ pub async fn decide(
     if !verb.starts_from(from) {
         return Err(LifeError::Transition { device: id.clone(), from, verb });
     }
-    let event = environment.event(verb.event()).text("device", id).text("reason", reason.unwrap_or_default());
-    let event = environment.personal(event, "by", by);
+    // People write names into reasons.
+    let event = environment.personal(environment.event(verb.event()).text("device", id), "by", by);
+    let event = match reason {
+        Some(reason) => environment.personal(event, "reason", reason),
+        None => event,
+    };
     let mut decision = Decision::new(environment.personal(event, "collaborator", &device.collaborator));
     if let Some(next) = grants_follow(verb) {
         for grant in store.grants_of(id).await?.into_iter().filter(|grant| next.applies_to(grant.state)) {
@@ -169,5 +173,55 @@ fn grants_follow(verb: Verb) -> Option<Following> {
             Some(Following { from: &[Requested, Active, Suspended], to: Revoked, event: EventKind::GrantRevoked })
         }
         Verb::Suspend | Verb::Resume => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Made;
+
+    #[test]
+    fn a_verb_starts_only_where_the_diagram_lets_it() {
+        use DeviceLife::{Approved, Pending, Revoked, Suspended};
+        for (verb, from) in [
+            (Verb::Approve, &[Pending][..]),
+            (Verb::Resume, &[Suspended]),
+            (Verb::Suspend, &[Approved]),
+            (Verb::Revoke, &[Pending, Approved, Suspended]),
+            (Verb::Leave, &[Pending, Approved, Suspended]),
+        ] {
+            for state in [Pending, Approved, Suspended, Revoked] {
+                assert_eq!(verb.starts_from(state), from.contains(&state), "{} from {state:?}", verb.word());
+            }
+        }
+    }
+
+    async fn act(made: &Made, id: &DeviceId, verb: Verb) -> Result<Device, LifeError> {
+        let issuer = &made.issuer;
+        decide(issuer.store.as_ref(), &issuer.environment, id, verb, "olga", Some("left the project")).await
+    }
+
+    #[tokio::test]
+    async fn suspension_can_be_taken_back_and_revocation_ends_the_grants() {
+        let made = Made::with_software().await;
+        let id = made.client().await.id;
+        let store = &made.issuer.store;
+        let grant = async || store.grants_of(&id).await.unwrap()[0].state;
+        act(&made, &id, Verb::Suspend).await.unwrap();
+        assert_eq!(store.device(&id).await.unwrap().unwrap().state, DeviceLife::Suspended);
+        assert_eq!(grant().await, GrantLife::Active, "so that resuming gives back what was there");
+        // Approval is not the way out of a suspension.
+        let error = act(&made, &id, Verb::Approve).await.unwrap_err();
+        assert!(matches!(error, LifeError::Transition { from: DeviceLife::Suspended, .. }));
+        assert_eq!(error.to_string(), format!("device `{id}` is suspended, and cannot be approved"));
+        act(&made, &id, Verb::Resume).await.unwrap();
+        act(&made, &id, Verb::Revoke).await.unwrap();
+        assert_eq!(grant().await, GrantLife::Revoked);
+        for verb in [Verb::Approve, Verb::Suspend, Verb::Resume, Verb::Revoke, Verb::Leave] {
+            assert!(matches!(act(&made, &id, verb).await, Err(LifeError::Transition { .. })), "{}", verb.word());
+        }
+        let nobody = DeviceId::from_random([9; 10]);
+        assert!(matches!(act(&made, &nobody, Verb::Suspend).await, Err(LifeError::Unknown(_))));
     }
 }

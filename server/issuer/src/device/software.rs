@@ -114,3 +114,57 @@ pub async fn register(
     issuer.store.decide(decision).await?;
     Ok((device, certificate.chain().into_iter().map(|der| der.0).collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Made, request};
+
+    async fn ask(made: &Made, change: impl FnOnce(&mut Registration<'_>)) -> Result<Device, SoftwareError> {
+        let (_, csr) = request();
+        let mut registration = Registration {
+            collaborator: "alice".parse().unwrap(),
+            project: "apollo".parse().unwrap(),
+            role: "developer".parse().unwrap(),
+            until: made.now().plus(60),
+            csr: &csr,
+            proof: request().0,
+        };
+        change(&mut registration);
+        register(&made.issuer, registration).await.map(|(device, _)| device)
+    }
+
+    #[tokio::test]
+    async fn software_keys_are_off_unless_somebody_switched_them_on() {
+        let made = Made::new().await;
+        assert!(matches!(ask(&made, |_| ()).await, Err(SoftwareError::Off)));
+        assert!(made.issuer.store.devices(None).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_software_client_says_so_and_is_held_to_the_role() {
+        let made = Made::with_software().await;
+        let device = ask(&made, |_| ()).await.unwrap();
+        assert!(device.is_software() && device.keys.is_none());
+        assert_eq!(device.posture.trust_tier, TrustTier::Software);
+        let too_long = ask(&made, |asked| asked.until = made.now().plus(91 * 86_400)).await;
+        assert!(matches!(too_long, Err(SoftwareError::Grant(GrantError::TooLong { .. }))));
+        let garbage = ask(&made, |asked| asked.csr = b"no request").await;
+        assert!(matches!(garbage, Err(SoftwareError::Csr(_))));
+    }
+
+    #[tokio::test]
+    async fn one_key_cannot_be_both_identity_and_proof() {
+        let made = Made::with_software().await;
+        let (key, csr) = request();
+        let registration = Registration {
+            collaborator: "alice".parse().unwrap(),
+            project: "apollo".parse().unwrap(),
+            role: "developer".parse().unwrap(),
+            until: made.now().plus(60),
+            csr: &csr,
+            proof: key,
+        };
+        assert!(matches!(register(&made.issuer, registration).await, Err(SoftwareError::NotDistinct)));
+    }
+}

@@ -95,3 +95,45 @@ pub async fn remove(
         .change(Change::Gate { from: gate.state, to: Gate { state: GateLife::Removed, ..gate } });
     Ok(store.decide(decision).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Made;
+
+    async fn register(made: &Made, name: &str) -> Result<Code, RegistryError> {
+        let issuer = &made.issuer;
+        let registration = Registration {
+            name: name.parse().unwrap(),
+            resources: vec!["https://git.example.com/".parse().unwrap()],
+            ca: None,
+            code_expires_at: made.now().plus(60),
+            by: "olga".to_owned(),
+        };
+        let pin = issuer.keyring().pin();
+        add(issuer.store.as_ref(), &issuer.environment, &issuer.config.issuer_url, pin, registration).await
+    }
+
+    #[tokio::test]
+    async fn a_name_belongs_to_one_gate_until_it_is_removed() {
+        let made = Made::new().await;
+        let (store, environment) = (made.issuer.store.as_ref(), &made.issuer.environment);
+        let name: GateName = "front".parse().unwrap();
+        assert!(matches!(remove(store, environment, &name, "olga").await, Err(RegistryError::Unknown(_))));
+        let first = register(&made, "front").await.unwrap();
+        assert!(matches!(register(&made, "front").await, Err(RegistryError::Exists(_))));
+
+        let holder = Holder::Gate(name.clone());
+        let certificate = Change::AddCertificate { hash: [1; 32], holder: holder.clone(), not_after: made.now() };
+        let event = environment.event(EventKind::GateEnrolled);
+        store.decide(Decision::new(event).change(certificate)).await.unwrap();
+        remove(store, environment, &name, "olga").await.unwrap();
+        assert!(store.certificate([1; 32]).await.unwrap().is_none(), "its certificate is nobody's now");
+        assert!(matches!(remove(store, environment, &name, "olga").await, Err(RegistryError::Unknown(_))));
+
+        let second = register(&made, "front").await.unwrap();
+        assert_ne!(first.expose().as_str(), second.expose().as_str());
+        let gates = store.gates().await.unwrap();
+        assert_eq!(gates.iter().map(|gate| gate.state).collect::<Vec<_>>(), [GateLife::Added]);
+    }
+}

@@ -56,8 +56,8 @@ pub enum KeyError {
     /// The master key is not the one under which the store's keys are wrapped.
     #[error("the master key does not open the key `{0}`: it is not the one that this store was made with")]
     MasterKey(String),
-    /// A key of this purpose is missing.
-    #[error("the store has no usable `{0}` key; run `daypass-issuer key rotate {0}`")]
+    /// No key of this purpose is in its time.
+    #[error("the store has no `{0}` key that is in its time now; check this machine's clock, it may be behind")]
     Missing(KeyPurpose),
     /// A certificate or key could not be made or read.
     #[error("could not {attempted}")]

@@ -6,7 +6,7 @@
 mod read;
 mod write;
 
-use std::{path::Path, str::FromStr as _, time::Duration};
+use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path, str::FromStr as _, time::Duration};
 
 use daypass_proto::{
     enrolment::DeviceLife,
@@ -49,6 +49,9 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the file, makes it where it is missing and `create` allows it, and brings its schema up to date.
     pub async fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
+        if create {
+            close_to_others(path)?;
+        }
         let options = SqliteConnectOptions::from_str("sqlite:")
             .map_err(engine("read the path"))?
             .filename(path)
@@ -72,6 +75,16 @@ impl SqliteStore {
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(write_loop(writer, receiver));
         Ok(Self { readers, writer: sender })
+    }
+}
+
+/// Makes the file before the engine would: it holds names of people and wrapped keys, and the engine's own files take over its mode.
+fn close_to_others(path: &Path) -> Result<(), StoreError> {
+    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(engine("make the database")(sqlx::Error::Io(source)))
+        }
+        _ => Ok(()),
     }
 }
 

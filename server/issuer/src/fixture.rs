@@ -1,0 +1,114 @@
+//! For tests: a whole issuer in a temporary folder, whose clock stands still until the test moves it.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use daypass_proto::{jose::EcPublicKey, time::Timestamp};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+use tempfile::TempDir;
+
+use crate::{
+    clock::{Clock, Entropy, Environment},
+    commands::make_in,
+    config::Config,
+    device::{Registration, register_software},
+    issuer::Issuer,
+    store::Device,
+};
+
+const PROJECT: &str = include_str!("../project.toml.example");
+
+struct Hands {
+    time: AtomicI64,
+    drawn: AtomicU64,
+}
+
+impl Clock for Hands {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_seconds(self.time.load(Ordering::SeqCst))
+    }
+}
+
+impl Entropy for Hands {
+    /// Never the same twice, which is all that tests need of it.
+    fn fill(&self, bytes: &mut [u8]) {
+        let count = self.drawn.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+        for (byte, value) in bytes.iter_mut().rev().zip(count.iter().rev().chain(std::iter::repeat(&0))) {
+            *byte = *value;
+        }
+    }
+}
+
+/// An issuer with the sample project as `apollo`.
+pub struct Made {
+    pub issuer: Issuer,
+    pub config: PathBuf,
+    hands: Arc<Hands>,
+    _folder: TempDir,
+}
+
+impl Made {
+    /// With each `(old, new)` replaced in its configuration.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let hands = Arc::new(Hands { time: AtomicI64::new(1_790_000_000), drawn: AtomicU64::new(1) });
+        let environment =
+            Environment::new(Arc::clone(&hands) as Arc<dyn Clock>, Arc::clone(&hands) as Arc<dyn Entropy>);
+        let config = make_in(folder.path(), &environment).await;
+        std::fs::write(folder.path().join("projects/apollo.toml"), PROJECT).unwrap();
+        let mut text = std::fs::read_to_string(&config).unwrap();
+        for (old, new) in settings {
+            assert!(text.contains(old), "{old} is in the reference file");
+            text = text.replace(old, new);
+        }
+        std::fs::write(&config, text).unwrap();
+        let issuer = Issuer::open(Config::load(&config).unwrap(), environment).await.unwrap();
+        Self { issuer, config, hands, _folder: folder }
+    }
+
+    /// As `init` makes it.
+    pub async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// Where software clients are allowed.
+    pub async fn with_software() -> Self {
+        Self::with(&[("allow_software_keys = false", "allow_software_keys = true")]).await
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.hands.now()
+    }
+
+    /// Moves the clock.
+    pub fn pass(&self, seconds: i64) {
+        self.hands.time.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// A registered software client, which is the quickest approved device with an active grant.
+    pub async fn client(&self) -> Device {
+        let (_, csr) = request();
+        let (proof, _) = request();
+        let registration = Registration {
+            collaborator: "alice".parse().unwrap(),
+            project: "apollo".parse().unwrap(),
+            role: "developer".parse().unwrap(),
+            until: self.now().plus(3600),
+            csr: &csr,
+            proof,
+        };
+        register_software(&self.issuer, registration).await.unwrap().0
+    }
+}
+
+/// A key and a request for it, DER.
+pub fn request() -> (EcPublicKey, Vec<u8>) {
+    let pair = KeyPair::generate().unwrap();
+    let csr = CertificateParams::default().serialize_request(&pair).unwrap().der().to_vec();
+    (EcPublicKey::from_spki_der(&pair.subject_public_key_info()).unwrap(), csr)
+}
