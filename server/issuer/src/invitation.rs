@@ -149,7 +149,13 @@ mod tests {
     use super::*;
     use crate::fixture::Made;
 
-    async fn ask(made: &Made, project: &str, role: &str, who: &str, life: i64) -> Result<(Invitation, Code), InviteError> {
+    async fn ask(
+        made: &Made,
+        project: &str,
+        role: &str,
+        who: &str,
+        life: i64,
+    ) -> Result<(Invitation, Code), InviteError> {
         let issuer = &made.issuer;
         let asked = Invite {
             collaborator: who.parse().unwrap(),
