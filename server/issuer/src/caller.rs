@@ -3,13 +3,13 @@
 //!
 //! The answers are types: an endpoint that takes an [`ApprovedDevice`] cannot be reached by a pending one.
 
-use daypass_listener::Peer;
 use daypass_proto::{
     encoding::sha256,
     enrolment::DeviceLife,
     oauth_error::{OAuthError, Reason},
     time::Timestamp,
 };
+use daypass_service::Peer;
 use thiserror::Error;
 
 use crate::{

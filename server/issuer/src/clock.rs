@@ -1,18 +1,12 @@
-//! Time and randomness, handed in through constructors: the only place of this program that reads either from the system.
+//! Clock and randomness together, as most decisions need them; handed in through constructors.
 
 use std::sync::Arc;
 
-use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use daypass_proto::{
     ledger::{Event, EventKind},
     time::Timestamp,
 };
-
-/// What tells the time.
-pub trait Clock: Send + Sync {
-    /// The time now.
-    fn now(&self) -> Timestamp;
-}
+use daypass_service::{Clock, system_clock};
 
 /// What fills bytes at random.
 pub trait Entropy: Send + Sync {
@@ -35,7 +29,7 @@ impl Environment {
 
     /// The system's.
     pub fn system() -> Self {
-        Self::new(Arc::new(SystemClock), Arc::new(SystemEntropy))
+        Self::new(system_clock(), Arc::new(SystemEntropy))
     }
 
     /// The time now.
@@ -61,23 +55,10 @@ impl Environment {
     }
 }
 
-struct SystemClock;
-
-impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place of this program that reads the clock")]
-    fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-    }
-}
-
 struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {
-        if SystemRandom::new().fill(bytes).is_err() {
-            // No identifier, nonce or salt may be guessable: stop at once rather than go on without randomness.
-            std::process::abort();
-        }
+        daypass_service::random(bytes);
     }
 }

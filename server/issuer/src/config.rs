@@ -10,7 +10,7 @@ use daypass_proto::{invitation::canonical_issuer, time::Skew};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::duration;
+use daypass_service as service;
 
 /// The reference file: every key, commented. `init` writes it, a test parses it.
 pub const REFERENCE: &str = include_str!("../issuer.toml.example");
@@ -186,7 +186,7 @@ impl Raw {
             }
         }
         let mut seconds = |key: &str, text: &str| {
-            duration::seconds(text).unwrap_or_else(|error| {
+            service::seconds(text).unwrap_or_else(|error| {
                 faults.push(format!("`{key}`: {error}"));
                 1
             })

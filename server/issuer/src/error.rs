@@ -9,6 +9,8 @@ use axum::{
 };
 use daypass_proto::oauth_error::{ErrorBody, OAuthError, Reason, internal};
 
+use daypass_service::told;
+
 use crate::store::{DecideError, StoreError};
 
 /// A refusal, ready to leave.
@@ -54,7 +56,7 @@ impl Refusal {
 
     /// A fault of our own; `error` goes to the log and nowhere else.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!(error = %chain(error), "could not decide a request");
+        tracing::error!(error = %told(error), "could not decide a request");
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, body: internal(Reason::Internal) }
     }
 
@@ -71,21 +73,9 @@ impl Refusal {
     }
 }
 
-/// An error with all its sources, in one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
-}
-
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = %chain(&error), "the store failed");
+        tracing::error!(error = %told(&error), "the store failed");
         Self::new(
             OAuthError::TemporarilyUnavailable,
             Reason::StoreUnavailable,

@@ -5,7 +5,6 @@ mod clock;
 mod commands;
 mod config;
 mod device;
-mod duration;
 mod enrolment;
 mod error;
 #[cfg(test)]
@@ -19,6 +18,7 @@ mod projects;
 mod serve;
 mod store;
 mod token;
+mod until;
 
 use std::process::ExitCode;
 
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
             {
-                eprintln!("daypass-issuer: {}", error::chain(&error));
+                eprintln!("daypass-issuer: {}", daypass_service::told(&error));
             }
             error.exit_code()
         }

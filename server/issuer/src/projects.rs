@@ -19,7 +19,7 @@ use daypass_proto::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::duration;
+use daypass_service as service;
 
 /// The longest life of a token, in seconds: minutes, not hours.
 const MAX_TOKEN_LIFETIME: i64 = 3600;
@@ -215,7 +215,7 @@ fn read(path: &Path) -> Result<(ProjectName, Project, [u8; 32]), Vec<Fault>> {
 fn check_role(raw: &RawRole) -> Result<Role, Vec<String>> {
     let mut faults = Vec::new();
     let mut seconds = |key: &str, text: &str| {
-        duration::seconds(text).unwrap_or_else(|error| {
+        service::seconds(text).unwrap_or_else(|error| {
             faults.push(format!("`{key}`: {error}"));
             1
         })

@@ -7,19 +7,19 @@ use axum::{
     extract::DefaultBodyLimit,
     routing::{get, post},
 };
-use daypass_listener::{ClientCertificates, Limits, Listener, ServeError, TlsError, server_config};
 use daypass_proto::{
     enrolment::{MAX_BEGIN, MAX_COMPLETE},
     ledger::EventKind,
     oauth_error::{OAuthError, Reason},
 };
+use daypass_service::{ClientCertificates, Limits, Listener, ServeError, TlsError, server_config, told};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     device, enrolment,
-    error::{Refusal, chain},
+    error::Refusal,
     gates,
     issuer::Issuer,
     metadata,
@@ -138,13 +138,13 @@ async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
             _ = tick.tick() => {}
         }
         if let Err(error) = issuer.reload_keys().await {
-            tracing::error!(error = %chain(&error), "could not read the keys anew; the old ones stay in use");
+            tracing::error!(error = %told(&error), "could not read the keys anew; the old ones stay in use");
         }
         if let Err(error) = issuer.store.sweep(issuer.environment.now()).await {
-            tracing::error!(error = %chain(&error), "could not forget what is over");
+            tracing::error!(error = %told(&error), "could not forget what is over");
         }
         if let Err(error) = end_grants(&issuer).await {
-            tracing::error!(error = %chain(&error), "could not end grants whose time is over");
+            tracing::error!(error = %told(&error), "could not end grants whose time is over");
         }
     }
 }

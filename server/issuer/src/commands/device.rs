@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     device::{LifeError, Registration, Verb, decide_life, register_software},
-    duration,
     issuer::Issuer,
     store::{Device, device_word},
+    until,
 };
 
 /// What can be done.
@@ -255,7 +255,7 @@ async fn software(issuer: &Issuer, register: Register) -> Result<(), CommandErro
     };
     let proof: EcPublicKey = serde_json::from_slice(&jwk)
         .map_err(|_| CommandError::FileForm { path: from, expected: "a public P-256 key as a JWK" })?;
-    let until = duration::until(&register.until, issuer.environment.now(), &TimeZone::system())?;
+    let until = until::until(&register.until, issuer.environment.now(), &TimeZone::system())?;
     let (device, chain) = register_software(
         issuer,
         Registration {

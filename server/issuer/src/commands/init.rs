@@ -148,8 +148,9 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
 pub(crate) async fn make_in(folder: &Path, environment: &Environment) -> PathBuf {
     let at = folder.join("issuer.toml");
     let listen = IpAddr::from([127, 0, 0, 1]);
-    let args = Args { url: "https://localhost:8443".to_owned(), mtls_url: None, listen };
-    run(&at, &args, environment).await.unwrap();
+    let (url, mtls) = (origin("https://localhost:8443").unwrap(), origin("https://localhost:8444").unwrap());
+    let args = Args { url: url.to_string(), mtls_url: None, listen };
+    make(&at, &args, &url, &mtls, environment).await.unwrap();
     at
 }
 

@@ -9,9 +9,9 @@ use super::{
     output::{json as print_json, line},
 };
 use crate::{
-    duration,
     invitation::{Invite, invite},
     issuer::Issuer,
+    until,
 };
 
 /// Options of `invite`.
@@ -48,9 +48,9 @@ fn ek_hash(text: &str) -> Result<[u8; 32], String> {
 
 pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError> {
     let now = issuer.environment.now();
-    let until = duration::until(&args.until, now, &TimeZone::system())?;
+    let until = until::until(&args.until, now, &TimeZone::system())?;
     let lifetime =
-        args.code_expires.as_deref().map(duration::seconds).transpose()?.unwrap_or(issuer.config.code_lifetime);
+        args.code_expires.as_deref().map(daypass_service::seconds).transpose()?.unwrap_or(issuer.config.code_lifetime);
     let asked = Invite {
         collaborator: args.collaborator,
         project: args.project,

@@ -12,19 +12,18 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use thiserror::Error;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Environment,
     config::{Config, ConfigError},
     device::{LifeError, SoftwareError},
-    duration::DurationError,
     gates::RegistryError,
     invitation::InviteError,
     issuer::{Issuer, StartError},
     keys::KeyError,
     serve::RunError,
     store::{DecideError, StoreError},
+    until::UntilError,
 };
 
 #[cfg(test)]
@@ -100,7 +99,9 @@ pub enum CommandError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error(transparent)]
-    Duration(#[from] DurationError),
+    Until(#[from] UntilError),
+    #[error(transparent)]
+    Duration(#[from] daypass_service::DurationError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -134,6 +135,7 @@ impl CommandError {
             | Self::Life(_)
             | Self::Software(_)
             | Self::Registry(_)
+            | Self::Until(_)
             | Self::Duration(_)
             | Self::File { .. }
             | Self::FileForm { .. }
@@ -179,34 +181,11 @@ async fn open(config: &std::path::Path, environment: Environment) -> Result<Issu
 }
 
 async fn serve(config: &std::path::Path, environment: Environment) -> Result<(), CommandError> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    // A crash must not write keys to disk.
-    if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
-        tracing::warn!(%error, "could not switch core dumps off");
-    }
-    let stopped = stop_signal().map_err(CommandError::Runtime)?;
+    daypass_service::log_to_stderr();
+    daypass_service::forbid_core_dumps();
+    let stop = daypass_service::stop_signal().map_err(CommandError::Runtime)?;
     let issuer = Arc::new(open(config, environment).await?);
-    let stop = CancellationToken::new();
-    let on_signal = stop.clone();
-    tokio::spawn(async move {
-        stopped.await;
-        on_signal.cancel();
-    });
     Ok(crate::serve::serve(issuer, stop).await?)
-}
-
-/// Resolves when the service is told to stop. The signals are taken from the call on, not from the first poll: whoever starts this
-/// program may stop it at once.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }
 
 /// Who acts: the name of the account, for the ledger.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State, http::StatusCode};
-use daypass_listener::Peer;
 use daypass_proto::enrolment::DeviceState;
+use daypass_service::Peer;
 
 use super::{Verb, decide_life, device_state};
 use crate::{caller::EnrolledDevice, error::Refusal, issuer::Issuer};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, body::Bytes as Body, extract::State};
-use daypass_listener::Peer;
 use daypass_proto::{
     attestation::{DeviceKeySet, KeyError as DeviceKeyError, StatementError, verify_quote},
     encoding::Fixed,
@@ -12,6 +11,7 @@ use daypass_proto::{
     names::RenewalId,
     oauth_error::{OAuthError, Reason},
 };
+use daypass_service::Peer;
 use thiserror::Error;
 
 use super::issue_certificate;
@@ -165,7 +165,7 @@ pub async fn complete(
                 spent = spent.change(Change::TakeChallenge(request.renewal.to_string()));
             }
             if let Err(error) = issuer.store.decide(spent).await {
-                tracing::warn!(error = %crate::error::chain(&error), "could not record a refused renewal");
+                tracing::warn!(error = %daypass_service::told(&error), "could not record a refused renewal");
             }
             Err(error.into())
         }

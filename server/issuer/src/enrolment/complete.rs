@@ -43,7 +43,7 @@ pub async fn complete(State(issuer): State<Arc<Issuer>>, body: Body) -> Result<J
                 .text("why", &error);
             let spent = Decision::new(event).change(Change::TakeChallenge(challenge.id.clone()));
             if let Err(error) = issuer.store.decide(spent).await {
-                tracing::warn!(error = %crate::error::chain(&error), "could not record a refused enrolment");
+                tracing::warn!(error = %daypass_service::told(&error), "could not record a refused enrolment");
             }
             Err(error.into())
         }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, body::Bytes as Body, extract::State};
-use daypass_listener::Peer;
 use daypass_proto::{
     encoding::{Bytes, sha256},
     gate_api::{EnrolRequest, GateCertificates, RenewRequest},
@@ -12,6 +11,7 @@ use daypass_proto::{
     oauth_error::{OAuthError, Reason},
     resource::Resource,
 };
+use daypass_service::Peer;
 use thiserror::Error;
 
 use crate::{

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State};
-use daypass_listener::Peer;
 use daypass_proto::{
     enrolment::DeviceLife,
     gate_api::{Revocations, RevokedToken},
     oauth_error::Reason,
 };
+use daypass_service::Peer;
 
 use crate::{caller::EnrolledGate, error::Refusal, issuer::Issuer, store::DeadReason};
 

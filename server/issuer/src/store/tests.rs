@@ -4,11 +4,11 @@ use daypass_proto::{
     encoding::Fixed,
     ledger::EventKind,
     names::{GrantId, InvitationId},
-    time::Timestamp,
+    time::{Skew, Timestamp},
 };
 
 use super::*;
-use crate::clock::Environment;
+use crate::{clock::Environment, fixture::Made};
 
 async fn store() -> (tempfile::TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
@@ -33,12 +33,8 @@ fn grant(n: u8) -> Grant {
 }
 
 async fn events(folder: &tempfile::TempDir) -> i64 {
-    let pool = sqlx::SqlitePool::connect_with(
-        sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("s.db")).read_only(true),
-    )
-    .await
-    .unwrap();
-    sqlx::query_scalar("SELECT COUNT(*) FROM events").fetch_one(&pool).await.unwrap()
+    let rows: Vec<(i64,)> = query(folder, "SELECT COUNT(*) FROM events").await;
+    rows[0].0
 }
 
 #[tokio::test]
@@ -128,4 +124,162 @@ async fn a_store_survives_being_opened_again() {
     assert!(again.invitation_by_secret([9; 32]).await.unwrap().is_some());
     assert!(again.invitation_by_secret([8; 32]).await.unwrap().is_none());
     assert!(SqliteStore::open(&folder.path().join("missing.db"), false).await.is_err());
+}
+
+async fn query<T>(folder: &tempfile::TempDir, sql: &'static str) -> Vec<T>
+where
+    T: for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow> + Send + Unpin,
+{
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("s.db")).read_only(true);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::query_as(sql).fetch_all(&pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_event_row_is_its_leaf_and_a_person_can_be_erased_from_it() {
+    let (folder, store) = store().await;
+    let environment = Environment::system();
+    let event = environment.personal(event(), "collaborator", "alice@example.com");
+    let leaf = event.leaf();
+    store.decide(Decision::new(event).change(Change::AddGrant(grant(1)))).await.unwrap();
+    type Row = (Vec<u8>, Vec<u8>, String, Option<i64>);
+    let rows: Vec<Row> = query(&folder, "SELECT leaf_hash, leaf, kind, sequence FROM events").await;
+    let [(hash, stored, kind, sequence)] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!(stored, &leaf);
+    assert_eq!(hash[..], daypass_proto::ledger::leaf_hash(&leaf));
+    assert_eq!((kind.as_str(), sequence), ("invited", &None), "no number when it commits");
+    assert!(!String::from_utf8_lossy(stored).contains("alice"), "the person stands beside the leaf, not in it");
+    let fields: Vec<(String, Vec<u8>, String)> = query(&folder, "SELECT name, salt, value FROM personal_fields").await;
+    let [(name, salt, value)] = fields.as_slice() else { panic!("{fields:?}") };
+    assert_eq!((name.as_str(), salt.len(), value.as_str()), ("collaborator", 32, "alice@example.com"));
+}
+
+#[tokio::test]
+async fn nobody_else_can_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (folder, store) = store().await;
+    store.decide(Decision::new(event()).change(Change::AddGrant(grant(1)))).await.unwrap();
+    for name in ["s.db", "s.db-wal", "s.db-shm"] {
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_decision_requires_must_be_so() {
+    let made = Made::with_software().await;
+    let device = made.client().await;
+    let store = &made.issuer.store;
+    let grant = store.grants_of(&device.id).await.unwrap().remove(0);
+    let try_it = async |change| store.decide(Decision::new(event()).change(change)).await;
+    try_it(Change::RequireDevice(device.id.clone(), DeviceLife::Approved)).await.unwrap();
+    try_it(Change::RequireGrant(grant.id.clone(), GrantLife::Active)).await.unwrap();
+    for (change, condition) in [
+        (Change::RequireDevice(device.id.clone(), DeviceLife::Pending), Condition::Device(device.id.clone())),
+        (Change::RequireGrant(grant.id.clone(), GrantLife::Requested), Condition::Grant(grant.id.clone())),
+        (
+            Change::Device { to: Box::new(device.clone()), from: DeviceLife::Suspended },
+            Condition::Device(device.id.clone()),
+        ),
+        (Change::AddDevice(device.clone()), Condition::Name(device.id.to_string())),
+        (Change::RetireKey { kid: "none".into(), at: made.now() }, Condition::Key("none".into())),
+        (Change::TakeChallenge("none".into()), Condition::Challenge),
+    ] {
+        let refused = try_it(change).await;
+        assert!(matches!(&refused, Err(DecideError::Conflict(found)) if *found == condition), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_retired_once() {
+    let made = Made::new().await;
+    let store = &made.issuer.store;
+    let kid = store.keys(KeyPurpose::Token).await.unwrap()[0].kid.clone();
+    let retire = |at| Decision::new(event()).change(Change::RetireKey { kid: kid.clone(), at });
+    store.decide(retire(made.now().plus(5))).await.unwrap();
+    assert!(matches!(store.decide(retire(made.now().plus(500))).await, Err(DecideError::Conflict(_))));
+    assert_eq!(store.keys(KeyPurpose::Token).await.unwrap()[0].retire_at, Some(made.now().plus(5)));
+}
+
+#[tokio::test]
+async fn a_dead_token_is_named_with_its_reason_until_it_ends() {
+    let made = Made::with_software().await;
+    let device = made.client().await;
+    let store = &made.issuer.store;
+    let grant = store.grants_of(&device.id).await.unwrap().remove(0);
+    let resource: Resource = "https://git.example.com/".parse().unwrap();
+    let expires_at = made.now().plus(600);
+    for jti in ["kept", "revoked"] {
+        let token = IssuedToken {
+            jti: jti.into(),
+            device: device.id.clone(),
+            grant: grant.id.clone(),
+            resource: resource.clone(),
+            expires_at,
+            revoked: false,
+        };
+        store.decide(Decision::new(event()).change(Change::AddToken(token))).await.unwrap();
+    }
+    let dead = async |software| {
+        let mut dead = store.dead_tokens(std::slice::from_ref(&resource), made.now(), software).await.unwrap();
+        dead.sort_by(|a, b| a.0.cmp(&b.0));
+        dead
+    };
+    let both = |kept, revoked| vec![("kept".to_owned(), kept), ("revoked".to_owned(), revoked)];
+    let become_ = async |from: &Device, state| {
+        let to = Device { state, ..from.clone() };
+        let change = Change::Device { to: Box::new(to.clone()), from: from.state };
+        store.decide(Decision::new(event()).change(change)).await.unwrap();
+        to
+    };
+    assert!(dead(true).await.is_empty());
+    assert_eq!(dead(false).await, both(DeadReason::Software, DeadReason::Software));
+    store.decide(Decision::new(event()).change(Change::RevokeToken("revoked".into()))).await.unwrap();
+    assert_eq!(dead(true).await, [("revoked".to_owned(), DeadReason::Token)]);
+    let ended = Grant { state: GrantLife::Ended, ..grant.clone() };
+    store.decide(Decision::new(event()).change(Change::Grant { to: ended, from: GrantLife::Active })).await.unwrap();
+    assert_eq!(dead(true).await, both(DeadReason::Grant, DeadReason::Token));
+    let device = become_(&device, DeviceLife::Suspended).await;
+    let suspended = DeadReason::Device(DeviceLife::Suspended);
+    assert_eq!(dead(true).await, both(suspended, suspended));
+    become_(&device, DeviceLife::Revoked).await;
+    let revoked = DeadReason::Device(DeviceLife::Revoked);
+    assert_eq!(dead(true).await, both(revoked, revoked));
+    let elsewhere: Resource = "https://other.example.com/".parse().unwrap();
+    assert!(store.dead_tokens(&[elsewhere], made.now(), true).await.unwrap().is_empty(), "not this gate's business");
+    // A gate's clock may be behind: the list keeps a token for the largest skew beyond its end, and so does the store.
+    made.pass(600 + Skew::MAX_SECONDS - 1);
+    store.sweep(made.now()).await.unwrap();
+    assert_eq!(dead(true).await.len(), 2);
+    made.pass(2);
+    assert!(dead(true).await.is_empty());
+    store.sweep(made.now()).await.unwrap();
+    assert!(store.token("kept").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_certificate_is_remembered_beyond_its_end_so_that_its_holder_learns_of_it() {
+    let (_folder, store) = store().await;
+    let holder = Holder::Device(DeviceId::from_random([1; 10]));
+    let not_after = Timestamp::from_seconds(1000);
+    let add = Change::AddCertificate { hash: [3; 32], holder: holder.clone(), not_after };
+    store.decide(Decision::new(event()).change(add)).await.unwrap();
+    store.sweep(not_after.plus(86_400)).await.unwrap();
+    assert_eq!(store.certificate([3; 32]).await.unwrap(), Some((holder.clone(), not_after)));
+    assert_eq!(store.certificate([4; 32]).await.unwrap(), None);
+    store.decide(Decision::new(event()).change(Change::DropCertificates(holder))).await.unwrap();
+    assert_eq!(store.certificate([3; 32]).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_second_process_writes_beside_the_first() {
+    let (folder, server) = store().await;
+    let command = SqliteStore::open(&folder.path().join("s.db"), false).await.unwrap();
+    let add = |store: SqliteStore, first: u8| async move {
+        for n in first..first + 20 {
+            store.decide(Decision::new(event()).change(Change::AddGrant(grant(n)))).await.unwrap();
+        }
+    };
+    tokio::join!(add(server, 0), add(command, 100));
+    assert_eq!(events(&folder).await, 40);
 }

@@ -8,8 +8,8 @@ use axum::{
     http::header,
     response::{IntoResponse as _, Response},
 };
-use daypass_listener::Peer;
 use daypass_proto::{enrolment::DeviceLife, token::AccessTokenClaims};
+use daypass_service::Peer;
 use serde::Deserialize;
 use serde_json::json;
 

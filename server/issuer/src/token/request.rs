@@ -8,7 +8,6 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
-use daypass_listener::Peer;
 use daypass_proto::{
     authorization::{AuthorizationDetails, NotCovered},
     dpop::{self, DpopError, VerifiedDpop},
@@ -19,6 +18,7 @@ use daypass_proto::{
     resource::Resource,
     time::Timestamp,
 };
+use daypass_service::Peer;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 

@@ -7,8 +7,8 @@ use axum::{
     extract::{State, rejection::FormRejection},
     http::StatusCode,
 };
-use daypass_listener::Peer;
 use daypass_proto::ledger::EventKind;
+use daypass_service::Peer;
 use serde::Deserialize;
 
 use super::own_token;
