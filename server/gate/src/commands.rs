@@ -10,10 +10,8 @@ use std::{
 use clap::{CommandFactory as _, Parser, Subcommand};
 use daypass_proto::invitation::{Code, CodeError, CodeKind};
 use thiserror::Error;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock,
     config::{Config, ConfigError, REFERENCE},
     serve::{self, RunError},
     trust::{EnrolError, GateState, IssuerClient, IssuerError, StateError, enrol},
@@ -107,18 +105,6 @@ impl CommandError {
     }
 }
 
-/// An error with all its sources, in one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
-}
-
 fn failed(attempted: impl Into<String>) -> impl FnOnce(io::Error) -> CommandError {
     let attempted = attempted.into();
     move |source| CommandError::Io { attempted, source }
@@ -142,21 +128,12 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Enrol { code } => runtime()?.block_on(enrol_gate(&cli.config, code)),
         Command::Check => runtime()?.block_on(check(&cli.config)),
         Command::Serve => {
-            let filter = tracing_subscriber::EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
-            // A crash must not write keys to disk.
-            if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
-                tracing::warn!(%error, "could not switch core dumps off");
-            }
+            daypass_service::log_to_stderr();
+            daypass_service::forbid_core_dumps();
             runtime()?.block_on(async {
-                let stopped = stop_signal().map_err(failed("take signals"))?;
-                let stop = CancellationToken::new();
-                let on_signal = stop.clone();
-                tokio::spawn(async move {
-                    stopped.await;
-                    on_signal.cancel();
-                });
-                Ok(serve::serve(Config::load(&cli.config)?, clock::system(), stop).await?)
+                let stop = daypass_service::stop_signal().map_err(failed("take signals"))?;
+                let config = Config::load(&cli.config)?;
+                Ok(serve::serve(config, daypass_service::system_clock(), stop).await?)
             })
         }
     }
@@ -164,19 +141,6 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
 
 fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed("start the runtime"))
-}
-
-/// Resolves when the service is told to stop. The signals are taken from the call on, not from the first poll: whoever starts this
-/// program may stop it at once.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }
 
 fn init(path: &Path) -> Result<(), CommandError> {

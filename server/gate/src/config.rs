@@ -6,7 +6,6 @@ use std::{
 };
 
 use daypass_proto::{resource::Resource, time::Skew};
-use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -154,16 +153,11 @@ impl Config {
     }
 }
 
-fn seconds(text: &str) -> Option<i64> {
-    let span: Span = text.parse().ok()?;
-    Some(span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.as_secs()).filter(|seconds| *seconds > 0)
-}
-
 impl Raw {
     fn check(self, folder: &Path) -> Result<Config, Vec<String>> {
         let mut faults = Vec::new();
-        let mut duration = |key: &str, text: &str, most: i64| match seconds(text) {
-            Some(seconds) if seconds <= most => seconds,
+        let mut duration = |key: &str, text: &str, most: i64| match daypass_service::seconds(text) {
+            Ok(seconds) if seconds <= most => seconds,
             _ => {
                 faults.push(format!("`{key}`: `{text}` is not a duration of 1s to {most}s"));
                 1

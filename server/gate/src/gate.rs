@@ -6,12 +6,12 @@ use std::{
 };
 
 use daypass_proto::{presentation::token_of, time::Timestamp};
+use daypass_service::{Clock, random};
 use tokio::sync::RwLock;
 
 use crate::{
-    clock::{Clock, random},
     config::{Config, Guarded},
-    nonce::Nonces,
+    nonce::{Nonces, RANDOM},
     replay::Replay,
     route::Route,
     trust::{IssuerClient, View},
@@ -94,7 +94,9 @@ impl Gate {
 
     /// A fresh nonce for whoever was refused.
     pub fn fresh_nonce(&self, scope: crate::nonce::Scope<'_>, client: IpAddr) -> String {
-        self.nonces.issue(scope, client, self.now(), random())
+        let mut fresh = [0; RANDOM];
+        random(&mut fresh);
+        self.nonces.issue(scope, client, self.now(), fresh)
     }
 
     /// Asks for the issuer's keys where the token names one that is not known: it may be new.

@@ -1,7 +1,6 @@
 //! `daypass-gate`: stands in front of a git server and lets through what a bound token covers.
 
 mod authentication;
-mod clock;
 mod commands;
 mod config;
 mod flow;
@@ -26,7 +25,7 @@ fn main() -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
             {
-                eprintln!("daypass-gate: {}", commands::chain(&error));
+                eprintln!("daypass-gate: {}", daypass_service::told(&error));
             }
             error.exit_code()
         }

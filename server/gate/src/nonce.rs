@@ -13,8 +13,9 @@ use thiserror::Error;
 /// How long a nonce may wait for its first use, in seconds.
 pub const FIRST_USE: i64 = 120;
 
-/// The random part, in bytes, and what stands before the MAC.
-const RANDOM: usize = 8;
+/// The random part, in bytes.
+pub const RANDOM: usize = 8;
+/// What stands before the MAC: time and random part.
 const HEAD: usize = 8 + RANDOM;
 
 /// What a nonce is for: one made for a presentation is of no use in a DPoP proof, and the other way round.

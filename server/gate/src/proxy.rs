@@ -2,8 +2,8 @@
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
-use daypass_listener::Peer;
 use daypass_proto::{authorization::GitAccess, token::AccessTokenClaims};
+use daypass_service::Peer;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 

@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
-use daypass_listener::{ClientCertificates, Limits, Listener, ServeError, TlsError, reloadable_server_config};
 use daypass_proto::time::Timestamp;
+use daypass_service::{
+    ClientCertificates, Clock, Limits, Listener, ServeError, TlsError, reloadable_server_config, told,
+};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
@@ -16,7 +18,6 @@ use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    clock::Clock,
     config::Config,
     gate::Gate,
     nonce::Nonces,
@@ -164,13 +165,13 @@ async fn poll(gate: &Gate, keys_too: bool) {
     let asked = gate.now();
     match client.revocations().await {
         Ok(answer) => gate.view().learn_revocations(answer, asked),
-        Err(error) => tracing::warn!(error = %crate::commands::chain(&error), "could not ask which tokens are dead"),
+        Err(error) => tracing::warn!(error = %told(&error), "could not ask which tokens are dead"),
     }
     if keys_too {
         match client.keys().await {
             Ok(keys) => gate.view().learn_keys(keys),
             Err(error) => {
-                tracing::warn!(error = %crate::commands::chain(&error), "could not ask for the issuer's keys")
+                tracing::warn!(error = %told(&error), "could not ask for the issuer's keys")
             }
         }
     }

@@ -6,7 +6,8 @@ use daypass_proto::{
     ledger::{Event, EventKind},
     time::Timestamp,
 };
-use daypass_service::{Clock, system_clock};
+pub use daypass_service::Clock;
+use daypass_service::system_clock;
 
 /// What fills bytes at random.
 pub trait Entropy: Send + Sync {

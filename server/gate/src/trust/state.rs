@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::clock::random;
-
 const FILE: &str = "gate.json";
 const NONCE_KEY: &str = "nonce.key";
 
@@ -111,7 +109,9 @@ pub fn nonce_key(folder: &Path, configured: Option<&Path>) -> Result<Zeroizing<[
     let own = folder.join(NONCE_KEY);
     let path = configured.unwrap_or(&own);
     if configured.is_none() && !own.exists() {
-        write_secret(folder, &own, &random::<32>())?;
+        let mut key = Zeroizing::new([0; 32]);
+        daypass_service::random(key.as_mut_slice());
+        write_secret(folder, &own, key.as_slice())?;
     }
     let bytes = read_secret(path)?;
     bytes.as_slice().try_into().map(Zeroizing::new).map_err(|_| StateError::NonceKey(path.to_owned()))

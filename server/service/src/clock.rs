@@ -1,4 +1,4 @@
-//! Time and randomness, handed in through constructors: the only place of this program that reads either from the system.
+//! Time and randomness, handed in through constructors: the only place of both programs that reads either from the system.
 
 use std::sync::Arc;
 
@@ -12,26 +12,24 @@ pub trait Clock: Send + Sync {
 }
 
 /// The system's clock.
-pub fn system() -> Arc<dyn Clock> {
+pub fn system_clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
 struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place of this program that reads the clock")]
+    #[expect(clippy::disallowed_methods, reason = "the one place of both programs that reads the clock")]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 }
 
-/// Random bytes.
-pub fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    if SystemRandom::new().fill(&mut bytes).is_err() {
-        // A nonce key must not be guessable: stop at once rather than go on without randomness.
+/// Random bytes from the system.
+pub fn random(bytes: &mut [u8]) {
+    if SystemRandom::new().fill(bytes).is_err() {
+        // No identifier, nonce, key or salt may be guessable: stop at once rather than go on without randomness.
         std::process::abort();
     }
-    bytes
 }

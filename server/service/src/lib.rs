@@ -1,13 +1,22 @@
-//! The accept loop that issuer and gate share: TLS 1.3 in front, HTTP/1.1 behind, limits everywhere.
+//! What issuer and gate have in common as services: the accept loop with TLS 1.3 and limits, the clock, the signal to stop, and how an
+//! error is told.
 //!
 //! A handler learns who is at the other end from the [`Peer`] in the request's extensions: the address, and the client
 //! certificate where one was asked for. On a resumed session rustls restores the certificate and runs no verifier, so
 //! whoever maps a certificate to rights does it on every request.
 
+mod clock;
+mod duration;
 mod serve;
+mod stop;
+mod tell;
 mod tls;
 
 pub use self::{
+    clock::{Clock, random, system_clock},
+    duration::{DurationError, seconds},
     serve::{Limits, Listener, Peer, ServeError},
+    stop::stop_signal,
+    tell::{forbid_core_dumps, log_to_stderr, told},
     tls::{ClientCertificates, Reload, TlsError, reloadable_server_config, server_config},
 };
