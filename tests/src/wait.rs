@@ -9,7 +9,7 @@ use std::{
 use crate::Failure;
 
 /// How long anything may take to come up or to end. Generous: a loaded machine is not a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Looks for something until it is there; `None` when patience is over.
 pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {

@@ -8,7 +8,10 @@ mod failure;
 mod packages;
 mod workspace;
 
-use std::process::{Command, ExitCode};
+use std::{
+    os::unix::process::CommandExt as _,
+    process::{Command, ExitCode},
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -87,7 +90,7 @@ fn run(task: &Task) -> Result<ExitCode, Failure> {
             if *serve {
                 demo.arg("--serve");
             }
-            finish("the demo", &mut demo)
+            Err(become_program("the demo", &mut demo))
         }
         Task::Test { packages, arguments } => {
             packages::ensure(&workspace, Need::Test, packages.install)?;
@@ -97,14 +100,12 @@ fn run(task: &Task) -> Result<ExitCode, Failure> {
             if !arguments.iter().any(|argument| argument == "-p" || argument.starts_with("--package")) {
                 test.arg("--workspace");
             }
-            finish("the tests", test.args(arguments))
+            Err(become_program("the tests", test.args(arguments)))
         }
     }
 }
 
-/// Runs a program to its end and takes its exit code for our own.
-fn finish(what: &'static str, command: &mut Command) -> Result<ExitCode, Failure> {
-    let status = command.status().map_err(|source| Failure::Start { what, source })?;
-    // 128 and the signal's number, as a shell says it, is not worth the code: a signal is a failure.
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+/// Becomes this program: its exit code is ours, and a signal to us is one to it.
+fn become_program(what: &'static str, command: &mut Command) -> Failure {
+    Failure::Start { what, source: command.exec() }
 }
