@@ -193,6 +193,10 @@ async fn show(issuer: &Issuer, id: &DeviceId, json: bool) -> Result<(), CommandE
 
 async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) -> Result<(), CommandError> {
     let device = find(issuer, id).await?;
+    // Nobody is asked to compare where nothing can be approved; the decision itself looks again.
+    if device.state != DeviceLife::Pending {
+        return Err(LifeError::Transition { device: id.clone(), from: device.state, verb: Verb::Approve }.into());
+    }
     let expected = device.comparison_code.clone().unwrap_or_default();
     match code {
         Some(given) => compare(&expected, given)?,
