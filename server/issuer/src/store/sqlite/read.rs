@@ -169,8 +169,12 @@ pub(super) async fn gates(pool: &SqlitePool) -> Result<Vec<Gate>, StoreError> {
 }
 
 pub(super) async fn keys(pool: &SqlitePool, purpose: KeyPurpose) -> Result<Vec<KeyRecord>, StoreError> {
-    let query = sqlx::query("SELECT body, retire_at FROM keys WHERE purpose = $1 ORDER BY active_from, kid")
-        .bind(purpose.as_str());
+    // Of two from the same second, the one that was given an end is the older.
+    let query = sqlx::query(
+        "SELECT body, retire_at FROM keys WHERE purpose = $1 \
+         ORDER BY active_from, CASE WHEN retire_at IS NULL THEN 1 ELSE 0 END, retire_at, kid",
+    )
+    .bind(purpose.as_str());
     let rows = query.fetch_all(pool).await.map_err(engine("list keys"))?;
     rows.iter()
         .map(|row| {
