@@ -143,6 +143,13 @@ impl Machine {
         Ok(device)
     }
 
+    /// Somebody else at this machine: a user of the same agent, with a home of their own.
+    pub fn another_user(&self, place: &Place, home: &str, who: Who) -> Result<Person, Failure> {
+        Ok(Person::new(place, home, who)?
+            .with_env("DAYPASS_SOCKET", self.socket())
+            .with_env("DAYPASS_CONFIG", self.configuration()))
+    }
+
     /// Takes the state folder of another machine in place of its own, as a thief does with a disk.
     pub fn take_state_of(&self, other: &Self) -> Result<(), Failure> {
         self.forget_state()?;

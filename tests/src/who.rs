@@ -17,6 +17,8 @@ pub enum Who {
     Alice,
     /// Another collaborator, or a thief.
     Bob,
+    /// Whoever started the harness.
+    Myself,
 }
 
 impl Who {
@@ -37,12 +39,14 @@ impl Who {
 
     /// The uid, where it is another than our own. 65520 to 65533 belong to nobody on Debian, and to no range of systemd's.
     pub fn uid(self) -> Option<u32> {
-        Self::can_be_chosen().then_some(match self {
+        let chosen = match self {
             Self::Server => 65521,
             Self::Agent => 65522,
             Self::Alice => 65523,
             Self::Bob => 65524,
-        })
+            Self::Myself => return None,
+        };
+        Self::can_be_chosen().then_some(chosen)
     }
 
     /// The uid that the kernel will report for this somebody.

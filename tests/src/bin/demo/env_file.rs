@@ -6,8 +6,8 @@ use daypass_tests::{Failure, Machine, SoftwareClient};
 
 use crate::way::Scene;
 
-/// Writes the file for this scene.
-pub(crate) fn write(path: &Path, scene: &Scene, client: &SoftwareClient) -> Result<(), Failure> {
+/// Writes the file for this scene; `terminal` is the home where git is set up for the second terminal.
+pub(crate) fn write(path: &Path, scene: &Scene, client: &SoftwareClient, terminal: &Path) -> Result<(), Failure> {
     let Scene { laptop, other, world } = scene;
     let show = |path: &Path| path.display().to_string();
     let programs = world.programs.folder();
@@ -27,6 +27,8 @@ pub(crate) fn write(path: &Path, scene: &Scene, client: &SoftwareClient) -> Resu
         ("DAYPASS_CONFIG", show(&laptop.configuration())),
         ("OTHER_AGENT_SOCKET", show(&other.socket())),
         ("OTHER_DAYPASS_CONFIG", show(&other.configuration())),
+        // git is set up there for whoever reads this file, and their own configuration is left alone.
+        ("GIT_CONFIG_GLOBAL", show(&terminal.join(".gitconfig"))),
         ("TPM_TCTI", laptop.chip.tcti()),
         ("OTHER_TPM_TCTI", other.chip.tcti()),
         ("ALICE_HOME", show(laptop.person.home())),
@@ -76,7 +78,7 @@ fn being(machine: &Machine) -> String {
     let (home, socket) = (machine.person.home().display(), machine.socket());
     let (socket, config) = (socket.display(), machine.configuration());
     let config = config.display();
-    format!("{who}env -C {home} HOME={home} DAYPASS_SOCKET={socket} DAYPASS_CONFIG={config}")
+    format!("{who}env -u GIT_CONFIG_GLOBAL -C {home} HOME={home} DAYPASS_SOCKET={socket} DAYPASS_CONFIG={config}")
 }
 
 fn quoted(value: &str) -> String {
