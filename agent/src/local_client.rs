@@ -91,11 +91,11 @@ impl ClientError {
                     socket.display()
                 ),
                 _ => format!(
-                    "start the agent (`systemctl start daypass.socket`, or `daypass agent` by hand), or name its socket with `--socket` or {SOCKET_VARIABLE}"
+                    "start the agent (`daypass agent`, or the service that runs it here), or name its socket with `--socket` or {SOCKET_VARIABLE}"
                 ),
             },
             Self::Broken { .. } => {
-                "try again; if it stays so, the agent's log says more (`journalctl -u daypass`)".to_owned()
+                "try again; if it stays so, the agent's log says more".to_owned()
             }
             Self::NotAnAgent { .. } => {
                 "check the socket's path, and that agent and command are of the same version (`daypass --version`)"

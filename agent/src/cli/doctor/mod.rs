@@ -128,7 +128,7 @@ fn tpm(status: &Status) -> Finding {
             "TPM",
             ErrorCode::TpmFault,
             format!("the TPM at {} does not answer", tpm.tcti),
-            "look into the agent's log (`journalctl -u daypass`)",
+            "look into the agent's log",
         ),
     }
 }
