@@ -94,9 +94,7 @@ impl ClientError {
                     "start the agent (`daypass agent`, or the service that runs it here), or name its socket with `--socket` or {SOCKET_VARIABLE}"
                 ),
             },
-            Self::Broken { .. } => {
-                "try again; if it stays so, the agent's log says more".to_owned()
-            }
+            Self::Broken { .. } => "try again; if it stays so, the agent's log says more".to_owned(),
             Self::NotAnAgent { .. } => {
                 "check the socket's path, and that agent and command are of the same version (`daypass --version`)"
                     .to_owned()
