@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Json, body::Bytes as Body, extract::State};
+use axum::{Extension, Json, extract::State};
 use daypass_proto::{
     attestation::{DeviceKeySet, KeyError as DeviceKeyError, StatementError, verify_quote},
     encoding::Fixed,
@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::issue_certificate;
 use crate::{
     caller::{CallerError, EnrolledDevice},
-    error::Refusal,
+    error::{Body, Refusal},
     issuer::Issuer,
     keys::{KeyError, csr_key},
     store::{Challenge, ChallengeKind, Change, DecideError, Decision, Device, StoreError},
@@ -108,7 +108,7 @@ impl From<RenewalError> for Refusal {
 pub async fn begin(
     State(issuer): State<Arc<Issuer>>,
     Extension(peer): Extension<Peer>,
-    body: Body,
+    Body(body): Body,
 ) -> Result<axum::response::Response, Refusal> {
     use axum::response::IntoResponse as _;
     let bytes = open(&issuer, &peer, &body).await?;
@@ -149,7 +149,7 @@ async fn open(issuer: &Issuer, peer: &Peer, body: &[u8]) -> Result<Vec<u8>, Rene
 pub async fn complete(
     State(issuer): State<Arc<Issuer>>,
     Extension(peer): Extension<Peer>,
-    body: Body,
+    Body(body): Body,
 ) -> Result<Json<RenewalAnswer>, Refusal> {
     let request: RenewalRequest =
         serde_json::from_slice(&body).map_err(|error| Refusal::from(RenewalError::Malformed(error.to_string())))?;

@@ -1,7 +1,6 @@
 //! `POST /enrolment/v1/begin`.
 
 use axum::{
-    body::Bytes as Body,
     extract::State,
     http::header,
     response::{IntoResponse as _, Response},
@@ -20,14 +19,14 @@ use std::sync::Arc;
 
 use super::{EnrolmentError, make_credential::make_credential};
 use crate::{
-    error::Refusal,
+    error::{Body, Refusal},
     issuer::Issuer,
     keys::csr_key,
     store::{Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Invitation, InvitationLife, device_word},
 };
 
 /// Judges the invitation, the keys and the EKs; answers with a challenge.
-pub async fn begin(State(issuer): State<Arc<Issuer>>, body: Body) -> Result<Response, Refusal> {
+pub async fn begin(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Result<Response, Refusal> {
     let answer = decide(&issuer, &body).await?;
     // The bytes that were hashed are the bytes that leave.
     Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], answer).into_response())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json, body::Bytes as Body, extract::State};
+use axum::{Json, extract::State};
 use daypass_proto::{
     attestation::{DeviceKeySet, Evidence, Expected, VerifiedAttestation, verify_enrolment},
     encoding::{Bytes, sha256},
@@ -14,7 +14,7 @@ use daypass_proto::{
 use super::{EnrolmentError, begin::usable};
 use crate::{
     device::{device_state, issue_certificate},
-    error::Refusal,
+    error::{Body, Refusal},
     issuer::Issuer,
     store::{
         Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Grant, GrantLife, Invitation, InvitationLife,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Judges the answer to a challenge; makes the device.
-pub async fn complete(State(issuer): State<Arc<Issuer>>, body: Body) -> Result<Json<CompleteAnswer>, Refusal> {
+pub async fn complete(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Result<Json<CompleteAnswer>, Refusal> {
     let request: CompleteRequest =
         serde_json::from_slice(&body).map_err(|error| Refusal::from(EnrolmentError::Malformed(error.to_string())))?;
     let challenge = issuer

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Json, body::Bytes as Body, extract::State};
+use axum::{Extension, Json, extract::State};
 use daypass_proto::{
     encoding::{Bytes, sha256},
     gate_api::{EnrolRequest, GateCertificates, RenewRequest},
@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::{
     caller::{CallerError, EnrolledGate},
-    error::Refusal,
+    error::{Body, Refusal},
     issuer::Issuer,
     keys::{KeyError, Subject, csr_key},
     store::{Change, DecideError, Decision, Gate, GateLife, Holder, StoreError},
@@ -76,7 +76,7 @@ impl From<GateError> for Refusal {
 }
 
 /// The first certificates, for whoever holds the code.
-pub async fn enrol(State(issuer): State<Arc<Issuer>>, body: Body) -> Result<Json<GateCertificates>, Refusal> {
+pub async fn enrol(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Result<Json<GateCertificates>, Refusal> {
     let request: EnrolRequest =
         serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(error.to_string())))?;
     Ok(Json(enrol_with_code(&issuer, &request).await?))
@@ -105,7 +105,7 @@ async fn enrol_with_code(issuer: &Issuer, request: &EnrolRequest) -> Result<Gate
 pub async fn renew(
     State(issuer): State<Arc<Issuer>>,
     Extension(peer): Extension<Peer>,
-    body: Body,
+    Body(body): Body,
 ) -> Result<Json<GateCertificates>, Refusal> {
     let caller = EnrolledGate::identify(&issuer, &peer).await?;
     let request: RenewRequest =
