@@ -2,14 +2,22 @@
 
 use std::{
     fs,
-    os::{fd::OwnedFd, unix::net::UnixListener},
+    io::{Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixListener, UnixStream},
+    },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::{Act, Failure, Git, Place, Process, Programs, Ready, Service, Who, place};
+use crate::{Act, Failure, Git, Place, Process, Programs, Ready, Service, Who, ensure, place, wait};
 
 /// How many git commands it serves at a time.
 const WORKERS: usize = 4;
+
+/// Where the harness leaves its marks in the server's log.
+const MARK: &str = "/-mark-of-the-harness-";
 
 /// The git server.
 #[derive(Debug)]
@@ -18,6 +26,7 @@ pub struct Upstream {
     repositories: PathBuf,
     git: Git,
     processes: Vec<Process>,
+    marks: AtomicU32,
 }
 
 impl Upstream {
@@ -27,7 +36,7 @@ impl Upstream {
         let repositories = folder.join("repositories");
         place::folder(&repositories, Who::Server, 0o700)?;
         let git = Programs::git()?;
-        let mut upstream = Self { repositories, git, processes: Vec::new(), folder };
+        let mut upstream = Self { repositories, git, processes: Vec::new(), marks: AtomicU32::new(0), folder };
         upstream.start_workers()?;
         upstream.start_nginx()?;
         Ok(upstream)
@@ -90,6 +99,7 @@ http {{
     listen unix:{socket};
     # Packs have no limit here, and are not kept on the way in either direction.
     client_max_body_size 0;
+    location {MARK} {{ return 204; }}
     location / {{
       fastcgi_pass unix:{at}/cgi.sock;
       fastcgi_request_buffering off;
@@ -164,8 +174,32 @@ http {{
     }
 
     /// What has reached the server, a line a request.
-    pub fn requests(&self) -> Vec<String> {
-        let log = fs::read_to_string(self.folder.join("access.log")).unwrap_or_default();
-        log.lines().map(str::to_owned).collect()
+    ///
+    /// nginx writes a request's line after its answer, so the log alone may still lack what a client has already heard. It is
+    /// one process and works in order: once a mark made now stands in the log, everything answered before stands there too.
+    pub fn requests(&self) -> Result<Vec<String>, Failure> {
+        let mark = format!("{MARK}{} ", self.marks.fetch_add(1, Ordering::Relaxed));
+        let leaving = || Failure::machine("leave a mark in the git server's log");
+        let mut connection = UnixStream::connect(self.socket()).map_err(leaving())?;
+        write!(connection, "GET {mark}HTTP/1.0\r\n\r\n").map_err(leaving())?;
+        connection.read_to_end(&mut Vec::new()).map_err(leaving())?;
+        let log = wait::eventually("the mark in the git server's log", || {
+            let log = fs::read_to_string(self.folder.join("access.log")).map_err(leaving())?;
+            Ok(log.contains(&mark).then_some(log))
+        })?;
+        Ok(log.lines().filter(|line| !line.contains(MARK)).map(str::to_owned).collect())
+    }
+
+    /// Goes on only if nothing has reached the server.
+    pub fn heard_nothing(&self) -> Result<(), Failure> {
+        let requests = self.requests()?;
+        ensure(requests.is_empty(), "nothing at the server", format!("{requests:?}"))
+    }
+
+    /// Goes on only if no push has reached the server.
+    pub fn heard_no_push(&self) -> Result<(), Failure> {
+        let requests = self.requests()?;
+        let pushed = requests.iter().any(|line| line.starts_with("POST") && line.contains("git-receive-pack"));
+        ensure(!pushed, "no push at the server", format!("{requests:?}"))
     }
 }
