@@ -199,7 +199,9 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         Reason::DeviceSuspended => ErrorCode::DeviceSuspended,
         Reason::DeviceRevoked => ErrorCode::DeviceRevoked,
         Reason::CertificateExpired => ErrorCode::CertificateExpired,
-        Reason::NoGrant | Reason::ExceedsGrant | Reason::PolicyMissing => ErrorCode::NotGranted,
+        Reason::NoGrant | Reason::ExceedsGrant | Reason::PolicyMissing | Reason::DelegationNotAllowed => {
+            ErrorCode::NotGranted
+        }
         Reason::GrantEnded => ErrorCode::GrantEnded,
         Reason::ProofTime => ErrorCode::ClockSkew,
         Reason::StoreUnavailable | Reason::Internal => ErrorCode::IssuerUnreachable,
@@ -212,6 +214,7 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         | Reason::ProofInvalid
         | Reason::ProofReplayed
         | Reason::ProofKeyUnknown
+        | Reason::DelegationInvalid
         | Reason::TokenRevoked
         | Reason::Conflict => ErrorCode::RefusedByIssuer,
     }

@@ -8,7 +8,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use daypass_proto::{authorization::AuthorizationDetails, resource::Resource, time::Timestamp};
+use daypass_proto::{
+    authorization::AuthorizationDetails, jose::SoftwareKey, local_api::ProofProtection, resource::Resource,
+    time::Timestamp,
+};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -23,6 +26,8 @@ pub struct TokenKey {
     pub resource: Resource,
     /// The authorization details that were asked for, as JSON; empty for all.
     pub details: String,
+    /// Who signs its proofs.
+    pub protection: ProofProtection,
 }
 
 /// A token, and what is needed to hand it out again. Prints nothing of itself.
@@ -32,6 +37,8 @@ pub struct HeldToken {
     pub token: Arc<Zeroizing<String>>,
     /// What it allows.
     pub details: AuthorizationDetails,
+    /// The key that it is bound to, where that is a delegated one. It lives and dies with the token.
+    pub delegated: Option<Arc<SoftwareKey>>,
     /// Its begin, on this machine's clock.
     pub issued_at: Timestamp,
     /// Its end, on this machine's clock.
@@ -53,10 +60,11 @@ pub struct TokenResponse {
 
 impl HeldToken {
     /// From an answer to a request that was sent at `asked`: the life counts from then, so it is never thought longer than it is.
-    pub fn new(response: TokenResponse, asked: Timestamp) -> Self {
+    pub fn new(response: TokenResponse, delegated: Option<Arc<SoftwareKey>>, asked: Timestamp) -> Self {
         Self {
             token: Arc::new(response.access_token),
             details: response.authorization_details,
+            delegated,
             issued_at: asked,
             expires_at: asked.plus(response.expires_in),
             last_used: asked,
@@ -152,11 +160,17 @@ mod tests {
             expires_in: 600,
             authorization_details: AuthorizationDetails::default(),
         };
-        HeldToken::new(response, at(1000))
+        HeldToken::new(response, None, at(1000))
     }
 
     fn key(uid: u32) -> TokenKey {
-        TokenKey { uid, issuer: "https://i".into(), resource: "https://h/".parse().unwrap(), details: String::new() }
+        TokenKey {
+            uid,
+            issuer: "https://i".into(),
+            resource: "https://h/".parse().unwrap(),
+            details: String::new(),
+            protection: ProofProtection::Hardware,
+        }
     }
 
     #[test]

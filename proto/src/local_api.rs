@@ -172,6 +172,19 @@ pub struct TokenRequest {
     /// The life it must have left, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_ttl: Option<i64>,
+    /// Who is to sign the proofs; what the role says where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<ProofProtection>,
+}
+
+/// Who signs the proofs of a token: what a caller on this machine can choose between.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProofProtection {
+    /// The proof key in the TPM: one TPM signature a use.
+    Hardware,
+    /// A key in the agent's memory that the proof key vouched for, where the role opts in: one TPM signature a token.
+    Delegated,
 }
 
 /// The answer to a token request. Not printable: the token is bound, but it names people.
@@ -198,6 +211,9 @@ pub struct ProofRequest {
     /// The nonce that the resource asked for (RFC 9449 section 9).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
+    /// Who is to sign; what the role says where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<ProofProtection>,
 }
 
 /// The answer to a proof request: what goes into `Authorization: DPoP …` and `DPoP: …`.

@@ -82,6 +82,10 @@ pub enum Reason {
     ProofReplayed,
     /// The proof's key is not this device's proof key.
     ProofKeyUnknown,
+    /// The delegation of the proof's key does not verify or does not fit this request.
+    DelegationInvalid,
+    /// The role takes proofs of the proof key only.
+    DelegationNotAllowed,
     /// Nothing that this device is granted is at this resource.
     NoGrant,
     /// The grant's time is over.

@@ -8,7 +8,7 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
 };
 use daypass_proto::{
-    dpop,
+    delegation, dpop,
     encoding::base64url,
     jose::{Header, SoftwareKey},
     presentation::{self, KeyBindingClaims},
@@ -174,6 +174,27 @@ impl SoftwareClient {
         change(&mut claims);
         let header = Header { typ: "dpop+jwt", kid: None, jwk: Some(key.public()) };
         key.sign(&header, &claims).map_err(|error| wrong("a proof")(&error))
+    }
+
+    /// A delegation of `delegated`'s key for `resource`, signed by `key`, after `change`.
+    pub fn forge_delegation(
+        key: &SoftwareKey,
+        issuer: &str,
+        resource: &str,
+        delegated: &SoftwareKey,
+        now: i64,
+        change: impl FnOnce(&mut delegation::Claims),
+    ) -> Result<String, Failure> {
+        let mut claims = delegation::Claims {
+            aud: issuer.to_owned(),
+            resource: resource.parse().map_err(|error| wrong("a resource")(&error))?,
+            cnf: delegation::DelegatedKey { jwk: *delegated.public() },
+            exp: Timestamp::from_seconds(now + 600),
+            jti: random_id()?,
+        };
+        change(&mut claims);
+        let header = Header { typ: delegation::TYP, ..Header::default() };
+        key.sign(&header, &claims).map_err(|error| wrong("a delegation")(&error))
     }
 
     /// A request that carries its certificate.

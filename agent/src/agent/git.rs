@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
-    local_api::{DEFAULT_MIN_TTL, GitCredential, GitCredentialRequest, GitEraseRequest},
+    local_api::{DEFAULT_MIN_TTL, GitCredential, GitCredentialRequest, GitEraseRequest, ProofProtection},
     presentation::{BASIC_USERNAME, SCHEME, key_binding_input, present, token_of},
     resource::{Repository, Resource},
 };
@@ -29,7 +29,7 @@ impl Agent {
         let path = request.path.as_deref().filter(|path| !path.is_empty()).ok_or(AgentError::NoPath)?;
         let repository = resource.repository(path)?;
         let details = self.details_for(&member, &repository).await?;
-        let token = self.obtain(&member, &resource, Some(&details), DEFAULT_MIN_TTL).await?;
+        let token = self.obtain(&member, &resource, Some(&details), DEFAULT_MIN_TTL, ProofProtection::Hardware).await?;
         let nonce = match nonce_in(&request.wwwauth, &resource) {
             Some(nonce) => nonce,
             // An older git passes nothing on: ask the gate as git did.

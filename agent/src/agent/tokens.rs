@@ -3,13 +3,16 @@
 use daypass_proto::{
     attestation::TpmPublic,
     authorization::AuthorizationDetails,
+    delegation::{self, DelegatedKey},
     dpop,
     encoding::{base64url, sha256},
     enrolment::DeviceLife,
-    jose::{EcPublicKey, assemble},
-    local_api::{DEFAULT_MIN_TTL, ProofAnswer, ProofRequest, TokenAnswer, TokenRequest},
+    jose::{EcPublicKey, Header, SoftwareKey, assemble},
+    local_api::{DEFAULT_MIN_TTL, ProofAnswer, ProofProtection, ProofRequest, TokenAnswer, TokenRequest},
+    oauth_error::Reason,
     resource::Resource,
     time::Timestamp,
+    token::Protection,
 };
 use std::sync::Arc;
 
@@ -43,12 +46,42 @@ fn point(key: &KeyFile) -> Result<EcPublicKey, AgentError> {
     key.ok_or_else(|| internal("read the proof key")("it is not a P-256 key".to_owned()))
 }
 
+/// A new P-256 key in memory.
+fn new_key() -> Result<SoftwareKey, AgentError> {
+    use aws_lc_rs::{
+        rand::SystemRandom,
+        signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    };
+    let failed = |why: String| internal("make a delegated key")(why);
+    let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+        .map_err(|error| failed(error.to_string()))?;
+    SoftwareKey::from_pkcs8(der.as_ref()).map_err(|error| failed(error.to_string()))
+}
+
+fn sign_in_memory(key: &SoftwareKey, claims: &dpop::Claims) -> Result<String, AgentError> {
+    let header = Header { typ: dpop::TYP, kid: None, jwk: Some(key.public()) };
+    key.sign(&header, claims).map_err(|error| internal("make a proof")(error.to_string()))
+}
+
+/// What the roles of this machine's grants say at a resource: delegated keys only where every one of them opts in, so that a token for
+/// all that is granted there can be had.
+fn protection_at(member: &Member, resource: &Resource) -> ProofProtection {
+    let grants = member.device().grants;
+    let mut there = grants
+        .iter()
+        .filter(|grant| grant.state == "active" && !grant.authorization_details.at_resource(resource).is_empty())
+        .peekable();
+    let opted_in = there.peek().is_some() && there.all(|grant| grant.protection == Protection::Delegated);
+    if opted_in { ProofProtection::Delegated } else { ProofProtection::Hardware }
+}
+
 impl Agent {
     /// A token for this user.
     pub async fn token(&self, uid: u32, request: &TokenRequest) -> Result<TokenAnswer, AgentError> {
         let member = self.member_at(uid, &request.resource, Ask::All).await?;
         let min_ttl = request.min_ttl.unwrap_or(DEFAULT_MIN_TTL);
-        let token = self.obtain(&member, &request.resource, request.authorization_details.as_ref(), min_ttl).await?;
+        let details = request.authorization_details.as_ref();
+        let token = self.obtain_as(&member, &request.resource, details, min_ttl, request.protection).await?;
         Ok(TokenAnswer {
             access_token: token.token.to_string(),
             token_type: "DPoP".to_owned(),
@@ -71,10 +104,14 @@ impl Agent {
             AgentError::NotGranted(_) | AgentError::NeverEnrolled => AgentError::NoProofFor(resource.to_string()),
             other => other,
         })?;
-        let token = self.obtain(&member, &resource, None, DEFAULT_MIN_TTL).await?;
+        let token = self.obtain_as(&member, &resource, None, DEFAULT_MIN_TTL, request.protection).await?;
         let htu = dpop::htu(&request.url).ok_or_else(|| AgentError::Malformed("`url` is not a URL".to_owned()))?;
         let ath = Some(dpop::token_hash(&token.token));
-        let proof = self.sign_dpop(&member, &request.method, htu, ath, request.nonce.clone()).await?;
+        let claims = self.dpop_claims(&member, &request.method, htu, ath, request.nonce.clone());
+        let proof = match &token.delegated {
+            Some(key) => sign_in_memory(key, &claims)?,
+            None => self.sign_dpop(&member, &claims).await?,
+        };
         Ok(ProofAnswer { access_token: token.token.to_string(), proof, expires_at: token.expires_at })
     }
 
@@ -115,6 +152,27 @@ impl Agent {
         Err(refusal.unwrap_or_else(|| AgentError::NotGranted(resource.to_string())))
     }
 
+    /// A token with the protection that was asked for, or with what the roles say.
+    async fn obtain_as(
+        &self,
+        member: &Member,
+        resource: &Resource,
+        details: Option<&AuthorizationDetails>,
+        min_ttl: i64,
+        asked: Option<ProofProtection>,
+    ) -> Result<HeldToken, AgentError> {
+        let protection = asked.unwrap_or_else(|| protection_at(member, resource));
+        match self.obtain(member, resource, details, min_ttl, protection).await {
+            // Policy changed since the issuer was last asked: what nobody insisted on is had the other way.
+            Err(AgentError::Refused(body))
+                if asked.is_none() && body.daypass_reason == Reason::DelegationNotAllowed =>
+            {
+                self.obtain(member, resource, details, min_ttl, ProofProtection::Hardware).await
+            }
+            other => other,
+        }
+    }
+
     /// A token with `min_ttl` seconds left: from memory, or from the issuer; whoever asks for the same at the same time waits for the
     /// same answer.
     pub(super) async fn obtain(
@@ -123,6 +181,7 @@ impl Agent {
         resource: &Resource,
         details: Option<&AuthorizationDetails>,
         min_ttl: i64,
+        protection: ProofProtection,
     ) -> Result<HeldToken, AgentError> {
         let details =
             details.map(serde_json::to_string).transpose().map_err(|error| AgentError::Malformed(error.to_string()))?;
@@ -131,6 +190,7 @@ impl Agent {
             issuer: member.issuer.clone(),
             resource: resource.clone(),
             details: details.unwrap_or_default(),
+            protection,
         };
         if let Some(token) = self.tokens.get(&key, self.clock.now(), min_ttl) {
             return Ok(token);
@@ -158,7 +218,14 @@ impl Agent {
     async fn request(&self, member: &Member, key: &TokenKey) -> Result<HeldToken, AgentError> {
         let device = member.device();
         let url = format!("{}/oauth/token", device.mtls_url);
-        let proof = self.sign_dpop(member, "POST", url.clone(), None, None).await?;
+        let claims = self.dpop_claims(member, "POST", url.clone(), None, None);
+        let (proof, delegated) = match key.protection {
+            ProofProtection::Hardware => (self.sign_dpop(member, &claims).await?, None),
+            ProofProtection::Delegated => {
+                let (delegated, delegation) = self.delegate(member, &key.resource).await?;
+                (sign_in_memory(&delegated, &claims)?, Some((Arc::new(delegated), delegation)))
+            }
+        };
         let mut form = vec![
             ("grant_type", "client_credentials"),
             ("client_id", device.client_id.as_str()),
@@ -167,11 +234,14 @@ impl Agent {
         if !key.details.is_empty() {
             form.push(("authorization_details", key.details.as_str()));
         }
+        if let Some((_, delegation)) = &delegated {
+            form.push(("daypass_delegation", delegation.as_str()));
+        }
         let asked = self.clock.now();
         let sent =
             issuer::answer::<TokenResponse>(&url, member.client().post(&url).header("dpop", proof).form(&form)).await;
         match sent {
-            Ok(response) => Ok(HeldToken::new(response, asked)),
+            Ok(response) => Ok(HeldToken::new(response, delegated.map(|(key, _)| key), asked)),
             Err(AgentError::Refused(body)) => {
                 self.learn_refusal(member, &body).await?;
                 Err(AgentError::Refused(body))
@@ -185,25 +255,43 @@ impl Agent {
         self.clock.now().plus(member.completed().clock_offset.unwrap_or(0))
     }
 
-    async fn sign_dpop(
+    fn dpop_claims(
         &self,
         member: &Member,
         method: &str,
         htu: String,
         ath: Option<String>,
         nonce: Option<String>,
-    ) -> Result<String, AgentError> {
-        let claims = dpop::Claims {
+    ) -> dpop::Claims {
+        dpop::Claims {
             jti: base64url(&random::<16>()),
             htm: method.to_owned(),
             htu,
             iat: self.issuer_time(member),
             ath,
             nonce,
-        };
+        }
+    }
+
+    async fn sign_dpop(&self, member: &Member, claims: &dpop::Claims) -> Result<String, AgentError> {
         let key = point(&member.keys.proof)?;
-        let input = dpop::proof_input(&key, &claims).map_err(|error| internal("make a proof")(error.to_string()))?;
+        let input = dpop::proof_input(&key, claims).map_err(|error| internal("make a proof")(error.to_string()))?;
         self.sign_jws(member, input).await
+    }
+
+    /// A new key in memory, and the proof key's word for it at this resource: the one TPM signature that its token costs.
+    async fn delegate(&self, member: &Member, resource: &Resource) -> Result<(SoftwareKey, String), AgentError> {
+        let key = new_key()?;
+        let claims = delegation::Claims {
+            aud: member.issuer.clone(),
+            resource: resource.clone(),
+            cnf: DelegatedKey { jwk: *key.public() },
+            exp: self.issuer_time(member).plus(delegation::LONGEST),
+            jti: base64url(&random::<16>()),
+        };
+        let input =
+            delegation::delegation_input(&claims).map_err(|error| internal("delegate a key")(error.to_string()))?;
+        Ok((key, self.sign_jws(member, input).await?))
     }
 
     pub(super) async fn sign_jws(&self, member: &Member, input: String) -> Result<String, AgentError> {

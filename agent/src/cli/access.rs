@@ -18,6 +18,7 @@ pub(super) fn token(asked: &Token, agent: &LocalClient, terminal: &mut dyn Termi
         resource: asked.resource.clone(),
         authorization_details: asked.details.as_deref().map(details).transpose()?,
         min_ttl: asked.min_ttl,
+        protection: asked.protection.map(Into::into),
     };
     let answer: TokenAnswer = agent.post("/v1/tokens", &request, LONG)?;
     if terminal.json() { terminal.document(&answer) } else { terminal.words(&answer.access_token) }
@@ -34,7 +35,12 @@ fn details(text: &str) -> Result<AuthorizationDetails, Failure> {
 }
 
 pub(super) fn proof(asked: &Proof, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
-    let request = ProofRequest { method: asked.method.clone(), url: asked.url.clone(), nonce: asked.nonce.clone() };
+    let request = ProofRequest {
+        method: asked.method.clone(),
+        url: asked.url.clone(),
+        nonce: asked.nonce.clone(),
+        protection: asked.protection.map(Into::into),
+    };
     let answer: ProofAnswer = agent.post("/v1/proofs", &request, LONG)?;
     if terminal.json() {
         return terminal.document(&answer);

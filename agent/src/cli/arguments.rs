@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use daypass_proto::resource::Resource;
+use daypass_proto::{local_api::ProofProtection, resource::Resource};
 
 const EXIT_CODES: &str = "Exit codes:
    0  done
@@ -116,6 +116,27 @@ pub struct Token {
     /// The life that the token must have left, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..=86_400))]
     pub min_ttl: Option<i64>,
+    /// Who signs the proofs; what the project's role says where it is left out
+    #[arg(long, value_enum)]
+    pub protection: Option<Protection>,
+}
+
+/// Who signs the proofs of a token.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Protection {
+    /// The key in the TPM, each time
+    Hardware,
+    /// A key in the agent's memory that the TPM vouched for, where the role allows it: for many requests
+    Delegated,
+}
+
+impl From<Protection> for ProofProtection {
+    fn from(protection: Protection) -> Self {
+        match protection {
+            Protection::Hardware => Self::Hardware,
+            Protection::Delegated => Self::Delegated,
+        }
+    }
 }
 
 /// `daypass proof`.
@@ -129,6 +150,9 @@ pub struct Proof {
     /// The nonce of the resource's `DPoP-Nonce` header
     #[arg(long)]
     pub nonce: Option<String>,
+    /// Who signs; what the project's role says where it is left out
+    #[arg(long, value_enum)]
+    pub protection: Option<Protection>,
 }
 
 /// `daypass setup …`.

@@ -66,6 +66,11 @@ pub enum AuthenticationError {
     /// Keys in a file.
     #[error("the token's keys are software keys, and this gate takes none")]
     Software,
+    /// Keys in an agent's memory.
+    #[error(
+        "the token's key is a delegated one, and this gate takes proofs of the TPM only; ask for a token with `hardware` protection"
+    )]
+    Delegated,
     /// The issuer said that it is dead.
     #[error("the access was ended: {}", reason_text(*.0))]
     Dead(Reason),
@@ -157,6 +162,9 @@ pub async fn authenticate(
     let claims = token.claims();
     if claims.daypass.protection == Protection::Software && !gate.config().allow_software_keys {
         return Err(AuthenticationError::Software);
+    }
+    if claims.daypass.protection == Protection::Delegated && gate.config().require_hardware_proofs {
+        return Err(AuthenticationError::Delegated);
     }
     match gate.view().dead(&claims.jti) {
         Some(reason) => Err(AuthenticationError::Dead(reason)),

@@ -62,6 +62,8 @@ struct Raw {
     allow_software_keys: bool,
     #[serde(default = "yes")]
     bind_nonce_to_address: bool,
+    #[serde(default)]
+    require_hardware_proofs: bool,
     resource: Vec<RawResource>,
 }
 
@@ -129,6 +131,8 @@ pub struct Config {
     pub allow_software_keys: bool,
     /// Whether nonces are bound to the client's address; off is a loosening.
     pub bind_nonce_to_address: bool,
+    /// Whether tokens with delegated keys are refused, whatever the role says.
+    pub require_hardware_proofs: bool,
     /// What is guarded.
     pub resources: Vec<Guarded>,
 }
@@ -221,6 +225,7 @@ impl Raw {
             nonce_key: self.nonce_key.map(|path| folder.join(path)),
             allow_software_keys: self.allow_software_keys,
             bind_nonce_to_address: self.bind_nonce_to_address,
+            require_hardware_proofs: self.require_hardware_proofs,
             resources,
         })
     }

@@ -45,7 +45,7 @@ impl Refusal {
         use AuthenticationError as E;
         let status = match error {
             E::Unheard(_) => StatusCode::SERVICE_UNAVAILABLE,
-            E::Dead(_) | E::Software | E::NotGuarded => StatusCode::FORBIDDEN,
+            E::Dead(_) | E::Software | E::Delegated | E::NotGuarded => StatusCode::FORBIDDEN,
             E::Replay(crate::replay::ReplayError::Full) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::UNAUTHORIZED,
         };

@@ -22,7 +22,7 @@ use thiserror::Error;
 use daypass_service as service;
 
 /// The longest life of a token, in seconds: minutes, not hours.
-const MAX_TOKEN_LIFETIME: i64 = 3600;
+const MAX_TOKEN_LIFETIME: i64 = daypass_proto::delegation::LONGEST;
 /// Somebody to put into templates, only to see that they parse.
 const PROBE: &str = "probe";
 
@@ -92,7 +92,7 @@ pub struct Role {
     pub token_lifetime: i64,
     /// The longest life of a grant, in seconds.
     pub longest_grant: i64,
-    /// Who must sign the proofs.
+    /// The least that must sign the proofs: [`Protection::Delegated`] opts in to delegated keys, and takes the proof key as well.
     pub protection: Protection,
     /// The authorization details as JSON text, with `{user}` in it.
     template: String,
@@ -225,8 +225,10 @@ fn check_role(raw: &RawRole) -> Result<Role, Vec<String>> {
     if token_lifetime > MAX_TOKEN_LIFETIME {
         faults.push("`token_lifetime`: a token lives for an hour at most".to_owned());
     }
-    if raw.protection != Protection::Hardware {
-        faults.push("`protection`: only `hardware` can be asked for".to_owned());
+    if raw.protection == Protection::Software {
+        faults.push(
+            "`protection`: `hardware`, or `delegated` where policy opts in; `software` is no role's to give".to_owned(),
+        );
     }
     let template = serde_json::to_string(&raw.authorization_details).unwrap_or_default();
     let role = Role { token_lifetime, longest_grant, protection: raw.protection, template };

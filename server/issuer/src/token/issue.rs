@@ -2,7 +2,6 @@
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
-    dpop::VerifiedDpop,
     encoding::{Fixed, base64url, sha256},
     enrolment::DeviceLife,
     jose::Header,
@@ -11,7 +10,7 @@ use daypass_proto::{
     token::{AccessTokenClaims, Confirmation, DaypassClaims, Protection, TYP},
 };
 
-use super::request::{TokenAnswer, TokenError};
+use super::request::{Holder, TokenAnswer, TokenError};
 use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
@@ -30,7 +29,7 @@ struct Covered<'a> {
 pub(super) async fn issue(
     issuer: &Issuer,
     device: &ApprovedDevice,
-    proof: &VerifiedDpop,
+    holder: &Holder,
     resource: &Resource,
     asked: Option<AuthorizationDetails>,
 ) -> Result<TokenAnswer, TokenError> {
@@ -38,9 +37,15 @@ pub(super) async fn issue(
     let environment = &issuer.environment;
     let now = environment.now();
     let grants = issuer.store.grants_of(&device.id).await?;
-    let Covered { grant, role, details } = cover(issuer, grants, resource, asked)?;
-    let protection = if device.is_software() { Protection::Software } else { role.protection };
+    let Covered { grant, role, details } = cover(issuer, grants, resource, asked, holder)?;
+    let Holder { proof, delegation } = holder;
+    let protection = match delegation {
+        _ if device.is_software() => Protection::Software,
+        Some(_) => Protection::Delegated,
+        None => Protection::Hardware,
+    };
     let lifetime = role.token_lifetime.min(grant.until.since(now));
+    let lifetime = delegation.as_ref().map_or(lifetime, |delegation| lifetime.min(delegation.expires_at().since(now)));
     let exp = now.plus(lifetime);
     let jti = base64url(&environment.random::<16>());
 
@@ -56,6 +61,10 @@ pub(super) async fn issue(
         .number("exp", exp.seconds())
         .structure("protection", &protection)
         .structure("authorization_details", &details);
+    let event = match delegation {
+        Some(delegation) => event.text("delegation", delegation.jti()),
+        None => event,
+    };
     let event = environment.personal(event, "collaborator", &device.collaborator);
 
     let claims = AccessTokenClaims {
@@ -82,21 +91,26 @@ pub(super) async fn issue(
     let key = keyring.signing(now).ok_or(TokenError::NoKey)?;
     let access_token = key.key.sign(&Header { typ: TYP, kid: Some(&key.record.kid), jwk: None }, &claims)?;
 
-    let decision = Decision::new(event)
+    let skew = issuer.config.skew;
+    let mut decision = Decision::new(event)
         .change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved))
         .change(Change::RequireGrant(grant.id.clone(), GrantLife::Active))
         .change(Change::RememberProof {
             id: sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]),
-            until: proof.remember_until(issuer.config.skew),
-        })
-        .change(Change::AddToken(IssuedToken {
-            jti,
-            device: device.id.clone(),
-            grant: grant.id,
-            resource: resource.clone(),
-            expires_at: exp,
-            revoked: false,
-        }));
+            until: proof.remember_until(skew),
+        });
+    if let Some(delegation) = delegation {
+        let id = sha256(&[b"delegation.", device.proof.thumbprint().as_bytes(), b".", delegation.jti().as_bytes()]);
+        decision = decision.change(Change::RememberProof { id, until: delegation.remember_until(skew) });
+    }
+    let decision = decision.change(Change::AddToken(IssuedToken {
+        jti,
+        device: device.id.clone(),
+        grant: grant.id,
+        resource: resource.clone(),
+        expires_at: exp,
+        revoked: false,
+    }));
     issuer.store.decide(decision).await?;
     Ok(TokenAnswer {
         access_token,
@@ -112,6 +126,7 @@ fn cover<'a>(
     grants: Vec<Grant>,
     resource: &Resource,
     asked: Option<AuthorizationDetails>,
+    holder: &Holder,
 ) -> Result<Covered<'a>, TokenError> {
     let now = issuer.environment.now();
     let mut refusal = TokenError::NoGrant(resource.clone());
@@ -133,6 +148,10 @@ fn cover<'a>(
             continue;
         }
         if grant.state != GrantLife::Active {
+            continue;
+        }
+        if holder.delegation.is_some() && role.protection != Protection::Delegated {
+            refusal = TokenError::DelegationNotAllowed { project: grant.project, role: grant.role };
             continue;
         }
         match &asked {

@@ -10,10 +10,11 @@ use axum::{
 };
 use daypass_proto::{
     authorization::{AuthorizationDetails, NotCovered},
+    delegation::{self, DelegationError, VerifiedDelegation},
     dpop::{self, DpopError, VerifiedDpop},
     jose::JoseError,
     ledger::EventKind,
-    names::ProjectName,
+    names::{ProjectName, RoleName},
     oauth_error::{OAuthError, Reason},
     resource::Resource,
     time::Timestamp,
@@ -24,7 +25,7 @@ use thiserror::Error;
 
 use super::issue;
 use crate::{
-    caller::{CallerError, EnrolledDevice},
+    caller::{ApprovedDevice, CallerError, EnrolledDevice},
     error::Refusal,
     issuer::Issuer,
     store::{Condition, DecideError, Decision, StoreError},
@@ -40,6 +41,9 @@ pub(crate) struct TokenForm {
     resource: String,
     #[serde(default)]
     authorization_details: Option<String>,
+    /// Vouches for the key of the `DPoP` header, where that is not the proof key (docs/wire.md section 6.1).
+    #[serde(default)]
+    daypass_delegation: Option<String>,
 }
 
 /// RFC 6749 section 5.1, RFC 9396 section 7.
@@ -72,11 +76,25 @@ pub enum TokenError {
     /// The proof.
     #[error(transparent)]
     Proof(#[from] DpopError),
-    /// A key that is not this device's proof key.
+    /// A key that is not this device's proof key, and for which no delegation came along.
     #[error("the DPoP proof is signed by a key that is not this device's certified proof key")]
     ProofKey,
-    /// The proof was used before.
-    #[error("the DPoP proof was used before")]
+    /// The delegation.
+    #[error(transparent)]
+    Delegation(#[from] DelegationError),
+    /// A delegation of another key than the one that signed the proof.
+    #[error("the delegation is for another key than the one that signed the DPoP proof")]
+    DelegatedKey,
+    /// No role that gives what was asked for opts in.
+    #[error("role `{role}` of project `{project}` takes proofs of the TPM's proof key only, no delegated ones")]
+    DelegationNotAllowed {
+        /// The project.
+        project: ProjectName,
+        /// The role.
+        role: RoleName,
+    },
+    /// The proof or the delegation was used before.
+    #[error("the DPoP proof, or the delegation of its key, was used before")]
     Replayed,
     /// Not a resource.
     #[error("`resource` {0}")]
@@ -153,6 +171,21 @@ impl From<TokenError> for Refusal {
             TokenError::ProofKey => {
                 Self::new(InvalidDpopProof, Reason::ProofKeyUnknown, text, "sign with the enrolled proof key")
             }
+            TokenError::Delegation(DelegationError::Expired { .. } | DelegationError::TooLong { .. }) => {
+                Self::new(InvalidDpopProof, Reason::ProofTime, text, "set this machine's clock, and delegate anew")
+            }
+            TokenError::Delegation(_) | TokenError::DelegatedKey => Self::new(
+                InvalidDpopProof,
+                Reason::DelegationInvalid,
+                text,
+                "delegate anew for this resource; the agent does so by itself",
+            ),
+            TokenError::DelegationNotAllowed { .. } => Self::new(
+                InvalidDpopProof,
+                Reason::DelegationNotAllowed,
+                text,
+                "sign with the proof key, or ask an owner of the project for a role with `protection = \"delegated\"`",
+            ),
             TokenError::Replayed => Self::new(InvalidDpopProof, Reason::ProofReplayed, text, PROOF),
             TokenError::Resource(_) => Self::new(
                 InvalidTarget,
@@ -228,17 +261,15 @@ async fn decide(
         return Err(TokenError::ClientMismatch);
     }
     let proof = proof_of(issuer, headers)?;
-    if *proof.key() != device.device().proof {
-        return Err(TokenError::ProofKey);
-    }
     let resource: Resource =
         form.resource.parse().map_err(|error| TokenError::Resource(format!("is refused: {error}")))?;
+    let holder = Holder::of(issuer, &device, proof, &resource, form.daypass_delegation.as_deref())?;
     let asked = form
         .authorization_details
         .map(|text| serde_json::from_str::<AuthorizationDetails>(&text))
         .transpose()
         .map_err(|error| TokenError::Details(format!("do not read: {error}")))?;
-    issue::issue(issuer, &device, &proof, &resource, asked).await
+    issue::issue(issuer, &device, &holder, &resource, asked).await
 }
 
 fn proof_of(issuer: &Issuer, headers: &HeaderMap) -> Result<VerifiedDpop, TokenError> {
@@ -254,4 +285,44 @@ fn proof_of(issuer: &Issuer, headers: &HeaderMap) -> Result<VerifiedDpop, TokenE
         skew: issuer.config.skew,
     };
     Ok(dpop::verify(proof, &expected)?)
+}
+
+/// Whose key a token is bound to: the device's certified proof key, or one that it vouched for. No other key gets a token; otherwise a
+/// moment on the device would carry one off it.
+pub(super) struct Holder {
+    /// The proof of possession.
+    pub(super) proof: VerifiedDpop,
+    /// What vouches for its key, where that is not the proof key.
+    pub(super) delegation: Option<VerifiedDelegation>,
+}
+
+impl Holder {
+    fn of(
+        issuer: &Issuer,
+        device: &ApprovedDevice,
+        proof: VerifiedDpop,
+        resource: &Resource,
+        delegation: Option<&str>,
+    ) -> Result<Self, TokenError> {
+        let certified = &device.device().proof;
+        let Some(delegation) = delegation else {
+            return if proof.key() == certified {
+                Ok(Self { proof, delegation: None })
+            } else {
+                Err(TokenError::ProofKey)
+            };
+        };
+        let expected = delegation::Expected {
+            issuer: &issuer.config.issuer_url,
+            resource,
+            proof_key: certified,
+            now: issuer.environment.now(),
+            skew: issuer.config.skew,
+        };
+        let delegation = delegation::verify(delegation, &expected)?;
+        if proof.key() != delegation.key() {
+            return Err(TokenError::DelegatedKey);
+        }
+        Ok(Self { proof, delegation: Some(delegation) })
+    }
 }
