@@ -1,7 +1,9 @@
 //! The agent itself: enrolments by (uid, issuer), and everything that can be asked of them. The local API and the timers call here.
 
 mod git;
+mod member;
 mod tokens;
+mod upkeep;
 
 use std::{
     collections::HashMap,
@@ -13,15 +15,13 @@ use std::{
 
 use daypass_proto::{
     encoding::sha256,
-    enrolment::{DeviceLife, DeviceState},
     invitation::Code,
-    local_api::{Enrolment, EnrolmentLife, LeaveAnswer, LiveToken, LocalResource, Problem, Status, TpmStatus},
-    time::Timestamp,
+    local_api::{Enrolment, EnrolmentLife, LeaveAnswer, LiveToken, LocalResource, Status, TpmStatus},
 };
-use reqwest::Client;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Mutex;
 
+use self::member::{IssuerTime, Member};
 use crate::{
     clock::Clock,
     config::Config,
@@ -32,41 +32,6 @@ use crate::{
     tokens::TokenCache,
     tpm::{DeviceKeys, Surroundings, Tpm, TpmError, explain_missing},
 };
-
-/// An enrolment that is complete: its device has a certificate.
-pub(crate) struct Member {
-    uid: u32,
-    issuer: String,
-    folder: Folder,
-    keys: DeviceKeys,
-    completed: RwLock<Completed>,
-    /// Kept, so that connections are; replaced with the certificate.
-    client: RwLock<Client>,
-    /// What went wrong last, and has not gone well since.
-    problem: RwLock<Option<Problem>>,
-    /// One change of the record at a time.
-    writing: Mutex<()>,
-}
-
-impl Member {
-    fn completed(&self) -> Completed {
-        self.completed.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn device(&self) -> DeviceState {
-        self.completed().device
-    }
-
-    fn client(&self) -> Client {
-        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn note<T>(&self, result: Result<T, AgentError>) -> Result<T, AgentError> {
-        let problem = result.as_ref().err().map(AgentError::problem);
-        *self.problem.write().unwrap_or_else(PoisonError::into_inner) = problem;
-        result
-    }
-}
 
 type Members = HashMap<(u32, String), Arc<Member>>;
 type Locks = HashMap<(u32, String), Arc<Mutex<()>>>;
@@ -112,7 +77,10 @@ impl Agent {
             keys,
             completed: RwLock::new(completed),
             problem: RwLock::default(),
+            time: IssuerTime::default(),
             writing: Mutex::default(),
+            renewing: Mutex::default(),
+            failed: std::sync::Mutex::default(),
         };
         self.members.write().unwrap_or_else(PoisonError::into_inner).insert((uid, record.issuer), Arc::new(member));
         Ok(())
@@ -179,50 +147,6 @@ impl Agent {
             }
         }
         Ok(members.iter().map(|member| self.describe(member)).collect())
-    }
-
-    async fn ask_state(&self, member: &Member) -> Result<(), AgentError> {
-        let result = self.ask_state_once(member).await;
-        member.note(result)
-    }
-
-    async fn ask_state_once(&self, member: &Member) -> Result<(), AgentError> {
-        let before = self.clock.now();
-        let url = format!("{}/device/v1/state", member.device().mtls_url);
-        let mut device: DeviceState = match issuer::answer(&url, member.client().get(&url)).await {
-            Err(AgentError::Refused(body)) => {
-                self.learn_refusal(member, &body).await?;
-                return Err(AgentError::Refused(body));
-            }
-            other => other?,
-        };
-        let now = self.clock.now();
-        self.change(member, |completed| {
-            // The code that this side computed stays; the issuer's word on it counts for nothing.
-            device.comparison_code.clone_from(&completed.device.comparison_code);
-            if now.since(before) < 2 {
-                completed.clock_offset = Some(device.server_time.since(now));
-            }
-            completed.last_contact = now;
-            completed.device = device;
-        })
-        .await
-    }
-
-    /// A device that hears that it is suspended or revoked remembers it, and hands out nothing that it still has.
-    async fn learn_refusal(
-        &self,
-        member: &Member,
-        body: &daypass_proto::oauth_error::ErrorBody,
-    ) -> Result<(), AgentError> {
-        use daypass_proto::oauth_error::Reason;
-        let life = match body.daypass_reason {
-            Reason::DeviceSuspended => DeviceLife::Suspended,
-            Reason::DeviceRevoked => DeviceLife::Revoked,
-            _ => return Ok(()),
-        };
-        self.tokens.drop_all(member.uid, &member.issuer);
-        self.change(member, |completed| completed.device.state = life).await
     }
 
     async fn change(&self, member: &Member, change: impl FnOnce(&mut Completed)) -> Result<(), AgentError> {
@@ -305,7 +229,7 @@ impl Agent {
     fn describe(&self, member: &Member) -> Enrolment {
         let completed = member.completed();
         let device = completed.device;
-        let live = self.tokens.live(member.uid, &member.issuer, self.clock.now());
+        let live = self.tokens.live(member.uid, &member.issuer, self.clock.moment());
         let root = pem(&completed.root.0);
         Enrolment {
             issuer: member.issuer.clone(),
@@ -316,7 +240,7 @@ impl Agent {
             trust_tier: Some(device.trust_tier),
             waits_for: device.waits_for,
             certificate_not_after: Some(device.certificate_not_after),
-            clock_offset: completed.clock_offset,
+            clock_offset: completed.clock_offset.map(|_| self.issuer_time(member).since(self.clock.now())),
             last_contact: Some(completed.last_contact),
             grants: device.grants,
             resources: device
@@ -360,46 +284,6 @@ impl Agent {
         }
     }
 
-    /// The work between requests: renewals of tokens and certificates, and the state of devices.
-    pub async fn housekeeping(&self) {
-        for key in self.tokens.due(self.clock.now()) {
-            if let Ok(member) = self.member(key.uid, &key.issuer)
-                && let Err(error) = self.renew_token(&member, key).await
-            {
-                tracing::info!(issuer = member.issuer, %error, "could not renew a token ahead");
-            }
-        }
-        for member in self.all_members() {
-            let (completed, now) = (member.completed(), self.clock.now());
-            let renewed = match validity(&completed) {
-                Some((from, to)) if is_due(now, from, to) => self.renew_certificate(&member).await,
-                _ if is_stale(now, &completed) => self.ask_state(&member).await,
-                _ => Ok(()),
-            };
-            if let Err(error) = renewed {
-                tracing::info!(issuer = member.issuer, %error, "could not renew the certificate or ask for the state");
-            }
-        }
-    }
-
-    async fn renew_certificate(&self, member: &Member) -> Result<(), AgentError> {
-        let enroller =
-            Enroller { tpm: &self.tpm, config: &self.config.tpm, clock: self.clock.as_ref(), folder: &member.folder };
-        let chain = member.note(enroller.renew(&member.client(), &member.device().mtls_url, &member.keys).await)?;
-        let not_after = chain.first().and_then(|der| certificate_times(&der.0)).map(|(_, to)| to);
-        self.change(member, |completed| {
-            completed.chain = chain;
-            if let Some(not_after) = not_after {
-                completed.device.certificate_not_after = not_after;
-            }
-        })
-        .await?;
-        let client = issuer::mutual(&member.completed(), &member.keys.identity, &self.tpm)?;
-        *member.client.write().unwrap_or_else(PoisonError::into_inner) = client;
-        tracing::info!(issuer = member.issuer, "renewed the device certificate");
-        Ok(())
-    }
-
     /// The socket of the local API.
     pub fn socket(&self) -> &PathBuf {
         &self.config.socket
@@ -412,47 +296,4 @@ fn pem(der: &[u8]) -> String {
     let text = STANDARD.encode(CertificateDer::from(der));
     let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
-}
-
-fn certificate_times(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-    let validity = certificate.validity();
-    Some((
-        Timestamp::from_seconds(validity.not_before.timestamp()),
-        Timestamp::from_seconds(validity.not_after.timestamp()),
-    ))
-}
-
-fn validity(completed: &Completed) -> Option<(Timestamp, Timestamp)> {
-    completed.chain.first().and_then(|der| certificate_times(&der.0))
-}
-
-/// A certificate is renewed from two thirds of its life on.
-fn is_due(now: Timestamp, from: Timestamp, to: Timestamp) -> bool {
-    now <= to && now.since(from) * 3 >= to.since(from) * 2
-}
-
-/// A pending device asks often, since somebody waits; an approved one now and then.
-fn is_stale(now: Timestamp, completed: &Completed) -> bool {
-    let every = match completed.device.state {
-        DeviceLife::Pending => 30,
-        DeviceLife::Approved => 300,
-        DeviceLife::Suspended => 300,
-        DeviceLife::Revoked => i64::MAX,
-    };
-    now.since(completed.last_contact).abs() >= every
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn certificates_are_renewed_from_two_thirds_on_and_not_after_their_end() {
-        let at = Timestamp::from_seconds;
-        assert!(!is_due(at(199), at(0), at(300)));
-        assert!(is_due(at(200), at(0), at(300)));
-        assert!(is_due(at(300), at(0), at(300)));
-        assert!(!is_due(at(301), at(0), at(300)), "an expired one cannot renew itself over mTLS");
-    }
 }

@@ -7,8 +7,38 @@ use daypass_proto::time::Timestamp;
 
 /// What tells the time.
 pub trait Clock: Send + Sync {
-    /// The time now.
+    /// The time of day.
     fn now(&self) -> Timestamp;
+
+    /// Seconds since the machine started, those that it slept included: this goes on evenly, whoever sets the time of day.
+    fn since_boot(&self) -> i64;
+
+    /// Both.
+    fn moment(&self) -> Moment {
+        Moment { now: self.now(), since_boot: self.since_boot() }
+    }
+}
+
+/// A moment by both clocks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Moment {
+    /// The time of day.
+    pub now: Timestamp,
+    /// Seconds since the machine started.
+    pub since_boot: i64,
+}
+
+impl Moment {
+    /// Seconds since `earlier`, by whichever clock says more: a clock that was put back makes nothing young again, and one that was put ahead
+    /// ends things early rather than late.
+    pub fn since(self, earlier: Self) -> i64 {
+        self.now.since(earlier.now).max(self.since_boot.saturating_sub(earlier.since_boot))
+    }
+
+    /// By how many seconds the time of day was set ahead (or back, when negative) since `earlier`.
+    pub fn set_since(self, earlier: Self) -> i64 {
+        self.now.since(earlier.now).saturating_sub(self.since_boot.saturating_sub(earlier.since_boot))
+    }
 }
 
 /// The system's clock.
@@ -23,6 +53,11 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    fn since_boot(&self) -> i64 {
+        // Linux has had this clock since 2.6.39; without it nothing could be told from a clock that was set, so nothing is.
+        nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.tv_sec())
     }
 }
 

@@ -19,7 +19,7 @@ use rcgen::{CertificateParams, PublicKeyData, SignatureAlgorithm, SigningKey};
 use reqwest::Client;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Moment},
     error::AgentError,
     issuer::{self, der_signature},
     state::{Completed, Folder, Record},
@@ -186,14 +186,14 @@ impl Enroller<'_> {
             facts: facts(),
         };
         let url = format!("{}/enrolment/v1/complete", code.issuer());
-        let (before, wrong) = (self.clock.now(), || AgentError::IssuerAnswer { url: url.clone(), status: 200 });
+        let (before, wrong) = (self.clock.moment(), || AgentError::IssuerAnswer { url: url.clone(), status: 200 });
         let completed: CompleteAnswer = issuer::answer(&url, client.post(&url).json(&request)).await?;
-        let now = self.clock.now();
+        let Moment { now, since_boot } = self.clock.moment();
         let root = code.pin.find(&completed.root_chain).cloned().ok_or_else(wrong)?;
         let mut device = completed.device;
         // Each side computes the code; what the issuer says it is counts for nothing here.
         device.comparison_code = Some(own_code(&eks, keys, &challenge.nonce.0).ok_or_else(wrong)?);
-        let clock_offset = (now.since(before) < 2).then(|| device.server_time.since(now));
+        let clock_offset = (since_boot.saturating_sub(before.since_boot) < 2).then(|| device.server_time.since(now));
         Ok(Completed { root, chain: completed.certificate_chain, device, clock_offset, last_contact: now })
     }
 

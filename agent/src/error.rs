@@ -6,6 +6,7 @@ use daypass_proto::{
     local_api::{ErrorAnswer, ErrorCode, Problem},
     oauth_error::{ErrorBody, Reason},
     resource::{Repository, Resource, ResourceError},
+    time::Timestamp,
 };
 use thiserror::Error;
 
@@ -40,6 +41,16 @@ pub enum AgentError {
         "the server at `{0}` is not the issuer that the invitation names: its certificate does not stand under the pinned root"
     )]
     WrongIssuer(String),
+    /// A server's certificate that is not in its time by this machine's clock.
+    #[error("the certificate of `{url}` {bound}, and this machine's clock says {now}")]
+    CertificateTime {
+        /// Whose.
+        url: String,
+        /// Its end or begin, in words.
+        bound: String,
+        /// The clock here.
+        now: Timestamp,
+    },
     /// The issuer refused.
     #[error("the issuer refused: {}", .0.error_description)]
     Refused(Box<ErrorBody>),
@@ -126,6 +137,7 @@ impl AgentError {
             Self::Invitation(_) => ErrorCode::BadInvitation,
             Self::AlreadyEnrolled(_) => ErrorCode::InvitationRefused,
             Self::WrongIssuer(_) => ErrorCode::WrongIssuer,
+            Self::CertificateTime { .. } => ErrorCode::ClockSkew,
             Self::Refused(body) => refused_code(body.daypass_reason),
             Self::Pending { .. } => ErrorCode::DevicePending,
             Self::NotGranted(_) | Self::NoProofFor(_) | Self::TooShort(_) => ErrorCode::NotGranted,
@@ -156,6 +168,9 @@ impl AgentError {
             Self::Invitation(_) => "copy the whole invitation, in one piece, from where it was sent",
             Self::WrongIssuer(_) => {
                 "do not go on: something stands between this machine and the issuer; tell whoever invited you"
+            }
+            Self::CertificateTime { .. } => {
+                "set this machine's clock (`timedatectl set-ntp true`); if it is right, tell the server's administrator"
             }
             Self::Pending { .. } => "read the code to the owner; `daypass enroll --wait` waits for the approval",
             Self::NotGranted(_) => {
@@ -203,7 +218,7 @@ const fn refused_code(reason: Reason) -> ErrorCode {
             ErrorCode::NotGranted
         }
         Reason::GrantEnded => ErrorCode::GrantEnded,
-        Reason::ProofTime => ErrorCode::ClockSkew,
+        Reason::ProofTime | Reason::CertificateNotYet | Reason::IssuerClock => ErrorCode::ClockSkew,
         Reason::StoreUnavailable | Reason::Internal => ErrorCode::IssuerUnreachable,
         Reason::Malformed
         | Reason::TooLarge

@@ -6,13 +6,15 @@ use aws_lc_rs::digest;
 use daypass_proto::{
     oauth_error::ErrorBody,
     pin::{Pin, PinnedRootVerifier},
+    time::Timestamp,
 };
 use reqwest::{Client, RequestBuilder};
 use rustls::{
-    ClientConfig, RootCertStore, SignatureAlgorithm, SignatureScheme,
+    CertificateError, ClientConfig, RootCertStore, SignatureAlgorithm, SignatureScheme,
     crypto::aws_lc_rs as provider,
     sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey},
 };
+use rustls_pki_types::UnixTime;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -129,14 +131,27 @@ fn roots(authorities: Vec<Vec<u8>>) -> Result<RootCertStore, AgentError> {
     Ok(store)
 }
 
-/// Whether a connection failed because the server's certificate is not under the root that was asked for.
-fn is_wrong_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+/// What was wrong with a server's certificate, where that is why a connection failed.
+fn certificate_fault<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a CertificateError> {
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return matches!(tls, rustls::Error::InvalidCertificate(_));
+        return if let rustls::Error::InvalidCertificate(fault) = tls { Some(fault) } else { None };
     }
     // An I/O error carries another inside, which is not its source.
     let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    inside.is_some_and(|inside| is_wrong_certificate(inside)) || error.source().is_some_and(is_wrong_certificate)
+    inside.and_then(|inside| certificate_fault(inside)).or_else(|| error.source().and_then(certificate_fault))
+}
+
+/// An exchange that failed because of a certificate that is not in its time by this machine's clock, which is the likelier to be wrong.
+pub fn outside_its_time(url: &str, error: &reqwest::Error) -> Option<AgentError> {
+    let seconds = |time: &UnixTime| Timestamp::from_seconds(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+    let (bound, now) = match certificate_fault(error)? {
+        CertificateError::ExpiredContext { time, not_after } => (format!("ended at {}", seconds(not_after)), time),
+        CertificateError::NotValidYetContext { time, not_before } => {
+            (format!("begins at {}", seconds(not_before)), time)
+        }
+        _ => return None,
+    };
+    Some(AgentError::CertificateTime { url: url.to_owned(), bound, now: seconds(now) })
 }
 
 /// An error of the HTTP client, with its cause.
@@ -156,7 +171,9 @@ pub fn why(error: &reqwest::Error) -> String {
 /// Sends a request to the issuer; gives the answer's body.
 pub async fn bytes(url: &str, request: RequestBuilder) -> Result<Vec<u8>, AgentError> {
     let failed = |error: reqwest::Error| {
-        if is_wrong_certificate(&error) {
+        if let Some(error) = outside_its_time(url, &error) {
+            error
+        } else if certificate_fault(&error).is_some() {
             AgentError::WrongIssuer(url.to_owned())
         } else {
             AgentError::IssuerUnreachable { url: url.to_owned(), why: why(&error) }

@@ -15,6 +15,8 @@ use daypass_proto::{
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::clock::Moment;
+
 /// What a token is for.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct TokenKey {
@@ -39,12 +41,12 @@ pub struct HeldToken {
     pub details: AuthorizationDetails,
     /// The key that it is bound to, where that is a delegated one. It lives and dies with the token.
     pub delegated: Option<Arc<SoftwareKey>>,
-    /// Its begin, on this machine's clock.
-    pub issued_at: Timestamp,
-    /// Its end, on this machine's clock.
-    pub expires_at: Timestamp,
+    /// When it was asked for.
+    asked: Moment,
+    /// Its life from then on, in seconds.
+    lifetime: i64,
     /// When somebody last asked for it.
-    pub last_used: Timestamp,
+    last_used: Moment,
 }
 
 /// The token endpoint's answer.
@@ -60,27 +62,36 @@ pub struct TokenResponse {
 
 impl HeldToken {
     /// From an answer to a request that was sent at `asked`: the life counts from then, so it is never thought longer than it is.
-    pub fn new(response: TokenResponse, delegated: Option<Arc<SoftwareKey>>, asked: Timestamp) -> Self {
+    pub fn new(response: TokenResponse, delegated: Option<Arc<SoftwareKey>>, asked: Moment) -> Self {
         Self {
             token: Arc::new(response.access_token),
             details: response.authorization_details,
             delegated,
-            issued_at: asked,
-            expires_at: asked.plus(response.expires_in),
+            asked,
+            lifetime: response.expires_in,
             last_used: asked,
         }
     }
 
+    /// The life that is left, in seconds.
+    pub fn left(&self, now: Moment) -> i64 {
+        self.lifetime.saturating_sub(now.since(self.asked))
+    }
+
+    /// Its end, on this machine's clock as it stands.
+    pub fn expires_at(&self, now: Moment) -> Timestamp {
+        now.now.plus(self.left(now))
+    }
+
     /// Whether it has `min_ttl` seconds left.
-    pub fn is_fit(&self, now: Timestamp, min_ttl: i64) -> bool {
-        // A clock that went back does not make a token younger.
-        now >= self.issued_at.plus(-60) && self.expires_at.since(now) >= min_ttl.max(1)
+    pub fn is_fit(&self, now: Moment, min_ttl: i64) -> bool {
+        self.left(now) >= min_ttl.max(1)
     }
 
     /// Whether to renew it ahead: two thirds of its life are over, and somebody used it within one lifetime.
-    pub fn is_due(&self, now: Timestamp) -> bool {
-        let lifetime = self.expires_at.since(self.issued_at);
-        now.since(self.issued_at) * 3 >= lifetime * 2 && now.since(self.last_used) <= lifetime
+    pub fn is_due(&self, now: Moment) -> bool {
+        now.since(self.asked).saturating_mul(3) >= self.lifetime.saturating_mul(2)
+            && now.since(self.last_used) <= self.lifetime
     }
 }
 
@@ -97,7 +108,7 @@ impl TokenCache {
     }
 
     /// A token with `min_ttl` seconds left; remembers that it was asked for.
-    pub fn get(&self, key: &TokenKey, now: Timestamp, min_ttl: i64) -> Option<HeldToken> {
+    pub fn get(&self, key: &TokenKey, now: Moment, min_ttl: i64) -> Option<HeldToken> {
         let mut held = self.held();
         let token = held.get_mut(key).filter(|token| token.is_fit(now, min_ttl))?;
         token.last_used = now;
@@ -120,9 +131,9 @@ impl TokenCache {
     }
 
     /// Forgets what is over; gives what is due for renewal.
-    pub fn due(&self, now: Timestamp) -> Vec<TokenKey> {
+    pub fn due(&self, now: Moment) -> Vec<TokenKey> {
         let mut held = self.held();
-        held.retain(|_, token| token.expires_at > now);
+        held.retain(|_, token| token.left(now) > 0);
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         flights.retain(|key, flight| held.contains_key(key) || Arc::strong_count(flight) > 1);
         held.iter().filter(|(_, token)| token.is_due(now)).map(|(key, _)| key.clone()).collect()
@@ -139,10 +150,10 @@ impl TokenCache {
     }
 
     /// Where one enrolment has live tokens, and until when.
-    pub fn live(&self, uid: u32, issuer: &str, now: Timestamp) -> Vec<(Resource, Timestamp)> {
+    pub fn live(&self, uid: u32, issuer: &str, now: Moment) -> Vec<(Resource, Timestamp)> {
         let held = self.held();
-        let own = held.iter().filter(|(key, token)| key.uid == uid && key.issuer == issuer && token.expires_at > now);
-        own.map(|(key, token)| (key.resource.clone(), token.expires_at)).collect()
+        let own = held.iter().filter(|(key, token)| key.uid == uid && key.issuer == issuer && token.left(now) > 0);
+        own.map(|(key, token)| (key.resource.clone(), token.expires_at(now))).collect()
     }
 }
 
@@ -150,8 +161,13 @@ impl TokenCache {
 mod tests {
     use super::*;
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_seconds(seconds)
+    /// A machine that started 900 seconds after the epoch, and whose clock nobody sets.
+    fn at(seconds: i64) -> Moment {
+        clocks(seconds, seconds - 900)
+    }
+
+    fn clocks(now: i64, since_boot: i64) -> Moment {
+        Moment { now: Timestamp::from_seconds(now), since_boot }
     }
 
     fn token(text: &str) -> HeldToken {
@@ -176,16 +192,33 @@ mod tests {
     #[test]
     fn a_token_is_handed_out_with_the_life_that_was_asked_for() {
         let token = token("t");
-        for (now, min_ttl, fit) in [
-            (1000, 600, true),
-            (1001, 600, false),
-            (1570, 30, true),
-            (1571, 30, false),
-            (1600, 0, false),
-            (100, 1, false),
-        ] {
+        for (now, min_ttl, fit) in
+            [(1000, 600, true), (1001, 600, false), (1570, 30, true), (1571, 30, false), (1600, 0, false)]
+        {
             assert_eq!(token.is_fit(at(now), min_ttl), fit, "at {now} for {min_ttl}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_lengthens_no_life() {
+        let token = token("t");
+        // A minute later, whatever the time of day says: put back by years, by a minute, and ahead by seconds.
+        for (now, left) in [(1060, 540), (-100_000_000, 540), (1000, 540), (1070, 530)] {
+            assert_eq!(token.left(clocks(now, 160)), left, "at {now}");
+        }
+        assert_eq!(token.expires_at(clocks(500, 160)).seconds(), 1040, "as the clock stands now");
+        assert!(!token.is_fit(clocks(100_000_000, 160), 1), "ahead by years");
+        assert!(!token.is_fit(clocks(1010, 700), 1), "the machine slept, and its clock was put back");
+    }
+
+    #[test]
+    fn a_machine_that_slept_wakes_up_to_what_is_due() {
+        let mut token = token("t");
+        // Asleep for half the life: the clock of the machine's running time would have stood still.
+        assert!(!token.is_due(at(1100)));
+        assert!(token.is_due(at(1400)));
+        token.last_used = at(1390);
+        assert!(!token.is_fit(at(5000), 1));
     }
 
     #[test]
@@ -193,7 +226,7 @@ mod tests {
         let mut token = token("t");
         assert!(!token.is_due(at(1399)));
         assert!(token.is_due(at(1400)));
-        token.last_used = at(700);
+        token.last_used = clocks(700, -200);
         assert!(!token.is_due(at(1400)), "an idle laptop asks for nothing");
     }
 

@@ -64,6 +64,10 @@ pub enum Reason {
     CertificateUnknown,
     /// The certificate's time is over.
     CertificateExpired,
+    /// The certificate's time has not come: one of the clocks is wrong.
+    CertificateNotYet,
+    /// The issuer's own clock cannot be right, and it signs nothing by it.
+    IssuerClock,
     /// `client_id` is not the certificate's device.
     ClientMismatch,
     /// Nobody has approved this device yet.

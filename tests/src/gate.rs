@@ -107,6 +107,11 @@ impl Gate {
             .within(&self.folder)
     }
 
+    /// Lives by another clock from its next start on.
+    pub fn live_by(&mut self, clock: &Clock) {
+        self.clock = Some(clock.clone());
+    }
+
     /// Starts to serve.
     pub fn serve(&mut self) -> Result<(), Failure> {
         self.process = Some(Service::new("gate", self.act(["serve"]), Ready::Says, &self.folder).start()?);

@@ -12,3 +12,4 @@ mod helper;
 mod issuer;
 mod path;
 mod software;
+mod time;

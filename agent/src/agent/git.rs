@@ -12,7 +12,7 @@ use daypass_proto::{
 use super::{Agent, Member, tokens::Ask};
 use crate::{
     error::AgentError,
-    issuer::{trusting, why},
+    issuer::{outside_its_time, trusting, why},
 };
 
 /// The longest header that is looked at for a nonce, in bytes.
@@ -28,6 +28,7 @@ impl Agent {
         }
         let path = request.path.as_deref().filter(|path| !path.is_empty()).ok_or(AgentError::NoPath)?;
         let repository = resource.repository(path)?;
+        self.settle_time(&member).await;
         let details = self.details_for(&member, &repository).await?;
         let token = self.obtain(&member, &resource, Some(&details), DEFAULT_MIN_TTL, ProofProtection::Hardware).await?;
         let nonce = match nonce_in(&request.wwwauth, &resource) {
@@ -38,7 +39,7 @@ impl Agent {
         let input = key_binding_input(&token.token, &repository, &nonce, self.issuer_time(&member))
             .map_err(|error| AgentError::Internal { attempted: "make a presentation", why: error.to_string() })?;
         let presentation = present(&token.token, &self.sign_jws(&member, input).await?);
-        let expires_at = token.expires_at;
+        let expires_at = token.expires_at(self.clock.moment());
         Ok(if request.authtype {
             GitCredential::Authtype { authtype: SCHEME.to_owned(), credential: presentation, expires_at }
         } else {
@@ -97,11 +98,10 @@ impl Agent {
             None => vec![completed.root.0.clone()],
         };
         let url = format!("{repository}.git/info/refs?service=git-upload-pack");
-        let answer = trusting(authorities)?
-            .get(&url)
-            .send()
-            .await
-            .map_err(|error| AgentError::GateUnreachable { repository: repository.clone(), why: why(&error) })?;
+        let answer = trusting(authorities)?.get(&url).send().await.map_err(|error| {
+            outside_its_time(resource.as_str(), &error)
+                .unwrap_or_else(|| AgentError::GateUnreachable { repository: repository.clone(), why: why(&error) })
+        })?;
         let headers: Vec<String> = answer
             .headers()
             .get_all("www-authenticate")

@@ -11,12 +11,11 @@ use daypass_proto::{
     local_api::{DEFAULT_MIN_TTL, ProofAnswer, ProofProtection, ProofRequest, TokenAnswer, TokenRequest},
     oauth_error::Reason,
     resource::Resource,
-    time::Timestamp,
     token::Protection,
 };
 use std::sync::Arc;
 
-use super::{Agent, Member};
+use super::{Agent, Member, upkeep::is_certificate_outside_its_time};
 use crate::{
     clock::random,
     error::AgentError,
@@ -44,6 +43,10 @@ fn point(key: &KeyFile) -> Result<EcPublicKey, AgentError> {
     let key =
         coordinates.and_then(|(_, x, y)| EcPublicKey::from_coordinates(x.try_into().ok()?, y.try_into().ok()?).ok());
     key.ok_or_else(|| internal("read the proof key")("it is not a P-256 key".to_owned()))
+}
+
+fn is_proof_outside_its_time(error: &AgentError) -> bool {
+    matches!(error, AgentError::Refused(body) if body.daypass_reason == Reason::ProofTime)
 }
 
 /// A new P-256 key in memory.
@@ -80,12 +83,13 @@ impl Agent {
     pub async fn token(&self, uid: u32, request: &TokenRequest) -> Result<TokenAnswer, AgentError> {
         let member = self.member_at(uid, &request.resource, Ask::All).await?;
         let min_ttl = request.min_ttl.unwrap_or(DEFAULT_MIN_TTL);
+        self.settle_time(&member).await;
         let details = request.authorization_details.as_ref();
         let token = self.obtain_as(&member, &request.resource, details, min_ttl, request.protection).await?;
         Ok(TokenAnswer {
             access_token: token.token.to_string(),
             token_type: "DPoP".to_owned(),
-            expires_at: token.expires_at,
+            expires_at: token.expires_at(self.clock.moment()),
             authorization_details: token.details,
         })
     }
@@ -104,6 +108,7 @@ impl Agent {
             AgentError::NotGranted(_) | AgentError::NeverEnrolled => AgentError::NoProofFor(resource.to_string()),
             other => other,
         })?;
+        self.settle_time(&member).await;
         let token = self.obtain_as(&member, &resource, None, DEFAULT_MIN_TTL, request.protection).await?;
         let htu = dpop::htu(&request.url).ok_or_else(|| AgentError::Malformed("`url` is not a URL".to_owned()))?;
         let ath = Some(dpop::token_hash(&token.token));
@@ -112,7 +117,11 @@ impl Agent {
             Some(key) => sign_in_memory(key, &claims)?,
             None => self.sign_dpop(&member, &claims).await?,
         };
-        Ok(ProofAnswer { access_token: token.token.to_string(), proof, expires_at: token.expires_at })
+        Ok(ProofAnswer {
+            access_token: token.token.to_string(),
+            proof,
+            expires_at: token.expires_at(self.clock.moment()),
+        })
     }
 
     /// The enrolment of this user that has access at `resource`. Where none is known to, the issuers in `ask` are asked.
@@ -192,18 +201,18 @@ impl Agent {
             details: details.unwrap_or_default(),
             protection,
         };
-        if let Some(token) = self.tokens.get(&key, self.clock.now(), min_ttl) {
+        if let Some(token) = self.tokens.get(&key, self.clock.moment(), min_ttl) {
             return Ok(token);
         }
         let flight = self.tokens.flight(&key);
         let _one_at_a_time = flight.lock().await;
-        if let Some(token) = self.tokens.get(&key, self.clock.now(), min_ttl) {
+        if let Some(token) = self.tokens.get(&key, self.clock.moment(), min_ttl) {
             return Ok(token);
         }
         let result = self.request(member, &key).await;
         let token = member.note(result)?;
         self.tokens.put(key, token.clone(), false);
-        if token.is_fit(self.clock.now(), min_ttl) { Ok(token) } else { Err(AgentError::TooShort(min_ttl)) }
+        if token.is_fit(self.clock.moment(), min_ttl) { Ok(token) } else { Err(AgentError::TooShort(min_ttl)) }
     }
 
     pub(super) async fn renew_token(&self, member: &Member, key: TokenKey) -> Result<(), AgentError> {
@@ -215,7 +224,21 @@ impl Agent {
         Ok(())
     }
 
+    /// Asks the issuer for a token; again where what stood in the way can be put right from here: a certificate whose time is over, or
+    /// a clock that was thought to be right.
     async fn request(&self, member: &Member, key: &TokenKey) -> Result<HeldToken, AgentError> {
+        // Each can stand in the way once, one behind the other.
+        for _ in 0..2 {
+            match self.request_once(member, key).await {
+                Err(error) if is_certificate_outside_its_time(&error) => self.renew_certificate(member).await?,
+                Err(error) if is_proof_outside_its_time(&error) => self.ask_state(member).await?,
+                other => return other,
+            }
+        }
+        self.request_once(member, key).await
+    }
+
+    async fn request_once(&self, member: &Member, key: &TokenKey) -> Result<HeldToken, AgentError> {
         let device = member.device();
         let url = format!("{}/oauth/token", device.mtls_url);
         let claims = self.dpop_claims(member, "POST", url.clone(), None, None);
@@ -237,7 +260,7 @@ impl Agent {
         if let Some((_, delegation)) = &delegated {
             form.push(("daypass_delegation", delegation.as_str()));
         }
-        let asked = self.clock.now();
+        let asked = self.clock.moment();
         let sent =
             issuer::answer::<TokenResponse>(&url, member.client().post(&url).header("dpop", proof).form(&form)).await;
         match sent {
@@ -248,11 +271,6 @@ impl Agent {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// The issuer's time, as far as it is known. Used in proofs, never to lengthen a token's life.
-    pub(super) fn issuer_time(&self, member: &Member) -> Timestamp {
-        self.clock.now().plus(member.completed().clock_offset.unwrap_or(0))
     }
 
     fn dpop_claims(

@@ -144,7 +144,7 @@ pub async fn authenticate(
     target: &str,
 ) -> Result<Authenticated, AuthenticationError> {
     let now = gate.now();
-    match gate.view().freshness(now, gate.config().feed_max_age) {
+    match gate.view().freshness(gate.moment(), gate.config().feed_max_age) {
         Freshness::Fresh => {}
         Freshness::Never => return Err(AuthenticationError::Unheard("its start".to_owned())),
         Freshness::Stale(heard) => return Err(AuthenticationError::Unheard(heard.to_string())),

@@ -14,7 +14,7 @@ use crate::{
     nonce::{Nonces, RANDOM},
     replay::Replay,
     route::Route,
-    trust::{IssuerClient, View},
+    trust::{IssuerClient, Moment, View},
 };
 
 /// Unknown keys are asked for at most this often, in seconds: a stranger must not make the gate ask all the time.
@@ -60,6 +60,11 @@ impl Gate {
     /// The time now.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Both clocks, for what must not grow young again when one of them is set.
+    pub fn moment(&self) -> Moment {
+        Moment { at: self.clock.now(), since_boot: self.clock.since_boot() }
     }
 
     /// The nonces.

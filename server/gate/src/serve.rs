@@ -162,7 +162,7 @@ async fn poll_loop(gate: Arc<Gate>, stop: CancellationToken) {
 async fn poll(gate: &Gate, keys_too: bool) {
     let client = gate.client().await;
     // The age of an answer counts from when it was asked for.
-    let asked = gate.now();
+    let asked = gate.moment();
     match client.revocations().await {
         Ok(answer) => gate.view().learn_revocations(answer, asked),
         Err(error) => tracing::warn!(error = %told(&error), "could not ask which tokens are dead"),

@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::{
     error::Refusal,
     issuer::Issuer,
-    store::{Device, Gate, GateLife, Holder, StoreError},
+    store::{CertificateRecord, Device, Gate, GateLife, Holder, StoreError},
 };
 
 /// Why a caller is not served.
@@ -29,6 +29,14 @@ pub enum CallerError {
     Expired {
         /// The end.
         ended: Timestamp,
+        /// The clock here.
+        now: Timestamp,
+    },
+    /// Its time has not come: this issuer's clock was put back.
+    #[error("the client certificate begins at {begins}, and it is {now}")]
+    NotYet {
+        /// The begin.
+        begins: Timestamp,
         /// The clock here.
         now: Timestamp,
     },
@@ -63,7 +71,12 @@ impl From<CallerError> for Refusal {
             CallerError::Expired { .. } => (
                 InvalidClient,
                 Reason::CertificateExpired,
-                "check this machine's clock; if it is right, ask for a new invitation",
+                "the agent renews it by itself; a gate is registered anew with `daypass-issuer gate add`",
+            ),
+            CallerError::NotYet { .. } => (
+                InvalidClient,
+                Reason::CertificateNotYet,
+                "ask the issuer's administrator to check the issuer's clock; it was ahead before, or is behind now",
             ),
             CallerError::Pending(_) => {
                 (AccessDenied, Reason::DevicePending, "ask an owner of the project to compare the code and approve")
@@ -94,7 +107,19 @@ pub struct EnrolledDevice {
 impl EnrolledDevice {
     /// Whoever calls, if it is such a device.
     pub async fn identify(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
-        let (holder, not_after) = holder(issuer, peer).await?;
+        let certificate = certificate(issuer, peer).await?;
+        in_its_time(issuer, &certificate)?;
+        Self::of(issuer, certificate).await
+    }
+
+    /// Whoever calls to have its certificate renewed, which may be outside its time: a laptop that lay in a drawer attests anew with
+    /// its AK, and needs nobody for it.
+    pub async fn identify_for_renewal(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
+        Self::of(issuer, certificate(issuer, peer).await?).await
+    }
+
+    async fn of(issuer: &Issuer, certificate: CertificateRecord) -> Result<Self, CallerError> {
+        let CertificateRecord { holder, not_after, .. } = certificate;
         let Holder::Device(id) = holder else { return Err(CallerError::Unknown) };
         let device = issuer.store.device(&id).await?.ok_or(CallerError::Unknown)?;
         if device.is_software() && !issuer.config.allow_software_keys {
@@ -144,7 +169,9 @@ pub struct EnrolledGate(Gate);
 impl EnrolledGate {
     /// Whoever calls, if it is such a gate.
     pub async fn identify(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
-        let (Holder::Gate(name), _) = holder(issuer, peer).await? else { return Err(CallerError::Unknown) };
+        let certificate = certificate(issuer, peer).await?;
+        in_its_time(issuer, &certificate)?;
+        let Holder::Gate(name) = certificate.holder else { return Err(CallerError::Unknown) };
         let gate = issuer.store.gate(&name).await?.ok_or(CallerError::Unknown)?;
         if gate.state == GateLife::Enrolled { Ok(Self(gate)) } else { Err(CallerError::GateRemoved(name.to_string())) }
     }
@@ -155,12 +182,18 @@ impl EnrolledGate {
     }
 }
 
-async fn holder(issuer: &Issuer, peer: &Peer) -> Result<(Holder, Timestamp), CallerError> {
+async fn certificate(issuer: &Issuer, peer: &Peer) -> Result<CertificateRecord, CallerError> {
     let certificate = peer.certificate.as_ref().ok_or(CallerError::Unknown)?;
-    let (holder, not_after) = issuer.store.certificate(sha256(&[certificate])).await?.ok_or(CallerError::Unknown)?;
+    issuer.store.certificate(sha256(&[certificate])).await?.ok_or(CallerError::Unknown)
+}
+
+fn in_its_time(issuer: &Issuer, certificate: &CertificateRecord) -> Result<(), CallerError> {
     let now = issuer.environment.now();
-    if now > not_after {
-        return Err(CallerError::Expired { ended: not_after, now });
+    if now > certificate.not_after {
+        return Err(CallerError::Expired { ended: certificate.not_after, now });
     }
-    Ok((holder, not_after))
+    if now < certificate.not_before {
+        return Err(CallerError::NotYet { begins: certificate.not_before, now });
+    }
+    Ok(())
 }

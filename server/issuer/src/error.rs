@@ -13,7 +13,10 @@ use daypass_proto::oauth_error::{ErrorBody, OAuthError, Reason, internal};
 
 use daypass_service::told;
 
-use crate::store::{DecideError, StoreError};
+use crate::{
+    keys::KeyError,
+    store::{DecideError, StoreError},
+};
 
 /// A refusal, ready to leave.
 #[derive(Debug)]
@@ -72,6 +75,21 @@ impl Refusal {
     /// The cause.
     pub fn reason(&self) -> Reason {
         self.body.daypass_reason
+    }
+}
+
+impl From<KeyError> for Refusal {
+    fn from(error: KeyError) -> Self {
+        if !matches!(error, KeyError::Clock { .. }) {
+            return Self::internal(&error);
+        }
+        tracing::error!(error = %told(&error), "signed nothing");
+        Self::new(
+            OAuthError::TemporarilyUnavailable,
+            Reason::IssuerClock,
+            error.to_string(),
+            "ask the issuer's administrator to set the issuer's clock",
+        )
     }
 }
 

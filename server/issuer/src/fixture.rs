@@ -32,6 +32,10 @@ impl Clock for Hands {
     fn now(&self) -> Timestamp {
         Timestamp::from_seconds(self.time.load(Ordering::SeqCst))
     }
+
+    fn since_boot(&self) -> i64 {
+        self.time.load(Ordering::SeqCst)
+    }
 }
 
 impl Entropy for Hands {

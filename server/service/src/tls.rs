@@ -3,12 +3,16 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
     crypto::aws_lc_rs,
-    server::{ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
     sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use thiserror::Error;
 
 /// Why no TLS configuration could be made.
@@ -26,8 +30,58 @@ pub enum TlsError {
 pub enum ClientCertificates {
     /// Nothing.
     None,
-    /// A certificate under one of these CAs (DER), or no connection.
+    /// A certificate under one of these CAs (DER), or no connection. Its time is *not* checked here: whoever maps it to rights checks that on
+    /// every request, since a resumed session runs no verifier, and can say then what is wrong, which a TLS alert cannot.
     Required(Vec<CertificateDer<'static>>),
+}
+
+/// Everything of a client certificate is checked but whether this is its time: outside it, the chain must have been good when it was.
+#[derive(Debug)]
+struct AtAnyTime(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for AtAnyTime {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.0.verify_client_cert(end_entity, intermediates, now);
+        let its_time = match &verified {
+            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => *not_after,
+            Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => {
+                *not_before
+            }
+            _ => return verified,
+        };
+        self.0.verify_client_cert(end_entity, intermediates, its_time)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Replaces the certificate of a running listener: connections from then on see the new one.
@@ -78,9 +132,10 @@ pub fn reloadable_server_config(
             for authority in authorities {
                 roots.add(authority).map_err(|error| TlsError::ClientCa(error.to_string()))?;
             }
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()
-                .map_err(|error| TlsError::ClientCa(error.to_string()))?
+                .map_err(|error| TlsError::ClientCa(error.to_string()))?;
+            Arc::new(AtAnyTime(inner))
         }
     };
     let current = Arc::new(Current(RwLock::new(certified(chain, key)?)));

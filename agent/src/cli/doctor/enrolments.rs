@@ -56,7 +56,7 @@ fn state(enrolment: &Enrolment, now: Timestamp) -> Finding {
                 return failed(
                     ErrorCode::CertificateExpired,
                     format!("{issuer}: the device certificate ended at {end}"),
-                    "ask an owner of the project for a new invitation, then run `daypass enroll`",
+                    "run `daypass status --refresh`: the agent attests anew as soon as it reaches the issuer",
                 );
             }
             approved_or_pending(enrolment)

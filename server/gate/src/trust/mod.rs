@@ -9,5 +9,5 @@ pub use self::{
     client::{IssuerClient, IssuerError},
     enrol::{EnrolError, enrol, renew},
     state::{GateState, StateError, nonce_key},
-    view::{Freshness, View},
+    view::{Freshness, Moment, View},
 };

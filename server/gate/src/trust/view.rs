@@ -25,7 +25,23 @@ struct Content {
     keys: HashMap<String, EcPublicKey>,
     dead: HashMap<String, Reason>,
     resources: Vec<Resource>,
-    heard: Option<Timestamp>,
+    heard: Option<Moment>,
+}
+
+/// A time of day, and where the clock stood that nobody sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The time of day.
+    pub at: Timestamp,
+    /// Seconds since the machine started.
+    pub since_boot: i64,
+}
+
+impl Moment {
+    /// The seconds that passed since `earlier`, by whichever clock says more: a clock that was put back makes nothing young again.
+    fn since(self, earlier: Self) -> i64 {
+        self.at.since(earlier.at).abs().max(self.since_boot.saturating_sub(earlier.since_boot))
+    }
 }
 
 /// The view.
@@ -51,7 +67,7 @@ impl View {
     }
 
     /// Takes the issuer's word on dead tokens, heard at `now`.
-    pub fn learn_revocations(&self, answer: Revocations, now: Timestamp) {
+    pub fn learn_revocations(&self, answer: Revocations, now: Moment) {
         self.change(|content| {
             content.dead = answer.tokens.into_iter().map(|token| (token.jti, token.reason)).collect();
             content.resources = answer.resources;
@@ -75,12 +91,12 @@ impl View {
     }
 
     /// Whether what is known is new enough.
-    pub fn freshness(&self, now: Timestamp, max_age: i64) -> Freshness {
+    pub fn freshness(&self, now: Moment, max_age: i64) -> Freshness {
         let content = self.read();
         match content.heard {
             None => Freshness::Never,
             Some(_) if content.keys.is_empty() => Freshness::Never,
-            Some(heard) if now.since(heard) > max_age => Freshness::Stale(heard),
+            Some(heard) if now.since(heard) > max_age => Freshness::Stale(heard.at),
             Some(_) => Freshness::Fresh,
         }
     }
@@ -93,15 +109,21 @@ mod tests {
     #[test]
     fn it_fails_closed_before_and_after() {
         let view = View::default();
-        let at = Timestamp::from_seconds;
+        let clocks = |at, since_boot| Moment { at: Timestamp::from_seconds(at), since_boot };
+        let at = |seconds| clocks(seconds, seconds);
         assert_eq!(view.freshness(at(0), 60), Freshness::Never);
-        view.learn_revocations(Revocations { as_of: at(5), resources: Vec::new(), tokens: Vec::new() }, at(10));
+        let answer = Revocations { as_of: at(5).at, resources: Vec::new(), tokens: Vec::new() };
+        view.learn_revocations(answer, at(10));
         assert_eq!(view.freshness(at(10), 60), Freshness::Never, "no keys yet");
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let key = EcPublicKey::from_spki_der(&rcgen::PublicKeyData::subject_public_key_info(&pair)).unwrap();
         view.learn_keys(vec![("k".into(), key)]);
         assert_eq!(view.freshness(at(70), 60), Freshness::Fresh);
-        assert_eq!(view.freshness(at(71), 60), Freshness::Stale(at(10)));
+        assert_eq!(view.freshness(at(71), 60), Freshness::Stale(at(10).at));
+        // Put back by years, or by a little to gain a little: the other clock went on.
+        assert_eq!(view.freshness(clocks(-100_000_000, 11), 60), Freshness::Stale(at(10).at));
+        assert_eq!(view.freshness(clocks(10, 71), 60), Freshness::Stale(at(10).at));
+        assert_eq!(view.freshness(clocks(100_000_000, 11), 60), Freshness::Stale(at(10).at));
         assert!(view.key("k").is_some() && view.key("l").is_none());
     }
 }

@@ -23,6 +23,7 @@ CREATE TABLE devices (
 CREATE TABLE certificates (
     hash BLOB PRIMARY KEY NOT NULL,
     holder TEXT NOT NULL,
+    not_before BIGINT NOT NULL,
     not_after BIGINT NOT NULL
 );
 CREATE TABLE challenges (

@@ -7,22 +7,21 @@ use daypass_proto::{
 
 use crate::{
     issuer::Issuer,
-    keys::{KeyError, Subject},
-    store::{Change, Device, Holder},
+    keys::{KeyError, Subject, not_before},
+    store::{CertificateRecord, Change, Device, Holder},
 };
 
 /// A certificate that was signed and is not yet in force: it is when its [`Change`] is part of a decision.
 pub struct Issued {
     chain: Vec<Bytes>,
     hash: [u8; 32],
-    holder: Holder,
-    not_after: Timestamp,
+    record: CertificateRecord,
 }
 
 impl Issued {
     /// What puts it in force.
     pub fn change(&self) -> Change {
-        Change::AddCertificate { hash: self.hash, holder: self.holder.clone(), not_after: self.not_after }
+        Change::AddCertificate { hash: self.hash, record: self.record.clone() }
     }
 
     /// Leaf and device CA, DER.
@@ -32,21 +31,21 @@ impl Issued {
 
     /// Its end.
     pub fn not_after(&self) -> Timestamp {
-        self.not_after
+        self.record.not_after
     }
 }
 
 /// Signs a certificate for the device's identity key.
 pub fn issue_certificate(issuer: &Issuer, device: &Device) -> Result<Issued, KeyError> {
     let keyring = issuer.keyring();
-    let not_after = issuer.environment.now().plus(issuer.config.device_certificate_lifetime);
+    let now = issuer.environment.now();
+    let not_after = now.plus(issuer.config.device_certificate_lifetime);
     let subject = Subject::Client { uri: device.id.client_id(), name: device.id.to_string() };
     let authority = keyring.device_ca();
     let der = authority.sign(&issuer.environment, &subject, &device.identity.to_spki_der(), not_after)?;
     Ok(Issued {
         hash: sha256(&[&der]),
         chain: vec![Bytes(der), Bytes(authority.der().to_vec())],
-        holder: Holder::Device(device.id.clone()),
-        not_after,
+        record: CertificateRecord { holder: Holder::Device(device.id.clone()), not_before: not_before(now), not_after },
     })
 }

@@ -97,9 +97,8 @@ impl From<RenewalError> for Refusal {
             ),
             RenewalError::Store(error) => error.into(),
             RenewalError::Decide(error) => error.into(),
-            other @ (RenewalError::Keys(_) | RenewalError::Certificate(_) | RenewalError::Answer(_)) => {
-                Self::internal(&other)
-            }
+            RenewalError::Certificate(error) => error.into(),
+            other @ (RenewalError::Keys(_) | RenewalError::Answer(_)) => Self::internal(&other),
         }
     }
 }
@@ -119,7 +118,7 @@ async fn open(issuer: &Issuer, peer: &Peer, body: &[u8]) -> Result<Vec<u8>, Rene
     if body != EMPTY {
         return Err(RenewalError::Malformed("expected `{}`".to_owned()));
     }
-    let caller = EnrolledDevice::identify(issuer, peer).await?;
+    let caller = EnrolledDevice::identify_for_renewal(issuer, peer).await?;
     if caller.device().is_software() {
         return Err(RenewalError::Software);
     }
@@ -153,7 +152,7 @@ pub async fn complete(
 ) -> Result<Json<RenewalAnswer>, Refusal> {
     let request: RenewalRequest =
         serde_json::from_slice(&body).map_err(|error| Refusal::from(RenewalError::Malformed(error.to_string())))?;
-    let caller = EnrolledDevice::identify(&issuer, &peer).await?;
+    let caller = EnrolledDevice::identify_for_renewal(&issuer, &peer).await?;
     let device = caller.device().clone();
     match renew(&issuer, &device, &request).await {
         Ok(answer) => Ok(Json(answer)),

@@ -150,6 +150,7 @@ impl From<EnrolmentError> for Refusal {
         match error {
             EnrolmentError::Store(error) => error.into(),
             EnrolmentError::Decide(error) => error.into(),
+            EnrolmentError::Certificate(error) => error.into(),
             other => Self::internal(&other),
         }
     }

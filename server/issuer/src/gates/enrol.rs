@@ -18,8 +18,8 @@ use crate::{
     caller::{CallerError, EnrolledGate},
     error::{Body, Refusal},
     issuer::Issuer,
-    keys::{KeyError, Subject, csr_key},
-    store::{Change, DecideError, Decision, Gate, GateLife, Holder, StoreError},
+    keys::{KeyError, Subject, csr_key, not_before},
+    store::{CertificateRecord, Change, DecideError, Decision, Gate, GateLife, Holder, StoreError},
 };
 
 /// Why a gate gets no certificate.
@@ -70,7 +70,7 @@ impl From<GateError> for Refusal {
             GateError::Caller(error) => error.into(),
             GateError::Store(error) => error.into(),
             GateError::Decide(error) => error.into(),
-            other @ GateError::Certificate(_) => Self::internal(&other),
+            GateError::Certificate(error) => error.into(),
         }
     }
 }
@@ -136,7 +136,12 @@ fn certify(
     let hosts: Vec<String> = gate.resources.iter().map(Resource::host).collect();
     let server_chain = server_csr.map(|csr| sign(csr, &Subject::Server(hosts))).transpose()?;
     let hash = client_chain.first().map(|der| sha256(&[&der.0])).unwrap_or_default();
-    let change = Change::AddCertificate { hash, holder: Holder::Gate(gate.name.clone()), not_after };
+    let record = CertificateRecord {
+        holder: Holder::Gate(gate.name.clone()),
+        not_before: not_before(issuer.environment.now()),
+        not_after,
+    };
+    let change = Change::AddCertificate { hash, record };
     let certificates = GateCertificates {
         name: gate.name.clone(),
         issuer: issuer.config.issuer_url.clone(),

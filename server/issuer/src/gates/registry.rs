@@ -99,7 +99,7 @@ pub async fn remove(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::Made;
+    use crate::{fixture::Made, store::CertificateRecord};
 
     async fn register(made: &Made, name: &str) -> Result<Code, RegistryError> {
         let issuer = &made.issuer;
@@ -124,7 +124,8 @@ mod tests {
         assert!(matches!(register(&made, "front").await, Err(RegistryError::Exists(_))));
 
         let holder = Holder::Gate(name.clone());
-        let certificate = Change::AddCertificate { hash: [1; 32], holder: holder.clone(), not_after: made.now() };
+        let record = CertificateRecord { holder: holder.clone(), not_before: made.now(), not_after: made.now() };
+        let certificate = Change::AddCertificate { hash: [1; 32], record };
         let event = environment.event(EventKind::GateEnrolled);
         store.decide(Decision::new(event).change(certificate)).await.unwrap();
         remove(store, environment, &name, "olga").await.unwrap();

@@ -52,7 +52,7 @@ fn params(
     not_after: Timestamp,
 ) -> Result<CertificateParams, KeyError> {
     let mut params = CertificateParams::default();
-    params.not_before = date(now.plus(-BACKDATE));
+    params.not_before = date(not_before(now));
     params.not_after = date(not_after);
     // RFC 5280 section 4.1.2.2: positive, and at most 20 bytes.
     let mut serial = serial;
@@ -99,6 +99,7 @@ const ROOT_NAME: &str = "Daypass issuer root";
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     der: Vec<u8>,
+    validity: (Timestamp, Timestamp),
 }
 
 impl Authority {
@@ -106,7 +107,8 @@ impl Authority {
     pub fn new(der: &[u8], key: &[u8]) -> Result<Self, KeyError> {
         let key = certificate("read a CA's key", KeyPair::try_from(key))?;
         let issuer = certificate("read a CA's certificate", Issuer::from_ca_cert_der(&der.to_vec().into(), key))?;
-        Ok(Self { issuer, der: der.to_vec() })
+        let validity = certificate_validity(der).ok_or_else(|| KeyError::Stored("CA".to_owned()))?;
+        Ok(Self { issuer, der: der.to_vec(), validity })
     }
 
     /// Its own certificate, DER.
@@ -114,7 +116,8 @@ impl Authority {
         &self.der
     }
 
-    /// Signs a certificate for the key `spki` (DER SubjectPublicKeyInfo).
+    /// Signs a certificate for the key `spki` (DER SubjectPublicKeyInfo). A clock that is outside the CA's own time is wrong, and what was signed by
+    /// it would lock its holder out: nothing is signed then.
     pub fn sign(
         &self,
         environment: &Environment,
@@ -122,7 +125,11 @@ impl Authority {
         spki: &[u8],
         not_after: Timestamp,
     ) -> Result<Vec<u8>, KeyError> {
-        let params = params(subject, environment.random(), environment.now(), not_after)?;
+        let (now, (begins, ends)) = (environment.now(), self.validity);
+        if now < begins || now > ends {
+            return Err(KeyError::Clock { begins, ends, now });
+        }
+        let params = params(subject, environment.random(), now, not_after)?;
         let key = certificate("read a public key", SubjectPublicKeyInfo::from_der(spki))?;
         Ok(certificate("sign a certificate", params.signed_by(&key, &self.issuer))?.der().to_vec())
     }
@@ -186,6 +193,11 @@ pub fn csr_key(der: &[u8]) -> Result<EcPublicKey, KeyError> {
         .verify(csr.certification_request_info.raw, &csr.signature_value.data)
         .map_err(|_| KeyError::Csr("is not signed by the key that it is for"))?;
     Ok(key)
+}
+
+/// The begin of a certificate that is issued at `now`: a little earlier, for clocks that are behind.
+pub const fn not_before(now: Timestamp) -> Timestamp {
+    now.plus(-BACKDATE)
 }
 
 /// Begin and end of a certificate.

@@ -14,10 +14,11 @@ mod certify;
 mod keyring;
 mod master;
 
+use daypass_proto::time::Timestamp;
 use thiserror::Error;
 
 pub use self::{
-    certify::{Root, Subject, certificate_validity, csr_key},
+    certify::{Root, Subject, certificate_validity, csr_key, not_before},
     keyring::{Keyring, new_key},
     master::{MasterKey, write_secret},
 };
@@ -67,6 +68,16 @@ pub enum KeyError {
         /// Why.
         #[source]
         source: rcgen::Error,
+    },
+    /// A CA that is not in its time: whatever it signed now would be good nowhere once the clock is right.
+    #[error("this issuer's clock says {now}, and its CA is good from {begins} to {ends}")]
+    Clock {
+        /// The CA's begin.
+        begins: Timestamp,
+        /// The CA's end.
+        ends: Timestamp,
+        /// The clock here.
+        now: Timestamp,
     },
     /// A stored key does not read.
     #[error("the stored key `{0}` does not read")]

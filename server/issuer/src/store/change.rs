@@ -9,7 +9,8 @@ use daypass_proto::{
 };
 
 use super::records::{
-    Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife, IssuedToken, KeyRecord,
+    CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
+    IssuedToken, KeyRecord,
 };
 
 /// One change to one record.
@@ -50,10 +51,8 @@ pub enum Change {
     AddCertificate {
         /// SHA-256 of its DER.
         hash: [u8; 32],
-        /// For whom.
-        holder: Holder,
-        /// Its end.
-        not_after: Timestamp,
+        /// What is known of it.
+        record: CertificateRecord,
     },
     /// Forgets every certificate of this holder.
     DropCertificates(Holder),

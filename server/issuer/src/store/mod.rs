@@ -22,8 +22,8 @@ use thiserror::Error;
 pub use self::{
     change::{Change, Condition},
     records::{
-        Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder, Invitation,
-        InvitationLife, IssuedToken, KeyPurpose, KeyRecord, device_may_become, device_state as device_word,
+        CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
+        Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, device_may_become, device_state as device_word,
     },
     sqlite::SqliteStore,
 };
@@ -111,7 +111,7 @@ pub trait Store: Send + Sync {
     /// All devices, or those in one state.
     fn devices(&self, state: Option<DeviceLife>) -> Answer<'_, Vec<Device>>;
     /// Who holds the certificate with this hash, and until when.
-    fn certificate(&self, hash: [u8; 32]) -> Answer<'_, Option<(Holder, Timestamp)>>;
+    fn certificate(&self, hash: [u8; 32]) -> Answer<'_, Option<CertificateRecord>>;
     /// A grant.
     fn grant(&self, id: &GrantId) -> Answer<'_, Option<Grant>>;
     /// The grants of a device.

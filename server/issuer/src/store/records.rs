@@ -243,6 +243,17 @@ impl Holder {
     }
 }
 
+/// What is known of a client certificate that was issued.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CertificateRecord {
+    /// For whom.
+    pub holder: Holder,
+    /// Its begin.
+    pub not_before: Timestamp,
+    /// Its end.
+    pub not_after: Timestamp,
+}
+
 /// A challenge in flight. Single-use: answering takes it out.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Challenge {

@@ -22,7 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Answer, DeadReason, DecideError, Decision, Store, StoreError,
-    records::{Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose, KeyRecord},
+    records::{
+        CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord,
+    },
 };
 
 /// How many decisions may wait for the writer, and how many one transaction takes.
@@ -150,7 +152,7 @@ impl Store for SqliteStore {
         Box::pin(read::devices(&self.readers, state))
     }
 
-    fn certificate(&self, hash: [u8; 32]) -> Answer<'_, Option<(Holder, Timestamp)>> {
+    fn certificate(&self, hash: [u8; 32]) -> Answer<'_, Option<CertificateRecord>> {
         Box::pin(read::certificate(&self.readers, hash))
     }
 

@@ -262,10 +262,11 @@ async fn a_certificate_is_remembered_beyond_its_end_so_that_its_holder_learns_of
     let (_folder, store) = store().await;
     let holder = Holder::Device(DeviceId::from_random([1; 10]));
     let not_after = Timestamp::from_seconds(1000);
-    let add = Change::AddCertificate { hash: [3; 32], holder: holder.clone(), not_after };
+    let record = CertificateRecord { holder: holder.clone(), not_before: Timestamp::from_seconds(500), not_after };
+    let add = Change::AddCertificate { hash: [3; 32], record: record.clone() };
     store.decide(Decision::new(event()).change(add)).await.unwrap();
     store.sweep(not_after.plus(86_400)).await.unwrap();
-    assert_eq!(store.certificate([3; 32]).await.unwrap(), Some((holder.clone(), not_after)));
+    assert_eq!(store.certificate([3; 32]).await.unwrap(), Some(record));
     assert_eq!(store.certificate([4; 32]).await.unwrap(), None);
     store.decide(Decision::new(event()).change(Change::DropCertificates(holder))).await.unwrap();
     assert_eq!(store.certificate([3; 32]).await.unwrap(), None);

@@ -12,7 +12,8 @@ use super::engine;
 use crate::store::{
     DeadReason, StoreError,
     records::{
-        Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose, KeyRecord, device_state,
+        CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose,
+        KeyRecord, device_state,
     },
 };
 
@@ -58,17 +59,18 @@ pub(super) async fn devices(pool: &SqlitePool, state: Option<DeviceLife>) -> Res
     }
 }
 
-pub(super) async fn certificate(pool: &SqlitePool, hash: [u8; 32]) -> Result<Option<(Holder, Timestamp)>, StoreError> {
+pub(super) async fn certificate(pool: &SqlitePool, hash: [u8; 32]) -> Result<Option<CertificateRecord>, StoreError> {
     let failed = engine("look a certificate up");
-    let row = sqlx::query("SELECT holder, not_after FROM certificates WHERE hash = $1")
+    let row = sqlx::query("SELECT holder, not_before, not_after FROM certificates WHERE hash = $1")
         .bind(hash.to_vec())
         .fetch_optional(pool)
         .await
         .map_err(&failed)?;
     let Some(row) = row else { return Ok(None) };
     let holder: String = row.try_get("holder").map_err(&failed)?;
-    let not_after: i64 = row.try_get("not_after").map_err(&failed)?;
-    Ok(Holder::from_uri(&holder).map(|holder| (holder, Timestamp::from_seconds(not_after))))
+    let time = |column: &str| row.try_get::<i64, _>(column).map(Timestamp::from_seconds).map_err(&failed);
+    let (not_before, not_after) = (time("not_before")?, time("not_after")?);
+    Ok(Holder::from_uri(&holder).map(|holder| CertificateRecord { holder, not_before, not_after }))
 }
 
 pub(super) async fn grant(pool: &SqlitePool, id: String) -> Result<Option<Grant>, StoreError> {

@@ -134,11 +134,12 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             sqlx::query("UPDATE grants SET state = state WHERE id = $1 AND state = $2").bind(id.to_string()).bind(state.as_str()),
             Some(Condition::Grant(id.clone())),
         ),
-        Change::AddCertificate { hash, holder, not_after } => (
-            sqlx::query("INSERT INTO certificates (hash, holder, not_after) VALUES ($1, $2, $3)")
+        Change::AddCertificate { hash, record } => (
+            sqlx::query("INSERT INTO certificates (hash, holder, not_before, not_after) VALUES ($1, $2, $3, $4)")
                 .bind(hash.to_vec())
-                .bind(holder.uri())
-                .bind(not_after.seconds()),
+                .bind(record.holder.uri())
+                .bind(record.not_before.seconds())
+                .bind(record.not_after.seconds()),
             None,
         ),
         Change::DropCertificates(holder) => (sqlx::query("DELETE FROM certificates WHERE holder = $1").bind(holder.uri()), None),
