@@ -14,6 +14,7 @@ use std::{
 };
 
 use daypass_proto::{
+    caller::Evidence,
     encoding::sha256,
     invitation::Code,
     local_api::{Enrolment, EnrolmentLife, LeaveAnswer, LiveToken, LocalResource, Status, TpmStatus},
@@ -23,13 +24,14 @@ use tokio::sync::Mutex;
 
 use self::member::{IssuerTime, Member};
 use crate::{
+    caller::{Caller, evidence::Witness},
     clock::Clock,
     config::Config,
     enrolment::Enroller,
     error::AgentError,
     issuer,
     state::{Completed, Folder, Record, StateError, prepare},
-    tokens::TokenCache,
+    tokens::{CallerEvidence, TokenCache},
     tpm::{DeviceKeys, Surroundings, Tpm, TpmError, explain_missing},
 };
 
@@ -43,6 +45,7 @@ pub struct Agent {
     tpm: Arc<dyn Tpm>,
     members: RwLock<Members>,
     tokens: TokenCache,
+    witness: Arc<Witness>,
     /// One enrolment at a time for each (uid, issuer).
     enrolling: std::sync::Mutex<Locks>,
 }
@@ -52,6 +55,7 @@ impl Agent {
     pub fn open(config: Config, clock: Arc<dyn Clock>, tpm: Arc<dyn Tpm>) -> Result<Self, AgentError> {
         prepare(&config.state_dir)?;
         let agent = Self {
+            witness: Arc::new(Witness::new(config.inspector.clone())),
             config,
             clock,
             tpm,
@@ -101,6 +105,13 @@ impl Agent {
         let issuer = daypass_proto::invitation::canonical_issuer(issuer).unwrap_or_else(|| issuer.to_owned());
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         members.get(&(uid, issuer.clone())).cloned().ok_or(AgentError::NotEnrolled(issuer))
+    }
+
+    /// What can be reported of whoever asks, as it stands in requests to the issuer.
+    pub async fn evidence(&self, caller: &Caller) -> CallerEvidence {
+        let (witness, peer) = (Arc::clone(&self.witness), caller.peer.clone());
+        let report = tokio::task::spawn_blocking(move || witness.report(peer.as_deref())).await;
+        CallerEvidence::new(&report.unwrap_or_else(|_| Evidence::unavailable()))
     }
 
     /// Enrols this user with an invitation.
@@ -196,6 +207,10 @@ impl Agent {
                 available: described.is_ok(),
                 problem: described.as_ref().err().map(AgentError::problem),
                 description: described.ok(),
+            },
+            inspector: {
+                let witness = Arc::clone(&self.witness);
+                tokio::task::spawn_blocking(move || witness.inspector_answers()).await.unwrap_or_default()
             },
             enrolments,
         })

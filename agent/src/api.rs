@@ -5,31 +5,18 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Request, State, connect_info::Connected},
+    extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Request, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
-    serve::IncomingStream,
 };
 use daypass_proto::local_api::{
     EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest, LeaveRequest, MAX_BODY, ProofRequest,
     RefreshRequest, TokenRequest,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixListener;
 
-use crate::{agent::Agent, error::AgentError};
-
-/// Whoever is at the other end of a connection, taken from the kernel when it was accepted. `None` where the kernel did not say: served
-/// nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller(Option<u32>);
-
-impl Connected<IncomingStream<'_, UnixListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self(stream.io().peer_cred().ok().map(|credentials| credentials.uid()))
-    }
-}
+use crate::{agent::Agent, caller::Caller, error::AgentError};
 
 impl IntoResponse for AgentError {
     fn into_response(self) -> Response {
@@ -51,8 +38,8 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     }
 }
 
-fn uid(caller: Caller) -> Result<u32, AgentError> {
-    caller.0.ok_or_else(|| AgentError::Malformed("the kernel did not say who is asking".to_owned()))
+fn uid(caller: &Caller) -> Result<u32, AgentError> {
+    caller.uid.ok_or_else(|| AgentError::Malformed("the kernel did not say who is asking".to_owned()))
 }
 
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, AgentError> {
@@ -70,32 +57,32 @@ type Shared = State<Arc<Agent>>;
 type Who = ConnectInfo<Caller>;
 
 async fn status(State(agent): Shared, ConnectInfo(caller): Who) -> Result<Response, AgentError> {
-    Ok(give(agent.status(uid(caller)?).await?))
+    Ok(give(agent.status(uid(&caller)?).await?))
 }
 
 async fn enrol(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
     let request: EnrolRequest = read(&body)?;
-    Ok(give(agent.enrol(uid(caller)?, &request.invitation).await?))
+    Ok(give(agent.enrol(uid(&caller)?, &request.invitation).await?))
 }
 
 async fn refresh(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
     let request: RefreshRequest = if body.is_empty() { RefreshRequest::default() } else { read(&body)? };
-    Ok(give(Enrolments { enrolments: agent.refresh(uid(caller)?, request.issuer.as_deref()).await? }))
+    Ok(give(Enrolments { enrolments: agent.refresh(uid(&caller)?, request.issuer.as_deref()).await? }))
 }
 
 async fn leave(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
     let request: LeaveRequest = read(&body)?;
-    Ok(give(agent.leave(uid(caller)?, &request.issuer).await?))
+    Ok(give(agent.leave(uid(&caller)?, &request.issuer).await?))
 }
 
 async fn token(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
     let request: TokenRequest = read(&body)?;
-    Ok(give(agent.token(uid(caller)?, &request).await?))
+    Ok(give(agent.token(uid(&caller)?, &agent.evidence(&caller).await, &request).await?))
 }
 
 async fn proof(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
     let request: ProofRequest = read(&body)?;
-    Ok(give(agent.proof(uid(caller)?, &request).await?))
+    Ok(give(agent.proof(uid(&caller)?, &agent.evidence(&caller).await, &request).await?))
 }
 
 async fn git_credential(
@@ -104,12 +91,12 @@ async fn git_credential(
     Body(body): Body,
 ) -> Result<Response, AgentError> {
     let request: GitCredentialRequest = read(&body)?;
-    Ok(give(agent.git_credential(uid(caller)?, &request).await?))
+    Ok(give(agent.git_credential(uid(&caller)?, &agent.evidence(&caller).await, &request).await?))
 }
 
 async fn git_erase(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<StatusCode, AgentError> {
     let request: GitEraseRequest = read(&body)?;
-    agent.git_erase(uid(caller)?, &request);
+    agent.git_erase(uid(&caller)?, &request);
     Ok(StatusCode::NO_CONTENT)
 }
 

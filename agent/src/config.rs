@@ -55,6 +55,7 @@ struct Raw {
     provision_srk: Option<bool>,
     socket: Option<PathBuf>,
     state_dir: Option<PathBuf>,
+    inspector: Option<PathBuf>,
 }
 
 /// The configuration, checked.
@@ -66,6 +67,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Enrolments and keys.
     pub state_dir: PathBuf,
+    /// The inspector's socket, where one is installed.
+    pub inspector: Option<PathBuf>,
 }
 
 /// Where an agent's socket and state are when nothing says otherwise: the system's for root and for the service, this user's else.
@@ -130,6 +133,7 @@ impl Raw {
                 tpm: TpmConfig { tcti, provision_srk: self.provision_srk.unwrap_or(true) },
                 socket,
                 state_dir,
+                inspector: self.inspector.map(|path| folder.join(path)),
             }),
             None => Err(ConfigError::Values { path: path.to_owned(), faults }),
         }

@@ -11,14 +11,7 @@ use std::{
 use thiserror::Error;
 use tokio::net::UnixListener;
 
-use crate::{
-    agent::Agent,
-    api::{self, Caller},
-    clock,
-    config::Config,
-    error::AgentError,
-    tpm::TpmOwner,
-};
+use crate::{agent::Agent, api, caller::Caller, clock, config::Config, error::AgentError, tpm::TpmOwner};
 
 /// How often the work between requests is looked at. Each look compares times of day, so a suspended laptop is right at the next one.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);

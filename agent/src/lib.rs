@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod caller;
 pub mod cli;
 pub mod clock;
 pub mod config;

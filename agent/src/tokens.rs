@@ -4,18 +4,34 @@
 //! asks for nothing, and a suspended one wakes up to the right answer.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use daypass_proto::{
-    authorization::AuthorizationDetails, jose::SoftwareKey, local_api::ProofProtection, resource::Resource,
-    time::Timestamp,
+    authorization::AuthorizationDetails, caller::Evidence, jose::SoftwareKey, local_api::ProofProtection,
+    resource::Resource, time::Timestamp,
 };
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::clock::Moment;
+
+/// Who asks, as it is reported to the issuer; as JSON. Tokens are kept apart by it: what policy gives to one caller, another is not handed.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct CallerEvidence(Arc<str>);
+
+impl CallerEvidence {
+    /// From a report.
+    pub fn new(report: &Evidence) -> Self {
+        Self(serde_json::to_string(report).unwrap_or_default().into())
+    }
+
+    /// For the issuer.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// What a token is for.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -30,6 +46,8 @@ pub struct TokenKey {
     pub details: String,
     /// Who signs its proofs.
     pub protection: ProofProtection,
+    /// Who asked.
+    pub caller: CallerEvidence,
 }
 
 /// A token, and what is needed to hand it out again. Prints nothing of itself.
@@ -95,6 +113,9 @@ impl HeldToken {
     }
 }
 
+/// How many tokens of one user are kept; beyond it the one that was longest unused is forgotten. Whoever runs many different programs has many.
+const KEPT: usize = 256;
+
 /// Every live token of this agent, and a lock for each kind, so that concurrent askers share one request.
 #[derive(Default)]
 pub struct TokenCache {
@@ -120,6 +141,11 @@ impl TokenCache {
         let mut held = self.held();
         if let (true, Some(old)) = (keep_use, held.get(&key)) {
             token.last_used = old.last_used;
+        }
+        if held.keys().filter(|other| other.uid == key.uid).count() >= KEPT {
+            let own = held.iter().filter(|(other, _)| other.uid == key.uid);
+            let oldest = own.min_by_key(|(_, token)| token.last_used.since_boot).map(|(other, _)| other.clone());
+            oldest.map(|oldest| held.remove(&oldest));
         }
         held.insert(key, token);
     }
@@ -149,11 +175,16 @@ impl TokenCache {
         self.held().retain(|key, _| key.uid != uid || key.issuer != issuer);
     }
 
-    /// Where one enrolment has live tokens, and until when.
+    /// Where one enrolment has live tokens, and until when the last of them lives.
     pub fn live(&self, uid: u32, issuer: &str, now: Moment) -> Vec<(Resource, Timestamp)> {
         let held = self.held();
         let own = held.iter().filter(|(key, token)| key.uid == uid && key.issuer == issuer && token.left(now) > 0);
-        own.map(|(key, token)| (key.resource.clone(), token.expires_at(now))).collect()
+        let mut ends = BTreeMap::new();
+        for (key, token) in own {
+            let end = ends.entry(key.resource.clone()).or_insert(token.expires_at(now));
+            *end = token.expires_at(now).max(*end);
+        }
+        ends.into_iter().collect()
     }
 }
 
@@ -186,6 +217,7 @@ mod tests {
             resource: "https://h/".parse().unwrap(),
             details: String::new(),
             protection: ProofProtection::Hardware,
+            caller: CallerEvidence::new(&Evidence::unavailable()),
         }
     }
 

@@ -27,6 +27,9 @@ pub struct Status {
     pub now: Timestamp,
     /// The TPM as the agent finds it.
     pub tpm: TpmStatus,
+    /// Whether the inspector answers; `None` where none is configured.
+    #[serde(default)]
+    pub inspector: Option<bool>,
     /// This user's enrolments.
     pub enrolments: Vec<Enrolment>,
 }

@@ -15,6 +15,7 @@ use crate::{
 pub struct Machine {
     // The agent ends before its TPM does.
     agent: Option<Process>,
+    inspector: Option<Process>,
     /// Its TPM.
     pub chip: Chip,
     /// Who works there.
@@ -39,7 +40,7 @@ impl Machine {
         let programs = Programs::find()?;
         let chip = maker.make(&folder)?;
         let person = Person::new(place, &format!("{name}-home"), who)?;
-        let machine = Self { agent: None, chip, person, folder, programs, clock: clock.cloned() };
+        let machine = Self { agent: None, inspector: None, chip, person, folder, programs, clock: clock.cloned() };
         folder_of_service(&machine.state(), 0o700)?;
         // Everybody on the machine may go to the socket; whom the agent answers, it decides by uid.
         folder_of_service(&machine.folder.join("run"), 0o755)?;
@@ -112,6 +113,30 @@ impl Machine {
     /// Stops the agent as a service manager does.
     pub fn stop_agent(&mut self) -> Result<(), Failure> {
         self.agent.take().map_or(Ok(()), |mut process| process.stop())
+    }
+
+    /// Installs the inspector beside the agent, with the one capability that its unit gives it, and starts the agent anew.
+    pub fn install_inspector(&mut self) -> Result<(), Failure> {
+        let socket = self.folder.join("run/inspector.sock");
+        let asker = Who::Agent.effective_uid().to_string();
+        let one = "-all,+sys_ptrace";
+        let act = Act::new(Programs::system("setpriv")?, Who::Myself)
+            .args(["--reuid", &asker, "--regid", &asker, "--clear-groups", "--no-new-privs"])
+            .args(["--inh-caps", one, "--ambient-caps", one, "--bounding-set", one])
+            .arg(self.programs.built("daypass"))
+            .args(["inspector", "--asker", &asker, "--listen"])
+            .arg(&socket)
+            .within(&self.folder);
+        self.inspector = Some(Service::new("inspector", act, Ready::Socket(socket.clone()), &self.folder).start()?);
+        let text = read(&self.configuration())?;
+        write(&self.configuration(), Who::Agent, 0o644, format!("{text}inspector = \"{}\"\n", socket.display()))?;
+        self.stop_agent()?;
+        self.start_agent()
+    }
+
+    /// Takes the inspector's power away.
+    pub fn kill_inspector(&mut self) {
+        self.inspector = None;
     }
 
     /// The running agent.

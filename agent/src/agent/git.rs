@@ -9,10 +9,14 @@ use daypass_proto::{
     resource::{Repository, Resource},
 };
 
-use super::{Agent, Member, tokens::Ask};
+use super::{
+    Agent, Member,
+    tokens::{Ask, Wanted},
+};
 use crate::{
     error::AgentError,
     issuer::{outside_its_time, trusting, why},
+    tokens::CallerEvidence,
 };
 
 /// The longest header that is looked at for a nonce, in bytes.
@@ -20,7 +24,12 @@ const MAX_HEADER: usize = 4096;
 
 impl Agent {
     /// What git is to send for this repository.
-    pub async fn git_credential(&self, uid: u32, request: &GitCredentialRequest) -> Result<GitCredential, AgentError> {
+    pub async fn git_credential(
+        &self,
+        uid: u32,
+        caller: &CallerEvidence,
+        request: &GitCredentialRequest,
+    ) -> Result<GitCredential, AgentError> {
         let (member, resource) = self.member_at_host(uid, &request.host).await?;
         let remote = format!("{}://{}", request.protocol, request.host);
         if request.protocol != "https" {
@@ -30,7 +39,18 @@ impl Agent {
         let repository = resource.repository(path)?;
         self.settle_time(&member).await;
         let details = self.details_for(&member, &repository).await?;
-        let token = self.obtain(&member, &resource, Some(&details), DEFAULT_MIN_TTL, ProofProtection::Hardware).await?;
+        let token = self
+            .obtain(
+                &member,
+                &Wanted {
+                    resource: &resource,
+                    details: Some(&details),
+                    min_ttl: DEFAULT_MIN_TTL,
+                    protection: Some(ProofProtection::Hardware),
+                    caller,
+                },
+            )
+            .await?;
         let nonce = match nonce_in(&request.wwwauth, &resource) {
             Some(nonce) => nonce,
             // An older git passes nothing on: ask the gate as git did.

@@ -20,7 +20,7 @@ use crate::{
     clock::random,
     error::AgentError,
     issuer,
-    tokens::{HeldToken, TokenKey, TokenResponse},
+    tokens::{CallerEvidence, HeldToken, TokenKey, TokenResponse},
     tpm::KeyFile,
 };
 
@@ -31,6 +31,18 @@ pub(super) enum Ask {
     All,
     /// Those whose approval this machine waits for. git asks about every host there is, and most are nobody's: the others are left in peace.
     Pending,
+}
+
+/// A token that somebody wants.
+pub(super) struct Wanted<'a> {
+    pub(super) resource: &'a Resource,
+    /// Everything that is granted there where it is left out.
+    pub(super) details: Option<&'a AuthorizationDetails>,
+    /// The life it must have left, in seconds.
+    pub(super) min_ttl: i64,
+    /// What the roles say where it is left out.
+    pub(super) protection: Option<ProofProtection>,
+    pub(super) caller: &'a CallerEvidence,
 }
 
 fn internal(attempted: &'static str) -> impl Fn(String) -> AgentError {
@@ -80,12 +92,23 @@ fn protection_at(member: &Member, resource: &Resource) -> ProofProtection {
 
 impl Agent {
     /// A token for this user.
-    pub async fn token(&self, uid: u32, request: &TokenRequest) -> Result<TokenAnswer, AgentError> {
+    pub async fn token(
+        &self,
+        uid: u32,
+        caller: &CallerEvidence,
+        request: &TokenRequest,
+    ) -> Result<TokenAnswer, AgentError> {
         let member = self.member_at(uid, &request.resource, Ask::All).await?;
         let min_ttl = request.min_ttl.unwrap_or(DEFAULT_MIN_TTL);
         self.settle_time(&member).await;
-        let details = request.authorization_details.as_ref();
-        let token = self.obtain_as(&member, &request.resource, details, min_ttl, request.protection).await?;
+        let wanted = Wanted {
+            resource: &request.resource,
+            details: request.authorization_details.as_ref(),
+            min_ttl,
+            protection: request.protection,
+            caller,
+        };
+        let token = self.obtain(&member, &wanted).await?;
         Ok(TokenAnswer {
             access_token: token.token.to_string(),
             token_type: "DPoP".to_owned(),
@@ -95,7 +118,12 @@ impl Agent {
     }
 
     /// A token and a DPoP proof for one request.
-    pub async fn proof(&self, uid: u32, request: &ProofRequest) -> Result<ProofAnswer, AgentError> {
+    pub async fn proof(
+        &self,
+        uid: u32,
+        caller: &CallerEvidence,
+        request: &ProofRequest,
+    ) -> Result<ProofAnswer, AgentError> {
         if !request.method.bytes().all(|byte| byte.is_ascii_uppercase())
             || request.method.is_empty()
             || request.method.len() > 16
@@ -109,7 +137,14 @@ impl Agent {
             other => other,
         })?;
         self.settle_time(&member).await;
-        let token = self.obtain_as(&member, &resource, None, DEFAULT_MIN_TTL, request.protection).await?;
+        let wanted = Wanted {
+            resource: &resource,
+            details: None,
+            min_ttl: DEFAULT_MIN_TTL,
+            protection: request.protection,
+            caller,
+        };
+        let token = self.obtain(&member, &wanted).await?;
         let htu = dpop::htu(&request.url).ok_or_else(|| AgentError::Malformed("`url` is not a URL".to_owned()))?;
         let ath = Some(dpop::token_hash(&token.token));
         let claims = self.dpop_claims(&member, &request.method, htu, ath, request.nonce.clone());
@@ -161,46 +196,31 @@ impl Agent {
         Err(refusal.unwrap_or_else(|| AgentError::NotGranted(resource.to_string())))
     }
 
-    /// A token with the protection that was asked for, or with what the roles say.
-    async fn obtain_as(
-        &self,
-        member: &Member,
-        resource: &Resource,
-        details: Option<&AuthorizationDetails>,
-        min_ttl: i64,
-        asked: Option<ProofProtection>,
-    ) -> Result<HeldToken, AgentError> {
-        let protection = asked.unwrap_or_else(|| protection_at(member, resource));
-        match self.obtain(member, resource, details, min_ttl, protection).await {
+    /// A token with what is wanted: from memory, or from the issuer; whoever asks for the same at the same time waits for the same answer.
+    pub(super) async fn obtain(&self, member: &Member, wanted: &Wanted<'_>) -> Result<HeldToken, AgentError> {
+        let details = wanted.details.map(serde_json::to_string).transpose();
+        let details = details.map_err(|error| AgentError::Malformed(error.to_string()))?.unwrap_or_default();
+        let key = |protection| TokenKey {
+            uid: member.uid,
+            issuer: member.issuer.clone(),
+            resource: wanted.resource.clone(),
+            details: details.clone(),
+            protection,
+            caller: wanted.caller.clone(),
+        };
+        let protection = wanted.protection.unwrap_or_else(|| protection_at(member, wanted.resource));
+        match self.obtain_for(member, key(protection), wanted.min_ttl).await {
             // Policy changed since the issuer was last asked: what nobody insisted on is had the other way.
             Err(AgentError::Refused(body))
-                if asked.is_none() && body.daypass_reason == Reason::DelegationNotAllowed =>
+                if wanted.protection.is_none() && body.daypass_reason == Reason::DelegationNotAllowed =>
             {
-                self.obtain(member, resource, details, min_ttl, ProofProtection::Hardware).await
+                self.obtain_for(member, key(ProofProtection::Hardware), wanted.min_ttl).await
             }
             other => other,
         }
     }
 
-    /// A token with `min_ttl` seconds left: from memory, or from the issuer; whoever asks for the same at the same time waits for the
-    /// same answer.
-    pub(super) async fn obtain(
-        &self,
-        member: &Member,
-        resource: &Resource,
-        details: Option<&AuthorizationDetails>,
-        min_ttl: i64,
-        protection: ProofProtection,
-    ) -> Result<HeldToken, AgentError> {
-        let details =
-            details.map(serde_json::to_string).transpose().map_err(|error| AgentError::Malformed(error.to_string()))?;
-        let key = TokenKey {
-            uid: member.uid,
-            issuer: member.issuer.clone(),
-            resource: resource.clone(),
-            details: details.unwrap_or_default(),
-            protection,
-        };
+    async fn obtain_for(&self, member: &Member, key: TokenKey, min_ttl: i64) -> Result<HeldToken, AgentError> {
         if let Some(token) = self.tokens.get(&key, self.clock.moment(), min_ttl) {
             return Ok(token);
         }
@@ -253,6 +273,7 @@ impl Agent {
             ("grant_type", "client_credentials"),
             ("client_id", device.client_id.as_str()),
             ("resource", key.resource.as_str()),
+            ("daypass_caller", key.caller.as_str()),
         ];
         if !key.details.is_empty() {
             form.push(("authorization_details", key.details.as_str()));

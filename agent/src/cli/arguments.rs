@@ -70,6 +70,10 @@ pub enum Command {
     Doctor,
     /// Run the agent in the foreground
     Agent,
+    /// Tell the agent which executables other users' processes run; needs `CAP_SYS_PTRACE` and nothing else
+    ///
+    /// Under systemd the socket unit opens the socket. What it sees goes to the issuer as evidence, and is no boundary.
+    Inspector(Inspector),
     /// End an enrolment: tell the issuer and erase the keys
     Leave(Leave),
     /// Print the completions of a shell
@@ -83,6 +87,17 @@ pub enum Command {
         #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
         out: Option<PathBuf>,
     },
+}
+
+/// `daypass inspector`.
+#[derive(Args, Debug)]
+pub struct Inspector {
+    /// The user that the agent runs as: nobody else is answered
+    #[arg(long, value_name = "USER", default_value = "daypass")]
+    pub asker: String,
+    /// The socket, where no service manager opens it
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub listen: Option<PathBuf>,
 }
 
 /// `daypass enroll`.

@@ -10,6 +10,7 @@ mod doctor;
 mod enrol;
 mod failure;
 mod generate;
+mod inspector;
 mod leave;
 mod setup_git;
 mod status;
@@ -54,6 +55,7 @@ fn run(arguments: &Arguments, terminal: &mut dyn Terminal) -> Result<(), Failure
         Command::Proof(proof) => access::proof(proof, &agent, terminal),
         Command::Setup(SetupCommand::Git(git)) => setup_git::run(git, &agent, terminal),
         Command::Doctor => doctor::run(&agent, terminal),
+        Command::Inspector(asked) => inspector::run(asked),
         Command::Leave(leave) => leave::run(leave, &agent, terminal),
         Command::Completions { shell } => generate::completions(*shell, terminal),
         Command::Man { out } => generate::man(out.as_deref(), terminal),

@@ -37,6 +37,12 @@ fn describe(status: &Status) -> String {
         (None, None) => format!("at {}", status.tpm.tcti),
     };
     let _ = writeln!(text, "agent      {}\nTPM        {tpm}", status.version);
+    if status.inspector == Some(false) {
+        let _ = writeln!(
+            text,
+            "inspector  does not answer: executables of other users are reported as unavailable; check `daypass-inspector.socket`"
+        );
+    }
     if status.enrolments.is_empty() {
         let _ =
             writeln!(text, "enrolments none; ask an owner of the project for an invitation, then run `daypass enroll`");

@@ -2,6 +2,7 @@
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
+    caller::Evidence,
     encoding::{Fixed, base64url, sha256},
     enrolment::DeviceLife,
     jose::Header,
@@ -32,6 +33,7 @@ pub(super) async fn issue(
     holder: &Holder,
     resource: &Resource,
     asked: Option<AuthorizationDetails>,
+    caller: Option<&Evidence>,
 ) -> Result<TokenAnswer, TokenError> {
     let device = device.device();
     let environment = &issuer.environment;
@@ -66,6 +68,11 @@ pub(super) async fn issue(
         None => event,
     };
     let event = environment.personal(event, "collaborator", &device.collaborator);
+    // Paths tell of people. Nothing is said where the client reported nothing, as clients that are no agents do.
+    let event = match caller {
+        Some(caller) => environment.personal(event, "caller", serde_json::to_string(caller).unwrap_or_default()),
+        None => event,
+    };
 
     let claims = AccessTokenClaims {
         iss: issuer.config.issuer_url.clone(),

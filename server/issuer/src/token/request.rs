@@ -10,6 +10,7 @@ use axum::{
 };
 use daypass_proto::{
     authorization::{AuthorizationDetails, NotCovered},
+    caller::{Evidence, MAX_EVIDENCE},
     delegation::{self, DelegationError, VerifiedDelegation},
     dpop::{self, DpopError, VerifiedDpop},
     jose::JoseError,
@@ -44,6 +45,9 @@ pub(crate) struct TokenForm {
     /// Vouches for the key of the `DPoP` header, where that is not the proof key (docs/wire.md section 6.1).
     #[serde(default)]
     daypass_delegation: Option<String>,
+    /// Who asked the agent, as it reports it (docs/wire.md section 6.2).
+    #[serde(default)]
+    daypass_caller: Option<String>,
 }
 
 /// RFC 6749 section 5.1, RFC 9396 section 7.
@@ -269,7 +273,15 @@ async fn decide(
         .map(|text| serde_json::from_str::<AuthorizationDetails>(&text))
         .transpose()
         .map_err(|error| TokenError::Details(format!("do not read: {error}")))?;
-    issue::issue(issuer, &device, &holder, &resource, asked).await
+    let caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
+    issue::issue(issuer, &device, &holder, &resource, asked, caller.as_ref()).await
+}
+
+fn evidence(text: &str) -> Result<Evidence, TokenError> {
+    if text.len() > MAX_EVIDENCE {
+        return Err(TokenError::Malformed(format!("`daypass_caller` is over {MAX_EVIDENCE} bytes")));
+    }
+    serde_json::from_str(text).map_err(|error| TokenError::Malformed(format!("`daypass_caller`: {error}")))
 }
 
 fn proof_of(issuer: &Issuer, headers: &HeaderMap) -> Result<VerifiedDpop, TokenError> {
