@@ -11,6 +11,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use daypass_proto::{
@@ -34,6 +35,9 @@ use crate::{
     tokens::{CallerEvidence, TokenCache},
     tpm::{DeviceKeys, Surroundings, Tpm, TpmError, explain_missing},
 };
+
+/// How long looking at the TPM for all of a user's enrolments may take.
+const CHECKS: Duration = Duration::from_secs(8);
 
 type Members = HashMap<(u32, String), Arc<Member>>;
 type Locks = HashMap<(u32, String), Arc<Mutex<()>>>;
@@ -196,16 +200,23 @@ impl Agent {
 
     /// Everything that this user may know.
     pub async fn status(&self, uid: u32) -> Result<Status, AgentError> {
+        let members = self.members_of(uid);
+        let mut enrolments: Vec<_> = members.iter().map(|member| self.describe(member)).collect();
         let described = self.tpm.describe().await.map_err(|error| self.explained(error.into()));
-        let mut enrolments: Vec<_> = self.members_of(uid).iter().map(|member| self.describe(member)).collect();
+        let problem = match &described {
+            Ok(_) => {
+                self.check_tpm(&members, &mut enrolments).await.err().map(|error| AgentError::from(error).problem())
+            }
+            Err(error) => Some(error.problem()),
+        };
         enrolments.extend(self.interrupted(uid)?);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: self.clock.now(),
             tpm: TpmStatus {
                 tcti: self.config.tpm.tcti.to_string(),
-                available: described.is_ok(),
-                problem: described.as_ref().err().map(AgentError::problem),
+                available: problem.is_none(),
+                problem,
                 description: described.ok(),
             },
             inspector: {
@@ -214,6 +225,30 @@ impl Agent {
             },
             enrolments,
         })
+    }
+
+    /// Whether the TPM does now what these enrolments need of it. What is wrong with one's keys stands there; what is wrong with the chip is
+    /// the answer. Looking costs each enrolment a signature; memory of an earlier fault would say less, and for too long.
+    async fn check_tpm(&self, members: &[Arc<Member>], described: &mut [Enrolment]) -> Result<(), TpmError> {
+        if members.is_empty() {
+            return self.tpm.check(None).await;
+        }
+        let all = async {
+            for (member, described) in members.iter().zip(described) {
+                match self.tpm.check(Some(&member.keys)).await {
+                    Err(error) if error.is_of_keys() => described.problem = Some(AgentError::from(error).problem()),
+                    Err(error) => return Err(error),
+                    Ok(()) if described.problem.as_ref().is_some_and(|problem| problem.error.is_of_tpm()) => {
+                        // Over by now.
+                        described.problem = None;
+                    }
+                    Ok(()) => {}
+                }
+            }
+            Ok(())
+        };
+        // Whoever asks for a status does not wait for every enrolment's deadline.
+        tokio::time::timeout(CHECKS, all).await.unwrap_or(Err(TpmError::Deadline(CHECKS)))
     }
 
     fn interrupted(&self, uid: u32) -> Result<Vec<Enrolment>, StateError> {

@@ -11,7 +11,15 @@ use std::{
 use thiserror::Error;
 use tokio::net::UnixListener;
 
-use crate::{agent::Agent, api, caller::Caller, clock, config::Config, error::AgentError, tpm::TpmOwner};
+use crate::{
+    agent::Agent,
+    api,
+    caller::Caller,
+    clock,
+    config::Config,
+    error::AgentError,
+    tpm::{Deadlines, TpmOwner, real_pace},
+};
 
 /// How often the work between requests is looked at. Each look compares times of day, so a suspended laptop is right at the next one.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -49,7 +57,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         tracing::warn!(%error, "could not switch core dumps off");
     }
     let stopped = stop_signal().map_err(DaemonError::Serve)?;
-    let tpm = TpmOwner::start(config.tpm.clone()).map_err(DaemonError::Thread)?;
+    let tpm = TpmOwner::start(config.tpm.clone(), Deadlines::default(), real_pace()).map_err(DaemonError::Thread)?;
     let agent = Arc::new(Agent::open(config, clock::system(), tpm)?);
     let listener = listen(agent.socket())?;
     agent.publish_authorities();

@@ -10,7 +10,7 @@ use daypass_proto::{
 };
 use reqwest::{Client, RequestBuilder};
 use rustls::{
-    CertificateError, ClientConfig, RootCertStore, SignatureAlgorithm, SignatureScheme,
+    CertificateError, ClientConfig, OtherError, RootCertStore, SignatureAlgorithm, SignatureScheme,
     crypto::aws_lc_rs as provider,
     sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey},
 };
@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     error::AgentError,
     state::Completed,
-    tpm::{KeyFile, Tpm},
+    tpm::{KeyFile, Tpm, TpmError},
 };
 
 /// How long one exchange may take.
@@ -57,8 +57,9 @@ impl Signer for IdentityKey {
         let failed = |why: String| rustls::Error::General(why);
         let hash: [u8; 32] = hash.as_ref().try_into().map_err(|_| failed("a digest of another length".to_owned()))?;
         // A handshake is synchronous; the runtime moves its other work aside meanwhile.
+        // The TPM's own error goes along, so that nobody takes it for the network's.
         let signature = tokio::task::block_in_place(|| self.tpm.sign_blocking(&self.key, hash))
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| rustls::Error::Other(OtherError(Arc::new(error))))?;
         Ok(der_signature(&signature))
     }
 
@@ -131,14 +132,25 @@ fn roots(authorities: Vec<Vec<u8>>) -> Result<RootCertStore, AgentError> {
     Ok(store)
 }
 
-/// What was wrong with a server's certificate, where that is why a connection failed.
-fn certificate_fault<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a CertificateError> {
+/// What went wrong in TLS, where that is why a connection failed.
+fn tls_fault<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return if let rustls::Error::InvalidCertificate(fault) = tls { Some(fault) } else { None };
+        return Some(tls);
     }
     // An I/O error carries another inside, which is not its source.
     let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    inside.and_then(|inside| certificate_fault(inside)).or_else(|| error.source().and_then(certificate_fault))
+    inside.and_then(|inside| tls_fault(inside)).or_else(|| error.source().and_then(tls_fault))
+}
+
+/// What was wrong with a server's certificate, where that is why a connection failed.
+fn certificate_fault(error: &reqwest::Error) -> Option<&CertificateError> {
+    if let rustls::Error::InvalidCertificate(fault) = tls_fault(error)? { Some(fault) } else { None }
+}
+
+/// Why the identity key did not sign the handshake, where that is why a connection failed: no fault of the network's.
+fn tpm_fault(error: &reqwest::Error) -> Option<TpmError> {
+    let rustls::Error::Other(OtherError(fault)) = tls_fault(error)? else { return None };
+    fault.downcast_ref::<TpmError>().cloned()
 }
 
 /// An exchange that failed because of a certificate that is not in its time by this machine's clock, which is the likelier to be wrong.
@@ -173,6 +185,8 @@ pub async fn bytes(url: &str, request: RequestBuilder) -> Result<Vec<u8>, AgentE
     let failed = |error: reqwest::Error| {
         if let Some(error) = outside_its_time(url, &error) {
             error
+        } else if let Some(error) = tpm_fault(&error) {
+            error.into()
         } else if certificate_fault(&error).is_some() {
             AgentError::WrongIssuer(url.to_owned())
         } else {

@@ -360,6 +360,11 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Whether it is the TPM that stands in the way.
+    pub const fn is_of_tpm(self) -> bool {
+        matches!(self, Self::TpmMissing | Self::TpmPermission | Self::TpmFault | Self::TpmChanged)
+    }
+
     /// The HTTP status of an answer with this code.
     pub const fn status(self) -> u16 {
         match self {

@@ -95,6 +95,11 @@ impl Chip {
         format!("swtpm:host={},port={}", self.data.ip(), self.data.port())
     }
 
+    /// Where its command channel is.
+    pub fn address(&self) -> SocketAddr {
+        self.data
+    }
+
     /// Switches it on.
     pub fn start(&mut self) -> Result<(), Failure> {
         let control = SocketAddr::new(self.data.ip(), self.data.port() + 1);

@@ -37,6 +37,11 @@ fn describe(status: &Status) -> String {
         (None, None) => format!("at {}", status.tpm.tcti),
     };
     let _ = writeln!(text, "agent      {}\nTPM        {tpm}", status.version);
+    let live = status.enrolments.iter().any(|enrolment| !enrolment.tokens.is_empty());
+    if status.tpm.problem.is_some() && live {
+        let _ =
+            writeln!(text, "           meanwhile: live tokens are handed out; new tokens and proofs wait for the TPM");
+    }
     if status.inspector == Some(false) {
         let _ = writeln!(
             text,
@@ -108,6 +113,9 @@ pub(super) fn describe_enrolment(enrolment: &Enrolment, now: Timestamp) -> Strin
     if let Some(problem) = &enrolment.problem {
         line("problem", &problem.message);
         line("next step", &problem.next_step);
+        if problem.error.is_of_tpm() && !enrolment.tokens.is_empty() {
+            line("meanwhile", "live tokens are handed out; new tokens and proofs wait for the TPM");
+        }
     }
     text
 }
@@ -215,6 +223,28 @@ https://issuer.example
         let said = terminal.said();
         assert!(said.contains("cannot be used: this process may not use `/dev/tpmrm0`"), "{said}");
         assert!(said.contains("next step: add it to `tss`") && said.contains("enrolments none"), "{said}");
+    }
+
+    #[test]
+    fn while_the_tpm_is_faulty_it_says_what_still_works() {
+        let faulty = |at: &str| {
+            let mut status: serde_json::Value = serde_json::from_str(APPROVED).unwrap();
+            *status.pointer_mut(at).unwrap() =
+                serde_json::json!({"error":"tpm_fault","message":"the TPM hangs","next_step":"look"});
+            let agent = MockAgent::start([(200, &status.to_string())]);
+            let mut terminal = Buffer::default();
+            run(&StatusArguments { refresh: false }, &agent.client(), &mut terminal).unwrap();
+            terminal.said()
+        };
+        for at in ["/tpm/problem", "/enrolments/0/problem"] {
+            let said = faulty(at);
+            assert!(said.contains("the TPM hangs"), "{said}");
+            assert_eq!(
+                said.matches("live tokens are handed out; new tokens and proofs wait for the TPM").count(),
+                1,
+                "{said}"
+            );
+        }
     }
 
     #[test]

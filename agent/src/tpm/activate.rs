@@ -4,7 +4,7 @@ use tss_esapi::{
     Context, Error as TssError,
     attributes::SessionAttributesBuilder,
     constants::SessionType,
-    handles::{AuthHandle, KeyHandle, ObjectHandle, SessionHandle},
+    handles::{AuthHandle, KeyHandle},
     interface_types::{
         algorithm::HashingAlgorithm,
         session_handles::{AuthSession, PolicySession},
@@ -13,7 +13,12 @@ use tss_esapi::{
 };
 use zeroize::Zeroizing;
 
-use super::{Challenge, KeyFile, connection::Connection, endorsement::Template, error::TpmError};
+use super::{
+    Challenge, KeyFile,
+    connection::Connection,
+    endorsement::Template,
+    error::{Authorized, TpmError},
+};
 
 /// `PolicyC_SHA384`: TPM2_PolicyAuthorizeNV of the EK policy index (EK Credential Profile, section B.6.5).
 const POLICY_C_SHA384: [u8; 48] = [
@@ -32,7 +37,7 @@ impl Connection {
         let template = self.template_of(&challenge.endorsement_key)?;
         let ek = self.endorsement(template)?;
         let opened = self.activate_with(attestation, challenge, template, ek.handle);
-        ek.release(&mut self.context)?;
+        self.release(ek)?;
         opened
     }
 
@@ -47,36 +52,34 @@ impl Connection {
         let blob = IdObject::try_from(challenge.credential_blob.clone()).map_err(failed)?;
         let secret = EncryptedSecret::try_from(challenge.encrypted_secret.clone()).map_err(failed)?;
         let ak = self.load(attestation, &[])?;
-        let policy = self.with_room("open a policy session", &[ak], |context| ek_policy(context, template))?;
+        let policy = self
+            .with_room("open a policy session", &[ak], |context| policy_session(context, template))
+            .and_then(|policy| match satisfy(&mut self.context, template, policy) {
+                Ok(()) => Ok(policy),
+                Err(error) => {
+                    self.end(policy)?;
+                    Err(TpmError::from_tss("use the endorsement key", error)
+                        .with_authorization_of(Authorized::Endorsement))
+                }
+            })?;
         let salted = self.with_room("open a salted session", &[ak], |context| salted_session(context, ek));
         let salted = match salted {
             Ok(salted) => salted,
             Err(error) => {
-                flush(&mut self.context, policy)?;
+                self.end(policy)?;
                 return Err(error);
             }
         };
-        let opened = self.with_room("activate the credential", &[ak], |context| {
-            context.execute_with_sessions((Some(AuthSession::Password), Some(policy), Some(salted)), |context| {
-                context.activate_credential(ak, ek, blob.clone(), secret.clone())
+        let opened = encrypting(&mut self.context, salted).map_err(failed).and_then(|()| {
+            self.with_room("activate the credential", &[ak], |context| {
+                context.execute_with_sessions((Some(AuthSession::Password), Some(policy), Some(salted)), |context| {
+                    context.activate_credential(ak, ek, blob.clone(), secret.clone())
+                })
             })
         });
-        // Sessions end on every path: a failed command leaves both open.
-        let closed = [flush(&mut self.context, policy), flush(&mut self.context, salted)];
-        let opened = opened?;
-        closed.into_iter().collect::<Result<(), _>>()?;
-        Ok(Zeroizing::new(opened.value().to_vec()))
-    }
-}
-
-fn flush(context: &mut Context, session: AuthSession) -> Result<(), TpmError> {
-    // A session that the command itself ended is gone already.
-    match context.flush_context(ObjectHandle::from(SessionHandle::from(session))) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            tracing::debug!(%error, "a session was closed already");
-            Ok(())
-        }
+        self.end(policy)?;
+        self.end(salted)?;
+        Ok(Zeroizing::new(opened?.value().to_vec()))
     }
 }
 
@@ -84,24 +87,20 @@ fn started(session: Option<AuthSession>) -> Result<AuthSession, TssError> {
     session.ok_or(TssError::WrapperError(tss_esapi::WrapperErrorKind::WrongValueFromTpm))
 }
 
-/// A session that satisfies the EK's policy.
-fn ek_policy(context: &mut Context, template: &Template) -> Result<AuthSession, TssError> {
+/// A session for the EK's policy.
+fn policy_session(context: &mut Context, template: &Template) -> Result<AuthSession, TssError> {
     let hash = if template.high_range { HashingAlgorithm::Sha384 } else { HashingAlgorithm::Sha256 };
-    let session = started(context.start_auth_session(
+    started(context.start_auth_session(
         None,
         None,
         None,
         SessionType::Policy,
         SymmetricDefinition::AES_128_CFB,
         hash,
-    )?)?;
-    let satisfied = satisfy(context, template, session);
-    if satisfied.is_err() {
-        context.flush_context(ObjectHandle::from(SessionHandle::from(session)))?;
-    }
-    satisfied.map(|()| session)
+    )?)
 }
 
+/// Does in the session what the EK's policy asks for.
 fn satisfy(context: &mut Context, template: &Template, session: AuthSession) -> Result<(), TssError> {
     let policy = PolicySession::try_from(session)?;
     context.execute_with_session(Some(AuthSession::Password), |context| {
@@ -123,20 +122,20 @@ fn satisfy(context: &mut Context, template: &Template, session: AuthSession) -> 
     Ok(())
 }
 
-/// A session salted to the EK, under which the answer is encrypted: the bus sees no secret.
+/// A session salted to the EK.
 fn salted_session(context: &mut Context, ek: KeyHandle) -> Result<AuthSession, TssError> {
-    let session = started(context.start_auth_session(
+    started(context.start_auth_session(
         Some(ek),
         None,
         None,
         SessionType::Hmac,
         SymmetricDefinition::AES_128_CFB,
         HashingAlgorithm::Sha256,
-    )?)?;
+    )?)
+}
+
+/// From now on answers are encrypted under the session: the bus sees no secret.
+fn encrypting(context: &mut Context, session: AuthSession) -> Result<(), TssError> {
     let (attributes, mask) = SessionAttributesBuilder::new().with_encrypt(true).with_continue_session(true).build();
-    if let Err(error) = context.tr_sess_set_attributes(session, attributes, mask) {
-        context.flush_context(ObjectHandle::from(SessionHandle::from(session)))?;
-        return Err(error);
-    }
-    Ok(session)
+    context.tr_sess_set_attributes(session, attributes, mask)
 }

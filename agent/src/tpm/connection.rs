@@ -3,46 +3,48 @@
 //! A bare TPM has three slots, and a persistent key takes one while it is used. So loading tries, and where there is no room
 //! gives up the key that was used longest ago, and tries again. Nothing that a command needed for itself outlives it.
 
-use std::{fs::OpenOptions, io, net::TcpStream};
+use std::{fs::OpenOptions, io, net::TcpStream, sync::Arc};
 
 use tss_esapi::{
     Context, Error as TssError,
     constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK},
     constants::{CapabilityType, response_code::Tss2ResponseCodeKind as Kind},
-    handles::{KeyHandle, ObjectHandle, TpmHandle},
+    handles::{KeyHandle, ObjectHandle, SessionHandle, TpmHandle},
     interface_types::session_handles::AuthSession,
-    structures::{CapabilityData, Digest, HashScheme, Signature, SignatureScheme},
+    structures::{CapabilityData, Digest, HashScheme, SignatureScheme},
     tss2_esys::TPMT_TK_HASHCHECK,
 };
 
-use super::{TpmConfig, error::TpmError, key_file::KeyFile, storage::Storage, tcti::Tcti};
+use super::{
+    TpmConfig, error::TpmError, key_file::KeyFile, pace::Pace, signature::is_by, storage::Storage, tcti::Tcti,
+};
 
 /// A connected chip.
 pub struct Connection {
     pub(super) context: Context,
     pub(super) storage: Storage,
+    pub(super) pace: Arc<dyn Pace>,
     /// Loaded keys, the one used last at the end.
-    loaded: Vec<(Vec<u8>, KeyHandle)>,
-    tcti: Tcti,
+    pub(super) loaded: Vec<(Vec<u8>, KeyHandle)>,
 }
 
 impl Connection {
-    /// Connects, clears what an earlier life left in a bare TPM, and finds the storage root key.
-    pub(super) fn open(config: &TpmConfig) -> Result<Self, TpmError> {
+    /// Connects, clears what an earlier life left in a bare TPM, and looks for the storage root key. Changes nothing, and needs nobody's
+    /// authorization.
+    pub(super) fn open(config: &TpmConfig, pace: &Arc<dyn Pace>) -> Result<Self, TpmError> {
         probe(&config.tcti)?;
         let missing = |why: String| TpmError::NoDevice { tcti: config.tcti.to_string(), why };
         let name = config.tcti.name_conf().map_err(|error| missing(error.to_string()))?;
-        let mut context = Context::new(name).map_err(|error| missing(error.to_string()))?;
+        let mut context = Context::new(name).map_err(|error| match config.tcti {
+            // Nobody has looked yet whether it is there.
+            Tcti::Tabrmd(_) => missing(error.to_string()),
+            Tcti::Device(_) | Tcti::Swtpm { .. } => TpmError::lost("connect to it", error),
+        })?;
         if !config.tcti.is_managed() {
-            flush_stale(&mut context);
+            flush_stale(&mut context)?;
         }
-        let storage = Storage::open(&mut context, config.provision_srk)?;
-        Ok(Self { context, storage, loaded: Vec::new(), tcti: config.tcti.clone() })
-    }
-
-    /// The transport.
-    pub(super) fn tcti(&self) -> &Tcti {
-        &self.tcti
+        let storage = Storage::look(&mut context, config.provision_srk)?;
+        Ok(Self { context, storage, pace: Arc::clone(pace), loaded: Vec::new() })
     }
 
     /// Runs `act`; where the chip has no room, gives up loaded keys other than `keep`, one after the other, and tries again.
@@ -59,50 +61,37 @@ impl Connection {
                         return Err(TpmError::Busy { attempted });
                     };
                     let (_, handle) = self.loaded.remove(oldest);
-                    self.context
-                        .flush_context(handle.into())
-                        .map_err(|error| TpmError::from_tss("make room", error))?;
+                    self.flush(handle.into())?;
                 }
                 other => return other.map_err(|error| TpmError::from_tss(attempted, error)),
             }
         }
     }
 
-    /// The key, loaded; `keep` stays loaded too.
-    pub(super) fn load(&mut self, key: &KeyFile, keep: &[KeyHandle]) -> Result<KeyHandle, TpmError> {
-        if let Some(at) = self.loaded.iter().position(|(public, _)| public == key.public()) {
-            let entry = self.loaded.remove(at);
-            let handle = entry.1;
-            self.loaded.push(entry);
-            return Ok(handle);
-        }
-        let (public, private) = key.parts().map_err(|error| TpmError::from_tss("read a key", error))?;
-        let parent = self.storage.parent(&mut self.context, key.parent())?;
-        let loaded = self.with_room("load a key", keep, |context| {
-            context.execute_with_session(Some(AuthSession::Password), |context| {
-                context.load(parent.handle(), private.clone(), public.clone())
-            })
-        });
-        parent.release(&mut self.context)?;
-        let handle = loaded?;
-        self.loaded.push((key.public().to_vec(), handle));
-        Ok(handle)
+    /// Takes something out of the chip. What cannot be taken out goes with the connection.
+    pub(super) fn flush(&mut self, object: ObjectHandle) -> Result<(), TpmError> {
+        self.context.flush_context(object).map_err(|error| TpmError::lost("make room", error))
+    }
+
+    /// Ends a session, as happens on every path: a failed command leaves it open.
+    pub(super) fn end(&mut self, session: AuthSession) -> Result<(), TpmError> {
+        self.flush(SessionHandle::from(session).into())
     }
 
     /// Signs a digest with plain authorization.
     pub(super) fn sign(&mut self, key: &KeyFile, digest: [u8; 32]) -> Result<[u8; 64], TpmError> {
         let handle = self.load(key, &[])?;
         let failed = |error| TpmError::from_tss("sign", error);
-        let digest = Digest::try_from(digest.to_vec()).map_err(failed)?;
+        let wanted = Digest::try_from(digest.to_vec()).map_err(failed)?;
         // The key is not restricted: no proof that the TPM made the digest is needed (Part 3, section 20.2).
         let ticket = TPMT_TK_HASHCHECK { tag: TPM2_ST_HASHCHECK, hierarchy: TPM2_RH_NULL, digest: Default::default() };
         let ticket: tss_esapi::structures::HashcheckTicket = ticket.try_into().map_err(failed)?;
         let signature = self.with_room("sign", &[handle], |context| {
             context.execute_with_session(Some(AuthSession::Password), |context| {
-                context.sign(handle, digest.clone(), ecdsa_sha256(), ticket.clone())
+                context.sign(handle, wanted.clone(), ecdsa_sha256(), ticket.clone())
             })
         })?;
-        fixed(&signature)
+        is_by(key, digest, &signature)
     }
 
     /// What the chip says of itself.
@@ -137,18 +126,6 @@ fn is_full(error: TssError) -> bool {
     matches!(error, TssError::Tss2Error(code) if matches!(code.kind(), Some(Kind::ObjectMemory | Kind::Memory)))
 }
 
-/// `r ‖ s` of an ECDSA signature; a TPM may leave leading zeros out.
-fn fixed(signature: &Signature) -> Result<[u8; 64], TpmError> {
-    let Signature::EcDsa(ecdsa) = signature else { return Err(TpmError::Unexpected("a signature of another kind")) };
-    let mut out = [0; 64];
-    let (r, s) = out.split_at_mut(32);
-    for (half, value) in [(r, ecdsa.signature_r().value()), (s, ecdsa.signature_s().value())] {
-        let start = half.len().checked_sub(value.len()).ok_or(TpmError::Unexpected("a signature that is too long"))?;
-        half.iter_mut().skip(start).zip(value).for_each(|(to, from)| *to = *from);
-    }
-    Ok(out)
-}
-
 /// Why the transport cannot work, before the stack turns it into a number.
 fn probe(tcti: &Tcti) -> Result<(), TpmError> {
     let (name, result) = match tcti {
@@ -158,32 +135,33 @@ fn probe(tcti: &Tcti) -> Result<(), TpmError> {
     };
     match result {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(TpmError::PermissionDenied { tcti: name }),
-        // Somebody else has a bare device open; the stack's own error would be a number.
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-            Err(TpmError::Busy { attempted: "open the device" })
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(TpmError::PermissionDenied { tcti: name, uid: nix::unistd::geteuid().as_raw() })
         }
+        // Somebody else has a bare device open; the stack's own error would be a number.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Err(TpmError::InUse { tcti: name }),
         Err(error) => Err(TpmError::NoDevice { tcti: name, why: error.to_string() }),
     }
 }
 
 /// Without a resource manager, what a killed agent left loaded stays loaded. Nothing else uses a bare TPM beside us for long.
-fn flush_stale(context: &mut Context) {
+fn flush_stale(context: &mut Context) -> Result<(), TpmError> {
     const TRANSIENT: u32 = 0x8000_0000;
     const LOADED_SESSION: u32 = 0x0200_0000;
     const SAVED_SESSION: u32 = 0x0300_0000;
+    let failed = |error| TpmError::from_tss("clear what was left in it", error);
     for first in [TRANSIENT, LOADED_SESSION, SAVED_SESSION] {
-        let Ok((CapabilityData::Handles(handles), _)) = context.get_capability(CapabilityType::Handles, first, 64)
-        else {
-            continue;
-        };
+        let (found, _) = context.get_capability(CapabilityType::Handles, first, 64).map_err(failed)?;
+        let CapabilityData::Handles(handles) = found else { continue };
         for handle in handles.into_inner() {
-            let flushed = object(context, handle).and_then(|object| context.flush_context(object));
-            if let Err(error) = flushed {
-                tracing::debug!(%error, "a stale object could not be flushed");
+            match object(context, handle).and_then(|object| context.flush_context(object)).map_err(failed) {
+                Err(error) if error.may_pass() => return Err(error),
+                Err(error) => tracing::debug!(%error, "a stale object could not be flushed"),
+                Ok(()) => {}
             }
         }
     }
+    Ok(())
 }
 
 fn object(context: &mut Context, handle: TpmHandle) -> Result<ObjectHandle, TssError> {

@@ -1,7 +1,8 @@
 //! Endorsement keys: found by their certificates in NV, used from where the maker put them, or made from the template.
 
+use daypass_proto::attestation::EkPublic;
 use tss_esapi::{
-    Context, Error as TssError,
+    Error as TssError,
     abstraction::{AsymmetricAlgorithmSelection as Selection, ek, nv},
     constants::response_code::Tss2ResponseCodeKind as Kind,
     handles::{KeyHandle, NvIndexTpmHandle, PersistentTpmHandle, TpmHandle},
@@ -14,7 +15,11 @@ use tss_esapi::{
     traits::Marshall as _,
 };
 
-use super::{EndorsementKey, connection::Connection, error::TpmError};
+use super::{
+    EndorsementKey,
+    connection::Connection,
+    error::{Authorized, TpmError},
+};
 
 /// One template of the TCG EK Credential Profile: where its certificate and its key are, and how the key is made.
 pub(super) struct Template {
@@ -53,17 +58,6 @@ pub(super) struct Ready {
     transient: bool,
 }
 
-impl Ready {
-    pub(super) fn release(self, context: &mut Context) -> Result<(), TpmError> {
-        if !self.transient {
-            return Ok(());
-        }
-        context
-            .flush_context(self.handle.into())
-            .map_err(|error| TpmError::from_tss("flush the endorsement key", error))
-    }
-}
-
 impl Connection {
     /// Every EK with a certificate; where none has one, the RSA one without.
     pub(super) fn endorsement_keys(&mut self) -> Result<Vec<EndorsementKey>, TpmError> {
@@ -78,6 +72,17 @@ impl Connection {
             keys.push(EndorsementKey { public: self.endorsement_public(first)?, certificate: None });
         }
         Ok(keys)
+    }
+
+    /// Takes an EK that was made for one command out of the chip again.
+    pub(super) fn release(&mut self, ready: Ready) -> Result<(), TpmError> {
+        if ready.transient { self.flush(ready.handle.into()) } else { Ok(()) }
+    }
+
+    /// The hashes of this TPM's EKs, by which it is known.
+    pub(super) fn identity(&mut self) -> Result<Vec<[u8; 32]>, TpmError> {
+        let keys = self.endorsement_keys()?;
+        Ok(keys.iter().filter_map(|key| EkPublic::parse(&key.public).ok()).map(|key| key.hash()).collect())
     }
 
     fn certificate(&mut self, template: &Template) -> Result<Option<Vec<u8>>, TpmError> {
@@ -101,7 +106,7 @@ impl Connection {
         let failed = |error| TpmError::from_tss("read an endorsement key", error);
         let ready = self.endorsement(template)?;
         let public = self.context.read_public(ready.handle).and_then(|(public, ..)| public.marshall()).map_err(failed);
-        ready.release(&mut self.context)?;
+        self.release(ready)?;
         public
     }
 
@@ -124,22 +129,29 @@ impl Connection {
             Err(TssError::Tss2Error(code)) if code.kind() == Some(Kind::Handle) => {}
             Err(error) => return Err(failed(error)),
         }
-        let made = self.with_room("make an endorsement key", &[], |context| {
-            context.execute_with_session(Some(AuthSession::Password), |context| {
-                context.create_primary(Hierarchy::Endorsement, wanted.clone(), None, None, None, None)
+        let made = self
+            .with_room("make an endorsement key", &[], |context| {
+                context.execute_with_session(Some(AuthSession::Password), |context| {
+                    context.create_primary(Hierarchy::Endorsement, wanted.clone(), None, None, None, None)
+                })
             })
-        })?;
+            .map_err(|error| error.with_authorization_of(Authorized::Endorsement))?;
         Ok(Ready { handle: made.key_handle, transient: true })
     }
 
     /// The template of the EK with this public area.
     pub(super) fn template_of(&mut self, public: &[u8]) -> Result<&'static Template, TpmError> {
+        let mut missing = TpmError::Unexpected("the issuer chose an endorsement key that this TPM does not have");
         for template in &TEMPLATES {
-            if self.endorsement_public(template).is_ok_and(|own| own == public) {
-                return Ok(template);
+            match self.endorsement_public(template) {
+                Ok(own) if own == public => return Ok(template),
+                Ok(_) => {}
+                Err(error) if error.is_lost() || error.may_pass() => return Err(error),
+                // A chip need not know every algorithm; but where none fits, this may be why.
+                Err(error) => missing = error,
             }
         }
-        Err(TpmError::Unexpected("the issuer chose an endorsement key that this TPM does not have"))
+        Err(missing)
     }
 }
 

@@ -17,6 +17,11 @@ const LOADABLE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.10.1.3
 pub const SRK: u32 = 0x8100_0001;
 /// The owner hierarchy: the parent is a primary made from the standard template.
 pub const OWNER: u32 = 0x4000_0001;
+/// Explanatory text before the PEM (RFC 7468 section 5.2), which other tools pass over: by which endorsement key the TPM is known that made
+/// the key,
+const MADE_BY: &str = "Endorsement-Key-SHA256: ";
+/// and whether it is below a storage root key of another template than the standard one.
+const BELOW_OTHER: &str = "Storage-Root-Key: other";
 /// The largest file that is read, in bytes.
 const MAX_FILE: usize = 8 * 1024;
 
@@ -54,16 +59,47 @@ pub struct KeyFile {
     public: Vec<u8>,
     /// `TPM2B_PRIVATE` without its size: encrypted by the parent.
     private: Vec<u8>,
+    origin: Origin,
+}
+
+/// Where a key came from. Evidence for people, and nothing else.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Origin {
+    /// The EK hash of the TPM that made it, where that was told.
+    pub(super) endorsement: Option<[u8; 32]>,
+    /// Whether it was made below a storage root key of another template than the standard one.
+    pub(super) below_other: bool,
+}
+
+impl Origin {
+    fn to_text(self) -> String {
+        let made_by = self.endorsement.map(|hash| format!("{MADE_BY}{}\n", hex::encode(hash)));
+        let below = self.below_other.then(|| format!("{BELOW_OTHER}\n"));
+        [made_by, below].into_iter().flatten().collect()
+    }
+
+    fn from_text(text: &str) -> Self {
+        let endorsement = text.lines().find_map(|line| line.strip_prefix(MADE_BY)).and_then(|hash| {
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(hash.trim(), &mut bytes).ok().map(|()| bytes)
+        });
+        Self { endorsement, below_other: text.lines().any(|line| line.trim() == BELOW_OTHER) }
+    }
 }
 
 impl KeyFile {
-    pub(super) fn new(parent: u32, public: &Public, private: &Private) -> Result<Self, tss_esapi::Error> {
-        Ok(Self { parent, public: public.marshall()?, private: private.value().to_vec() })
+    pub(super) fn new(
+        parent: u32,
+        public: &Public,
+        private: &Private,
+        origin: Origin,
+    ) -> Result<Self, tss_esapi::Error> {
+        Ok(Self { parent, public: public.marshall()?, private: private.value().to_vec(), origin })
     }
 
     #[cfg(test)]
     pub(super) fn for_fake(public: Vec<u8>, private: Vec<u8>) -> Self {
-        Self { parent: SRK, public, private }
+        Self { parent: SRK, public, private, origin: Origin { endorsement: Some([7; 32]), below_other: true } }
     }
 
     /// `TPMT_PUBLIC`.
@@ -73,6 +109,10 @@ impl KeyFile {
 
     pub(super) fn parent(&self) -> u32 {
         self.parent
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
     }
 
     pub(super) fn parts(&self) -> Result<(Public, Private), tss_esapi::Error> {
@@ -95,7 +135,8 @@ impl KeyFile {
             public: sized(&self.public)?,
             private: sized(&self.private)?,
         };
-        key.to_pem(LineEnding::LF).map_err(|_| KeyFileError::Form)
+        let pem = key.to_pem(LineEnding::LF).map_err(|_| KeyFileError::Form)?;
+        Ok(self.origin.to_text() + &pem)
     }
 
     /// From PEM.
@@ -121,8 +162,9 @@ impl KeyFile {
             let (size, rest) = bytes.split_first_chunk::<2>()?;
             (usize::from(u16::from_be_bytes(*size)) == rest.len()).then(|| rest.to_vec())
         };
+        let origin = Origin::from_text(pem);
         match (sized(key.public.as_bytes()), sized(key.private.as_bytes())) {
-            (Some(public), Some(private)) => Ok(Self { parent, public, private }),
+            (Some(public), Some(private)) => Ok(Self { parent, public, private, origin }),
             _ => Err(KeyFileError::Form),
         }
     }

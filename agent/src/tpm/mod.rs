@@ -1,8 +1,7 @@
 //! The TPM: one small seam, behind which one thread owns the chip.
 //!
 //! ```text
-//! everybody ──► dyn Tpm ──► TpmOwner (a queue with deadlines) ──► Connection (SRK, loaded keys, sessions)
-//!                   └─────► fake::FakeTpm, in tests
+//! everybody ──► dyn Tpm ──► TpmOwner (a queue with deadlines) ──► Chip (patience) ──► Connection (SRK, loaded keys, sessions)
 //! ```
 //!
 //! What is *not* trusted here: that the chip is there, that it is the one that made the keys, that it answers in time, that a handle
@@ -10,12 +9,16 @@
 
 mod activate;
 mod attest;
+mod chip;
 mod connection;
 mod endorsement;
 mod error;
 mod key_file;
+mod keys;
 mod owner;
+mod pace;
 mod reachability;
+mod signature;
 mod storage;
 mod tcti;
 
@@ -28,9 +31,10 @@ use daypass_proto::enrolment::Attestation;
 use zeroize::Zeroizing;
 
 pub use self::{
-    error::TpmError,
+    error::{Authorized, TpmError},
     key_file::{KeyFile, KeyFileError},
     owner::TpmOwner,
+    pace::{Deadlines, Pace, real as real_pace},
     reachability::{Surroundings, explain_missing},
     tcti::{Tcti, TctiError},
 };
@@ -111,6 +115,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, TpmError>> + Send
 pub trait Tpm: Send + Sync {
     /// What the chip says of itself: manufacturer and firmware.
     fn describe(&self) -> Answer<'_, String>;
+    /// Whether the chip can be used as it is: to enrol, or, where there are keys, with those. Signs once with the proof key.
+    fn check<'a>(&'a self, keys: Option<&'a DeviceKeys>) -> Answer<'a, ()>;
     /// Every EK that has a certificate; one without where none has.
     fn endorsement_keys(&self) -> Answer<'_, Vec<EndorsementKey>>;
     /// Makes the three keys of an enrolment.

@@ -1,11 +1,17 @@
 //! The storage root key: the standard one at `0x81000001` where it is there, made there where that is allowed, a transient
 //! primary otherwise.
+//!
+//! Which authorizations this takes: loading and making keys below a persistent storage root key takes that key's own (empty) one and
+//! nobody else's. Making a primary and making it persistent takes the owner hierarchy's. So where the owner hierarchy has a password,
+//! everything works that finds its storage root key in place, and nothing that does not.
+
+use std::time::Duration;
 
 use tss_esapi::{
     Context, Error as TssError,
     attributes::{ObjectAttributes, ObjectAttributesBuilder},
     constants::response_code::Tss2ResponseCodeKind as Kind,
-    handles::{KeyHandle, PersistentTpmHandle, TpmHandle},
+    handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, TpmHandle},
     interface_types::{
         algorithm::{HashingAlgorithm, PublicAlgorithm},
         dynamic_handles::Persistent,
@@ -20,116 +26,203 @@ use tss_esapi::{
 };
 
 use super::{
-    error::TpmError,
-    key_file::{KeyFile, OWNER, SRK},
+    connection::Connection,
+    error::{Authorized, TpmError},
+    key_file::SRK,
 };
+
+/// A storage root key that asked for a password is left alone for this long: where it is subject to the lockout, each try counts
+/// towards it.
+const LEFT_ALONE: Duration = Duration::from_secs(600);
+
+/// What is at `0x81000001`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    Empty,
+    /// A storage root key of the standard template: a transient primary is the same key.
+    Standard(KeyHandle, Vec<u8>),
+    /// Another storage key, which does as well. With its name.
+    Foreign(KeyHandle, Vec<u8>),
+    /// Something that is no storage key. Somebody else's business.
+    Taken,
+}
 
 /// The storage root key, as this TPM has it.
 pub struct Storage {
-    persistent: Option<KeyHandle>,
-}
-
-/// A parent that is ready for one command.
-pub enum Parent {
-    /// Persistent: stays.
-    Persistent(KeyHandle),
-    /// Transient: is flushed afterwards.
-    Transient(KeyHandle),
-}
-
-impl Parent {
-    pub(super) fn handle(&self) -> KeyHandle {
-        match self {
-            Self::Persistent(handle) | Self::Transient(handle) => *handle,
-        }
-    }
-
-    /// What key files name as the parent.
-    pub(super) fn id(&self) -> u32 {
-        match self {
-            Self::Persistent(_) => SRK,
-            Self::Transient(_) => OWNER,
-        }
-    }
-
-    pub(super) fn release(self, context: &mut Context) -> Result<(), TpmError> {
-        match self {
-            Self::Persistent(_) => Ok(()),
-            Self::Transient(handle) => context
-                .flush_context(handle.into())
-                .map_err(|error| TpmError::from_tss("flush the storage root key", error)),
-        }
-    }
+    pub(super) place: Place,
+    /// Whether an empty place may be filled.
+    may_provision: bool,
+    /// That the persistent key asked for a password, and when.
+    refused: Option<(TpmError, Duration)>,
 }
 
 impl Storage {
-    pub(super) fn open(context: &mut Context, provision: bool) -> Result<Self, TpmError> {
-        if let Some(handle) = persistent(context)? {
-            let (public, ..) =
-                context.read_public(handle).map_err(|error| TpmError::from_tss("read the storage root key", error))?;
-            return if is_storage_key(&public) {
-                Ok(Self { persistent: Some(handle) })
-            } else {
-                Err(TpmError::SrkTaken)
-            };
+    /// Looks. Changes nothing.
+    pub(super) fn look(context: &mut Context, may_provision: bool) -> Result<Self, TpmError> {
+        let failed = |error| TpmError::from_tss("look for the storage root key", error);
+        let handle = TpmHandle::Persistent(srk_handle().map_err(failed)?);
+        let place = match context.tr_from_tpm_public(handle) {
+            Ok(object) => {
+                let (public, name, _) = context.read_public(object.into()).map_err(failed)?;
+                let name = name.value().to_vec();
+                match kind(&public, &standard().map_err(failed)?) {
+                    Some(true) => Place::Standard(object.into(), name),
+                    Some(false) => Place::Foreign(object.into(), name),
+                    None => {
+                        forget(context, object);
+                        Place::Taken
+                    }
+                }
+            }
+            Err(TssError::Tss2Error(code)) if code.kind() == Some(Kind::Handle) => Place::Empty,
+            Err(error) => return Err(failed(error)),
+        };
+        Ok(Self { place, may_provision, refused: None })
+    }
+
+    /// The same place as before?
+    pub(super) fn is_where_it_was(&self, context: &mut Context) -> Result<bool, TpmError> {
+        let now = Self::look(context, self.may_provision)?.place;
+        if let Place::Standard(handle, _) | Place::Foreign(handle, _) = &now {
+            forget(context, (*handle).into());
         }
-        if !provision {
-            return Ok(Self { persistent: None });
+        Ok(match (&self.place, &now) {
+            (Place::Standard(_, before), Place::Standard(_, now))
+            | (Place::Foreign(_, before), Place::Foreign(_, now)) => before == now,
+            (before, now) => before == now,
+        })
+    }
+}
+
+impl Connection {
+    /// Whether there is a persistent storage root key. Where there was none, it looks again: somebody may have made one meanwhile.
+    pub(super) fn look_for_root(&mut self) -> Result<bool, TpmError> {
+        if matches!(self.storage.place, Place::Empty | Place::Taken) {
+            self.storage.place = Storage::look(&mut self.context, self.storage.may_provision)?.place;
         }
-        let primary = create(context)?;
-        let made = context.execute_with_session(Some(AuthSession::Password), |context| {
+        Ok(matches!(self.storage.place, Place::Standard(..) | Place::Foreign(..)))
+    }
+
+    /// The persistent storage root key; made so first, where it is missing and that is allowed. `None` where a transient primary has to do.
+    fn persistent(&mut self, keep: &[KeyHandle]) -> Result<Option<KeyHandle>, TpmError> {
+        self.look_for_root()?;
+        match self.storage.place {
+            Place::Standard(handle, _) | Place::Foreign(handle, _) => return Ok(Some(handle)),
+            Place::Taken => return Ok(None),
+            Place::Empty if !self.storage.may_provision => return Ok(None),
+            Place::Empty => {}
+        }
+        let primary = self.primary(keep)?;
+        let kept = self.context.execute_with_session(Some(AuthSession::Password), |context| {
             context.evict_control(Provision::Owner, primary.into(), Persistent::Persistent(srk_handle()?))
         });
-        context
-            .flush_context(primary.into())
-            .map_err(|error| TpmError::from_tss("flush the storage root key", error))?;
-        match made {
-            Ok(handle) => Ok(Self { persistent: Some(handle.into()) }),
-            // An owner authorization that is not ours to know: a transient primary needs it as well, so say it now.
-            Err(error) => Err(TpmError::from_tss("keep the storage root key", error)),
+        self.flush(primary.into())?;
+        match kept.map_err(|error| TpmError::from_tss("keep the storage root key", error)) {
+            Ok(_) => {
+                // Not made twice over one connection.
+                self.storage.may_provision = false;
+                self.persistent(keep)
+            }
+            Err(error) if error.is_lost() || error.may_pass() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the storage root key stays transient: every key is loaded at a primary's cost");
+                self.storage.may_provision = false;
+                Ok(None)
+            }
         }
     }
 
-    /// The parent that a key file names.
-    pub(super) fn parent(&self, context: &mut Context, id: u32) -> Result<Parent, TpmError> {
-        match (id, self.persistent) {
-            (SRK, Some(handle)) => Ok(Parent::Persistent(handle)),
-            // The persistent key was removed: keys below it cannot be loaded.
-            (SRK, None) => Err(TpmError::KeyOfAnotherTpm),
-            _ => create(context).map(Parent::Transient),
+    /// A transient primary of the standard template. Whoever asks for it flushes it.
+    fn primary(&mut self, keep: &[KeyHandle]) -> Result<KeyHandle, TpmError> {
+        const ATTEMPTED: &str = "make the storage root key";
+        let template = standard().map_err(|error| TpmError::from_tss(ATTEMPTED, error))?;
+        self.with_room(ATTEMPTED, keep, |context| {
+            context.execute_with_session(Some(AuthSession::Password), |context| {
+                context.create_primary(Hierarchy::Owner, template.clone(), None, None, None, None)
+            })
+        })
+        .map(|made| made.key_handle)
+        .map_err(|error| error.with_authorization_of(Authorized::Owner))
+    }
+
+    /// Whether a transient primary can be made.
+    pub(super) fn can_make_root(&mut self) -> Result<bool, TpmError> {
+        match self.primary(&[]) {
+            Ok(primary) => self.flush(primary.into()).map(|()| true),
+            Err(error) if error.is_lost() || error.may_pass() => Err(error),
+            Err(_) => Ok(false),
         }
     }
 
-    /// The parent for new keys.
-    pub(super) fn for_new_keys(&self, context: &mut Context) -> Result<Parent, TpmError> {
-        match self.persistent {
-            Some(handle) => Ok(Parent::Persistent(handle)),
-            None => create(context).map(Parent::Transient),
+    /// Runs `act` below the parent that a key file names (`below_srk`), or the one for new keys. `act` is told whether that is the
+    /// persistent key. Where the persistent key does not do, the transient primary is tried, which is the same key if the persistent one
+    /// once was of the standard template; where that does not help either, the first refusal counts.
+    pub(super) fn below_root<T>(
+        &mut self,
+        below_srk: bool,
+        keep: &[KeyHandle],
+        mut act: impl FnMut(&mut Self, KeyHandle, bool) -> Result<T, TpmError>,
+    ) -> Result<T, TpmError> {
+        let mut refused = None;
+        if below_srk && let Some(parent) = self.persistent(keep)? {
+            let done = match self.still_refused() {
+                Some(error) => Err(error),
+                None => {
+                    act(self, parent, true).map_err(|error| error.with_authorization_of(Authorized::StorageRootKey))
+                }
+            };
+            match done {
+                Err(error) if self.may_do_without(&error) => refused = Some(error),
+                other => return other,
+            }
+        }
+        let parent = match (self.primary(keep), refused.clone()) {
+            (Ok(parent), _) => parent,
+            (Err(error), refused) => {
+                return Err(refused.filter(|_| !error.is_lost() && !error.may_pass()).unwrap_or(error));
+            }
+        };
+        let done = act(self, parent, false);
+        self.flush(parent.into())?;
+        match (done, refused) {
+            (Err(error), Some(refused)) if !error.is_lost() && !error.may_pass() => Err(refused),
+            (done, _) => done,
         }
     }
 
-    /// Makes one signing key under `parent`.
-    pub(super) fn create_key(context: &mut Context, parent: &Parent, restricted: bool) -> Result<KeyFile, TssError> {
-        let public = signing_key(restricted)?;
-        let made = context.execute_with_session(Some(AuthSession::Password), |context| {
-            context.create(parent.handle(), public, None, None, None, None)
-        })?;
-        KeyFile::new(parent.id(), &made.out_public, &made.out_private)
+    /// Whether a transient primary may do where the persistent key did not.
+    fn may_do_without(&mut self, error: &TpmError) -> bool {
+        match error {
+            TpmError::Authorization { .. } => {
+                if self.storage.refused.is_none() {
+                    self.storage.refused = Some((error.clone(), self.pace.now()));
+                }
+                true
+            }
+            // A key of the standard template is what the transient primary would be.
+            TpmError::KeyOfAnotherTpm | TpmError::Lockout { .. } | TpmError::Tpm { .. } => {
+                matches!(self.storage.place, Place::Foreign(..))
+            }
+            _ => false,
+        }
+    }
+
+    fn still_refused(&mut self) -> Option<TpmError> {
+        let now = self.pace.now();
+        self.storage.refused.take_if(|(_, since)| now.saturating_sub(*since) >= LEFT_ALONE);
+        self.storage.refused.as_ref().map(|(error, _)| error.clone())
+    }
+}
+
+/// Has the stack forget what it knows of a persistent key. The key stays.
+fn forget(context: &mut Context, mut object: ObjectHandle) {
+    if let Err(error) = context.tr_close(&mut object) {
+        tracing::debug!(%error, "the stack keeps what it knows of a key");
     }
 }
 
 fn srk_handle() -> Result<PersistentTpmHandle, TssError> {
     PersistentTpmHandle::new(SRK)
-}
-
-fn persistent(context: &mut Context) -> Result<Option<KeyHandle>, TpmError> {
-    let failed = |error| TpmError::from_tss("look for the storage root key", error);
-    let handle = TpmHandle::Persistent(srk_handle().map_err(failed)?);
-    match context.tr_from_tpm_public(handle) {
-        Ok(object) => Ok(Some(object.into())),
-        Err(TssError::Tss2Error(code)) if code.kind() == Some(Kind::Handle) => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
 }
 
 fn storage_attributes() -> Result<ObjectAttributes, TssError> {
@@ -145,47 +238,54 @@ fn storage_attributes() -> Result<ObjectAttributes, TssError> {
 }
 
 /// The ECC template of the TCG provisioning guidance (section 7.5.1).
-fn create(context: &mut Context) -> Result<KeyHandle, TpmError> {
-    let failed = |error| TpmError::from_tss("make the storage root key", error);
-    let public = || {
-        PublicBuilder::new()
-            .with_public_algorithm(PublicAlgorithm::Ecc)
-            .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
-            .with_object_attributes(storage_attributes()?)
-            .with_ecc_parameters(
-                PublicEccParametersBuilder::new_restricted_decryption_key(
-                    SymmetricDefinitionObject::AES_128_CFB,
-                    EccCurve::NistP256,
-                )
-                .build()?,
+fn standard() -> Result<Public, TssError> {
+    PublicBuilder::new()
+        .with_public_algorithm(PublicAlgorithm::Ecc)
+        .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
+        .with_object_attributes(storage_attributes()?)
+        .with_ecc_parameters(
+            PublicEccParametersBuilder::new_restricted_decryption_key(
+                SymmetricDefinitionObject::AES_128_CFB,
+                EccCurve::NistP256,
             )
-            .with_ecc_unique_identifier(EccPoint::default())
-            .build()
-    };
-    let public = public().map_err(failed)?;
-    context
-        .execute_with_session(Some(AuthSession::Password), |context| {
-            context.create_primary(Hierarchy::Owner, public, None, None, None, None)
-        })
-        .map(|made| made.key_handle)
-        .map_err(failed)
+            .build()?,
+        )
+        .with_ecc_unique_identifier(EccPoint::default())
+        .build()
 }
 
-/// Whether a public area is that of a storage root key: RSA or ECC, restricted, decrypting, fixed to its TPM.
-fn is_storage_key(public: &Public) -> bool {
+/// Whether a public area is that of a storage root key (RSA or ECC, restricted, decrypting, fixed to its TPM), and whether of the standard one.
+fn kind(public: &Public, standard: &Public) -> Option<bool> {
     let attributes = public.object_attributes();
-    let kind = matches!(public, Public::Rsa { .. } | Public::Ecc { .. });
-    kind && attributes.fixed_tpm()
+    let is_storage_key = matches!(public, Public::Rsa { .. } | Public::Ecc { .. })
+        && attributes.fixed_tpm()
         && attributes.fixed_parent()
         && attributes.sensitive_data_origin()
         && attributes.user_with_auth()
         && attributes.restricted()
         && attributes.decrypt()
-        && !attributes.sign_encrypt()
+        && !attributes.sign_encrypt();
+    let is_standard = match (public, standard) {
+        (
+            Public::Ecc { object_attributes, name_hashing_algorithm, auth_policy, parameters, .. },
+            Public::Ecc {
+                object_attributes: wanted_attributes,
+                name_hashing_algorithm: wanted_hashing,
+                auth_policy: wanted_policy,
+                parameters: wanted_parameters,
+                ..
+            },
+        ) => {
+            (object_attributes, name_hashing_algorithm, auth_policy, parameters)
+                == (wanted_attributes, wanted_hashing, wanted_policy, wanted_parameters)
+        }
+        _ => false,
+    };
+    is_storage_key.then_some(is_standard)
 }
 
 /// ECDSA on P-256 with SHA-256; exactly what `proto::attestation` expects.
-fn signing_key(restricted: bool) -> Result<Public, TssError> {
+pub(super) fn signing_key(restricted: bool) -> Result<Public, TssError> {
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)
         .with_fixed_parent(true)
