@@ -55,7 +55,7 @@ pub mod command {
 pub enum Fault {
     /// The command is not carried out, and answered with this code.
     Code(u32),
-    /// The command waits, unseen by the chip, until the fault is lifted.
+    /// The command waits, unseen by the chip, until it is released.
     Stall,
     /// The command is carried out and never answered. The connection stays.
     Swallow,
@@ -83,8 +83,8 @@ struct State {
     seen: BTreeMap<u32, usize>,
     /// How many commands wait in [`Fault::Stall`].
     stalled: usize,
-    /// Counts the times that faults were lifted.
-    lifted: usize,
+    /// Counts the times that what waited was let go on.
+    released: usize,
     /// A second handle to each open connection.
     open: Vec<TcpStream>,
     ended: bool,
@@ -125,9 +125,9 @@ impl FaultyTpm {
         let shared =
             Arc::new(Shared { chip, line: Mutex::default(), state: Mutex::default(), changed: Condvar::new() });
         let serving = Arc::clone(&shared);
-        accept(data, Arc::clone(&shared), move |client| serving.serve(&client));
+        accept(data, Arc::clone(&shared), move |client| serving.serve(client));
         let to = SocketAddr::new(chip.ip(), chip.port() + 1);
-        accept(control, Arc::clone(&shared), move |client| relay(&client, to));
+        accept(control, Arc::clone(&shared), move |client| relay(client, to));
         Ok(Self { data: SocketAddr::new(address.ip(), port), shared })
     }
 
@@ -157,9 +157,13 @@ impl FaultyTpm {
 
     /// All is well again, and what waited goes on.
     pub fn lift(&self) {
-        let mut state = self.shared.state();
-        state.rules.clear();
-        state.lifted += 1;
+        self.shared.state().rules.clear();
+        self.release();
+    }
+
+    /// What waits goes on. The faults that are set stay.
+    pub fn release(&self) {
+        self.shared.state().released += 1;
         self.shared.changed.notify_all();
     }
 
@@ -198,7 +202,7 @@ impl Drop for FaultyTpm {
 fn accept(
     listener: TcpListener,
     shared: Arc<Shared>,
-    serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    serve: impl Fn(&TcpStream) -> io::Result<()> + Send + Sync + 'static,
 ) {
     let serve = Arc::new(serve);
     thread::spawn(move || {
@@ -212,8 +216,11 @@ fn accept(
                 state.open.extend(client.try_clone());
             }
             let serve = Arc::clone(&serve);
-            // Whoever breaks a connection off is the one who hears of it.
-            thread::spawn(move || serve(client));
+            thread::spawn(move || {
+                // Why it ended is no concern of ours; the other side is to hear that it did, whoever else holds a handle to it.
+                let _ = serve(&client);
+                let _ = client.shutdown(Shutdown::Both);
+            });
         }
     });
 }
@@ -247,16 +254,16 @@ impl Shared {
                     client.write_all(&refusal(code))?;
                     continue;
                 }
-                Some(Fault::Stall) => self.wait_until_lifted(),
+                Some(Fault::Stall) => self.wait_until_released(),
                 _ => {}
             }
             let response = self.exchange(&command)?;
             match fault {
                 Some(Fault::Swallow) => {}
-                Some(Fault::Cut) => return client.shutdown(Shutdown::Both),
+                Some(Fault::Cut) => return Ok(()),
                 Some(Fault::Truncate) => {
                     client.write_all(response.get(..response.len() / 2).unwrap_or_default())?;
-                    return client.shutdown(Shutdown::Both);
+                    return Ok(());
                 }
                 Some(Fault::Oversize) => {
                     let mut long = response;
@@ -285,11 +292,11 @@ impl Shared {
         Some(rule.fault)
     }
 
-    fn wait_until_lifted(&self) {
+    fn wait_until_released(&self) {
         let mut state = self.state();
-        let before = state.lifted;
+        let before = state.released;
         state.stalled += 1;
-        while state.lifted == before {
+        while state.released == before {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.stalled -= 1;

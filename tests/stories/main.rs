@@ -14,3 +14,4 @@ mod issuer;
 mod path;
 mod software;
 mod time;
+mod tpm;

@@ -39,8 +39,10 @@ fn describe(status: &Status) -> String {
     let _ = writeln!(text, "agent      {}\nTPM        {tpm}", status.version);
     let live = status.enrolments.iter().any(|enrolment| !enrolment.tokens.is_empty());
     if status.tpm.problem.is_some() && live {
-        let _ =
-            writeln!(text, "           meanwhile: live tokens are handed out; new tokens and proofs wait for the TPM");
+        let _ = writeln!(
+            text,
+            "           meanwhile: live tokens are handed out; new tokens, and proofs by the TPM, wait for it"
+        );
     }
     if status.inspector == Some(false) {
         let _ = writeln!(
@@ -114,7 +116,7 @@ pub(super) fn describe_enrolment(enrolment: &Enrolment, now: Timestamp) -> Strin
         line("problem", &problem.message);
         line("next step", &problem.next_step);
         if problem.error.is_of_tpm() && !enrolment.tokens.is_empty() {
-            line("meanwhile", "live tokens are handed out; new tokens and proofs wait for the TPM");
+            line("meanwhile", "live tokens are handed out; new tokens, and proofs by the TPM, wait for it");
         }
     }
     text
@@ -240,7 +242,7 @@ https://issuer.example
             let said = faulty(at);
             assert!(said.contains("the TPM hangs"), "{said}");
             assert_eq!(
-                said.matches("live tokens are handed out; new tokens and proofs wait for the TPM").count(),
+                said.matches("live tokens are handed out; new tokens, and proofs by the TPM, wait for it").count(),
                 1,
                 "{said}"
             );

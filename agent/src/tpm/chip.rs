@@ -2,7 +2,8 @@
 //!
 //! Three kinds of faults pass by themselves, and each is met once here rather than at every command:
 //!
-//! * **The connection is lost**, or what was loaded is gone (a reset, a suspend, a TPM that was cleared): once more over a new one.
+//! * **The connection is lost**, or what was loaded is gone (a reset, a suspend, a TPM that was cleared): once more over a new one. So too
+//!   where the chip says something that makes no sense for what was asked: on a bare TPM somebody else's key may be behind our handle.
 //! * **The chip puts a command off** (`TPM_RC_RETRY`, `TPM_RC_YIELDED`, `TPM_RC_TESTING`, `TPM_RC_NV_RATE` …), or others hold its slots: again,
 //!   with growing pauses. tpm2-tss sends a command that was answered with the first three up to five times by itself, without a pause; so
 //!   each try here is up to five there.
@@ -40,7 +41,7 @@ impl Chip {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            if error.is_lost() {
+            if error.is_lost() || error.makes_no_sense() {
                 self.connection = None;
                 if reconnected {
                     return Err(self.named(error));

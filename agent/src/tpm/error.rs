@@ -232,6 +232,11 @@ impl TpmError {
         matches!(self, Self::Lost { .. })
     }
 
+    /// Whether the chip and we may not mean the same thing.
+    pub(super) fn makes_no_sense(&self) -> bool {
+        matches!(self, Self::Tpm { .. } | Self::Unexpected(_))
+    }
+
     /// Whether waiting may help.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self, Self::PutOff { .. } | Self::Busy { .. } | Self::InUse { .. })

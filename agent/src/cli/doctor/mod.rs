@@ -114,7 +114,8 @@ fn look(agent: &LocalClient, git: &Git<'_>, around: Surroundings) -> Vec<Finding
     ];
     let live = status.enrolments.iter().flat_map(|enrolment| &enrolment.tokens).count();
     if status.tpm.problem.is_some() && live > 0 {
-        findings.push(Finding::good("tokens", "live ones are handed out; new ones, and every proof, wait for the TPM"));
+        findings
+            .push(Finding::good("tokens", "live ones are handed out; new ones, and proofs by the TPM, wait for it"));
     }
     findings.extend(enrolments::look(&status.enrolments, status.now));
     findings.extend(git::look(git, &status.enrolments));
