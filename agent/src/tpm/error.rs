@@ -317,3 +317,40 @@ impl TpmError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_has_the_exact_words() {
+        let page = include_str!("../../../docs/operations.md");
+        let (tcti, attempted, why) = ("…".to_owned(), "…", "…".to_owned());
+        let source = TssError::WrapperError(tss_esapi::WrapperErrorKind::InternalError);
+        let refused = |of| TpmError::Authorization { attempted, of };
+        let all = [
+            TpmError::NoDevice { tcti: tcti.clone(), why: why.clone() },
+            TpmError::PermissionDenied { tcti: tcti.clone(), uid: 7 },
+            TpmError::InUse { tcti: tcti.clone() },
+            TpmError::Lost { tcti, attempted, why },
+            TpmError::Deadline(Duration::from_secs(5)),
+            TpmError::Hangs,
+            TpmError::PutOff { attempted, source },
+            TpmError::Failed { attempted },
+            TpmError::Lockout { attempted },
+            refused(Authorized::Owner),
+            refused(Authorized::Endorsement),
+            refused(Authorized::StorageRootKey),
+            TpmError::Disabled { attempted },
+            TpmError::SrkTaken,
+            TpmError::Moved,
+            TpmError::Cleared,
+            TpmError::Busy { attempted },
+        ];
+        for error in all {
+            let words = error.to_string().replace("uid 7", "uid N").replace(&source.to_string(), "…");
+            assert!(page.contains(&words), "{words}");
+            assert!(!error.next_step().is_empty());
+        }
+    }
+}

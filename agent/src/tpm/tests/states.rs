@@ -219,3 +219,18 @@ async fn session_slots_that_another_program_holds_keep_nobody_from_signing() {
     it.must("tpm2_flushcontext -s");
     it.answers(&keys).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_storage_hierarchy_that_is_switched_off_is_named() {
+    let mut it = Faulty::new();
+    let keys = it.tpm.create_keys().await.unwrap();
+    it.signs(&keys).await.unwrap();
+    it.must("tpm2_hierarchycontrol -C p shEnable clear");
+    for _ in 0..2 {
+        let error = it.tpm.sign(&keys.proof, [1; 32]).await.unwrap_err();
+        assert!(matches!(error, TpmError::Disabled { .. }), "{error}");
+        it.restart();
+    }
+    it.must("tpm2_hierarchycontrol -C p shEnable set");
+    it.signs(&keys).await.unwrap();
+}
