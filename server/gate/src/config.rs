@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use daypass_proto::{resource::Resource, time::Skew};
@@ -57,6 +58,8 @@ struct Raw {
     feed_max_age: String,
     #[serde(default = "clock_skew")]
     clock_skew: String,
+    #[serde(default = "idle_timeout")]
+    idle_timeout: String,
     nonce_key: Option<PathBuf>,
     #[serde(default)]
     allow_software_keys: bool,
@@ -86,6 +89,9 @@ fn feed_max_age() -> String {
 }
 fn clock_skew() -> String {
     "30s".to_owned()
+}
+fn idle_timeout() -> String {
+    "2m".to_owned()
 }
 fn slash() -> String {
     "/".to_owned()
@@ -125,6 +131,8 @@ pub struct Config {
     pub feed_max_age: i64,
     /// The allowed skew.
     pub skew: Skew,
+    /// How long a client in the middle of a request, or the upstream, may be silent.
+    pub idle_timeout: Duration,
     /// The shared nonce key's file, where there is one.
     pub nonce_key: Option<PathBuf>,
     /// Loosening: tokens with software keys are taken.
@@ -170,6 +178,7 @@ impl Raw {
         let poll_interval = duration("poll_interval", &self.poll_interval, 5);
         let feed_max_age = duration("feed_max_age", &self.feed_max_age, 3600);
         let skew = duration("clock_skew", &self.clock_skew, Skew::MAX_SECONDS);
+        let idle_timeout = duration("idle_timeout", &self.idle_timeout, 3600);
         let tls = match (self.tls_certificate, self.tls_key) {
             (Some(certificate), Some(key)) => Some((folder.join(certificate), folder.join(key))),
             (None, None) => None,
@@ -222,6 +231,7 @@ impl Raw {
             poll_interval,
             feed_max_age,
             skew,
+            idle_timeout: Duration::from_secs(idle_timeout.unsigned_abs()),
             nonce_key: self.nonce_key.map(|path| folder.join(path)),
             allow_software_keys: self.allow_software_keys,
             bind_nonce_to_address: self.bind_nonce_to_address,
@@ -251,11 +261,12 @@ mod tests {
         let text = REFERENCE
             .replace("poll_interval = \"2s\"", "poll_interval = \"6s\"")
             .replace("clock_skew = \"30s\"", "clock_skew = \"61s\"")
+            .replace("idle_timeout = \"2m\"", "idle_timeout = \"2h\"")
             .replace("https://git", "http://git")
             .replace("unix:/run", "ftp:/run")
             .replace("path_prefix = \"/\"", "path_prefix = \"/../\"");
         let faults = parse(&text).unwrap_err();
-        assert_eq!(faults.len(), 5, "{faults:?}");
+        assert_eq!(faults.len(), 6, "{faults:?}");
         assert!(parse(&REFERENCE.replace("[[resource]]", "unknown = 1\n[[resource]]")).is_err());
     }
 }

@@ -171,7 +171,8 @@ impl Call<'_> {
             )
         };
         let request = request.body(body).map_err(|error| bad(&error))?;
-        let answer = upstream.send(request).await.map_err(|error| bad(&error))?;
+        let idle = self.gate.config().idle_timeout;
+        let answer = upstream.send(request, idle).await.map_err(|error| bad(&error))?;
         match answer.status() {
             // Ended while the upstream was thinking: said in words, where the flow could only be cut.
             StatusCode::OK => match self.gate.view().dead(&self.who.claims().jti) {

@@ -81,7 +81,8 @@ pub async fn serve(config: Config, clock: Arc<dyn Clock>, stop: CancellationToke
     for loosening in config.loosenings() {
         tracing::warn!(loosening, "this gate runs with a loosened setting");
     }
-    let listener = Listener::bind(&config.listen, tls, Limits::default()).await?;
+    let limits = Limits { idle: config.idle_timeout, ..Limits::default() };
+    let listener = Listener::bind(&config.listen, tls, limits).await?;
     let gate = Arc::new(Gate::new(config, state.issuer.clone(), clock, nonces, client));
     poll(&gate, true).await;
     tracing::info!(name = state.name, issuer = state.issuer, listen = gate.config().listen, "serving");

@@ -3,6 +3,7 @@
 use std::{fmt, io, path::PathBuf, str::FromStr, time::Duration};
 
 use bytes::Bytes;
+use daypass_service::Idle;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
@@ -88,20 +89,20 @@ pub enum UpstreamError {
 }
 
 impl Upstream {
-    /// Sends a request and waits for the head of the answer.
-    pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
+    /// Sends a request and waits for the head of the answer, for as long as anything moves within `idle`.
+    pub async fn send(&self, request: Request<Body>, idle: Duration) -> Result<Response<Incoming>, UpstreamError> {
         let failed = |source| UpstreamError::Connect { upstream: self.clone(), source };
         let too_slow = || failed(io::ErrorKind::TimedOut.into());
         match self {
             Self::Unix(path) => {
                 let stream =
                     timeout(CONNECT, UnixStream::connect(path)).await.map_err(|_| too_slow())?.map_err(failed)?;
-                self.exchange(stream, request).await
+                self.exchange(Idle::new(stream, idle), request).await
             }
             Self::Tcp(host) => {
                 let stream =
                     timeout(CONNECT, TcpStream::connect(host)).await.map_err(|_| too_slow())?.map_err(failed)?;
-                self.exchange(stream, request).await
+                self.exchange(Idle::new(stream, idle), request).await
             }
         }
     }

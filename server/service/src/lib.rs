@@ -5,8 +5,11 @@
 //! certificate where one was asked for. On a resumed session rustls restores the certificate and runs no verifier, so
 //! whoever maps a certificate to rights does it on every request.
 
+mod client;
 mod clock;
 mod duration;
+mod framing;
+mod idle;
 mod serve;
 mod stop;
 mod tell;
@@ -15,6 +18,7 @@ mod tls;
 pub use self::{
     clock::{Clock, random, system_clock},
     duration::{DurationError, seconds},
+    idle::Idle,
     serve::{Limits, Listener, Peer, ServeError},
     stop::stop_signal,
     tell::{forbid_core_dumps, log_to_stderr, told},

@@ -16,10 +16,12 @@ use tokio::{
     sync::Semaphore,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 use tracing::debug;
+
+use crate::{client::Client, idle::Idle};
 
 /// Why a listener could not be opened.
 #[derive(Debug, Error)]
@@ -39,6 +41,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// From the first byte of a request to the end of its headers.
     pub headers: Duration,
+    /// How long a client may be silent inside a body, or take nothing of an answer.
+    pub idle: Duration,
     /// How long running requests may take after the stop was asked for.
     pub drain: Duration,
     /// All headers of a request, in bytes.
@@ -51,6 +55,7 @@ impl Default for Limits {
             connections: 1024,
             handshake: Duration::from_secs(10),
             headers: Duration::from_secs(15),
+            idle: Duration::from_secs(60),
             drain: Duration::from_secs(10),
             header_bytes: 64 * 1024,
         }
@@ -102,12 +107,12 @@ impl Listener {
             let watcher = graceful.watcher();
             tokio::spawn(async move {
                 let _place = place;
-                let Some((stream, peer)) = shake_hands(&tls, stream, address, limits.handshake).await else { return };
+                let Some((stream, peer)) = shake_hands(&tls, stream, address, &limits).await else { return };
                 let connection = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(limits.headers)
                     .max_buf_size(limits.header_bytes)
-                    .serve_connection(TokioIo::new(stream), WithPeer { inner: service, peer });
+                    .serve_connection(TokioIo::new(Client::new(stream)), WithPeer { inner: service, peer });
                 if let Err(error) = watcher.watch(connection).await {
                     debug!(%address, %error, "connection ended early");
                 }
@@ -149,11 +154,11 @@ async fn shake_hands(
     tls: &TlsAcceptor,
     stream: TcpStream,
     address: SocketAddr,
-    limit: Duration,
-) -> Option<(tokio_rustls::server::TlsStream<TcpStream>, Peer)> {
+    limits: &Limits,
+) -> Option<(TlsStream<Idle<TcpStream>>, Peer)> {
     // Small answers go out at once: nothing here gains from Nagle's delay.
     let _ = stream.set_nodelay(true);
-    match timeout(limit, tls.accept(stream)).await {
+    match timeout(limits.handshake, tls.accept(Idle::new(stream, limits.idle))).await {
         Ok(Ok(stream)) => {
             let certificate = stream
                 .get_ref()
