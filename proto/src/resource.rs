@@ -27,7 +27,7 @@ pub enum ResourceError {
     HasPath(String),
     /// A repository needs a path of plain components.
     #[error(
-        "`{0}` is not a repository path: expected 1 to 16 components of letters, digits, `.`, `_`, `-`, not beginning with `.` or `-`, without `..`"
+        "`{0}` is not a repository path: expected 1 to 16 components of letters, digits, `.`, `_`, `-`, not beginning with `.` or `-`, not ending in `.git`, without `..`"
     )]
     Path(String),
 }
@@ -172,8 +172,18 @@ fn is_repository_path(path: &str) -> bool {
     let mut count = 0;
     path.split('/').all(|component| {
         count += 1;
-        count <= 16 && is_component(component)
+        count <= 16 && is_component(component) && !ends_in_git(component)
     })
+}
+
+/// `app.git.git` would come back as `app.git`, which is written `app`; `app.GIT` is `app.git` where a file system says so; and
+/// `app.git/refs` is inside a repository.
+fn ends_in_git(component: &str) -> bool {
+    component
+        .len()
+        .checked_sub(4)
+        .and_then(|at| component.get(at..))
+        .is_some_and(|end| end.eq_ignore_ascii_case(".git"))
 }
 
 /// One path component: also the form in which `{user}` is substituted.
@@ -228,6 +238,9 @@ mod tests {
             "https://h/a..b",
             "https://h/ü",
             "https://h/a/.git/.git",
+            "https://h/a.git.git",
+            "https://h/a.GIT",
+            "https://h/a.git/refs",
         ] {
             assert!(bad.parse::<Repository>().is_err(), "{bad}");
         }

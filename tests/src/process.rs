@@ -195,6 +195,15 @@ impl Process {
         self.status_kib("VmHWM:")
     }
 
+    /// How long it has kept a processor busy so far: what it did, however busy the machine is.
+    pub fn busy(&self) -> Option<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        // proc_pid_stat(5): the name may hold anything; `utime` and `stime` are fields 14 and 15, in hundredths of a second.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+        let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+        Some(Duration::from_millis(ticks * 10))
+    }
+
     fn status_kib(&self, key: &str) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;

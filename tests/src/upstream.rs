@@ -88,7 +88,7 @@ error_log stderr warn;
 events {{}}
 http {{
   # What the stories look at: what reached the server, and as whom.
-  log_format story '$request_method $request_uri $status "$http_daypass_collaborator" "$http_daypass_device" "$http_daypass_grant" "$http_daypass_project" "$http_authorization" "$http_content_encoding"';
+  log_format story '$request_method $request_uri $status "$http_daypass_collaborator" "$http_daypass_device" "$http_daypass_grant" "$http_daypass_project" "$http_authorization" "$http_content_encoding" "$http_forwarded$http_x_forwarded_for$http_x_forwarded_host$http_x_forwarded_proto$http_x_forwarded_user$http_x_real_ip$http_x_remote_user"';
   access_log {at}/access.log story;
   client_body_temp_path {at}/body;
   fastcgi_temp_path {at}/fastcgi;
@@ -97,6 +97,8 @@ http {{
   scgi_temp_path {at}/scgi;
   server {{
     listen unix:{socket};
+    # A header with an underscore would count as the one with a hyphen.
+    underscores_in_headers on;
     # Packs have no limit here, and are not kept on the way in either direction.
     client_max_body_size 0;
     location {MARK} {{ return 204; }}

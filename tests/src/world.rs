@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Clock, Failure, Gate, Issuer, Maker, Place, Programs, Request, SoftwareClient, SoftwareKeys, Upstream, Who, wait,
+    Clock, Failure, Gate, Issuer, Maker, Place, Programs, Raw, Request, SoftwareClient, SoftwareKeys, Upstream, Who,
+    wait,
 };
 
 /// The project of every world.
@@ -42,6 +43,14 @@ impl World {
     /// A world whose clock the story moves.
     pub fn with_clock() -> Result<Self, Failure> {
         Self::build(true, |_, _| Ok(()))
+    }
+
+    /// A world that takes software clients, on a clock of its own or not.
+    pub fn with_software_keys(clock: bool) -> Result<Self, Failure> {
+        Self::build(clock, |issuer, gate| {
+            issuer.configure("allow_software_keys = false", "allow_software_keys = true")?;
+            gate.configure("allow_software_keys = false", "allow_software_keys = true")
+        })
     }
 
     /// A world that is changed before it starts to serve.
@@ -102,6 +111,11 @@ impl World {
     /// A request to the gate.
     pub fn request(&self, path: &str) -> Result<Request, Failure> {
         Request::new(Who::Bob, &self.gate.url(path), self.issuer.root())
+    }
+
+    /// A connection to the gate, for bytes that no client would send.
+    pub fn raw(&self) -> Result<Raw, Failure> {
+        Raw::open(self.gate.address(), self.issuer.root(), None)
     }
 
     /// A nonce for `git-upload-pack` or `git-receive-pack` on a repository, for whoever comes from `address`.

@@ -7,10 +7,7 @@ use daypass_tests::{
 };
 
 fn world(clock: bool) -> Result<World, Failure> {
-    World::build(clock, |issuer, gate| {
-        issuer.configure("allow_software_keys = false", "allow_software_keys = true")?;
-        gate.configure("allow_software_keys = false", "allow_software_keys = true")
-    })
+    World::with_software_keys(clock)
 }
 
 /// A world on a clock, with a gate that trusts what it heard for a minute only.

@@ -12,6 +12,8 @@ mod git;
 mod helper;
 mod issuer;
 mod path;
+mod pushes;
+mod requests;
 mod software;
 mod time;
 mod tpm;

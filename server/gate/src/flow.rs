@@ -1,10 +1,12 @@
 //! Bodies on their way: inflated once, cut when their token dies, never collected.
 
 use std::{
+    future::ready,
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    sync::atomic::{AtomicBool, Ordering},
+    task::{self, Context, Poll},
 };
 
 use async_compression::tokio::bufread::GzipDecoder;
@@ -14,7 +16,7 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncBufRead as _, AsyncRead, BufReader};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::{gate::Gate, upstream::Body};
@@ -38,38 +40,50 @@ pub fn input(headers: &HeaderMap, body: Incoming) -> Result<Input, CodingError> 
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     match (codings.next().map(|coding| coding.as_bytes()), codings.next()) {
         (None, _) => Ok(Box::pin(reader)),
-        (Some(b"gzip" | b"x-gzip"), None) => {
-            let inflated = GzipDecoder::new(BufReader::new(reader));
-            Ok(Box::pin(Limited { inner: Box::pin(inflated.take(MAX_INFLATED + 1)), left: MAX_INFLATED }))
-        }
+        (Some(b"gzip" | b"x-gzip"), None) => Ok(Box::pin(Inflated::new(Box::pin(reader)))),
         _ => Err(CodingError),
     }
 }
 
-/// An input that fails, rather than ends, beyond its limit: a cut-off request must not pass for a whole one.
-struct Limited {
-    inner: Input,
+/// One gzip member and nothing behind it. Beyond the limit it fails rather than ends: a cut-off request must not pass for a whole one.
+struct Inflated {
+    decoder: GzipDecoder<BufReader<Input>>,
     left: u64,
 }
 
-impl AsyncRead for Limited {
+impl Inflated {
+    fn new(compressed: Input) -> Self {
+        Self { decoder: GzipDecoder::new(BufReader::new(compressed)), left: MAX_INFLATED }
+    }
+}
+
+impl AsyncRead for Inflated {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut tokio::io::ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let result = self.inner.as_mut().poll_read(cx, buffer);
-        let read = u64::try_from(buffer.filled().len() - before).unwrap_or(u64::MAX);
-        match self.left.checked_sub(read) {
+        task::ready!(Pin::new(&mut self.decoder).poll_read(cx, buffer))?;
+        let read = buffer.filled().len() - before;
+        if read == 0 && buffer.remaining() > 0 {
+            // Another decoder would go on with what stands here.
+            let behind = task::ready!(Pin::new(&mut self.decoder).get_pin_mut().poll_fill_buf(cx))?;
+            if !behind.is_empty() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "bytes stand after the gzip")));
+            }
+        }
+        match u64::try_from(read).ok().and_then(|read| self.left.checked_sub(read)) {
             Some(left) => {
                 self.left = left;
-                result
+                Poll::Ready(Ok(()))
             }
-            None => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "the compressed request is larger than is served",
-            ))),
+            None => {
+                // Whoever fails has read nothing.
+                buffer.set_filled(before);
+                let why = "the compressed request is larger than is served";
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::FileTooLarge, why)))
+            }
         }
     }
 }
@@ -103,10 +117,47 @@ impl Owner {
     }
 }
 
-/// A body upstream: `head`, and then the rest of the input.
-pub fn upward(owner: Owner, head: Vec<u8>, input: Input) -> Body {
+/// A body upstream: `head`, and then the rest of the input; and whether it was the input that failed.
+pub fn upward(owner: Owner, head: Vec<u8>, input: Input) -> (Body, Failed) {
+    let failed = Failed::default();
+    let noted = failed.clone();
     let head = futures_util::stream::iter((!head.is_empty()).then(|| Ok(Bytes::from(head))));
-    BodyExt::boxed(StreamBody::new(owner.watch(head.chain(ReaderStream::with_capacity(input, CHUNK)))))
+    let rest = ReaderStream::with_capacity(input, CHUNK).inspect_err(move |error| {
+        tracing::debug!(%error, "a request's body ended early");
+        noted.0.store(true, Ordering::Release);
+    });
+    (BodyExt::boxed(StreamBody::new(owner.watch(held_back(head.chain(rest))))), failed)
+}
+
+/// The same chunks, each once the next is there: the last leaves when the body has ended well, so that a server which sees by itself
+/// where a push ends has not seen the end of one that failed or whose token died.
+fn held_back<E: Send + Sync>(
+    stream: impl Stream<Item = Result<Bytes, E>> + Send + Sync,
+) -> impl Stream<Item = Result<Bytes, E>> + Send + Sync {
+    let ended = futures_util::stream::iter([None]);
+    let passed = stream.map(Some).chain(ended).scan(None, |held: &mut Option<Bytes>, next| {
+        let passed = match next {
+            Some(Ok(chunk)) => held.replace(chunk).map(Ok),
+            Some(Err(error)) => {
+                *held = None;
+                Some(Err(error))
+            }
+            None => held.take().map(Ok),
+        };
+        ready(Some(passed))
+    });
+    passed.filter_map(ready)
+}
+
+/// Whether a client's body failed on its way: then it is the client, not the upstream, that is to blame for there being no answer.
+#[derive(Clone, Default)]
+pub struct Failed(Arc<AtomicBool>);
+
+impl Failed {
+    /// Whether it did.
+    pub fn has(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// An answer's body down to the client.
@@ -123,5 +174,65 @@ impl Stream for SyncStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.as_mut().poll_next(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_compression::tokio::write::GzipEncoder;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = GzipEncoder::new(Vec::new());
+        encoder.write_all(plain).await.unwrap();
+        encoder.shutdown().await.unwrap();
+        encoder.into_inner()
+    }
+
+    async fn inflate(compressed: Vec<u8>) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        Inflated::new(Box::pin(io::Cursor::new(compressed))).read_to_end(&mut out).await?;
+        Ok(out)
+    }
+
+    #[tokio::test]
+    async fn one_whole_member_is_inflated_and_nothing_else() {
+        let good = gzip(b"0000").await;
+        assert_eq!(inflate(good.clone()).await.unwrap(), b"0000");
+        for length in 0..good.len() {
+            assert!(inflate(good[..length].to_vec()).await.is_err(), "cut after {length} bytes");
+        }
+        assert!(inflate([&good[..], b"garbage"].concat()).await.is_err(), "bytes behind it");
+        assert!(inflate([&good[..], &[0]].concat()).await.is_err(), "padding behind it");
+        assert!(inflate([&good[..], &good].concat()).await.is_err(), "a second member");
+        let mut wrong = good.clone();
+        *wrong.last_mut().unwrap() ^= 1;
+        assert!(inflate(wrong).await.is_err(), "a wrong length");
+        assert!(inflate(b"0000".to_vec()).await.is_err(), "not compressed at all");
+    }
+
+    #[tokio::test]
+    async fn the_last_chunk_waits_for_a_good_end() {
+        async fn passed(chunks: Vec<Result<&'static [u8], &'static str>>) -> Vec<Result<Bytes, &'static str>> {
+            let chunks = chunks.into_iter().map(|chunk| chunk.map(Bytes::from_static));
+            held_back(futures_util::stream::iter(chunks)).collect().await
+        }
+        assert!(passed(vec![]).await.is_empty());
+        assert_eq!(
+            passed(vec![Ok(b"a"), Ok(b"b")]).await,
+            [Ok(Bytes::from_static(b"a")), Ok(Bytes::from_static(b"b"))]
+        );
+        assert_eq!(passed(vec![Ok(b"a"), Ok(b"b"), Err("x")]).await, [Ok(Bytes::from_static(b"a")), Err("x")]);
+        assert_eq!(passed(vec![Ok(b"a"), Err("x")]).await, [Err("x")]);
+    }
+
+    #[tokio::test]
+    async fn a_bomb_fails_rather_than_ends() {
+        let limit = usize::try_from(MAX_INFLATED).unwrap();
+        assert_eq!(inflate(gzip(&vec![0; limit]).await).await.unwrap().len(), limit);
+        let error = inflate(gzip(&vec![0; limit + 1]).await).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 }

@@ -6,11 +6,12 @@ use daypass_proto::{authorization::GitAccess, token::AccessTokenClaims};
 use daypass_service::Peer;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use tokio::io::AsyncReadExt as _;
 
 use crate::{
     authentication::{Authenticated, AuthenticationError, authenticate},
     config::Guarded,
-    flow::{self, Input, Owner},
+    flow::{self, Failed, Input, Owner},
     gate::Gate,
     git::{Head, PushHead, Verdict, read_head, report},
     refusal::{Refusal, full},
@@ -52,7 +53,7 @@ async fn serve(gate: Arc<Gate>, request: Request<Incoming>, client: IpAddr) -> R
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "nothing stands behind this resource"))?;
     let call = Call { gate: &gate, guarded, route: &route, who: &who, headers: &parts.headers };
     match route.endpoint {
-        Endpoint::Advertise(_) => call.forward(Method::GET, full("")).await,
+        Endpoint::Advertise(_) => call.forward(Method::GET, (full(""), Failed::default())).await,
         Endpoint::Call(Service::UploadPack) => {
             let input = call.input(body)?;
             call.forward(Method::POST, flow::upward(call.owner(), Vec::new(), input)).await
@@ -94,7 +95,14 @@ impl Call<'_> {
         let head = match read_head(&mut input).await {
             Ok(Head::Push(head)) => head,
             // Nothing goes upstream: git's server would answer an empty list with nothing, too.
-            Ok(Head::Probe) => return Ok(git_answer(Service::ReceivePack, Vec::new())),
+            Ok(Head::Probe) => {
+                return match input.read(&mut [0]).await {
+                    Ok(0) => Ok(git_answer(Service::ReceivePack, Vec::new())),
+                    _ => {
+                        Err(Refusal::new(StatusCode::BAD_REQUEST, "the push has no commands, and goes on behind them"))
+                    }
+                };
+            }
             Err(error) => {
                 flow::drain(input).await;
                 return Err(Refusal::new(StatusCode::BAD_REQUEST, error.to_string()));
@@ -143,7 +151,7 @@ impl Call<'_> {
     }
 
     /// Builds the upstream request anew, and passes the answer on.
-    async fn forward(&self, method: Method, body: Body) -> Result<Response<Body>, Refusal> {
+    async fn forward(&self, method: Method, (body, failed): (Body, Failed)) -> Result<Response<Body>, Refusal> {
         let service = self.route.endpoint.service();
         let tail = match self.route.endpoint {
             Endpoint::Advertise(_) => format!("info/refs?service={}", service.name()),
@@ -172,7 +180,13 @@ impl Call<'_> {
         };
         let request = request.body(body).map_err(|error| bad(&error))?;
         let idle = self.gate.config().idle_timeout;
-        let answer = upstream.send(request, idle).await.map_err(|error| bad(&error))?;
+        let answer = upstream.send(request, idle).await.map_err(|error| match failed.has() {
+            true => Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "the body of the request ended early, or does not inflate; nothing was changed, try again",
+            ),
+            false => bad(&error),
+        })?;
         match answer.status() {
             // Ended while the upstream was thinking: said in words, where the flow could only be cut.
             StatusCode::OK => match self.gate.view().dead(&self.who.claims().jti) {

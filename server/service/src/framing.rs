@@ -20,6 +20,9 @@ pub(crate) enum FramingError {
     /// RFC 9112 section 2.2.
     #[error("a line of the head ends without a carriage return, or has one inside")]
     LineEnd,
+    /// RFC 9112 section 3.2: a target has no fragment; `hyper` would drop one.
+    #[error("the target of the request has a fragment")]
+    Fragment,
     /// RFC 9112 section 5.2.
     #[error("a header goes on in the next line")]
     Folded,
@@ -140,6 +143,7 @@ impl Head {
             (true, b'\n') => return self.end_line(),
             (true, _) | (false, b'\n') => return Err(FramingError::LineEnd),
             (false, b'\r') => {}
+            (false, b'#') if !self.begun => return Err(FramingError::Fragment),
             (false, byte) if self.line.len() < KEPT => self.line.push(byte),
             (false, _) => {}
         }
@@ -294,6 +298,7 @@ mod tests {
         ] {
             assert_eq!(see(&format!("POST / HTTP/1.1\r\n{lines}")), Err(expected), "{lines:?}");
         }
+        assert_eq!(see("GET /a#b HTTP/1.1\r\n\r\n"), Err(E::Fragment));
         for chunks in [
             "1;x=y\r\na\r\n",
             "1;\r\na\r\n",

@@ -47,6 +47,9 @@ pub enum CommandError {
     /// One ref twice.
     #[error("the push names one ref twice")]
     Duplicate,
+    /// Objects named by another hash than the push says that it uses.
+    #[error("the push names objects in another format than the `object-format` that it declares")]
+    ObjectFormat,
 }
 
 /// One command: what becomes of one ref.
@@ -95,6 +98,19 @@ impl PushHead {
         self.capabilities.iter().any(|own| own == capability)
     }
 
+    /// Whether every object is named by the one hash that the capabilities declare (gitprotocol-capabilities(5); SHA-1 where they are
+    /// silent): a server that reads the lines by another length would find other refs in them.
+    fn is_of_one_format(&self) -> bool {
+        let mut declared = self.capabilities.iter().filter_map(|one| one.strip_prefix("object-format="));
+        let length = match (declared.next(), declared.next()) {
+            (None | Some("sha1"), None) => 40,
+            (Some("sha256"), None) => 64,
+            _ => return false,
+        };
+        let commands = self.commands.iter().flat_map(|command| [&command.old, &command.new]);
+        self.shallow.iter().chain(commands).all(|id| id.len() == length)
+    }
+
     /// The head as it goes upstream.
     pub fn serialize(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -132,6 +148,7 @@ pub async fn read_head(input: &mut (impl AsyncRead + Unpin)) -> Result<Head, Com
             None => return Err(CommandError::Read(io::ErrorKind::UnexpectedEof.into())),
             Some(Packet::Flush) if head.commands.is_empty() && head.shallow.is_empty() => return Ok(Head::Probe),
             Some(Packet::Flush) if head.commands.is_empty() => return Err(CommandError::Empty),
+            Some(Packet::Flush) if !head.is_of_one_format() => return Err(CommandError::ObjectFormat),
             Some(Packet::Flush) => return Ok(Head::Push(head)),
             Some(Packet::Data(line)) => line,
         };
@@ -287,6 +304,28 @@ mod tests {
         assert!(matches!(read(&[&good, &second_nul]).await, Err(CommandError::Malformed)));
         let late_shallow = format!("shallow {OLD}").into_bytes();
         assert!(matches!(read(&[&good, &late_shallow]).await, Err(CommandError::Malformed)));
+    }
+
+    #[tokio::test]
+    async fn objects_are_named_by_the_hash_that_is_declared() {
+        let (old, new) = ("1".repeat(64), "2".repeat(64));
+        let long = |capabilities: &str| format!("{old} {new} refs/heads/a\0{capabilities}").into_bytes();
+        let short = |capabilities: &str| format!("{OLD} {NEW} refs/heads/a\0{capabilities}").into_bytes();
+        assert!(read(&[&long("object-format=sha256")]).await.is_ok());
+        assert!(read(&[&short("object-format=sha1")]).await.is_ok());
+        let mixed = line(OLD, NEW, "refs/heads/b");
+        let shallow = format!("shallow {OLD}").into_bytes();
+        for lines in [
+            vec![long("")],
+            vec![long("object-format=sha1")],
+            vec![short("object-format=sha256")],
+            vec![long("object-format=sha256 object-format=sha1")],
+            vec![long("object-format=sha256"), mixed],
+            vec![shallow, long("object-format=sha256")],
+        ] {
+            let refs: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+            assert!(matches!(read(&refs).await, Err(CommandError::ObjectFormat)));
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,97 @@
+//! HTTP that no client would send: bytes over TLS, exactly as a story writes them.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    sync::Arc,
+};
+
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs, version::TLS13};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+
+use crate::{Failure, wait};
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Raw(StreamOwned<ClientConnection, TcpStream>);
+
+fn tls(error: &dyn std::fmt::Display) -> Failure {
+    Failure::unexpected("a TLS connection", error)
+}
+
+impl Raw {
+    /// Connects to a server under the CA in `ca`, with a client certificate and its key where there are some.
+    pub fn open(address: SocketAddr, ca: &Path, client: Option<(&Path, &Path)>) -> Result<Self, Failure> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(ca)? {
+            roots.add(certificate).map_err(|error| tls(&error))?;
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| tls(&error))?
+            .with_root_certificates(roots);
+        let config = match client {
+            Some((chain, key)) => {
+                let key = PrivateKeyDer::from_pem_file(key).map_err(|error| tls(&error))?;
+                builder.with_client_auth_cert(certificates(chain)?, key).map_err(|error| tls(&error))?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let connecting = || Failure::machine(format!("connect to {address}"));
+        let socket = TcpStream::connect(address).map_err(connecting())?;
+        // Only against a server that neither answers nor closes.
+        socket.set_read_timeout(Some(wait::PATIENCE)).map_err(connecting())?;
+        socket.set_nodelay(true).map_err(connecting())?;
+        let name = ServerName::IpAddress(address.ip().into());
+        let connection = ClientConnection::new(Arc::new(config), name).map_err(|error| tls(&error))?;
+        Ok(Self(StreamOwned::new(connection, socket)))
+    }
+
+    /// Sends bytes. A server that has closed already is not at fault.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.0.write_all(bytes).and_then(|()| self.0.flush());
+    }
+
+    /// Everything that comes back until the server closes.
+    pub fn read_to_end(&mut self) -> Result<String, Failure> {
+        let mut seen = Vec::new();
+        // By hand: the stream's own reading would first try to send what a server that has closed did not take.
+        let StreamOwned { conn, sock } = &mut self.0;
+        loop {
+            match conn.read_tls(sock) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Closed while it had something unread.
+                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+                    break;
+                }
+                Err(error) => {
+                    let found = format!("{error}, after {}", String::from_utf8_lossy(&seen));
+                    return Err(Failure::unexpected("the connection to be closed", found));
+                }
+            }
+            conn.process_new_packets().map_err(|error| tls(&error))?;
+            match conn.reader().read_to_end(&mut seen) {
+                // Said to be the end; or nothing more for now.
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(tls(&error)),
+            }
+        }
+        Ok(String::from_utf8_lossy(&seen).into_owned())
+    }
+
+    /// Sends bytes and hears what comes back until the server closes: each final status, and the whole text.
+    pub fn exchange(mut self, bytes: &[u8]) -> Result<(Vec<u16>, String), Failure> {
+        self.send(bytes);
+        let text = self.read_to_end()?;
+        let status = |line: &str| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok();
+        Ok((text.lines().filter_map(status).filter(|status| *status >= 200).collect(), text))
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| tls(&error))
+}
