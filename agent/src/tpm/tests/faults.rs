@@ -19,7 +19,7 @@ pub(super) struct ToldTime {
 }
 
 impl ToldTime {
-    fn advance(&self, seconds: u64) {
+    pub(super) fn advance(&self, seconds: u64) {
         self.now.fetch_add(seconds, Ordering::SeqCst);
     }
 
@@ -43,7 +43,7 @@ impl Pace for ToldTime {
 pub(super) struct Faulty {
     pub(super) tpm: Arc<dyn Tpm>,
     pub(super) proxy: FaultyTpm,
-    time: Arc<ToldTime>,
+    pub(super) time: Arc<ToldTime>,
     pub(super) swtpm: Swtpm,
 }
 

@@ -119,6 +119,27 @@ async fn a_storage_root_key_with_a_password_is_done_without_and_not_asked_into_a
 }
 
 #[tokio::test]
+async fn a_storage_root_key_that_lost_its_password_is_used_within_ten_minutes() {
+    let it = Faulty::new();
+    make_other_root(&it, "-p secret");
+    it.must("tpm2_changeauth -c owner secret");
+    let refused = async || {
+        let error = it.tpm.create_keys().await.unwrap_err();
+        assert!(matches!(error, TpmError::Authorization { of: Authorized::StorageRootKey, .. }), "{error}");
+    };
+    refused().await;
+    it.must("tpm2_evictcontrol -C o -P secret -c 0x81000001");
+    it.must("tpm2_createprimary -C o -P secret -G rsa -c srk.ctx");
+    it.must("tpm2_evictcontrol -C o -P secret -c srk.ctx 0x81000001");
+    it.must("tpm2_flushcontext -t");
+    // The same key, by its name: nothing tells that it is another but a try.
+    refused().await;
+    it.time.advance(601);
+    let keys = it.tpm.create_keys().await.unwrap();
+    it.signs(&keys).await.unwrap();
+}
+
+#[tokio::test]
 async fn where_the_place_is_taken_by_something_else_a_transient_primary_does() {
     let mut it = Faulty::new();
     it.must("tpm2_createprimary -C o -G ecc -a fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign -c s.ctx");
