@@ -66,7 +66,7 @@ fn parse(ak: &DeviceKey, extra: &[u8; 32], attestation: &Attestation) -> Result<
     Ok(statement)
 }
 
-fn verify_signature(ak: &DeviceKey, message: &[u8], signature: &[u8]) -> Result<(), StatementError> {
+pub(super) fn verify_signature(ak: &DeviceKey, message: &[u8], signature: &[u8]) -> Result<(), StatementError> {
     let (parsed, rest) = TpmtSignature::unmarshal(signature).map_err(|_| StatementError::SignatureForm)?;
     let TpmuSignature::Ecdsa(ecdsa) = parsed.signature else { return Err(StatementError::SignatureForm) };
     if !rest.is_empty() || ecdsa.hash != TpmAlgId::Sha256 {

