@@ -174,6 +174,13 @@ pub fn verify(proof: &str, expected: &Expected<'_>) -> Result<VerifiedDpop, Dpop
 /// The URL in the form in which two are compared: without query and fragment, after syntax- and scheme-based normalisation
 /// (RFC 3986 sections 6.2.2 and 6.2.3). The URL parser does case, dots and ports; percent-encoding is done here.
 fn normalised(url: &str) -> Option<String> {
+    // The parser repairs what is no URI (RFC 3986 section 2): it drops line ends, takes `\` for `/`, and finds a host without `//`.
+    let (scheme, rest) = url.split_once("://")?;
+    let is_uri = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
+    let is_web = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
+    if !is_web || rest.starts_with('/') || !rest.bytes().all(is_uri) {
+        return None;
+    }
     let url = htu(url)?;
     let mut out = String::with_capacity(url.len());
     let mut rest = url.as_str();

@@ -9,7 +9,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use crate::encoding::{Bytes, Fixed, base64url, from_base64url, sha256};
+use crate::{
+    encoding::{Bytes, Fixed, base64url, from_base64url, sha256},
+    json,
+};
 
 /// The longest compact JWS that is looked at, in bytes.
 pub const MAX_JWS: usize = 16 * 1024;
@@ -62,8 +65,13 @@ struct JwkFields {
     kty: String,
     x: Fixed<32>,
     y: Fixed<32>,
-    #[serde(default, skip_serializing)]
-    d: Option<serde::de::IgnoredAny>,
+    #[serde(default, skip_serializing, deserialize_with = "present")]
+    d: bool,
+}
+
+/// Whether a member is there, whatever its value: `null` would pass for none.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 impl EcPublicKey {
@@ -140,7 +148,7 @@ impl fmt::Debug for EcPublicKey {
 
 impl Serialize for EcPublicKey {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        JwkFields { crv: "P-256".into(), kty: "EC".into(), x: Fixed(self.x), y: Fixed(self.y), d: None }
+        JwkFields { crv: "P-256".into(), kty: "EC".into(), x: Fixed(self.x), y: Fixed(self.y), d: false }
             .serialize(serializer)
     }
 }
@@ -148,7 +156,7 @@ impl Serialize for EcPublicKey {
 impl<'de> Deserialize<'de> for EcPublicKey {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = JwkFields::deserialize(deserializer)?;
-        if fields.d.is_some() {
+        if fields.d {
             // RFC 9449 section 4.3, check 7.
             return Err(serde::de::Error::custom("the key has a private part"));
         }
@@ -169,8 +177,8 @@ struct HeaderFields {
     kid: Option<String>,
     #[serde(default)]
     jwk: Option<EcPublicKey>,
-    #[serde(default)]
-    crit: Option<serde::de::IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    crit: bool,
 }
 
 /// A compact JWS whose header was read and whose signature was not yet verified: it gives out no claims.
@@ -196,11 +204,11 @@ impl<'a> UnverifiedJws<'a> {
         }
         let header = from_base64url(header).ok_or(JoseError::Malformed("the header is not base64url"))?;
         let header: HeaderFields =
-            serde_json::from_slice(&header).map_err(|_| JoseError::Malformed("the header does not fit"))?;
+            json::from_slice(&header).map_err(|_| JoseError::Malformed("the header does not fit"))?;
         if header.alg != "ES256" {
             return Err(JoseError::Algorithm);
         }
-        if header.crit.is_some() {
+        if header.crit {
             return Err(JoseError::Critical);
         }
         let got = header.typ.as_deref().unwrap_or_default();
@@ -251,7 +259,7 @@ pub struct VerifiedPayload(Vec<u8>);
 impl VerifiedPayload {
     /// The claims; a duplicated or ill-typed field is refused.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, JoseError> {
-        serde_json::from_slice(&self.0).map_err(|error| JoseError::Claims(error.to_string()))
+        json::from_slice(&self.0).map_err(|error| JoseError::Claims(error.to_string()))
     }
 }
 
@@ -321,7 +329,11 @@ impl SoftwareKey {
 
     /// Signs `claims` under `header`.
     pub fn sign(&self, header: &Header<'_>, claims: &impl Serialize) -> Result<String, JoseError> {
-        let input = signing_input(header, claims)?;
+        self.sign_input(&signing_input(header, claims)?)
+    }
+
+    /// The compact JWS of a signing input that was made already.
+    pub fn sign_input(&self, input: &str) -> Result<String, JoseError> {
         let signature =
             crypto::sign(input.as_bytes(), &self.key, Algorithm::ES256).map_err(|_| JoseError::Signature)?;
         Ok(format!("{input}.{signature}"))
