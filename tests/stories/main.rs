@@ -12,6 +12,7 @@ mod git;
 mod helper;
 mod issuer;
 mod path;
+mod proofs;
 mod pushes;
 mod requests;
 mod software;
