@@ -1,6 +1,8 @@
 //! Forged tokens and proofs against the built programs: what `proto` refuses, issuer and gate refuse, and each is told so as its protocol
 //! wants it. The tables of every trap stand in `proto/tests`.
 
+#![allow(clippy::indexing_slicing, reason = "members of JSON objects that are made here")]
+
 use aws_lc_rs::hmac;
 use daypass_proto::{
     dpop::token_hash,
@@ -38,6 +40,8 @@ fn jwk(key: &SoftwareKey) -> Value {
 }
 
 type Forgery = fn(Draft<'_>) -> Result<String, Failure>;
+/// A change of claims.
+type Change = fn(&Scene, &mut Value);
 
 /// What no place takes, whatever it is about.
 const FORGERIES: [(&str, Forgery); 22] = [
@@ -329,7 +333,7 @@ fn the_gate_takes_no_forged_presentation() -> Story {
     ] {
         scene.refused(name, scene.present(&text)?)?;
     }
-    let wrong: [(&str, fn(&Scene, &mut Value)); 6] = [
+    let wrong: [(&str, Change); 6] = [
         ("the repository as it is cloned", |scene, claims| claims["aud"] = json!(scene.world.clone_url())),
         ("the resource", |scene, claims| claims["aud"] = json!(scene.world.gate.resource())),
         ("two repositories", |scene, claims| claims["aud"] = json!([scene.world.repository()])),
@@ -356,7 +360,7 @@ fn the_gate_takes_no_forged_proof() -> Story {
     for (name, forge) in FORGERIES.iter().chain(&PROOFS) {
         scene.refused(name, scene.prove(token, &forge(scene.proof(&nonce)?)?)?)?;
     }
-    let wrong: [(&str, fn(&Scene, &mut Value)); 4] = [
+    let wrong: [(&str, Change); 4] = [
         ("no token hash", |_, claims| claims["ath"] = json!(null)),
         ("the hash of another token", |_, claims| claims["ath"] = json!(token_hash("another"))),
         ("a nonce that is null", |_, claims| claims["nonce"] = json!(null)),
@@ -441,4 +445,36 @@ fn tokens_and_nonces_of_another_place_open_nothing() -> Story {
     scene.refused("another address's nonce", scene.present(&present(&scene.token, scene.client.proof(), &nonce)?)?)?;
     scene.present(&present(&scene.token, scene.client.proof(), &scene.nonce()?)?)?.status(200)?;
     Ok(())
+}
+
+#[test]
+fn keys_of_other_roles_are_not_known_to_a_gate() -> Story {
+    let scene = scene()?;
+    let keys = scene.world.issuer.run(["key", "list", "--json"])?.json()?;
+    let jwks = scene.world.issuer.url() + "/jwks";
+    let published =
+        daypass_tests::Request::new(daypass_tests::Who::Bob, &jwks, scene.world.issuer.root())?.send()?.status(200)?;
+    let (header, rest) = scene.token.split_once('.').unwrap_or_default();
+    let header: Value = serde_json::from_slice(&from_base64url(header).unwrap_or_default()).unwrap_or_default();
+    let mut others = 0;
+    for key in keys.as_array().into_iter().flatten() {
+        let (kid, purpose) = (key["kid"].as_str().unwrap_or_default(), key["purpose"].as_str().unwrap_or_default());
+        ensure(
+            published.body.contains(kid) == (purpose == "token"),
+            format!("`{purpose}` in its place"),
+            &published.ran,
+        )?;
+        if purpose == "token" {
+            ensure(header["kid"] == kid, "the token's own key", &header)?;
+            continue;
+        }
+        others += 1;
+        let mut renamed = header.clone();
+        renamed["kid"] = json!(kid);
+        let token = format!("{}.{rest}", base64url(renamed.to_string().as_bytes()));
+        let binding = scene.binding(&scene.nonce()?).signed()?;
+        let answer = scene.present(&format!("{token}~{binding}"))?.says(&["does not publish"])?;
+        scene.refused(purpose, answer)?;
+    }
+    ensure(others >= 3, "a key for each CA and for TLS", &keys)
 }
