@@ -85,8 +85,10 @@ struct State {
     stalled: usize,
     /// Counts the times that what waited was let go on.
     released: usize,
-    /// A second handle to each open connection.
-    open: Vec<TcpStream>,
+    /// A second handle to each open connection, by its number.
+    open: BTreeMap<usize, TcpStream>,
+    /// How many connections were taken so far.
+    taken: usize,
     ended: bool,
 }
 
@@ -179,7 +181,7 @@ impl FaultyTpm {
 
     /// Breaks every connection there is now: what a chip does that is reset.
     pub fn break_connections(&self) {
-        for stream in self.shared.state().open.drain(..) {
+        for stream in std::mem::take(&mut self.shared.state().open).into_values() {
             // Gone already is as good.
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -207,19 +209,22 @@ fn accept(
     let serve = Arc::new(serve);
     thread::spawn(move || {
         for client in listener.incoming() {
-            let Ok(client) = client else { return };
-            {
-                let mut state = shared.state();
-                if state.ended {
-                    return;
-                }
-                state.open.extend(client.try_clone());
+            let mut state = shared.state();
+            if state.ended {
+                return;
             }
-            let serve = Arc::clone(&serve);
+            // Whoever left before being taken, or came while the process had no descriptor to give, may try again.
+            let Ok(client) = client else { continue };
+            state.taken += 1;
+            let number = state.taken;
+            state.open.extend(client.try_clone().map(|second| (number, second)));
+            drop(state);
+            let (serve, shared) = (Arc::clone(&serve), Arc::clone(&shared));
             thread::spawn(move || {
                 // Why it ended is no concern of ours; the other side is to hear that it did, whoever else holds a handle to it.
                 let _ = serve(&client);
                 let _ = client.shutdown(Shutdown::Both);
+                shared.state().open.remove(&number);
             });
         }
     });

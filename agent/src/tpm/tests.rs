@@ -315,7 +315,8 @@ impl Abrmd {
         let mut all = Self { processes: vec![bus], _folder: folder, address };
         all.wait_for("org.freedesktop.DBus");
         let tcti = format!("--tcti=swtpm:host={},port={}", swtpm.address, swtpm.port);
-        let manager = Command::new("tpm2-abrmd")
+        // In `/usr/sbin`, which people have not on their path.
+        let manager = Command::new(daypass_tests::Programs::system("tpm2-abrmd").unwrap())
             .args(["--session", "--allow-root", &tcti])
             .env("DBUS_SESSION_BUS_ADDRESS", &all.address)
             .stdout(Stdio::null())
