@@ -37,7 +37,7 @@ struct Hash {
 
 impl Hash {
     fn of(ek: &EkPublic) -> Self {
-        if ek.is_sha384() {
+        if ek.template().is_sha384() {
             Self { digest: &digest::SHA384, hmac: hmac::HMAC_SHA384 }
         } else {
             Self { digest: &digest::SHA256, hmac: hmac::HMAC_SHA256 }
@@ -61,7 +61,7 @@ pub fn make_credential(
         EkKey::Rsa(..) => rsa_seed(environment, ek, hash)?,
         EkKey::Ecc(curve, x, y) => ecc_seed(*curve, x, y, hash)?,
     };
-    let symmetric = kdfa(hash, &seed, b"STORAGE", name, usize::from(ek.symmetric_bits()) / 8);
+    let symmetric = kdfa(hash, &seed, b"STORAGE", name, usize::from(ek.template().symmetric_bits()) / 8);
     let identity = Zeroizing::new([&32_u16.to_be_bytes()[..], secret].concat());
     let encrypted_identity = aes_cfb(&symmetric, &identity)?;
     let integrity_key = kdfa(hash, &seed, b"INTEGRITY", &[], hash.size());
@@ -84,7 +84,7 @@ fn rsa_seed(
     let key = OaepPublicEncryptingKey::new(key).map_err(wrong)?;
     let mut seed = Zeroizing::new(environment.random::<48>().to_vec());
     seed.truncate(hash.size());
-    let algorithm = if ek.is_sha384() { &OAEP_SHA384_MGF1SHA384 } else { &OAEP_SHA256_MGF1SHA256 };
+    let algorithm = if ek.template().is_sha384() { &OAEP_SHA384_MGF1SHA384 } else { &OAEP_SHA256_MGF1SHA256 };
     let mut out = vec![0; key.ciphertext_size()];
     let length = key.encrypt(algorithm, &seed, &mut out, Some(b"IDENTITY\0")).map_err(wrong)?.len();
     out.truncate(length);
