@@ -60,6 +60,8 @@ pub enum ChainError {
 pub struct Link {
     /// Its subject.
     pub subject: String,
+    /// Who issued it.
+    pub issuer: String,
     /// Its end.
     pub to: Timestamp,
     /// How it signed what is below it.
@@ -163,6 +165,7 @@ fn through(
 ) -> Walk {
     let link = Link {
         subject: shortened(issuer.subject()),
+        issuer: shortened(issuer.issuer()),
         to: Timestamp::from_seconds(issuer.validity().not_after.timestamp()),
         signature: signature_name(current),
     };
