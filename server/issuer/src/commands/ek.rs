@@ -224,7 +224,7 @@ impl Checked {
         let (from, to) = certificate.validity();
         say("valid", format!("{from} to {to}"));
         say("key", self.key_words());
-        if let Some(hash) = certificate.hash() {
+        if let Some(hash) = certificate.hash().filter(|_| self.outcome != Outcome::Authority) {
             say("EK hash", hex::encode(hash));
         }
         if certificate.padding() > 0 {
@@ -251,7 +251,8 @@ impl Checked {
             say("verdict", "not an EK: a CA's certificate, which this command only describes".to_owned());
             return lines;
         }
-        for fault in &judgement.faults {
+        // The chain's own is in the line above.
+        for fault in judgement.faults.iter().filter(|fault| !matches!(fault, EkCertificateError::Chain(_))) {
             say("fault", untrusted_up_to(400, &fault.to_string()));
         }
         say("trust tier", tier_word(judgement.tier));
@@ -316,7 +317,7 @@ impl Checked {
             "subject": certificate.subject(), "issuer": certificate.issuer(), "serial": certificate.serial(),
             "tpm": {"manufacturer": tpm.manufacturer, "model": tpm.model, "version": tpm.version},
             "key": certificate.key_name(), "templates": template_words(certificate),
-            "ek_hash": certificate.hash().map(hex::encode),
+            "ek_hash": certificate.hash().filter(|_| is_ek).map(hex::encode),
             "not_before": from, "not_after": to, "padding": certificate.padding(),
             "key_usage": certificate.key_usage(), "is_for_ek": certificate.is_for_ek(), "is_ca": certificate.is_authority(),
             "chain": {"links": links, "ends_at_root": judgement.walk.end.is_ok(),

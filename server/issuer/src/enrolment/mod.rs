@@ -24,7 +24,7 @@ pub use self::{begin::begin, complete::complete};
 use crate::{
     error::Refusal,
     keys::KeyError,
-    store::{DecideError, StoreError},
+    store::{Condition, DecideError, StoreError},
 };
 
 /// Why an enrolment is refused.
@@ -101,6 +101,15 @@ pub enum EnrolmentError {
 }
 
 impl EnrolmentError {
+    /// What the slower of two is told: the same as if it had come a moment later.
+    fn from_race(error: DecideError) -> Self {
+        match error {
+            DecideError::Conflict(Condition::Invitation(_)) => Self::CodeUsed,
+            DecideError::Conflict(Condition::Challenge) => Self::Challenge,
+            other => Self::Decide(other),
+        }
+    }
+
     fn reason(&self) -> Option<(OAuthError, Reason, &'static str)> {
         use OAuthError::{AccessDenied, InvalidGrant, InvalidRequest};
         const ASK: &str = "ask whoever invited you for a new invitation";
