@@ -164,3 +164,17 @@ impl From<EnrolmentError> for Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_slower_is_told_what_he_is_told_a_moment_later() {
+        let conflict = |condition| Refusal::from(EnrolmentError::from_race(DecideError::Conflict(condition))).reason();
+        let id = |text: &str| text.parse().unwrap();
+        assert_eq!(conflict(Condition::Invitation(id("inv-0000000000000000"))), Reason::CodeUsed);
+        assert_eq!(conflict(Condition::Challenge), Reason::ChallengeExpired);
+        assert_eq!(conflict(Condition::Device("dev-0000000000000000".parse().unwrap())), Reason::Conflict);
+    }
+}
