@@ -274,9 +274,7 @@ fn signed_by(
     issuer: &X509Certificate<'_>,
     verifier: &'static dyn VerificationAlgorithm,
 ) -> bool {
-    // RFC 5280 section 4.1.1.2: the algorithm outside is the one that was signed inside.
-    certificate.tbs_certificate.signature == certificate.signature_algorithm
-        && UnparsedPublicKey::new(verifier, &issuer.public_key().subject_public_key.data)
-            .verify(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
-            .is_ok()
+    UnparsedPublicKey::new(verifier, &issuer.public_key().subject_public_key.data)
+        .verify(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
+        .is_ok()
 }

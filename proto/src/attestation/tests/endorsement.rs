@@ -223,6 +223,14 @@ fn a_certificate_that_says_nothing_says_why() {
         scene.error_of(|params| params.custom_extensions.push(san(true, &CHIP))),
         EkCertificateError::Extensions
     );
+    // One that does not read, and would else be as if it were not there.
+    assert_eq!(
+        scene.error_of(|params| {
+            params.key_usages = Vec::new();
+            params.custom_extensions.push(CustomExtension::from_oid_content(&[2, 5, 29, 15], vec![0x30, 0x00]));
+        }),
+        EkCertificateError::Extensions
+    );
     let mut unknown = CustomExtension::from_oid_content(&[2, 23, 133, 99], vec![0x05, 0x00]);
     unknown.set_criticality(true);
     assert_eq!(
@@ -272,6 +280,15 @@ fn a_chain_leads_to_a_root_or_says_where_it_breaks() {
     for both in [[&namesake, &scene.ours], [&scene.ours, &namesake]] {
         assert_eq!(chain(&good, &roots(&both)).end, Ok(()));
     }
+    // Signed in a way that no TPM maker does, and that is not accepted.
+    let edwards = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "edwards");
+    let root = params.self_signed(&edwards).unwrap().der().to_vec();
+    let edwards = Maker { root, issuer: Issuer::new(params, edwards) };
+    let end = chain(&edwards.certify(&scene.key, |_| {}), &roots(&[&edwards])).end;
+    assert_eq!(end, Err(ChainError::SignatureKind("algorithm 1.3.101.112".to_owned())));
     // Time: the leaf's, and the CA's.
     let late = Timestamp::from_seconds(100_000_000_000);
     assert!(matches!(
@@ -421,4 +438,17 @@ fn a_key_that_is_no_ek_is_refused() {
     let mut ctr = L2_PARAMETERS;
     ctr[5] = 0x40;
     assert_eq!(EkPublic::parse(&with(ctr)), Err(EkError::Parameters));
+    let (aes, p256, sha256) = ([0x00, 0x06, 0x00, 0x80, 0x00, 0x43], [0x00, 0x03], [0x00, 0x0b]);
+    let ecdsa = [&aes[..], &[0x00, 0x18], &sha256, &p256, &[0x00, 0x10]].concat();
+    let kdf = [&aes[..], &[0x00, 0x10], &p256, &[0x00, 0x20], &sha256].concat();
+    for parameters in [ecdsa, kdf] {
+        let public = ecc(0x0b, 0x0003_00b2, &policy_a(), &parameters, &point);
+        assert_eq!(EkPublic::parse(&public), Err(EkError::Parameters));
+    }
+    let oaep = [&[0x00, 0x17][..], &sha256].concat();
+    let mut public = rsa(0x0b, 0x0003_00b2, &policy_a(), 128, 256);
+    let scheme = 4 + 4 + 34 + 6;
+    assert_eq!(public[scheme..scheme + 2], [0x00, 0x10]);
+    public.splice(scheme..scheme + 2, oaep);
+    assert_eq!(EkPublic::parse(&public), Err(EkError::Parameters));
 }
