@@ -12,11 +12,6 @@ use super::{
 };
 use crate::{encoding::sha256, enrolment::TrustTier, time::Timestamp};
 
-/// fixedTPM, fixedParent, sensitiveDataOrigin, restricted, decrypt: what every EK has (section B.3 and B.4).
-const NEEDED: u32 = 0x0003_0032;
-/// sign, stClear, encryptedDuplication: what no EK has.
-const FORBIDDEN: u32 = 0x0004_0804;
-
 /// Why an EK was refused.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum EkError {
@@ -68,10 +63,6 @@ impl EkPublic {
     /// Reads and checks a `TPMT_PUBLIC`.
     pub fn parse(bytes: &[u8]) -> Result<Self, EkError> {
         let public = TpmPublic::parse(bytes)?;
-        let attributes = public.attributes();
-        if attributes & NEEDED != NEEDED || attributes & FORBIDDEN != 0 {
-            return Err(EkError::Attributes(attributes));
-        }
         let key = match (public.rsa(), public.ecc_point()) {
             (Some((modulus, exponent)), _) => EkKey::Rsa(modulus, exponent),
             (_, Some((curve, x, y))) => EkKey::Ecc(curve, x, y),
@@ -80,7 +71,7 @@ impl EkPublic {
         let template = EkTemplate::of(&public, &key).map_err(|miss| match miss {
             Miss::Kind => EkError::Algorithm,
             Miss::Policy => EkError::Policy,
-            Miss::Attributes => EkError::Attributes(attributes),
+            Miss::Attributes => EkError::Attributes(public.attributes()),
             Miss::Parameters => EkError::Parameters,
         })?;
         Ok(Self { key, template })

@@ -300,6 +300,15 @@ fn a_chain_leads_to_a_root_or_says_where_it_breaks() {
     });
     let walk = chain(&ended.certify(&scene.key, |_| {}), &roots(&[&scene.ours, &ended]));
     assert!(matches!(walk.end, Err(ChainError::Validity { .. })), "{walk:?}");
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    params.distinguished_name.push(DnType::CommonName, "ended root");
+    let root = params.self_signed(&key).unwrap().der().to_vec();
+    let ended = Maker { root, issuer: Issuer::new(params, key) };
+    let walk = chain(&ended.certify(&scene.key, |_| {}), &roots(&[&ended]));
+    assert!(matches!(walk.end, Err(ChainError::Validity { .. })), "{walk:?}");
     // Makers mark the policies of their CAs as critical.
     let policies = tlv(0x30, &[tlv(0x30, &[tlv(0x06, &[vec![0x55, 0x1d, 0x20, 0x00]])])]);
     let mut policies = CustomExtension::from_oid_content(&[2, 5, 29, 32], policies);
@@ -334,6 +343,16 @@ fn a_ca_may_do_what_its_certificate_allows() {
         issuer: Issuer::new(params, key),
     };
     assert_eq!(end(&leaf_of(&plain), &[&scene.ours, &plain]), Err(ChainError::NotAuthority));
+    // And one that says itself that it is none.
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.distinguished_name.push(DnType::CommonName, "explicitly none");
+    let explicit = Maker {
+        root: params.signed_by(&key, &scene.ours.issuer).unwrap().der().to_vec(),
+        issuer: Issuer::new(params, key),
+    };
+    assert_eq!(end(&leaf_of(&explicit), &[&scene.ours, &explicit]), Err(ChainError::NotAuthority));
     // A CA whose key may not sign certificates.
     let crl = scene.ours.below("crl", BasicConstraints::Unconstrained, |params| {
         params.key_usages = vec![KeyUsagePurpose::CrlSign];
