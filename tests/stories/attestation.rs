@@ -14,17 +14,7 @@ use daypass_tests::{
 use serde_json::Value;
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 
-const PROJECT: &str = r#"
-owners = ["olga@example.com"]
-[roles.developer]
-token_lifetime = "5m"
-longest_grant = "90d"
-[[roles.developer.authorization_details]]
-type = "git_repository"
-locations = ["https://git.example.com/team/app"]
-actions = ["push"]
-refs = ["refs/heads/{user}/**"]
-"#;
+use crate::software::PROJECT;
 
 /// An issuer that trusts one maker, and two TPMs of that maker.
 struct Scene {

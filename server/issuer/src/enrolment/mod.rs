@@ -128,7 +128,7 @@ impl EnrolmentError {
             Self::EkUntrusted(_) => (
                 AccessDenied,
                 Reason::EkUntrusted,
-                "ask the issuer's administrator to add the TPM maker's root to `ek_roots`, or for an invitation with this machine's `--ek-hash`",
+                "ask the issuer's administrator to add the TPM maker's root to `ek_roots` (`daypass-issuer ek check` explains a certificate), or for an invitation with this machine's `--ek-hash`",
             ),
             Self::EkMismatch => {
                 (AccessDenied, Reason::EkMismatch, "run `daypass enroll` on the machine that the invitation is for")
