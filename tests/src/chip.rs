@@ -1,6 +1,7 @@
 //! TPMs in software, manufactured as hardware is: with endorsement keys, and certificates for them from the maker's CA.
 
 use std::{
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -67,6 +68,39 @@ impl Maker {
         // The stack finds the control channel on the port after the data channel's.
         let port = address.port()?.min(u16::MAX - 1);
         Ok(Chip { state, data: SocketAddr::new(address.ip(), port), logs: machine.to_owned(), process: None })
+    }
+
+    /// Gives a running TPM of this maker one EK more: P-256 by template L-2, which `swtpm_setup` does not make, with its certificate in NV.
+    pub fn add_p256_ek(&self, chip: &Chip) -> Result<(), Failure> {
+        let at = self.folder.join("p256-ek");
+        folder(&at, Who::Agent, 0o700)?;
+        let tool = |name: &str, words: &str| {
+            let ran = chip.tool(name)?.within(&at).args(words.split(' ')).run()?.succeeded();
+            chip.tool("tpm2_flushcontext")?.arg("-t").run()?.succeeded()?;
+            ran
+        };
+        tool("tpm2_createek", "-G ecc -c 0x81010002 -u ek.pub")?;
+        let shown = tool("tpm2_readpublic", "-c 0x81010002")?;
+        let text = shown.text();
+        let coordinate = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let (Some(x), Some(y)) = (coordinate("x:"), coordinate("y:")) else { return Err(shown.surprise("a point")) };
+        Act::new(Programs::system("swtpm_localca")?, Who::Agent)
+            .args(["--type", "ek", "--ek", &format!("x={x},y={y},id=secp256r1"), "--vmid", "story", "--tpm2", "--dir"])
+            .arg(&at)
+            .args("--tpm-spec-family 2.0 --tpm-spec-level 0 --tpm-spec-revision 164".split(' '))
+            .args("--tpm-manufacturer id:00001014 --tpm-model swtpm --tpm-version id:20191023".split(' '))
+            .arg("--configfile")
+            .arg(self.folder.join("ca.conf"))
+            .arg("--optsfile")
+            .arg(self.folder.join("ca.options"))
+            .env("HOME", &self.folder)
+            .run()?
+            .succeeded()?;
+        let length = fs::metadata(at.join("ek.cert")).map_err(Failure::machine("look at the certificate"))?.len();
+        let attributes = "ppwrite|ppread|ownerread|authread|no_da|platformcreate";
+        tool("tpm2_nvdefine", &format!("0x01c0000a -C p -s {length} -a {attributes}"))?;
+        tool("tpm2_nvwrite", "0x01c0000a -C p -i ek.cert")?;
+        fs::remove_dir_all(&at).map_err(Failure::machine("remove the certificate's folder"))
     }
 
     /// Its name, from its folder's.

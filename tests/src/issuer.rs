@@ -94,6 +94,11 @@ impl Issuer {
         format!("https://{}", self.mtls)
     }
 
+    /// The address of the mTLS listener.
+    pub fn mtls_address(&self) -> SocketAddr {
+        self.mtls
+    }
+
     /// Changes a line of the configuration.
     pub fn configure(&self, from: &str, to: &str) -> Result<(), Failure> {
         let text = read(&self.configuration())?;

@@ -12,6 +12,7 @@
 //! * **Nobody sleeps.** A part is ready when it says so ([`Ready`]); hours pass by [`Clock`], which the real programs see.
 
 mod address;
+pub mod by_hand;
 mod chip;
 mod clock;
 mod command;

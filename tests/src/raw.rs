@@ -7,7 +7,13 @@ use std::{
     sync::Arc,
 };
 
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs, version::TLS13};
+use rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned,
+    client::WantsClientCert,
+    crypto::aws_lc_rs,
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::TLS13,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 
 use crate::{Failure, wait};
@@ -23,14 +29,7 @@ fn tls(error: &dyn std::fmt::Display) -> Failure {
 impl Raw {
     /// Connects to a server under the CA in `ca`, with a client certificate and its key where there are some.
     pub fn open(address: SocketAddr, ca: &Path, client: Option<(&Path, &Path)>) -> Result<Self, Failure> {
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(ca)? {
-            roots.add(certificate).map_err(|error| tls(&error))?;
-        }
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(|error| tls(&error))?
-            .with_root_certificates(roots);
+        let builder = trusting(ca)?;
         let config = match client {
             Some((chain, key)) => {
                 let key = PrivateKeyDer::from_pem_file(key).map_err(|error| tls(&error))?;
@@ -38,6 +37,16 @@ impl Raw {
             }
             None => builder.with_no_client_auth(),
         };
+        Self::connect(address, config)
+    }
+
+    /// The same with a client certificate whose key is somewhere else than in a file.
+    pub fn open_as(address: SocketAddr, ca: &Path, client: Arc<CertifiedKey>) -> Result<Self, Failure> {
+        let resolver = Arc::new(SingleCertAndKey::from(client));
+        Self::connect(address, trusting(ca)?.with_client_cert_resolver(resolver))
+    }
+
+    fn connect(address: SocketAddr, config: ClientConfig) -> Result<Self, Failure> {
         let connecting = || Failure::machine(format!("connect to {address}"));
         let socket = TcpStream::connect(address).map_err(connecting())?;
         // Only against a server that neither answers nor closes.
@@ -90,6 +99,18 @@ impl Raw {
         let status = |line: &str| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok();
         Ok((text.lines().filter_map(status).filter(|status| *status >= 200).collect(), text))
     }
+}
+
+/// A client of TLS 1.3 that trusts the CAs in `ca`.
+fn trusting(ca: &Path) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Failure> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(|error| tls(&error))?;
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| tls(&error))?;
+    Ok(builder.with_root_certificates(roots))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {

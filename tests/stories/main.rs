@@ -3,9 +3,11 @@
 //! `cargo xtask test` builds the programs and runs these. `cargo test -p daypass-tests --test stories -- <words>` tells one.
 
 mod agent;
+mod attestation;
 mod caller;
 mod delegated;
 mod demo;
+mod endorsement;
 mod enrolment;
 mod gate;
 mod git;

@@ -8,7 +8,8 @@ use daypass_tests::{
 };
 
 const GIT: &str = "https://git.example.com/";
-const PROJECT: &str = r#"
+/// One role on a repository that nothing here serves: for stories about the issuer alone.
+pub(crate) const PROJECT: &str = r#"
 owners = ["olga@example.com"]
 [roles.developer]
 token_lifetime = "5m"

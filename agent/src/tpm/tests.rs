@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod faults;
+mod interoperability;
 mod states;
 
 struct Swtpm {

@@ -6,22 +6,26 @@
 //! live beside the AK because it certifies them, and it is *restricted*: it signs only what the TPM itself made. The PCRs are what
 //! the AK quotes. All three signatures answer one nonce and one transcript.
 
+mod certificate;
 mod chain;
 mod ek;
 mod event_log;
 mod keys;
 mod public;
 mod statement;
+mod template;
 
 use thiserror::Error;
 
 pub use self::{
-    chain::{ChainError, EkRoots},
-    ek::{AssessedEk, EkCertificateError, EkError, EkKey, EkPublic, ek_hash},
+    certificate::{EkCertificate, EkCertificateError, Judgement, TpmDescription},
+    chain::{ChainError, EkRoots, Link, Walk},
+    ek::{AssessedEk, EkError, EkKey, EkPublic, ek_hash},
     event_log::{EventLogError, SecureBoot},
     keys::{DeviceKey, DeviceKeySet, KeyError, KeyRole},
     public::{EccCurve, PublicError, TpmPublic},
     statement::{StatementError, VerifiedQuote, verify_quote},
+    template::EkTemplate,
 };
 use crate::{
     encoding::Bytes,

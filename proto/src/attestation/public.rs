@@ -1,5 +1,7 @@
 //! `TPMT_PUBLIC` (TPM 2.0 Library, Part 2, section 12.2.4): the public area of an object, and its name.
 
+use std::fmt;
+
 use aws_lc_rs::digest;
 use thiserror::Error;
 use tpm2_protocol::{
@@ -30,6 +32,16 @@ pub enum EccCurve {
     P384,
     /// P-521.
     P521,
+}
+
+impl fmt::Display for EccCurve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+            Self::P521 => "P-521",
+        })
+    }
 }
 
 impl EccCurve {

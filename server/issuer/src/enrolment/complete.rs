@@ -92,7 +92,7 @@ async fn decide(
     };
     let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
     let decision = decision.change(Change::TakeChallenge(challenge.id.clone())).change(certificate.change());
-    issuer.store.decide(decision).await?;
+    issuer.store.decide(decision).await.map_err(EnrolmentError::from_race)?;
     let state = device_state(issuer, &device, certificate.not_after()).await?;
     let root_chain = vec![Bytes(issuer.keyring().root().to_vec())];
     Ok(CompleteAnswer { device: state, certificate_chain: certificate.chain(), root_chain })

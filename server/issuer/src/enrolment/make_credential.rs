@@ -37,7 +37,7 @@ struct Hash {
 
 impl Hash {
     fn of(ek: &EkPublic) -> Self {
-        if ek.is_sha384() {
+        if ek.template().is_sha384() {
             Self { digest: &digest::SHA384, hmac: hmac::HMAC_SHA384 }
         } else {
             Self { digest: &digest::SHA256, hmac: hmac::HMAC_SHA256 }
@@ -61,15 +61,21 @@ pub fn make_credential(
         EkKey::Rsa(..) => rsa_seed(environment, ek, hash)?,
         EkKey::Ecc(curve, x, y) => ecc_seed(*curve, x, y, hash)?,
     };
-    let symmetric = kdfa(hash, &seed, b"STORAGE", name, usize::from(ek.symmetric_bits()) / 8);
+    let blob = seal(hash, usize::from(ek.template().symmetric_bits()) / 8, &seed, name, secret)?;
+    Ok(Credential { blob, secret: encrypted })
+}
+
+/// The identity object (Part 1, section 24): `secret` encrypted and authenticated under keys from `seed`, for the object with this name.
+fn seal(hash: Hash, key: usize, seed: &[u8], name: &[u8], secret: &[u8; 32]) -> Result<Vec<u8>, MakeCredentialError> {
+    let symmetric = kdfa(hash, seed, b"STORAGE", name, key);
     let identity = Zeroizing::new([&32_u16.to_be_bytes()[..], secret].concat());
     let encrypted_identity = aes_cfb(&symmetric, &identity)?;
-    let integrity_key = kdfa(hash, &seed, b"INTEGRITY", &[], hash.size());
+    let integrity_key = kdfa(hash, seed, b"INTEGRITY", &[], hash.size());
     let mut context = hmac::Context::with_key(&hmac::Key::new(hash.hmac, &integrity_key));
     context.update(&encrypted_identity);
     context.update(name);
     let integrity = context.sign();
-    Ok(Credential { blob: [&sized(integrity.as_ref())[..], &encrypted_identity].concat(), secret: encrypted })
+    Ok([&sized(integrity.as_ref())[..], &encrypted_identity].concat())
 }
 
 /// Annex B.10.3: a random seed, encrypted with OAEP under the label `IDENTITY`.
@@ -84,7 +90,7 @@ fn rsa_seed(
     let key = OaepPublicEncryptingKey::new(key).map_err(wrong)?;
     let mut seed = Zeroizing::new(environment.random::<48>().to_vec());
     seed.truncate(hash.size());
-    let algorithm = if ek.is_sha384() { &OAEP_SHA384_MGF1SHA384 } else { &OAEP_SHA256_MGF1SHA256 };
+    let algorithm = if ek.template().is_sha384() { &OAEP_SHA384_MGF1SHA384 } else { &OAEP_SHA256_MGF1SHA256 };
     let mut out = vec![0; key.ciphertext_size()];
     let length = key.encrypt(algorithm, &seed, &mut out, Some(b"IDENTITY\0")).map_err(wrong)?.len();
     out.truncate(length);
@@ -169,6 +175,31 @@ fn aes_cfb(key: &[u8], plain: &[u8]) -> Result<Vec<u8>, MakeCredentialError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Keylime's credential, where the published vectors lie beside this project (`DAYPASS_VECTORS`, else `../shared/vectors`).
+    #[test]
+    fn a_published_credential() {
+        let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors");
+        let folder = std::env::var("DAYPASS_VECTORS").unwrap_or_else(|_| beside.to_owned());
+        let Ok(text) = std::fs::read(format!("{folder}/tpm/tpm-vectors.json")) else {
+            use std::io::Write as _;
+            let skipped = "skipped: a_published_credential needs the published vectors in";
+            let _ = writeln!(std::io::stderr(), "{skipped} `{folder}`");
+            return;
+        };
+        let all: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap();
+        let vector = all.iter().find(|vector| vector["kind"] == "make_credential").unwrap();
+        let bytes = |field: &str| hex::decode(vector[field].as_str().unwrap()).unwrap();
+        let ek = EkPublic::parse(&bytes("ek_tpm2b_public")[2..]).unwrap();
+        let secret: [u8; 32] = bytes("secret").try_into().unwrap();
+        let aes = usize::from(ek.template().symmetric_bits()) / 8;
+        let blob = seal(Hash::of(&ek), aes, &bytes("seed"), &bytes("object_name"), &secret).unwrap();
+        // The tools' file: magic and version, then the identity object behind its size, then the size of the encrypted seed.
+        let file = bytes("expect_tpm2tools_blob_prefix");
+        assert_eq!(file[8..10], u16::try_from(blob.len()).unwrap().to_be_bytes());
+        assert_eq!(file[10..10 + blob.len()], blob);
+        assert_eq!(file[10 + blob.len()..], 256_u16.to_be_bytes(), "the seed under a key of 2048 bits");
+    }
 
     /// Project Wycheproof, ECDH on each curve that an EK may have: the seed comes from the right point, and from no point off the curve.
     #[test]

@@ -24,7 +24,7 @@ pub use self::{begin::begin, complete::complete};
 use crate::{
     error::Refusal,
     keys::KeyError,
-    store::{DecideError, StoreError},
+    store::{Condition, DecideError, StoreError},
 };
 
 /// Why an enrolment is refused.
@@ -101,6 +101,15 @@ pub enum EnrolmentError {
 }
 
 impl EnrolmentError {
+    /// What the slower of two is told: the same as if it had come a moment later.
+    fn from_race(error: DecideError) -> Self {
+        match error {
+            DecideError::Conflict(Condition::Invitation(_)) => Self::CodeUsed,
+            DecideError::Conflict(Condition::Challenge) => Self::Challenge,
+            other => Self::Decide(other),
+        }
+    }
+
     fn reason(&self) -> Option<(OAuthError, Reason, &'static str)> {
         use OAuthError::{AccessDenied, InvalidGrant, InvalidRequest};
         const ASK: &str = "ask whoever invited you for a new invitation";
@@ -119,7 +128,7 @@ impl EnrolmentError {
             Self::EkUntrusted(_) => (
                 AccessDenied,
                 Reason::EkUntrusted,
-                "ask the issuer's administrator to add the TPM maker's root to `ek_roots`, or for an invitation with this machine's `--ek-hash`",
+                "ask the issuer's administrator to add the TPM maker's root to `ek_roots` (`daypass-issuer ek check` explains a certificate), or for an invitation with this machine's `--ek-hash`",
             ),
             Self::EkMismatch => {
                 (AccessDenied, Reason::EkMismatch, "run `daypass enroll` on the machine that the invitation is for")
@@ -153,5 +162,19 @@ impl From<EnrolmentError> for Refusal {
             EnrolmentError::Certificate(error) => error.into(),
             other => Self::internal(&other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_slower_is_told_what_he_is_told_a_moment_later() {
+        let conflict = |condition| Refusal::from(EnrolmentError::from_race(DecideError::Conflict(condition))).reason();
+        let id = |text: &str| text.parse().unwrap();
+        assert_eq!(conflict(Condition::Invitation(id("inv-0000000000000000"))), Reason::CodeUsed);
+        assert_eq!(conflict(Condition::Challenge), Reason::ChallengeExpired);
+        assert_eq!(conflict(Condition::Device("dev-0000000000000000".parse().unwrap())), Reason::Conflict);
     }
 }
