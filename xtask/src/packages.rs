@@ -150,7 +150,8 @@ fn install_as_root(packages: &[String]) -> Result<(), Failure> {
 }
 
 fn run(command: &mut Command) -> Result<(), Failure> {
-    let status = command.status().map_err(|source| Failure::Start { what: "the package manager".to_owned(), source })?;
+    let status =
+        command.status().map_err(|source| Failure::Start { what: "the package manager".to_owned(), source })?;
     if status.success() { Ok(()) } else { Err(Failure::Install { command: format!("{command:?}") }) }
 }
 

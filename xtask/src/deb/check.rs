@@ -18,7 +18,15 @@ use crate::{
 const DEPENDS: [(&str, &[&str]); 3] = [
     (
         "daypass",
-        &["libc6", "libtss2-esys-3.0.2-0", "libtss2-mu0", "libtss2-tctildr0", "libtss2-tcti-device0", "systemd", "tpm-udev"],
+        &[
+            "libc6",
+            "libtss2-esys-3.0.2-0",
+            "libtss2-mu0",
+            "libtss2-tctildr0",
+            "libtss2-tcti-device0",
+            "systemd",
+            "tpm-udev",
+        ],
     ),
     ("daypass-issuer", &["libc6", "systemd"]),
     ("daypass-gate", &["libc6", "systemd"]),
@@ -87,7 +95,9 @@ fn depends(package: &str, deb: &Path) -> Result<(), Failure> {
         .map(|(_, names)| names.iter().copied().collect())
         .unwrap_or_default();
     let optional = |name: &&str| matches!(*name, "libgcc-s1");
-    let text = |names: BTreeSet<&str>| names.into_iter().filter(|name| !optional(name)).map(|name| format!("{name}\n")).collect::<String>();
+    let text = |names: BTreeSet<&str>| {
+        names.into_iter().filter(|name| !optional(name)).map(|name| format!("{name}\n")).collect::<String>()
+    };
     same(&format!("dependencies of {package}"), &text(found), &text(expected))
 }
 

@@ -12,18 +12,25 @@ use crate::{
     tool::{file, ran, run},
 };
 
-/// What stays when the packages are removed: configuration, the issuer's and gate's folders, and what dpkg knows of it.
+/// What stays when the packages are removed: configuration, which units somebody enabled, the servers' folders, and what dpkg knows.
 const AFTER_REMOVE: &str = "/etc/daypass
 /etc/daypass/agent.toml
+/etc/systemd/system/multi-user.target.wants/daypass-gate.service
+/etc/systemd/system/multi-user.target.wants/daypass-issuer.service
+/etc/systemd/system/multi-user.target.wants/daypass.service
+/etc/systemd/system/sockets.target.wants/daypass.socket
 /var/lib/daypass-gate
 /var/lib/daypass-issuer
 ";
+
+/// What stays of an issuer that was purged after it had been used.
+const KEPT: &str = "/var/lib/daypass-issuer\n/var/lib/daypass-issuer/issuer.db\n";
 
 /// The whole life of the packages.
 pub(super) fn story(root: &Root, debs: &[PathBuf]) -> Result<(), Failure> {
     let mut files = Vec::new();
     for package in PACKAGES {
-        let to = format!("/tmp/{package}.deb");
+        let to = format!("/opt/{package}.deb");
         root.put(of(debs, package)?, &to)?;
         files.push(to);
     }
@@ -46,14 +53,18 @@ pub(super) fn story(root: &Root, debs: &[PathBuf]) -> Result<(), Failure> {
     let store = root.inside("/var/lib/daypass-issuer/issuer.db");
     fs::write(&store, "kept").map_err(file("write", &store))?;
     run(root.chroot(&["dpkg", "--purge"]).args(PACKAGES))?;
-    same("what is left after `purge` of an issuer with a store", &root.ours()?, "/var/lib/daypass-issuer\n")?;
+    same("what is left after `purge` of an issuer with a store", &root.ours()?, KEPT)?;
     fs::remove_dir_all(root.inside("/var/lib/daypass-issuer")).map_err(file("remove", &store))
 }
 
 /// What dpkg and deb-systemd-helper remember of a removed package.
 fn without_dpkg(paths: &str) -> String {
     let memory = ["/var/lib/dpkg/info/", "/var/lib/systemd/deb-systemd-helper-"];
-    paths.lines().filter(|line| !memory.iter().any(|start| line.starts_with(start))).map(|line| format!("{line}\n")).collect()
+    paths
+        .lines()
+        .filter(|line| !memory.iter().any(|start| line.starts_with(start)))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 fn installed(root: &Root) -> Result<(), Failure> {
@@ -64,10 +75,15 @@ fn installed(root: &Root) -> Result<(), Failure> {
     }
     // No agent runs here, and the machine may have no TPM: both are said, with a way out.
     let (output, said) = ran(root.chroot(&nobody).args(["daypass", "doctor"]))?;
-    let words = ["could not reach the agent at `/run/daypass/agent.sock`", "there is no such socket", "start the agent"];
-    let missing: Vec<String> = words.iter().filter(|word| !said.contains(**word)).map(|word| (*word).to_owned()).collect();
+    let words =
+        ["could not reach the agent at `/run/daypass/agent.sock`", "there is no such socket", "start the agent"];
+    let missing: Vec<String> =
+        words.iter().filter(|word| !said.contains(**word)).map(|word| (*word).to_owned()).collect();
     if output.status.code() != Some(12) || !missing.is_empty() {
-        return Err(Failure::Check { what: format!("`daypass doctor` ended with {}:\n{said}", output.status), faults: missing });
+        return Err(Failure::Check {
+            what: format!("`daypass doctor` ended with {}:\n{said}", output.status),
+            faults: missing,
+        });
     }
     let enabled = |unit: &str| Ok::<_, Failure>(ran(&mut root.chroot(&["systemctl", "is-enabled", unit]))?.1);
     for (unit, expected) in [

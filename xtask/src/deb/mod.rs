@@ -49,7 +49,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
         let root = root::Root::make(&workspace.debian())?;
         install::story(&root, &debs)?;
         println!("installed, removed and purged in a clean Debian; nothing was started, nothing is left");
-        boot::story(&root, &debs)?;
+        boot::story(&root)?;
     }
     Ok(())
 }

@@ -36,6 +36,9 @@ impl Root {
         let resolver = Path::new("/etc/resolv.conf");
         let to = root.path.join("etc/resolv.conf");
         fs::copy(resolver, &to).map_err(file("copy", resolver))?;
+        // Which no package brings.
+        let hosts = root.path.join("etc/hosts");
+        fs::write(&hosts, "127.0.0.1 localhost\n").map_err(file("write", &hosts))?;
         Ok(root)
     }
 
@@ -68,12 +71,14 @@ impl Root {
 
     /// Every path inside whose name or owner is ours.
     pub(super) fn ours(&self) -> Result<String, Failure> {
-        let mut find = self.chroot(&["find", "/", "-xdev", "(", "-iname", "*daypass*"]);
+        let mut find = self.chroot(&["find", "/", "-xdev", "(", "-ipath", "*daypass*"]);
         let users = fs::read_to_string(self.inside("etc/passwd")).unwrap_or_default();
-        for user in super::PACKAGES.iter().filter(|user| users.lines().any(|line| line.starts_with(&format!("{user}:")))) {
+        for user in
+            super::PACKAGES.iter().filter(|user| users.lines().any(|line| line.starts_with(&format!("{user}:"))))
+        {
             find.args(["-o", "-user", user]);
         }
-        run(find.args([")", "-not", "-path", "/tmp/*"]))
+        run(find.args([")", "-not", "-path", "/opt/*"]))
     }
 }
 

@@ -110,7 +110,9 @@ fn third_party(tree: &str) -> String {
         .collect();
     lines.sort_unstable();
     lines.dedup();
-    let mut text = "Libraries that are linked into the programs of this package: name and version, licence, source.\n\n".to_owned();
+    let mut text =
+        "Libraries that are linked into the programs of this package: name and version, licence, source.\n\n"
+            .to_owned();
     for line in lines {
         text.push_str(line.trim_end());
         text.push('\n');

@@ -22,8 +22,9 @@ pub(super) fn check(root: &Path, scratch: &Path) -> Result<(), Failure> {
     let units = root.join(FOLDER);
     for (unit, most) in EXPOSURE {
         let threshold = format!("--threshold={most}");
-        let (output, said) =
-            ran(tool("systemd-analyze", ["security", "--offline=true", &threshold, "--no-pager"]).arg(units.join(unit)))?;
+        let (output, said) = ran(
+            tool("systemd-analyze", ["security", "--offline=true", &threshold, "--no-pager"]).arg(units.join(unit))
+        )?;
         let overall = said.lines().rev().find(|line| line.contains("exposure level")).unwrap_or("nothing was said");
         println!("{}", overall.trim_start_matches(['→', ' ']));
         if !output.status.success() {
@@ -62,10 +63,13 @@ fn users_and_folders(root: &Path) -> Result<(), Failure> {
     run(&mut tool("systemd-sysusers", [&option]))?;
     let passwd = root.join("etc/passwd");
     let users = fs::read_to_string(&passwd).map_err(file("read", &passwd))?;
-    for (user, home) in
-        [("daypass", "/var/lib/daypass"), ("daypass-issuer", "/var/lib/daypass-issuer"), ("daypass-gate", "/var/lib/daypass-gate")]
-    {
-        let closed = |line: &str| line.starts_with(&format!("{user}:")) && line.ends_with(&format!(":{home}:/usr/sbin/nologin"));
+    for (user, home) in [
+        ("daypass", "/var/lib/daypass"),
+        ("daypass-issuer", "/var/lib/daypass-issuer"),
+        ("daypass-gate", "/var/lib/daypass-gate"),
+    ] {
+        let closed =
+            |line: &str| line.starts_with(&format!("{user}:")) && line.ends_with(&format!(":{home}:/usr/sbin/nologin"));
         if !users.lines().any(closed) {
             return Err(Failure::Check { what: format!("no closed user `{user}` was made"), faults: vec![users] });
         }
@@ -77,9 +81,7 @@ fn users_and_folders(root: &Path) -> Result<(), Failure> {
     // By `tpm-udev`, which is not here.
     run(&mut tool("systemd-sysusers", [option.as_str(), "--inline", "g tss -"]))?;
     run(&mut tool("systemd-tmpfiles", [option.as_str(), "--create"]))?;
-    for (folder, mode) in
-        [("run/daypass", 0o755), ("var/lib/daypass-issuer", 0o700), ("var/lib/daypass-gate", 0o700)]
-    {
+    for (folder, mode) in [("run/daypass", 0o755), ("var/lib/daypass-issuer", 0o700), ("var/lib/daypass-gate", 0o700)] {
         use std::os::unix::fs::MetadataExt as _;
         let path = root.join(folder);
         let made = fs::metadata(&path).map_err(file("look at", &path))?;
