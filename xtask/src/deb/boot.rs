@@ -159,8 +159,10 @@ fn with_a_tpm(root: &Root, machine: &Machine<'_>) -> Result<(), Failure> {
     if token.split('.').count() != 3 {
         return Err(Failure::Check { what: "no token came".to_owned(), faults: vec![token] });
     }
-    // The CA for git lies where everybody can read it.
-    run(&mut machine.somebody(&["sh", "-c", "cat /run/daypass/*.pem"])).map(drop)
+    // The CA for git lies where everybody can read it, once the agent has been told of the resource.
+    run(&mut machine.somebody(&["daypass", "status", "--refresh"]))?;
+    let read = run(&mut machine.somebody(&["sh", "-c", "cat /run/daypass/ca-*.pem"]));
+    read.map(drop).map_err(|failure| machine.with_journal(failure))
 }
 
 fn purged(root: &Root, machine: &Machine<'_>) -> Result<(), Failure> {
