@@ -42,7 +42,7 @@ pub(super) fn all(workspace: &Workspace, debs: &[PathBuf]) -> Result<(), Failure
         depends(package, deb)?;
         run(tool("dpkg-deb", ["--extract"]).args([deb, &root]))?;
     }
-    let conffiles = run(&mut tool("dpkg-deb", ["--info"]).arg(of(debs, "daypass")?).arg("conffiles"))?;
+    let conffiles = run(tool("dpkg-deb", ["--info"]).arg(of(debs, "daypass")?).arg("conffiles"))?;
     same("configuration files of daypass", &conffiles, "/etc/daypass/agent.toml\n")?;
     lintian(debs)?;
     units::check(&root, &workspace.debian().join("units"))
