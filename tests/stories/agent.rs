@@ -1,6 +1,10 @@
 //! The agent on a machine with several users, several issuers, and a TPM that goes away.
 
-use daypass_tests::{Failure, Issuer, Machine, PROJECT, Person, Request, Story, Who, World, ensure};
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use daypass_tests::{
+    Act, Failure, Issuer, Machine, PROJECT, Person, Programs, Ready, Request, Service, Story, Who, World, ensure,
+};
 
 fn joined(world: &World) -> Result<Machine, Failure> {
     let laptop = Machine::start(world, "laptop", Who::Alice)?;
@@ -29,6 +33,32 @@ fn it_survives_a_restart_of_its_own() -> Story {
     laptop.start_agent()?;
     laptop.person.clones(&world.clone_url(), "app", &[]).run()?.succeeded()?;
     laptop.stop_agent()
+}
+
+#[test]
+fn it_serves_on_the_socket_that_a_service_manager_hands_over() -> Story {
+    let world = World::start()?;
+    let mut laptop = Machine::new(&world.place, "laptop", Who::Alice, &world.maker, None)?;
+    laptop.chip.start()?;
+    // Another path than the configuration's: what is opened there was not opened by the agent.
+    let handed = laptop.folder().join("run/handed.sock");
+    let act = Act::new(Programs::system("systemd-socket-activate")?, Who::Agent)
+        .arg(format!("--listen={}", handed.display()))
+        .arg(format!("--setenv=DAYPASS_CONFIG={}", laptop.configuration().display()))
+        .arg(world.programs.built("daypass"))
+        .arg("agent")
+        .within(laptop.folder());
+    // Whether somebody accepts is found out by connecting, which is what starts the agent.
+    let mut agent = Service::new("agent", act, Ready::Socket(handed.clone()), laptop.folder()).start()?;
+    // `SocketMode=0666` of the unit; this small manager has 0644 for all.
+    fs::set_permissions(&handed, fs::Permissions::from_mode(0o666)).map_err(Failure::machine("open the socket"))?;
+    let daypass = |arguments: &[&str]| laptop.daypass(arguments).env("DAYPASS_SOCKET", &handed).run();
+    daypass(&["enroll", &world.issuer.invite("alice", PROJECT, "developer", &[])?])?.succeeded()?;
+    world.issuer.approve("alice")?;
+    daypass(&["token", &world.gate.resource()])?.succeeded()?;
+    ensure(!laptop.socket().exists(), "no socket of the agent's own", laptop.socket().display())?;
+    agent.stop()?;
+    ensure(handed.exists(), "the service manager's socket left alone", handed.display())
 }
 
 #[test]

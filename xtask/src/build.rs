@@ -31,6 +31,6 @@ pub(crate) fn build(workspace: &Workspace, what: What) -> Result<(), Failure> {
         .args((what == What::ProgramsAndTests).then_some("--tests"))
         .stdin(Stdio::null())
         .status()
-        .map_err(|source| Failure::Start { what: "cargo", source })?;
+        .map_err(|source| Failure::Start { what: "cargo".to_owned(), source })?;
     if status.success() { Ok(()) } else { Err(Failure::Build) }
 }

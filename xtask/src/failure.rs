@@ -22,13 +22,19 @@ pub(crate) enum Failure {
     Build,
     /// A program did not start.
     #[error("could not start {what}: {source}")]
-    Start { what: &'static str, source: io::Error },
+    Start { what: String, source: io::Error },
     /// A file.
     #[error("could not {what} `{}`: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: io::Error },
     /// The list of packages is not as this program expects it.
-    #[error("`{}` line {line}: expected a package, one of build, demo, test, and what for", path.display())]
+    #[error("`{}` line {line}: expected a package, one of build, demo, test, package, and what for", path.display())]
     List { path: PathBuf, line: usize },
+    /// A program that a task uses said no.
+    #[error("`{command}` failed:\n{output}")]
+    Tool { command: String, output: String },
+    /// What was built is not what it should be.
+    #[error("{what}:\n{}", faults.join("\n"))]
+    Check { what: String, faults: Vec<String> },
     /// xtask was not started by cargo.
     #[error("could not tell where the workspace is; start this as `cargo xtask`")]
     NoWorkspace,

@@ -4,8 +4,10 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to the person who started it")]
 
 mod build;
+mod deb;
 mod failure;
 mod packages;
+mod tool;
 mod workspace;
 
 use std::{
@@ -47,6 +49,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Builds the Debian packages into `target/debian`, and checks them
+    Deb {
+        #[command(flatten)]
+        options: deb::Options,
+        #[command(flatten)]
+        packages: Install,
+    },
     /// Says which system packages are missing, or installs them
     Packages {
         /// For what
@@ -82,6 +91,11 @@ fn run(task: &Task) -> Result<ExitCode, Failure> {
             println!("all system packages are there");
             Ok(ExitCode::SUCCESS)
         }
+        Task::Deb { options, packages } => {
+            packages::ensure(&workspace, Need::Package, packages.install)?;
+            deb::run(&workspace, options)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Task::Demo { serve, packages } => {
             packages::ensure(&workspace, Need::Demo, packages.install)?;
             build(&workspace, What::Programs)?;
@@ -107,5 +121,5 @@ fn run(task: &Task) -> Result<ExitCode, Failure> {
 
 /// Becomes this program: its exit code is ours, and a signal to us is one to it.
 fn become_program(what: &'static str, command: &mut Command) -> Failure {
-    Failure::Start { what, source: command.exec() }
+    Failure::Start { what: what.to_owned(), source: command.exec() }
 }

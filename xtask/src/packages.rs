@@ -13,8 +13,8 @@ use std::{
 
 use crate::{failure::Failure, workspace::Workspace};
 
-/// What the packages are for. Each includes those before it.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
+/// What the packages are for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub(crate) enum Need {
     /// To compile.
     Build,
@@ -22,6 +22,20 @@ pub(crate) enum Need {
     Demo,
     /// To run every test.
     Test,
+    /// To build `.deb`s, and to check them.
+    Package,
+}
+
+impl Need {
+    /// Whether what is needed for `other` is needed here too.
+    fn includes(self, other: Self) -> bool {
+        match self {
+            Self::Build => other == Self::Build,
+            Self::Demo => matches!(other, Self::Build | Self::Demo),
+            Self::Test => other != Self::Package,
+            Self::Package => matches!(other, Self::Build | Self::Package),
+        }
+    }
 }
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -36,7 +50,7 @@ pub(crate) fn ensure(workspace: &Workspace, need: Need, install: bool) -> Result
     let wanted: Vec<String> = parse(&text)
         .map_err(|line| Failure::List { path, line })?
         .into_iter()
-        .filter_map(|(package, by)| (by <= need).then_some(package))
+        .filter_map(|(package, by)| need.includes(by).then_some(package))
         .collect();
     let missing = match installed(&wanted)? {
         Some(installed) => wanted.into_iter().filter(|package| !installed.contains(package)).collect::<Vec<_>>(),
@@ -69,6 +83,7 @@ fn parse(text: &str) -> Result<Vec<(String, Need)>, usize> {
             (Some(package), Some("build")) => (package, Need::Build),
             (Some(package), Some("demo")) => (package, Need::Demo),
             (Some(package), Some("test")) => (package, Need::Test),
+            (Some(package), Some("package")) => (package, Need::Package),
             _ => return Err(index + 1),
         };
         if words.next().is_none() {
@@ -90,7 +105,7 @@ fn installed(wanted: &[String]) -> Result<Option<Vec<String>>, Failure> {
     match answer {
         Ok(answer) => Ok(Some(installed_lines(&String::from_utf8_lossy(&answer.stdout)))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Failure::Start { what: "dpkg-query", source }),
+        Err(source) => Err(Failure::Start { what: "dpkg-query".to_owned(), source }),
     }
 }
 
@@ -135,7 +150,8 @@ fn install_as_root(packages: &[String]) -> Result<(), Failure> {
 }
 
 fn run(command: &mut Command) -> Result<(), Failure> {
-    let status = command.status().map_err(|source| Failure::Start { what: "the package manager", source })?;
+    let status =
+        command.status().map_err(|source| Failure::Start { what: "the package manager".to_owned(), source })?;
     if status.success() { Ok(()) } else { Err(Failure::Install { command: format!("{command:?}") }) }
 }
 
@@ -170,7 +186,7 @@ impl Drop for ServicesForbidden<'_> {
     }
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     // /proc/self belongs to the effective uid; no dependency is worth this one number.
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
@@ -183,9 +199,16 @@ mod tests {
     #[test]
     fn the_list_parses_and_has_every_kind() {
         let packages = parse(include_str!("../../packaging/debian-packages")).unwrap();
-        for need in [Need::Build, Need::Demo, Need::Test] {
+        for need in [Need::Build, Need::Demo, Need::Test, Need::Package] {
             assert!(packages.iter().any(|(_, by)| *by == need), "{need:?}");
         }
+    }
+
+    #[test]
+    fn packaging_needs_no_demo_and_a_demo_no_packaging() {
+        assert!(Need::Package.includes(Need::Build) && !Need::Package.includes(Need::Demo));
+        assert!(Need::Test.includes(Need::Demo) && !Need::Test.includes(Need::Package));
+        assert!(!Need::Build.includes(Need::Test));
     }
 
     #[test]

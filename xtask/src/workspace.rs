@@ -35,6 +35,16 @@ impl Workspace {
         self.programs.join(name)
     }
 
+    /// The folder of the programs of a release build.
+    pub(crate) fn release_programs(&self) -> PathBuf {
+        self.programs.with_file_name("release")
+    }
+
+    /// Where Debian packages, and what is needed to check them, are made.
+    pub(crate) fn debian(&self) -> PathBuf {
+        self.root.join("target/debian")
+    }
+
     /// The cargo that started us, in the workspace.
     pub(crate) fn cargo(&self) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -37,7 +37,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Write a configuration with every key explained.
-    Init,
+    Init {
+        /// Where the gate is to keep its keys and certificates; a folder beside the configuration when left out.
+        #[arg(long, value_name = "FOLDER")]
+        state_dir: Option<PathBuf>,
+    },
     /// Enrol this gate with the one-time code of `daypass-issuer gate add`.
     Enrol {
         /// The code; `-` reads it from standard input, so that it stands in no process list.
@@ -117,7 +121,7 @@ fn say(text: &str) -> Result<(), CommandError> {
 /// Runs one command.
 pub fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
-        Command::Init => init(&cli.config),
+        Command::Init { state_dir } => init(&cli.config, state_dir.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "daypass-gate", &mut io::stdout());
             Ok(())
@@ -143,10 +147,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed("start the runtime"))
 }
 
-fn init(path: &Path) -> Result<(), CommandError> {
+fn init(path: &Path, state_dir: Option<&Path>) -> Result<(), CommandError> {
+    let mut text = REFERENCE.to_owned();
+    if let Some(state_dir) = state_dir {
+        let state_dir = std::path::absolute(state_dir).map_err(failed("make the state folder's path absolute"))?;
+        let state_dir = toml::Value::String(state_dir.display().to_string());
+        text = text.replace("\"gate-state\"", &state_dir.to_string());
+    }
     let attempted = || format!("write `{}`", path.display());
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed(attempted()))?;
-    file.write_all(REFERENCE.as_bytes()).map_err(failed(attempted()))?;
+    file.write_all(text.as_bytes()).map_err(failed(attempted()))?;
     say(&format!(
         "wrote {}; edit it, then run `daypass-gate enrol` with the code of `daypass-issuer gate add`",
         path.display()
@@ -186,4 +196,21 @@ async fn check(path: &Path) -> Result<(), CommandError> {
         say(&format!("loosening       `{loosening}` is on"))?;
     }
     say("all good")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_names_the_state_folder_that_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("gate.toml");
+        init(&at, Some(Path::new("/var/lib/daypass-gate"))).unwrap();
+        assert_eq!(Config::load(&at).unwrap().state_dir, Path::new("/var/lib/daypass-gate"));
+        assert!(init(&at, None).is_err(), "never over one that is there");
+        let other = folder.path().join("other.toml");
+        init(&other, None).unwrap();
+        assert_eq!(Config::load(&other).unwrap().state_dir, folder.path().join("gate-state"));
+    }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -130,8 +130,13 @@ fn write_secret(folder: &Path, path: &Path, content: &[u8]) -> Result<(), StateE
     let failed = |source| StateError::File { attempted: "write", path: path.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let new = path.with_extension("new");
+    let owner = fs::metadata(folder).map_err(failed)?;
     let write = || {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        // The service reads it, also where root enrolled the gate for it.
+        if file.metadata()?.uid() != owner.uid() {
+            fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        }
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
@@ -155,6 +160,19 @@ mod tests {
         let short = folder.path().join("short");
         write_secret(folder.path(), &short, b"x").unwrap();
         assert!(matches!(nonce_key(&state, Some(&short)), Err(StateError::NonceKey(_))));
+    }
+
+    #[test]
+    fn what_root_writes_belongs_to_the_folder_s_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gate.json");
+        // Root alone gives things away; elsewhere the owner is oneself.
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            std::os::unix::fs::chown(folder.path(), Some(65521), Some(65521)).unwrap();
+        }
+        write_secret(folder.path(), &file, b"x").unwrap();
+        let (folder, file) = (fs::metadata(folder.path()).unwrap(), fs::metadata(&file).unwrap());
+        assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (folder.uid(), folder.gid(), 0o600));
     }
 
     #[test]

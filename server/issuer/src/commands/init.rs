@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     net::IpAddr,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
 };
 
@@ -33,6 +33,10 @@ pub struct Args {
     /// Address to listen on; ports are taken from the URLs.
     #[arg(long, default_value = "0.0.0.0", value_name = "ADDRESS")]
     listen: IpAddr,
+    /// An existing folder for the store and the keys; the configuration's own when left out. Store and keys are made for whoever that
+    /// folder belongs to, but for the root's private key.
+    #[arg(long, value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
 }
 
 /// Why there is no new issuer.
@@ -87,7 +91,8 @@ pub(super) async fn run(config_path: &Path, args: &Args, environment: &Environme
         "  EK roots    {}: put the TPM makers' certificates here; without them no TPM is trusted",
         folder.join("ek_roots").display()
     ))?;
-    line(format!("  root key    {}: keep it apart; only `key rotate` needs it", folder.join("root.key").display()))?;
+    let state = args.state_dir.as_deref().unwrap_or(folder);
+    line(format!("  root key    {}: keep it apart; only `key rotate` needs it", state.join("root.key").display()))?;
     line("next: `daypass-issuer check`, then `daypass-issuer serve`")
 }
 
@@ -109,15 +114,25 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
         IpAddr::V4(address) => format!("{address}:{}", url.port_or_known_default().unwrap_or(443)),
         IpAddr::V6(address) => format!("[{address}]:{}", url.port_or_known_default().unwrap_or(443)),
     };
-    let text = REFERENCE
+    let mut text = REFERENCE
         .replace("https://issuer.example.com:8443", &plain(url))
         .replace("https://issuer.example.com:8444", &plain(mtls))
         .replace("0.0.0.0:8443", &listen(url))
         .replace("0.0.0.0:8444", &listen(mtls));
+    let state = match &args.state_dir {
+        Some(state) => std::path::absolute(state).map_err(failed(state))?,
+        None => folder.to_owned(),
+    };
+    if args.state_dir.is_some() {
+        for name in ["issuer.db", "master.key", "root.pem", "root.key"] {
+            let path = toml::Value::String(state.join(name).display().to_string());
+            text = text.replace(&format!("\"{name}\""), &path.to_string());
+        }
+    }
 
     let (root_certificate, root_key) = Root::generate(environment)?;
     let (certificate_at, key_at, master_at) =
-        (folder.join("root.pem"), folder.join("root.key"), folder.join("master.key"));
+        (state.join("root.pem"), state.join("root.key"), state.join("master.key"));
     if certificate_at.exists() {
         return Err(InitError::Exists(certificate_at));
     }
@@ -129,7 +144,14 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
 
     let root = Root::load(&certificate_at, &key_at)?;
     let master = MasterKey::load(&master_at)?;
-    let store = SqliteStore::open(&folder.join("issuer.db"), true).await?;
+    let database = state.join("issuer.db");
+    if args.state_dir.is_some() {
+        // Root's SQLite gives the files that it keeps beside this one to the same owner.
+        let owner = fs::metadata(&state).map_err(failed(&state))?;
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&database).map_err(failed(&database))?;
+        chown(&database, Some(owner.uid()), Some(owner.gid())).map_err(failed(&database))?;
+    }
+    let store = SqliteStore::open(&database, true).await?;
     let hosts = hosts(url, mtls);
     let mut decision = Decision::new(environment.event(EventKind::IssuerInitialised).text("issuer", plain(url)));
     for purpose in [KeyPurpose::Token, KeyPurpose::DeviceCa, KeyPurpose::GateCa, KeyPurpose::Tls] {
@@ -139,6 +161,18 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
             .change(Change::AddKey(key));
     }
     store.decide(decision).await?;
+    if args.state_dir.is_some() {
+        let owner = fs::metadata(&state).map_err(failed(&state))?;
+        for made in [&certificate_at, &master_at] {
+            chown(made, Some(owner.uid()), Some(owner.gid())).map_err(failed(made))?;
+        }
+        // Policy is read by the service and written by whoever ran this.
+        for name in ["projects", "ek_roots"] {
+            let made = folder.join(name);
+            chown(&made, None, Some(owner.gid())).map_err(failed(&made))?;
+            fs::set_permissions(&made, fs::Permissions::from_mode(0o750)).map_err(failed(&made))?;
+        }
+    }
     // Last: whoever finds a configuration finds everything that it names.
     fs::write(path, text).map_err(failed(path))
 }
@@ -149,7 +183,7 @@ pub(crate) async fn make_in(folder: &Path, environment: &Environment) -> PathBuf
     let at = folder.join("issuer.toml");
     let listen = IpAddr::from([127, 0, 0, 1]);
     let (url, mtls) = (origin("https://localhost:8443").unwrap(), origin("https://localhost:8444").unwrap());
-    let args = Args { url: url.to_string(), mtls_url: None, listen };
+    let args = Args { url: url.to_string(), mtls_url: None, listen, state_dir: None };
     make(&at, &args, &url, &mtls, environment).await.unwrap();
     at
 }
@@ -176,7 +210,7 @@ mod tests {
     use crate::fixture::Made;
 
     fn args(url: &str) -> Args {
-        Args { url: url.to_owned(), mtls_url: None, listen: IpAddr::from([0, 0, 0, 0]) }
+        Args { url: url.to_owned(), mtls_url: None, listen: IpAddr::from([0, 0, 0, 0]), state_dir: None }
     }
 
     #[tokio::test]
@@ -193,6 +227,33 @@ mod tests {
         let again = run(&made.config, &args("https://localhost"), &environment).await;
         assert!(matches!(again, Err(CommandError::Init(InitError::Exists(_)))));
         assert_eq!(key(), before);
+    }
+
+    #[tokio::test]
+    async fn a_state_folder_takes_store_and_keys_for_its_owner() {
+        let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = folder.path().join("issuer.toml");
+        // Root alone gives things away; elsewhere the owner is oneself.
+        let root = nix::unistd::geteuid().is_root();
+        if root {
+            chown(state.path(), Some(65521), Some(65521)).unwrap();
+        }
+        let args = Args { state_dir: Some(state.path().to_owned()), ..args("https://localhost:8443") };
+        run(&at, &args, &Environment::system()).await.unwrap();
+        let config = Config::load(&at).unwrap();
+        let owner = fs::metadata(state.path()).unwrap().uid();
+        for path in [&config.database, &config.master_key, &config.root_certificate] {
+            assert_eq!(path.parent(), Some(state.path()));
+            assert_eq!(fs::metadata(path).unwrap().uid(), owner, "{}", path.display());
+        }
+        let beside = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().path();
+        for path in fs::read_dir(state.path()).unwrap().map(beside).filter(|path| path.extension().unwrap() != "key") {
+            assert_eq!(fs::metadata(&path).unwrap().uid(), owner, "{}", path.display());
+        }
+        let key = fs::metadata(&config.root_key).unwrap();
+        assert_eq!((key.uid(), key.mode() & 0o777), (nix::unistd::geteuid().as_raw(), 0o600));
+        assert_eq!(config.projects.parent(), Some(folder.path()));
+        assert_eq!(fs::metadata(&config.projects).unwrap().mode() & 0o777, 0o750);
     }
 
     #[tokio::test]

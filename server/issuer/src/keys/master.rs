@@ -22,9 +22,17 @@ pub struct MasterKey(LessSafeKey);
 impl MasterKey {
     /// Reads it from systemd's credential where there is one, else from `path`, which nobody else may read.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(CREDENTIAL));
-        let path = credential.as_deref().filter(|path| path.exists()).unwrap_or(path);
-        let bytes = read_secret(path)?;
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
+        Self::load_from(folder.as_deref().map(Path::new), path)
+    }
+
+    fn load_from(credentials: Option<&Path>, path: &Path) -> Result<Self, KeyError> {
+        let credential = credentials.map(|folder| folder.join(CREDENTIAL)).filter(|path| path.exists());
+        let (path, bytes) = match &credential {
+            // systemd keeps the folder closed, and lets the service's user in by an access list, whose mask looks like a group's right.
+            Some(path) => (path.as_path(), read(path)?),
+            None => (path, read_secret(path)?),
+        };
         Self::from_bytes(&bytes)
             .ok_or(KeyError::Form { path: path.display().to_string(), expected: "a master key of 32 bytes" })
     }
@@ -57,6 +65,14 @@ impl MasterKey {
         opened.truncate(length);
         Some(opened)
     }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    fs::read(path).map(Zeroizing::new).map_err(|source| KeyError::File {
+        attempted: "read",
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 /// Reads a file that nobody but its owner may read.
@@ -114,6 +130,24 @@ mod tests {
             seen[usize::from(test.result == TestResult::Valid)] += 1;
         }
         assert!(seen[0] > 10 && seen[1] > 30, "{seen:?}");
+    }
+
+    #[test]
+    fn systemd_s_credential_takes_the_place_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, credential) = (folder.path().join("master.key"), folder.path().join(CREDENTIAL));
+        write_secret(&file, &[1; 32]).unwrap();
+        let environment = Environment::system();
+        let sealed_by = |byte| MasterKey::from_bytes(&[byte; 32]).unwrap().wrap(&environment, "k", b"secret").unwrap();
+        let load = |credentials| MasterKey::load_from(credentials, &file);
+        assert!(load(None).unwrap().unwrap("k", &sealed_by(1)).is_ok());
+        assert!(load(Some(folder.path())).unwrap().unwrap("k", &sealed_by(1)).is_ok(), "where there is none, the file");
+        fs::write(&credential, [2; 32]).unwrap();
+        // As systemd's access list makes it look.
+        fs::set_permissions(&credential, fs::Permissions::from_mode(0o440)).unwrap();
+        assert!(load(Some(folder.path())).unwrap().unwrap("k", &sealed_by(2)).is_ok());
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o440)).unwrap();
+        assert!(matches!(load(None), Err(KeyError::Permissions { .. })));
     }
 
     #[test]
