@@ -115,8 +115,10 @@ fn a_report_that_does_not_read_is_refused() -> Story {
     let none = r#"{"executable":"unavailable","sha256":"unavailable","unit":"unavailable"}"#;
     let good = format!(r#"{{"identified_by":"nothing","peer":{none},"via":[]}}"#);
     client.ask(&resource, now, &[("daypass_caller", &good)])?.status(200)?;
+    // RFC 6749 section 3.2: a field without a value is one that was left out.
+    client.ask(&resource, now, &[("daypass_caller", "")])?.status(200)?;
     client.ask(&resource, now, &[])?.status(200)?;
-    for bad in ["", "x", "{}", &good.replace("nothing", "magic"), &format!("{good}{}", " ".repeat(20_000))] {
+    for bad in ["x", "{}", &good.replace("nothing", "magic"), &format!("{good}{}", " ".repeat(20_000))] {
         client.ask(&resource, now, &[("daypass_caller", bad)])?.status(400)?.says(&["daypass_caller"])?;
     }
     Ok(())

@@ -10,6 +10,7 @@ mod enrolment;
 mod gate;
 mod git;
 mod helper;
+mod interop;
 mod issuer;
 mod path;
 mod proofs;
