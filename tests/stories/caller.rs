@@ -52,13 +52,14 @@ fn what_an_unprivileged_agent_cannot_see_is_unavailable_and_nothing_fails() -> S
     let reports = reports(&world)?;
     let report = reports.last().ok_or_else(|| Failure::unexpected("a report", "none"))?;
     ensure(report.get("identified_by").and_then(Value::as_str) != Some("nothing"), "a process", report)?;
-    let seen = executable(report.get("peer"));
+    let seen: Vec<String> = reports.iter().map(|report| executable(report.get("peer"))).collect();
     if Who::can_be_chosen() {
         // Another uid's executable: the kernel does not say.
-        ensure(seen == "unavailable", "unavailable", report)?;
+        ensure(seen.iter().all(|seen| seen == "unavailable"), "unavailable", report)?;
         ensure(first == second, "one token for both, who look alike", format!("{first} {second}"))?;
     } else {
-        ensure(seen.starts_with('/'), "the executable of a process of one's own", report)?;
+        // Of one's own processes it does, but for those that close their memory, as all of ours do.
+        ensure(seen.iter().any(|seen| seen.ends_with("/curl")), "the executable of a process of one's own", report)?;
         ensure(first != second, "a token for each", first)?;
     }
     Ok(())

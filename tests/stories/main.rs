@@ -16,6 +16,7 @@ mod path;
 mod proofs;
 mod pushes;
 mod requests;
+mod secrets;
 mod software;
 mod time;
 mod tpm;
