@@ -4,6 +4,7 @@
 
 mod agent;
 mod caller;
+mod conformance;
 mod delegated;
 mod demo;
 mod enrolment;
