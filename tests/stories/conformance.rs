@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use daypass_proto::{dpop::token_hash, encoding::from_base64url};
 use daypass_tests::{
-    Answer, Failure, OTHER_REPOSITORY, PROJECT, Request, SoftwareClient, SoftwareKeys, Story, Who, World, ensure,
-    eventually,
+    Answer, Failure, Machine, OTHER_REPOSITORY, PROJECT, Request, SoftwareClient, SoftwareKeys, Story, Who, World,
+    ensure, eventually,
 };
 use serde_json::{Value, json};
 
@@ -283,6 +283,9 @@ fn introspection_tells_a_gate_of_its_own_tokens_and_of_others_nothing() -> Story
         ensure(told.get("active") == Some(&json!(true)) && bound, "an active, bound token", &answer.ran)?;
         ensure(told.get("token_type") == Some(&json!("DPoP")), "token_type DPoP", &answer.ran)?;
         ensure(told.get("client_id") == Some(&json!(client.client_id)), "its client", &answer.ran)?;
+        // RFC 9396 section 9.2.
+        let action = told.pointer("/authorization_details/0/actions/0").and_then(Value::as_str);
+        ensure(action == Some("push"), "what it allows", &answer.ran)?;
     }
     // Section 2.2: whatever is not active is that, and nothing more.
     let nothing = |name: &str, field: &str| {
@@ -367,5 +370,43 @@ fn a_gate_takes_tokens_from_the_header_alone_and_answers_dpop_in_its_own_words()
     ensure(challenges(&bearer).iter().any(|line| line.contains("invalid_token")), "invalid_token", &bearer.ran)?;
     // FAPI 2.0 section 5.2.
     world.request(REFS)?.with(["--tls-max", "1.2"]).act().run()?.refused(&["protocol version"])?;
+    Ok(())
+}
+
+#[test]
+fn an_agent_proves_requests_to_its_resources_and_to_nobody_else() -> Story {
+    let world = World::start()?;
+    let laptop = Machine::start(&world, "laptop", Who::Alice)?;
+    laptop.join(&world, "alice", "reader")?;
+    let proof = |url: &str| laptop.daypass(["proof", "GET", url]).run();
+    proof(&world.gate.url(REFS))?.succeeded()?.says(&["Authorization: DPoP", "DPoP: "])?;
+    for url in [
+        format!("{}/oauth/token", world.issuer.mtls_url()),
+        world.issuer.url(),
+        "https://elsewhere.example.com/x".to_owned(),
+        world.gate.url(REFS).replace("https://", "http://"),
+    ] {
+        proof(&url)?.refused(&[])?.says_nothing_of(&["eyJ"])?;
+    }
+    // What comes out of it is a token for this resource that allows no more than was granted, and lives for minutes.
+    let token = laptop.daypass(["token", &world.gate.resource()]).run()?.succeeded()?;
+    let payload = token.text().split('.').nth(1).and_then(from_base64url).unwrap_or_default();
+    let claims: Value = serde_json::from_slice(&payload).map_err(|_| token.clone().surprise("claims"))?;
+    let time = |name: &str| claims.get(name).and_then(Value::as_i64).unwrap_or_default();
+    ensure(claims.get("aud") == Some(&json!(world.gate.resource())), "one audience", &claims)?;
+    ensure(
+        claims.get("authorization_details")
+            == Some(&json!([{
+                "type": "git_repository", "locations": [world.repository()], "actions": ["read"]
+            }])),
+        "what was granted",
+        &claims,
+    )?;
+    ensure(time("exp") - time("iat") == 300 && time("nbf") == time("iat"), "five minutes", &claims)?;
+    let id = claims.get("jti").and_then(Value::as_str).and_then(from_base64url).unwrap_or_default();
+    ensure(id.len() == 16, "a name of 128 random bits", &claims)?;
+    for name in ["iss", "sub", "client_id", "cnf"] {
+        ensure(claims.get(name).is_some(), name, &claims)?;
+    }
     Ok(())
 }
