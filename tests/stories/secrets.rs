@@ -97,7 +97,6 @@ fn software(world: &World) -> Result<(SoftwareClient, String), Failure> {
     let token = client.token(&world.gate.resource(), world.now())?;
     let wrong = SoftwareClient::forge_proof(client.proof(), "GET", client.token_endpoint(), world.now(), |_| {})?;
     client.token_request(&wrong, &world.gate.resource(), &[])?.send()?.status(400)?;
-    client.token_request(&token, &world.gate.resource(), &[("resource", &token)])?.send()?.status(400)?;
     let nonce = world.nonce(REPOSITORY, "git-upload-pack", None)?;
     let repository = world.repository();
     let good = SoftwareClient::forge_presentation(client.proof(), &token, &repository, &nonce, world.now(), |_| {})?;
@@ -107,7 +106,81 @@ fn software(world: &World) -> Result<(SoftwareClient, String), Failure> {
     for refused in [format!("Daypass {bad}"), format!("Bearer {token}"), format!("DPoP {token}"), token.clone()] {
         send(&refused)?.status(401)?;
     }
+    misplaces(world, &client, &token)?;
+    misplaces(world, &client, &world.issuer.invite("carol", PROJECT, "developer", &[])?)?;
     Ok((client, token))
+}
+
+/// What a client does that mixes up its variables: a secret stands where something else should, and comes back in an error.
+fn misplaces(world: &World, client: &SoftwareClient, secret: &str) -> Story {
+    let details =
+        |field: &str| format!(r#"[{{"type":"git_repository","locations":["x"],"actions":["read"],{field}}}]"#);
+    for (name, value) in [
+        ("grant_type", secret.to_owned()),
+        ("client_id", secret.to_owned()),
+        ("resource", secret.to_owned()),
+        ("resource", format!("https://git.example.com/{secret}")),
+        ("resource", format!("https://{secret}/")),
+        ("authorization_details", secret.to_owned()),
+        ("authorization_details", format!(r#"[{{"type":"{secret}"}}]"#)),
+        ("authorization_details", details(&format!(r#""{secret}":1"#))),
+        ("authorization_details", details(&format!(r#""refs":["{secret}"]"#))),
+        ("authorization_details", details("\"x\":1").replace(r#""x"]"#, &format!(r#""https://h/{secret}"]"#))),
+        ("daypass_delegation", secret.to_owned()),
+        ("daypass_caller", secret.to_owned()),
+        ("daypass_caller", format!(r#"{{"identified_by":"{secret}"}}"#)),
+    ] {
+        let proof = SoftwareClient::forge_proof(client.proof(), "POST", client.token_endpoint(), world.now(), |_| {})?;
+        let answer = client.token_request(&proof, &world.gate.resource(), &[(name, &value)])?.send()?;
+        ensure((400..500).contains(&answer.status), format!("a refusal of {name}"), &answer.ran)?;
+    }
+    let proof = SoftwareClient::forge_proof(client.proof(), "POST", client.token_endpoint(), world.now(), |claims| {
+        claims.htm = secret.to_owned();
+        claims.htu = secret.to_owned();
+    })?;
+    client.token_request(&proof, &world.gate.resource(), &[])?.send()?.status(400)?;
+    client.request(&format!("{}/{secret}?{secret}", world.issuer.mtls_url()))?.send()?.status(404)?;
+    for target in [
+        format!("{REFS}&access_token={secret}"),
+        format!("{secret}.git/info/refs?service=git-upload-pack"),
+        format!("team/{secret}"),
+    ] {
+        let answer = world.request(&target)?.send()?;
+        ensure((400..500).contains(&answer.status), "a refusal", &answer.ran)?;
+    }
+    let odd = |name: &str, value: &str| world.request(REFS)?.header(name, value).send();
+    odd("Authorization", &format!("{secret} x"))?.status(401)?;
+    odd("Git-Protocol", secret)?.status(401)?;
+    world.request(REFS)?.with(["--user", &format!("{secret}:x")]).send()?.status(401)?;
+    Ok(())
+}
+
+/// The same at the local API.
+fn misplaces_locally(laptop: &Machine, secret: &str) -> Story {
+    for (path, body) in [
+        ("tokens", format!(r#"{{"resource":"{secret}"}}"#)),
+        ("tokens", format!(r#"{{"resource":"https://{secret}/"}}"#)),
+        ("tokens", format!(r#"{{"{secret}":1}}"#)),
+        ("proofs", format!(r#"{{"method":"{secret}","url":"https://h/"}}"#)),
+        ("proofs", format!(r#"{{"method":"GET","url":"https://git.example.com/{secret}"}}"#)),
+        ("enrolments", format!(r#"{{"invitation":"{}"}}"#, secret.get(..secret.len() - 3).unwrap_or_default())),
+        ("enrolments/refresh", format!(r#"{{"issuer":"{secret}"}}"#)),
+        ("leave", format!(r#"{{"issuer":"{secret}"}}"#)),
+        (
+            "git-credentials",
+            format!(
+                r#"{{"protocol":"https","host":"{secret}","path":"{secret}","wwwauth":["{secret}"],"authtype":true}}"#
+            ),
+        ),
+        (
+            "git-credentials/erase",
+            format!(r#"{{"protocol":"https","host":"{secret}","path":"x","secret":"{secret}"}}"#),
+        ),
+        (secret, secret.to_owned()),
+    ] {
+        Request::local(laptop.person.who(), &laptop.socket(), &format!("/v1/{path}"))?.body(body).send()?;
+    }
+    Ok(())
 }
 
 /// Tokens and proofs at the command line, and by the local API.
@@ -232,6 +305,9 @@ fn a_whole_run_leaves_no_secret_behind() -> Story {
     let presentation = credential(&world, &laptop)?;
     let mut tokens = asks(&world, &laptop, &[])?;
     tokens.extend(asks(&world, &robot, &["--protection", "delegated"])?);
+    for secret in tokens.iter().take(1).chain([&presentation, &first]) {
+        misplaces_locally(&laptop, secret)?;
+    }
     let (_, software) = software(&world)?;
     world.issuer.run(["key", "rotate", "token"])?;
     world.issuer.run(["device", "suspend", &device, "--reason", "lost"])?;
@@ -255,6 +331,8 @@ fn a_whole_run_leaves_no_secret_behind() -> Story {
     let mut secrets = Secrets::new();
     add_code(&mut secrets, INVITATION, CodeKind::Invitation, &first)?;
     add_code(&mut secrets, INVITATION, CodeKind::Invitation, &second)?;
+    let carol = heard.iter().find(|ran| ran.shown.contains("invite carol ")).map(|ran| text(ran, "/code"));
+    add_code(&mut secrets, INVITATION, CodeKind::Invitation, &carol.transpose()?.unwrap_or_default())?;
     add_code(&mut secrets, GATE_CODE, CodeKind::Gate, &text(&unused, "/code")?)?;
     let added = heard.iter().find(|ran| ran.shown.contains("gate add gate ")).map(|ran| text(ran, "/code"));
     add_code(&mut secrets, GATE_CODE, CodeKind::Gate, &added.transpose()?.unwrap_or_default())?;
@@ -288,7 +366,9 @@ fn a_whole_run_leaves_no_secret_behind() -> Story {
         said("a private key", &maker[0]),
         said("a private key", &maker[1]),
         // Where it was asked for.
-        said(INVITATION, "stdout of daypass-issuer invite *"),
+        said(INVITATION, "stdout of daypass-issuer invite alice *"),
+        said(INVITATION, "stdout of daypass-issuer invite bob *"),
+        said(INVITATION, "stdout of daypass-issuer invite carol *"),
         said("a code", "stdout of daypass-issuer invite *"),
         said(GATE_CODE, "stdout of daypass-issuer gate add *"),
         said("a code", "stdout of daypass-issuer gate add *"),
@@ -309,7 +389,9 @@ fn a_whole_run_leaves_no_secret_behind() -> Story {
         "trace-curl",
         "trace2",
         "environment of",
-        "git-credential-daypass",
+        "/daypass agent",
+        "/daypass-gate serve",
+        "/daypass-issuer serve",
     ] {
         ensure(written.iter().any(|one| one.place.contains(what)), format!("{what} among what was read"), "not")?;
     }

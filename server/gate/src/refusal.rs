@@ -1,6 +1,7 @@
 //! What a refused client sees: a status, a fresh nonce where one helps, and text that git shows after `remote:`.
 
 use bytes::Bytes;
+use daypass_proto::redaction::redacted;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
@@ -22,7 +23,8 @@ pub struct Refusal {
 impl Refusal {
     /// With a status and a text.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), headers: Box::default() }
+        // Some of it repeats the request, which may have had a secret in the wrong place.
+        Self { status, text: redacted(&text.into()).into_owned(), headers: Box::default() }
     }
 
     /// Of a request that is not routed.

@@ -9,7 +9,10 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use daypass_proto::oauth_error::{ErrorBody, OAuthError, Reason, internal};
+use daypass_proto::{
+    oauth_error::{ErrorBody, OAuthError, Reason, internal},
+    redaction::redacted,
+};
 
 use daypass_service::told;
 
@@ -55,7 +58,7 @@ impl Refusal {
         };
         let body = ErrorBody {
             error,
-            error_description: description.into().chars().map(in_description).collect(),
+            error_description: redacted(&description.into()).chars().map(in_description).collect(),
             daypass_reason: reason,
             daypass_next_step: next_step.into(),
         };
@@ -167,6 +170,9 @@ mod tests {
     fn a_description_has_the_characters_that_the_rfc_allows() {
         let said = Refusal::malformed("`\u{e9}\"x\\y\r\n\u{1b}[2J~` is no resource").body.error_description;
         assert_eq!(said, "`?'x?y???[2J~` is no resource");
+        // A token in the wrong field does not come back.
+        let said = Refusal::malformed(format!("`{}` is no resource", "a".repeat(500))).body.error_description;
+        assert_eq!(said, "`aaaaaaaaaaaa...` is no resource");
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use daypass_proto::{
     ledger::EventKind,
     names::{ProjectName, RoleName},
     oauth_error::{OAuthError, Reason},
+    redaction::redacted,
     resource::Resource,
     time::Timestamp,
 };
@@ -270,7 +271,7 @@ pub async fn token(
                 .event(EventKind::TokenRefused)
                 .text("device", &device)
                 .structure("reason", &refusal.reason())
-                .text("why", refusal_text);
+                .text("why", redacted(&refusal_text));
             issuer.store.decide(Decision::new(event)).await?;
             Err(refusal)
         }
