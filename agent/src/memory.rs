@@ -1,4 +1,4 @@
-//! What these programs hold in memory stays there: it is not dumped, not read by others, and not logged.
+//! What these programs hold in memory stays there.
 //!
 //! Tokens, proofs and invitations pass through all of them, the command line and git's helper included, and a crash or a `SIGQUIT` must
 //! not write them to disk. A core file is one way, a handler that the kernel pipes the core to is another, which no limit of size stops;
@@ -6,7 +6,6 @@
 
 use std::io;
 
-use daypass_proto::redaction::redacted;
 use nix::sys::{
     prctl::set_dumpable,
     resource::{Resource, setrlimit},
@@ -16,18 +15,4 @@ use nix::sys::{
 pub fn keep_private() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     Ok(set_dumpable(false)?)
-}
-
-/// A log without secrets: takes what may be one out of each line. The subscriber writes a line at once.
-pub struct Redacting<W>(pub W);
-
-impl<W: io::Write> io::Write for Redacting<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write_all(redacted(&String::from_utf8_lossy(line)).as_bytes())?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
 }

@@ -4,7 +4,7 @@
 //! should be, and the error, the log and the ledger would have it from then on. Whatever of a request may come back in words goes through
 //! here first.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io};
 
 /// Longer runs of base64url are tokens, proofs, signatures and codes. Names, thumbprints and hashes in hex are shorter.
 const LONGEST: usize = 64;
@@ -32,6 +32,20 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A log without secrets: what is written to it goes on redacted. Each write is taken for whole lines, as a log's are.
+pub struct Redacting<W>(pub W);
+
+impl<W: io::Write> io::Write for Redacting<W> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.write_all(redacted(&String::from_utf8_lossy(lines)).as_bytes())?;
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +64,14 @@ mod tests {
         assert_eq!(redacted(&format!("https://h/dpinv1_{part}/x")), "https://h/dpinv1_eyJhb.../x");
         assert_eq!(redacted(&"x".repeat(65)), "xxxxxxxxxxxx...");
         assert_eq!(redacted(&"é".repeat(65)), "é".repeat(65));
+    }
+
+    #[test]
+    fn a_log_takes_lines_and_says_that_it_took_them() {
+        use io::Write as _;
+        let mut log = Redacting(Vec::new());
+        writeln!(log, "WARN token={} refused", "t".repeat(900)).unwrap();
+        log.flush().unwrap();
+        assert_eq!(log.0, b"WARN token=tttttttttttt... refused\n");
     }
 }

@@ -92,7 +92,7 @@ impl Secrets {
             // In the middle of more: the characters at both ends belong to its neighbours too.
             let encoded = base64url(&[&vec![0; skipped], secret].concat());
             let from = if skipped == 0 { 0 } else { skipped + 1 };
-            let to = encoded.len() - usize::from((skipped + secret.len()) % 3 != 0);
+            let to = encoded.len() - usize::from(!(skipped + secret.len()).is_multiple_of(3));
             let inner = encoded.get(from..to).unwrap_or_default();
             self.needle(name, form, inner.as_bytes().to_vec());
             let standard = inner.replace('-', "+").replace('_', "/");

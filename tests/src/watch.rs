@@ -55,10 +55,10 @@ impl Drop for Watch {
 type Seen = HashMap<(PathBuf, Vec<u8>), Option<[Written; 2]>>;
 
 fn look(place: &Path, seen: &mut Seen) {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
-    for process in
-        processes.filter(|path| path.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit()))
-    {
+    let is_process =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    for process in entries.filter(is_process) {
         let Ok(arguments) = fs::read(process.join("cmdline")) else { continue };
         if arguments.is_empty() || seen.contains_key(&(process.clone(), arguments.clone())) {
             continue;

@@ -3,6 +3,7 @@
 use std::{io::Write as _, process::ExitCode};
 
 use daypass_agent::{cli, config::Config, daemon, memory};
+use daypass_proto::redaction::Redacting;
 
 fn main() -> ExitCode {
     if let Err(error) = memory::keep_private() {
@@ -11,7 +12,7 @@ fn main() -> ExitCode {
     }
     cli::main(|arguments| {
         let filter = tracing_subscriber::EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| memory::Redacting(std::io::stderr())).init();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Redacting(std::io::stderr())).init();
         let config = match Config::load(arguments.config.as_deref()) {
             Ok(config) => config,
             Err(error) => return failed(&error, 13),

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io};
 
-use daypass_proto::redaction::redacted;
+use daypass_proto::redaction::Redacting;
 use nix::sys::{
     prctl::set_dumpable,
     resource::{Resource, setrlimit},
@@ -25,20 +25,6 @@ pub fn told(error: &(dyn Error + 'static)) -> String {
 pub fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Redacting(io::stderr())).init();
-}
-
-/// Takes what may be a secret out of each line; the subscriber writes a line at once.
-struct Redacting<W>(W);
-
-impl<W: io::Write> io::Write for Redacting<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write_all(redacted(&String::from_utf8_lossy(line)).as_bytes())?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
 }
 
 /// Closes this process's memory, with the keys in it, to everybody but itself and the kernel: no core file, no handler that cores are piped
