@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,6 +14,9 @@ use std::{
 };
 
 use crate::{Failure, Written, a_moment};
+
+/// Arguments or environments longer than this are cut.
+const LONGEST: usize = 256 * 1024;
 
 /// Looks at `/proc` again and again.
 #[derive(Debug)]
@@ -51,6 +55,14 @@ impl Drop for Watch {
     }
 }
 
+/// In one read: between two, the process may have become another program.
+fn at_once(path: &Path) -> Option<Vec<u8>> {
+    let mut buffer = vec![0; LONGEST];
+    let length = fs::File::open(path).ok()?.read(&mut buffer).ok()?;
+    buffer.truncate(length);
+    Some(buffer)
+}
+
 /// By process and arguments: a process that becomes another program has new ones.
 type Seen = HashMap<(PathBuf, Vec<u8>), Option<[Written; 2]>>;
 
@@ -59,11 +71,11 @@ fn look(place: &Path, seen: &mut Seen) {
         |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
     for process in entries.filter(is_process) {
-        let Ok(arguments) = fs::read(process.join("cmdline")) else { continue };
+        let Some(arguments) = at_once(&process.join("cmdline")) else { continue };
         if arguments.is_empty() || seen.contains_key(&(process.clone(), arguments.clone())) {
             continue;
         }
-        let environment = fs::read(process.join("environ")).unwrap_or_default();
+        let environment = at_once(&process.join("environ")).unwrap_or_default();
         let place = place.as_os_str().as_encoded_bytes();
         let ours =
             [&arguments, &environment].into_iter().any(|bytes| bytes.windows(place.len()).any(|part| part == place));
