@@ -52,10 +52,6 @@ pub enum DaemonError {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
-    // A crash must not write keys or tokens to disk.
-    if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
-        tracing::warn!(%error, "could not switch core dumps off");
-    }
     let stopped = stop_signal().map_err(DaemonError::Serve)?;
     let tpm = TpmOwner::start(config.tpm.clone(), Deadlines::default(), real_pace()).map_err(DaemonError::Thread)?;
     let agent = Arc::new(Agent::open(config, clock::system(), tpm)?);

@@ -5,6 +5,7 @@ use daypass_proto::{
     invitation::CodeError,
     local_api::{ErrorAnswer, ErrorCode, Problem},
     oauth_error::{ErrorBody, Reason},
+    redaction::redacted,
     resource::{Repository, Resource, ResourceError},
     time::Timestamp,
 };
@@ -192,14 +193,19 @@ impl AgentError {
         }
     }
 
+    /// What was refused and why. Some of it repeats the request, which may have had a secret in the wrong place.
+    fn words(&self) -> String {
+        redacted(&self.to_string()).into_owned()
+    }
+
     /// As it leaves.
     pub fn answer(&self) -> ErrorAnswer {
-        ErrorAnswer { error: self.code(), message: self.to_string(), next_step: self.next_step() }
+        ErrorAnswer { error: self.code(), message: self.words(), next_step: self.next_step() }
     }
 
     /// As it stands in a status.
     pub fn problem(&self) -> Problem {
-        Problem { error: self.code(), message: self.to_string(), next_step: self.next_step() }
+        Problem { error: self.code(), message: self.words(), next_step: self.next_step() }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod git_config;
 pub mod git_helper;
 pub mod issuer;
 pub mod local_client;
+pub mod memory;
 #[cfg(test)]
 mod mock_agent;
 pub mod state;

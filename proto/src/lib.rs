@@ -24,6 +24,7 @@ pub mod names;
 pub mod oauth_error;
 pub mod pin;
 pub mod presentation;
+pub mod redaction;
 pub mod resource;
 pub mod time;
 pub mod token;

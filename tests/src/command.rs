@@ -1,6 +1,7 @@
 //! One command, run to its end by somebody, with what it printed.
 
 use std::{
+    cell::RefCell,
     ffi::{OsStr, OsString},
     fmt,
     io::Write as _,
@@ -18,6 +19,41 @@ use nix::{
 };
 
 use crate::{Clock, Failure, Programs, Who, wait};
+
+thread_local! {
+    static HEARD: RefCell<Option<Vec<Ran>>> = const { RefCell::new(None) };
+}
+
+/// While this lives, every command that this thread runs is kept with what it printed, and every program that it starts logs all it can.
+#[derive(Debug)]
+pub struct Recording(());
+
+impl Recording {
+    /// Begins.
+    pub fn begin() -> Self {
+        HEARD.set(Some(Vec::new()));
+        Self(())
+    }
+
+    /// What was run since, in order.
+    pub fn heard(&self) -> Vec<Ran> {
+        HEARD.with_borrow(|heard| heard.clone().unwrap_or_default())
+    }
+
+    fn runs() -> bool {
+        HEARD.with_borrow(Option::is_some)
+    }
+
+    fn keep(ran: &Ran) {
+        HEARD.with_borrow_mut(|heard| heard.iter_mut().for_each(|heard| heard.push(ran.clone())));
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        HEARD.set(None);
+    }
+}
 
 /// A command that is going to be run.
 #[derive(Clone, Debug)]
@@ -114,6 +150,9 @@ impl Act {
             pair.push(value);
             pair
         }));
+        if Recording::runs() {
+            command.args(["DAYPASS_LOG=trace", "RUST_BACKTRACE=full"]);
+        }
         command.arg(&self.program).args(&self.arguments).env_clear().process_group(0);
         command.current_dir(self.folder.as_deref().unwrap_or(Path::new("/")));
         Ok(command)
@@ -145,7 +184,10 @@ impl Act {
         });
         match ended {
             Ok(Ok(output)) => {
-                Ok(Ran { shown, code: output.status.code(), stdout: output.stdout, stderr: output.stderr, took })
+                let (stdout, stderr) = (output.stdout, output.stderr);
+                let ran = Ran { shown, code: output.status.code(), stdout, stderr, took };
+                Recording::keep(&ran);
+                Ok(ran)
             }
             Ok(Err(source)) => Err(Failure::Machine { doing: format!("run `{shown}`"), source }),
             Err(_) => {

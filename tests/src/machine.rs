@@ -156,7 +156,7 @@ impl Machine {
 
     /// Enrols with this code; gives what was printed.
     pub fn enrol(&self, code: &str) -> Result<crate::Ran, Failure> {
-        self.daypass(["enroll", code]).run()?.succeeded()
+        self.daypass(["enroll"]).input(code).run()?.succeeded()
     }
 
     /// Invites `collaborator`, enrols this machine, approves it, and sets up git.

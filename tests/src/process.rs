@@ -5,7 +5,10 @@ use std::{
     net::{SocketAddr, TcpStream},
     os::{
         fd::OwnedFd,
-        unix::net::{UnixDatagram, UnixStream},
+        unix::{
+            net::{UnixDatagram, UnixStream},
+            process::ExitStatusExt as _,
+        },
     },
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
@@ -132,6 +135,11 @@ impl Process {
             self.ended = self.child.try_wait().ok().flatten();
         }
         self.ended.is_some()
+    }
+
+    /// Whether the kernel wrote a core when it ended, or gave one to whoever takes them.
+    pub fn dumped_core(&self) -> bool {
+        self.ended.is_some_and(|status| status.core_dumped())
     }
 
     /// Its process id.

@@ -52,13 +52,14 @@ fn what_an_unprivileged_agent_cannot_see_is_unavailable_and_nothing_fails() -> S
     let reports = reports(&world)?;
     let report = reports.last().ok_or_else(|| Failure::unexpected("a report", "none"))?;
     ensure(report.get("identified_by").and_then(Value::as_str) != Some("nothing"), "a process", report)?;
-    let seen = executable(report.get("peer"));
+    let seen: Vec<String> = reports.iter().map(|report| executable(report.get("peer"))).collect();
     if Who::can_be_chosen() {
         // Another uid's executable: the kernel does not say.
-        ensure(seen == "unavailable", "unavailable", report)?;
+        ensure(seen.iter().all(|seen| seen == "unavailable"), "unavailable", report)?;
         ensure(first == second, "one token for both, who look alike", format!("{first} {second}"))?;
     } else {
-        ensure(seen.starts_with('/'), "the executable of a process of one's own", report)?;
+        // Of one's own processes it does, but for those that close their memory, as all of ours do.
+        ensure(seen.iter().any(|seen| seen.ends_with("/curl")), "the executable of a process of one's own", report)?;
         ensure(first != second, "a token for each", first)?;
     }
     Ok(())
@@ -115,8 +116,10 @@ fn a_report_that_does_not_read_is_refused() -> Story {
     let none = r#"{"executable":"unavailable","sha256":"unavailable","unit":"unavailable"}"#;
     let good = format!(r#"{{"identified_by":"nothing","peer":{none},"via":[]}}"#);
     client.ask(&resource, now, &[("daypass_caller", &good)])?.status(200)?;
+    // RFC 6749 section 3.2: a field without a value is one that was left out.
+    client.ask(&resource, now, &[("daypass_caller", "")])?.status(200)?;
     client.ask(&resource, now, &[])?.status(200)?;
-    for bad in ["", "x", "{}", &good.replace("nothing", "magic"), &format!("{good}{}", " ".repeat(20_000))] {
+    for bad in ["x", "{}", &good.replace("nothing", "magic"), &format!("{good}{}", " ".repeat(20_000))] {
         client.ask(&resource, now, &[("daypass_caller", bad)])?.status(400)?.says(&["daypass_caller"])?;
     }
     Ok(())

@@ -102,7 +102,8 @@ fn a_gate_can_insist_on_the_tpm() -> Story {
     let world = world(true)?;
     let laptop = Machine::start(&world, "laptop", Who::Alice)?;
     laptop.join(&world, "alice", "robot")?;
-    use_proof(&world, &laptop, &[])?.status(403)?.says(&["delegated", "hardware"])?;
+    // In DPoP's own words, since that is what was used.
+    use_proof(&world, &laptop, &[])?.status(401)?.says(&["delegated", "hardware", "invalid_token"])?;
     use_proof(&world, &laptop, &["--protection", "hardware"])?.status(200)?;
     Ok(())
 }

@@ -52,7 +52,7 @@ pub(crate) fn ensure(workspace: &Workspace, need: Need, install: bool) -> Result
         .into_iter()
         .filter_map(|(package, by)| need.includes(by).then_some(package))
         .collect();
-    let missing = match installed(&wanted)? {
+    let missing = match installed()? {
         Some(installed) => wanted.into_iter().filter(|package| !installed.contains(package)).collect::<Vec<_>>(),
         None => return without_dpkg(),
     };
@@ -94,12 +94,10 @@ fn parse(text: &str) -> Result<Vec<(String, Need)>, usize> {
     Ok(packages)
 }
 
-/// The installed ones of `wanted`; `None` where there is no dpkg.
-fn installed(wanted: &[String]) -> Result<Option<Vec<String>>, Failure> {
+/// What is installed, with what it provides: a package of another maker may stand for several of Debian's. `None` where there is no dpkg.
+fn installed() -> Result<Option<Vec<String>>, Failure> {
     let answer = Command::new("dpkg-query")
-        .args(["--show", "--showformat=${Package} ${db:Status-Abbrev}\n"])
-        .args(wanted)
-        // It complains about those that it does not know, which is what we ask.
+        .args(["--show", "--showformat=${Package} ${db:Status-Abbrev}|${Provides}\n"])
         .stderr(Stdio::null())
         .output();
     match answer {
@@ -111,10 +109,15 @@ fn installed(wanted: &[String]) -> Result<Option<Vec<String>>, Failure> {
 
 fn installed_lines(text: &str) -> Vec<String> {
     text.lines()
-        .filter_map(|line| line.split_once(' '))
-        // Removed packages whose configuration stayed are `rc`.
-        .filter(|(_, status)| status.trim_end() == "ii")
-        .map(|(package, _)| package.to_owned())
+        .filter_map(|line| {
+            let (package, rest) = line.split_once(' ')?;
+            let (status, provided) = rest.split_once('|')?;
+            // Removed packages whose configuration stayed are `rc`. What is provided may come with a version in parentheses.
+            let provided = provided.split(',').filter_map(|name| name.split_whitespace().next());
+            (status.trim_end() == "ii").then(|| std::iter::once(package).chain(provided))
+        })
+        .flatten()
+        .map(str::to_owned)
         .collect()
 }
 
@@ -219,7 +222,12 @@ mod tests {
 
     #[test]
     fn a_removed_package_is_not_installed() {
-        assert_eq!(installed_lines("git ii \nnginx rc \ncurl un \n"), ["git"]);
+        assert_eq!(installed_lines("git ii |\nnginx rc |httpd\ncurl un |\n"), ["git"]);
+    }
+
+    #[test]
+    fn what_another_package_provides_is_there() {
+        assert_eq!(installed_lines("nodejs ii |nodejs-dev, npm (= 10.8)\n"), ["nodejs", "nodejs-dev", "npm"]);
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! `daypass`: the agent and its command line; see `daypass_agent::cli` and `daypass_agent::daemon`.
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
-use daypass_agent::{cli, config::Config, daemon};
+use daypass_agent::{cli, config::Config, daemon, memory};
+use daypass_proto::redaction::Redacting;
 
 fn main() -> ExitCode {
+    if let Err(error) = memory::keep_private() {
+        let _ = writeln!(std::io::stderr(), "daypass: could not close this program's memory to others: {error}");
+        return ExitCode::FAILURE;
+    }
     cli::main(|arguments| {
         let filter = tracing_subscriber::EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Redacting(std::io::stderr())).init();
         let config = match Config::load(arguments.config.as_deref()) {
             Ok(config) => config,
             Err(error) => return failed(&error, 13),

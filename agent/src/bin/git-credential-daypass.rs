@@ -6,9 +6,15 @@ use daypass_agent::{
     git_config::Git,
     git_helper::{self, Invocation, Surroundings},
     local_client::{LocalClient, find_socket},
+    memory,
 };
 
 fn main() -> ExitCode {
+    if let Err(error) = memory::keep_private() {
+        let text = format!("git-credential-daypass: could not close this program's memory to others: {error}\n");
+        let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
+        return ExitCode::FAILURE;
+    }
     let Some(invocation) = Invocation::parse(env::args_os().skip(1)) else {
         let _ = io::Write::write_all(&mut io::stderr(), format!("{}\n", git_helper::USAGE).as_bytes());
         return ExitCode::from(2);

@@ -103,8 +103,8 @@ pub struct Inspector {
 /// `daypass enroll`.
 #[derive(Args, Debug)]
 pub struct Enroll {
-    /// The invitation, `dpinv1_…`; `-` reads it from stdin, so that no other user sees it in the process list
-    #[arg(value_name = "INVITATION")]
+    /// The invitation, `dpinv1_…`; without it, or with `-`, it is read from stdin, so that no other user sees it in the process list
+    #[arg(value_name = "INVITATION", default_value = "-", hide_default_value = true)]
     pub invitation: String,
     /// Wait until the device is approved
     #[arg(long)]

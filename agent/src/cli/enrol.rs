@@ -17,6 +17,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(asked: &Enroll, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let text = Zeroizing::new(if asked.invitation == "-" {
+        if !terminal.json() {
+            terminal.note("reading the invitation from stdin: paste it and press Enter");
+        }
         terminal.line().map_err(|error| {
             Failure::new(
                 ErrorCode::Malformed,

@@ -108,6 +108,12 @@ enum Credential {
     Dpop(String),
 }
 
+/// Whether the client uses DPoP. Such a client is an OAuth client, and is answered as RFC 9449 and RFC 6750 have it.
+pub fn uses_dpop(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.split_once(' ')).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("DPoP"))
+}
+
 fn credential(headers: &HeaderMap) -> Result<Credential, AuthenticationError> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let value = match (all.next(), all.next()) {

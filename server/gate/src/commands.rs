@@ -1,8 +1,8 @@
 //! The command line.
 
 use std::{
-    fs, io,
-    io::Write as _,
+    fs,
+    io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -44,7 +44,8 @@ enum Command {
     },
     /// Enrol this gate with the one-time code of `daypass-issuer gate add`.
     Enrol {
-        /// The code; `-` reads it from standard input, so that it stands in no process list.
+        /// The code; without it, or with `-`, it is read from standard input, so that it stands in no process list.
+        #[arg(default_value = "-", hide_default_value = true)]
         code: String,
     },
     /// Serve until stopped.
@@ -133,7 +134,6 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Check => runtime()?.block_on(check(&cli.config)),
         Command::Serve => {
             daypass_service::log_to_stderr();
-            daypass_service::forbid_core_dumps();
             runtime()?.block_on(async {
                 let stop = daypass_service::stop_signal().map_err(failed("take signals"))?;
                 let config = Config::load(&cli.config)?;
@@ -168,7 +168,7 @@ async fn enrol_gate(path: &Path, code: String) -> Result<(), CommandError> {
     if GateState::exists(&config.state_dir) {
         return Err(StateError::Enrolled(config.state_dir).into());
     }
-    let code = if code == "-" { io::read_to_string(io::stdin()).map_err(failed("read the code"))? } else { code };
+    let code = if code == "-" { code_from_stdin().map_err(failed("read the code"))? } else { code };
     let code = Code::parse(CodeKind::Gate, &code)?;
     let state = enrol(&code, config.tls.is_none()).await?;
     state.save(&config.state_dir)?;
@@ -176,6 +176,15 @@ async fn enrol_gate(path: &Path, code: String) -> Result<(), CommandError> {
         "enrolled as gate {} of {}; next: `daypass-gate check`, then `daypass-gate serve`",
         state.name, state.issuer
     ))
+}
+
+fn code_from_stdin() -> io::Result<String> {
+    if io::stdin().is_terminal() {
+        writeln!(io::stderr(), "paste the gate's code and press Enter")?;
+    }
+    let mut line = String::new();
+    io::stdin().lock().take(4096).read_line(&mut line)?;
+    Ok(line)
 }
 
 async fn check(path: &Path) -> Result<(), CommandError> {

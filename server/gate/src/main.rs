@@ -20,14 +20,20 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    if let Err(error) = daypass_service::keep_memory_private() {
+        tell(&format!("could not close this program's memory to others: {error}"));
+        return ExitCode::FAILURE;
+    }
     match commands::run(commands::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
-            {
-                eprintln!("daypass-gate: {}", daypass_service::told(&error));
-            }
+            tell(&daypass_service::told(&error));
             error.exit_code()
         }
     }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+fn tell(why: &str) {
+    eprintln!("daypass-gate: {why}");
 }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
-    authentication::{Authenticated, AuthenticationError, authenticate},
+    authentication::{Authenticated, AuthenticationError, authenticate, uses_dpop},
     config::Guarded,
     flow::{self, Failed, Input, Owner},
     gate::Gate,
@@ -41,12 +41,10 @@ async fn serve(gate: Arc<Gate>, request: Request<Incoming>, client: IpAddr) -> R
     let target = parts.uri.path();
     let who = authenticate(&gate, &route, parts.method.as_str(), &parts.headers, client, target)
         .await
-        .map_err(|error| Refusal::of_authentication(&error, &gate, &route, client))?;
+        .map_err(|error| Refusal::of_authentication(&error, &gate, &route, client, uses_dpop(&parts.headers)))?;
     if !who.claims().authorization_details.allows(&GitAccess::Read(&route.repository)) {
-        return Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            format!("`{}` is not granted to this machine", route.repository),
-        ));
+        let text = format!("`{}` is not granted to this machine", route.repository);
+        return Err(Refusal::not_granted(text, uses_dpop(&parts.headers)));
     }
     let guarded = gate
         .guarded(&route)
@@ -116,7 +114,7 @@ impl Call<'_> {
                 flow::drain(input).await;
                 match answer {
                     Some(answer) => Ok(git_answer(Service::ReceivePack, answer)),
-                    None => Err(Refusal::new(StatusCode::FORBIDDEN, message)),
+                    None => Err(Refusal::not_granted(message, uses_dpop(self.headers))),
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What a refused client sees: a status, a fresh nonce where one helps, and text that git shows after `remote:`.
 
 use bytes::Bytes;
+use daypass_proto::redaction::redacted;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
@@ -22,7 +23,8 @@ pub struct Refusal {
 impl Refusal {
     /// With a status and a text.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), headers: Box::default() }
+        // Some of it repeats the request, which may have had a secret in the wrong place.
+        Self { status, text: redacted(&text.into()).into_owned(), headers: Box::default() }
     }
 
     /// Of a request that is not routed.
@@ -35,18 +37,30 @@ impl Refusal {
         Self::new(status, error.to_string())
     }
 
-    /// Of a request that nobody good made; carries a fresh nonce.
+    /// Of somebody who may not do this.
+    pub fn not_granted(text: impl Into<String>, uses_dpop: bool) -> Self {
+        let mut refusal = Self::new(StatusCode::FORBIDDEN, text);
+        if uses_dpop {
+            refusal.add(header::WWW_AUTHENTICATE, "DPoP algs=\"ES256\", error=\"insufficient_scope\"");
+        }
+        refusal
+    }
+
+    /// Of a request that nobody good made; carries a fresh nonce where one helps.
     pub fn of_authentication(
         error: &AuthenticationError,
         gate: &Gate,
         route: &Route,
         client: std::net::IpAddr,
+        uses_dpop: bool,
     ) -> Self {
         use AuthenticationError as E;
         let status = match error {
             E::Unheard(_) => StatusCode::SERVICE_UNAVAILABLE,
-            E::Dead(_) | E::Software | E::Delegated | E::NotGuarded => StatusCode::FORBIDDEN,
             E::Replay(crate::replay::ReplayError::Full) => StatusCode::SERVICE_UNAVAILABLE,
+            E::NotGuarded => StatusCode::FORBIDDEN,
+            // RFC 6750 section 3.1 has 401 for these. git would ask for a username then, and not show the reason.
+            E::Dead(_) | E::Software | E::Delegated if !uses_dpop => StatusCode::FORBIDDEN,
             _ => StatusCode::UNAUTHORIZED,
         };
         let mut refusal = Self::new(status, error.to_string());
@@ -56,17 +70,26 @@ impl Refusal {
         let dpop_error = match error {
             E::NoNonce | E::Nonce(_) | E::Replay(_) => ", error=\"use_dpop_nonce\"",
             E::Proof(_) | E::ProofHeader => ", error=\"invalid_dpop_proof\"",
-            E::Token(_) | E::Bearer => ", error=\"invalid_token\"",
+            E::Token(_) | E::Bearer | E::Dead(_) | E::Software | E::Delegated => ", error=\"invalid_token\"",
             _ => "",
         };
         let resource = route.resource.as_str();
-        let nonce = gate.fresh_nonce(Scope::Presentation(route.repository.as_str()), client);
-        let dpop_nonce = gate.fresh_nonce(Scope::Dpop(resource), client);
-        // Ours first: git tries schemes in its own order, helpers read them in this one.
-        refusal.add(header::WWW_AUTHENTICATE, &format!("Daypass realm=\"{resource}\", nonce=\"{nonce}\""));
-        refusal.add(header::WWW_AUTHENTICATE, &format!("DPoP algs=\"ES256\"{dpop_error}"));
-        refusal.add(header::WWW_AUTHENTICATE, "Basic realm=\"Daypass\"");
-        refusal.add(header::HeaderName::from_static("dpop-nonce"), &dpop_nonce);
+        let challenge = format!("DPoP algs=\"ES256\"{dpop_error}");
+        if uses_dpop {
+            // One challenge for one question: OAuth clients look at the first, or for a single one. And a nonce only where a new proof
+            // is asked for: there are clients that try again whenever they get one, and a token that is no good stays so.
+            refusal.add(header::WWW_AUTHENTICATE, &challenge);
+        } else {
+            let nonce = gate.fresh_nonce(Scope::Presentation(route.repository.as_str()), client);
+            // Ours first: git tries schemes in its own order, helpers read them in this one.
+            refusal.add(header::WWW_AUTHENTICATE, &format!("Daypass realm=\"{resource}\", nonce=\"{nonce}\""));
+            refusal.add(header::WWW_AUTHENTICATE, &challenge);
+            refusal.add(header::WWW_AUTHENTICATE, "Basic realm=\"Daypass\"");
+        }
+        if !uses_dpop || dpop_error.contains("use_dpop_nonce") {
+            let nonce = gate.fresh_nonce(Scope::Dpop(resource), client);
+            refusal.add(header::HeaderName::from_static("dpop-nonce"), &nonce);
+        }
         refusal
     }
 

@@ -6,10 +6,13 @@ use axum::{
     Json,
     body::Bytes,
     extract::{FromRequest, Request},
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use daypass_proto::oauth_error::{ErrorBody, OAuthError, Reason, internal};
+use daypass_proto::{
+    oauth_error::{ErrorBody, OAuthError, Reason, internal},
+    redaction::redacted,
+};
 
 use daypass_service::told;
 
@@ -17,6 +20,19 @@ use crate::{
     keys::KeyError,
     store::{DecideError, StoreError},
 };
+
+/// RFC 6749 section 5.2 lets a description have visible ASCII without `"` and `\`. Some of ours repeat what the client sent.
+fn in_description(c: char) -> char {
+    match c {
+        '"' => '\'',
+        ' '..='~' if c != '\\' => c,
+        _ => '?',
+    }
+}
+
+/// The headers of whatever has a token in it, and of refusals: RFC 6749 section 5.1.
+pub const NEVER_STORED: [(header::HeaderName, &str); 2] =
+    [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
 
 /// A refusal, ready to leave.
 #[derive(Debug)]
@@ -42,7 +58,7 @@ impl Refusal {
         };
         let body = ErrorBody {
             error,
-            error_description: description.into(),
+            error_description: redacted(&description.into()).chars().map(in_description).collect(),
             daypass_reason: reason,
             daypass_next_step: next_step.into(),
         };
@@ -122,10 +138,7 @@ impl From<DecideError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body)).into_response();
-        // RFC 6749 section 5.1.
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        (self.status, NEVER_STORED, Json(self.body)).into_response()
     }
 }
 
@@ -152,6 +165,15 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_description_has_the_characters_that_the_rfc_allows() {
+        let said = Refusal::malformed("`\u{e9}\"x\\y\r\n\u{1b}[2J~` is no resource").body.error_description;
+        assert_eq!(said, "`?'x?y???[2J~` is no resource");
+        // A token in the wrong field does not come back.
+        let said = Refusal::malformed(format!("`{}` is no resource", "a".repeat(500))).body.error_description;
+        assert_eq!(said, "`aaaaaaaaaaaa...` is no resource");
+    }
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused_in_our_words() {

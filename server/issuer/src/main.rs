@@ -25,15 +25,21 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    if let Err(error) = daypass_service::keep_memory_private() {
+        tell(&format!("could not close this program's memory to others: {error}"));
+        return ExitCode::FAILURE;
+    }
     let cli = commands::Cli::parse();
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
-            {
-                eprintln!("daypass-issuer: {}", daypass_service::told(&error));
-            }
+            tell(&daypass_service::told(&error));
             error.exit_code()
         }
     }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+fn tell(why: &str) {
+    eprintln!("daypass-issuer: {why}");
 }

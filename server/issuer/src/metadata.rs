@@ -24,8 +24,9 @@ pub async fn metadata(State(issuer): State<Arc<Issuer>>) -> Json<Value> {
     let mut document = json!({
         "issuer": config.issuer_url,
         "jwks_uri": format!("{}/jwks", config.issuer_url),
-        // There is no authorization endpoint, and so no response type; the member is required all the same.
-        "response_types_supported": [],
+        // There is no authorization endpoint, and so no response type. The member is required, and an empty array is not allowed
+        // (section 3.2): the registered value that gives nothing back says what is true.
+        "response_types_supported": ["none"],
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": ["tls_client_auth"],
         "introspection_endpoint_auth_methods_supported": ["tls_client_auth"],

@@ -21,6 +21,6 @@ pub use self::{
     idle::Idle,
     serve::{Limits, Listener, Peer, ServeError},
     stop::stop_signal,
-    tell::{forbid_core_dumps, log_to_stderr, told},
+    tell::{keep_memory_private, log_to_stderr, told},
     tls::{ClientCertificates, Reload, TlsError, reloadable_server_config, server_config},
 };

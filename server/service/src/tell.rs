@@ -2,6 +2,11 @@
 
 use std::{error::Error, io};
 
+use daypass_proto::redaction::Redacting;
+use nix::sys::{
+    prctl::set_dumpable,
+    resource::{Resource, setrlimit},
+};
 use tracing_subscriber::EnvFilter;
 
 /// An error with all its sources, in one line.
@@ -16,15 +21,15 @@ pub fn told(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// Logs go to standard error; `DAYPASS_LOG` says how much.
+/// Logs go to standard error; `DAYPASS_LOG` says how much. Whatever a request or a library brings into them, no token comes through.
 pub fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Redacting(io::stderr())).init();
 }
 
-/// A crash must not write keys to disk.
-pub fn forbid_core_dumps() {
-    if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
-        tracing::warn!(%error, "could not switch core dumps off");
-    }
+/// Closes this process's memory, with the keys in it, to everybody but itself and the kernel: no core file, no handler that cores are piped
+/// to (which no limit of size stops), and `/proc/PID/mem`, `environ` and `ptrace` for no other process of the same user.
+pub fn keep_memory_private() -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    Ok(set_dumpable(false)?)
 }

@@ -58,9 +58,12 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
                     &json!({"gate": name, "code": code.expose().as_str(), "expires_at": code_expires_at}),
                 );
             }
-            line(format!("registered gate {name}; its code works once, until {code_expires_at}:"))?;
+            line(format!("registered gate {name}; its code works once, until {code_expires_at}"))?;
+            line(
+                "  on the gate: `daypass-gate enrol`, which asks for the code; as an argument every user there would see it",
+            )?;
             line("")?;
-            line(format!("daypass-gate enrol {}", code.expose().as_str()))
+            line(code.expose().as_str())
         }
         Command::List { json } => {
             let gates = store.gates().await?;

@@ -91,7 +91,8 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     if let Some(contact) = issuer.projects.get(&invitation.project).and_then(|project| project.contact.as_ref()) {
         line(format!("  questions go to {contact}"))?;
     }
-    line(format!("the code works once, until {}; whoever has it can use it:", invitation.expires_at))?;
+    line(format!("the code works once, until {}; whoever has it can use it", invitation.expires_at))?;
+    line("  on the machine: `daypass enroll`, which asks for the code; as an argument every user there would see it")?;
     line("")?;
-    line(format!("daypass enroll {}", code.expose().as_str()))
+    line(code.expose().as_str())
 }

@@ -190,7 +190,6 @@ async fn open(config: &std::path::Path, environment: Environment) -> Result<Issu
 
 async fn serve(config: &std::path::Path, environment: Environment) -> Result<(), CommandError> {
     daypass_service::log_to_stderr();
-    daypass_service::forbid_core_dumps();
     let stop = daypass_service::stop_signal().map_err(CommandError::Runtime)?;
     let issuer = Arc::new(open(config, environment).await?);
     Ok(crate::serve::serve(issuer, stop).await?)

@@ -10,6 +10,7 @@ use daypass_proto::{
     ledger::EventKind,
     names::RenewalId,
     oauth_error::{OAuthError, Reason},
+    redaction::redacted,
 };
 use daypass_service::Peer;
 use thiserror::Error;
@@ -157,8 +158,11 @@ pub async fn complete(
     match renew(&issuer, &device, &request).await {
         Ok(answer) => Ok(Json(answer)),
         Err(error) => {
-            let event =
-                issuer.environment.event(EventKind::CertificateRefused).text("device", &device.id).text("why", &error);
+            let event = issuer
+                .environment
+                .event(EventKind::CertificateRefused)
+                .text("device", &device.id)
+                .text("why", redacted(&error.to_string()));
             let mut spent = Decision::new(event);
             if !matches!(error, RenewalError::Challenge) {
                 spent = spent.change(Change::TakeChallenge(request.renewal.to_string()));

@@ -9,6 +9,7 @@ use daypass_proto::{
     enrolment::{CompleteAnswer, CompleteRequest, DeviceLife, TrustTier, comparison_code},
     ledger::EventKind,
     names::DeviceId,
+    redaction::redacted,
 };
 
 use super::{EnrolmentError, begin::usable};
@@ -40,7 +41,7 @@ pub async fn complete(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Re
                 .environment
                 .event(EventKind::EnrolmentRefused)
                 .text("enrolment", &challenge.id)
-                .text("why", &error);
+                .text("why", redacted(&error.to_string()));
             let spent = Decision::new(event).change(Change::TakeChallenge(challenge.id.clone()));
             if let Err(error) = issuer.store.decide(spent).await {
                 tracing::warn!(error = %daypass_service::told(&error), "could not record a refused enrolment");

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::{
     Extension, Form, Json,
     extract::{State, rejection::FormRejection},
-    http::header,
     response::{IntoResponse as _, Response},
 };
 use daypass_proto::{enrolment::DeviceLife, token::AccessTokenClaims};
@@ -16,7 +15,7 @@ use serde_json::json;
 use super::own_token;
 use crate::{
     caller::EnrolledGate,
-    error::Refusal,
+    error::{NEVER_STORED, Refusal},
     issuer::Issuer,
     store::{GrantLife, StoreError},
 };
@@ -46,7 +45,7 @@ pub async fn introspect(
         }),
         _ => json!({"active": false}),
     };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    Ok((NEVER_STORED, Json(answer)).into_response())
 }
 
 async fn is_active(issuer: &Issuer, claims: &AccessTokenClaims) -> Result<bool, StoreError> {

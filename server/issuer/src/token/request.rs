@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Form, Json,
     extract::{State, rejection::FormRejection},
-    http::{HeaderMap, header},
+    http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
 use daypass_proto::{
@@ -17,17 +17,18 @@ use daypass_proto::{
     ledger::EventKind,
     names::{ProjectName, RoleName},
     oauth_error::{OAuthError, Reason},
+    redaction::redacted,
     resource::Resource,
     time::Timestamp,
 };
 use daypass_service::Peer;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use thiserror::Error;
 
 use super::issue;
 use crate::{
     caller::{ApprovedDevice, CallerError, EnrolledDevice},
-    error::Refusal,
+    error::{NEVER_STORED, Refusal},
     issuer::Issuer,
     store::{Condition, DecideError, Decision, StoreError},
 };
@@ -35,19 +36,45 @@ use crate::{
 /// The path of the endpoint.
 pub const PATH: &str = "/oauth/token";
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct TokenForm {
-    grant_type: String,
+struct TokenForm {
     client_id: String,
-    resource: String,
-    #[serde(default)]
+    resource: Resource,
     authorization_details: Option<String>,
     /// Vouches for the key of the `DPoP` header, where that is not the proof key (docs/wire.md section 6.1).
-    #[serde(default)]
     daypass_delegation: Option<String>,
     /// Who asked the agent, as it reports it (docs/wire.md section 6.2).
-    #[serde(default)]
     daypass_caller: Option<String>,
+}
+
+impl TokenForm {
+    /// RFC 6749 section 3.2: a field without a value counts as left out, none may come twice, and unknown ones are passed over. Of
+    /// `resource` there may be several (RFC 8707 section 2); we serve one, and say so in the RFC's own words.
+    fn read(fields: Vec<(String, String)>) -> Result<Self, TokenError> {
+        let mut fields: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let mut take = |name: &str| -> Result<Option<String>, TokenError> {
+            let mut found = fields.extract_if(.., |(field, _)| field == name).map(|(_, value)| value);
+            match (found.next(), found.next()) {
+                (value, None) => Ok(value),
+                (_, Some(_)) if name == "resource" => {
+                    Err(TokenError::Resource("is there more than once; a token is for one".to_owned()))
+                }
+                (_, Some(_)) => Err(TokenError::Malformed(format!("`{name}` is there more than once"))),
+            }
+        };
+        let missing = |name: &str| TokenError::Malformed(format!("`{name}` is missing"));
+        if take("grant_type")?.ok_or_else(|| missing("grant_type"))? != "client_credentials" {
+            return Err(TokenError::GrantType);
+        }
+        let client_id = take("client_id")?.ok_or_else(|| missing("client_id"))?;
+        let resource = take("resource")?.ok_or_else(|| TokenError::Resource("is missing".to_owned()))?;
+        Ok(Self {
+            client_id,
+            resource: resource.parse().map_err(|error| TokenError::Resource(format!("is refused: {error}")))?,
+            authorization_details: take("authorization_details")?,
+            daypass_delegation: take("daypass_delegation")?,
+            daypass_caller: take("daypass_caller")?,
+        })
+    }
 }
 
 /// RFC 6749 section 5.1, RFC 9396 section 7.
@@ -226,16 +253,16 @@ pub async fn token(
     State(issuer): State<Arc<Issuer>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
-    form: Result<Form<TokenForm>, FormRejection>,
+    form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Result<Response, Refusal> {
     let caller = EnrolledDevice::identify(&issuer, &peer).await?;
     let device = caller.device().id.clone();
     let result = match form {
-        Ok(Form(form)) => decide(&issuer, caller, &headers, form).await,
+        Ok(Form(fields)) => decide(&issuer, caller, &headers, fields).await,
         Err(error) => Err(TokenError::Malformed(error.to_string())),
     };
     match result {
-        Ok(answer) => Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()),
+        Ok(answer) => Ok((NEVER_STORED, Json(answer)).into_response()),
         Err(error) => {
             let refusal_text = error.to_string();
             let refusal = Refusal::from(error);
@@ -244,7 +271,7 @@ pub async fn token(
                 .event(EventKind::TokenRefused)
                 .text("device", &device)
                 .structure("reason", &refusal.reason())
-                .text("why", refusal_text);
+                .text("why", redacted(&refusal_text));
             issuer.store.decide(Decision::new(event)).await?;
             Err(refusal)
         }
@@ -255,26 +282,22 @@ async fn decide(
     issuer: &Issuer,
     caller: EnrolledDevice,
     headers: &HeaderMap,
-    form: TokenForm,
+    fields: Vec<(String, String)>,
 ) -> Result<TokenAnswer, TokenError> {
     let device = caller.approved()?;
-    if form.grant_type != "client_credentials" {
-        return Err(TokenError::GrantType);
-    }
+    let form = TokenForm::read(fields)?;
     if form.client_id != device.device().id.client_id() {
         return Err(TokenError::ClientMismatch);
     }
     let proof = proof_of(issuer, headers)?;
-    let resource: Resource =
-        form.resource.parse().map_err(|error| TokenError::Resource(format!("is refused: {error}")))?;
-    let holder = Holder::of(issuer, &device, proof, &resource, form.daypass_delegation.as_deref())?;
+    let holder = Holder::of(issuer, &device, proof, &form.resource, form.daypass_delegation.as_deref())?;
     let asked = form
         .authorization_details
         .map(|text| serde_json::from_str::<AuthorizationDetails>(&text))
         .transpose()
         .map_err(|error| TokenError::Details(format!("do not read: {error}")))?;
     let caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
-    issue::issue(issuer, &device, &holder, &resource, asked, caller.as_ref()).await
+    issue::issue(issuer, &device, &holder, &form.resource, asked, caller.as_ref()).await
 }
 
 fn evidence(text: &str) -> Result<Evidence, TokenError> {

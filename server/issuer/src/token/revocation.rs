@@ -22,6 +22,8 @@ use crate::{
 #[derive(Debug, Deserialize)]
 pub(crate) struct RevocationForm {
     token: String,
+    #[serde(default)]
+    client_id: Option<String>,
     #[serde(default, rename = "token_type_hint")]
     _hint: Option<String>,
 }
@@ -34,6 +36,10 @@ pub async fn revoke(
 ) -> Result<StatusCode, Refusal> {
     let caller = EnrolledDevice::identify(&issuer, &peer).await?.approved()?;
     let Form(form) = form.map_err(|error| Refusal::malformed(error.to_string()))?;
+    // Who it is, the certificate has said already; somebody who names another is mixed up (RFC 8705 section 2).
+    if form.client_id.is_some_and(|named| named != caller.device().id.client_id()) {
+        return Err(super::request::TokenError::ClientMismatch.into());
+    }
     let own = own_token(&issuer, &form.token).filter(|claims| claims.daypass.device == caller.device().id);
     if let Some(claims) = own {
         let event = issuer

@@ -67,7 +67,7 @@ pub(crate) fn invite_and_enrol(
         "olga",
         &world.issuer.act(["invite", name, "--project", "apollo", "--role", "developer", "--until", "30d"]),
     )?;
-    let enrolled = stage.does(name, &machine.daypass(["enroll", &code(&invited)?]))?;
+    let enrolled = stage.does(name, &machine.daypass(["enroll"]).input(code(&invited)?))?;
     Ok((world.issuer.device_of(name)?, comparison_code(&enrolled)?))
 }
 
