@@ -22,8 +22,7 @@ impl Told {
     }
 }
 
-fn told(client: &ForeignClient, world: &World, own: &SoftwareClient, details: &Value) -> Result<Told, Failure> {
-    let url = format!("{}/info/refs?service=git-upload-pack", world.clone_url());
+fn told(client: &ForeignClient, world: &World, own: &SoftwareClient) -> Result<Told, Failure> {
     let ran = client
         .act(Who::Server)?
         .env("ISSUER_URL", world.issuer.url())
@@ -32,9 +31,8 @@ fn told(client: &ForeignClient, world: &World, own: &SoftwareClient, details: &V
         .env("CLIENT_CERT", &own.certificate)
         .env("CLIENT_KEY", &own.key)
         .env("CLIENT_PROOF_KEY", &own.proof_key)
-        .env("RESOURCE", world.gate.resource())
-        .env("GATE_GET", url)
-        .env("DETAILS", details.to_string())
+        .env("GATE_URL", world.gate.resource())
+        .env("GIT_URL", world.clone_url())
         .run()?
         .succeeded()?;
     let lines = ran.text().lines().map(serde_json::from_str).collect::<Result<_, _>>();
@@ -50,13 +48,12 @@ fn openid_client_gets_uses_and_revokes_a_bound_token_and_jose_verifies_it() -> S
     let world = World::with_software_keys(false)?;
     let Some(client) = ForeignClient::install(&world.place, Language::JavaScript)? else { return Ok(()) };
     let own = world.software_client("client", "developer")?;
-    let details = read(&world);
-    let told = told(&client, &world, &own, &details)?;
+    let told = told(&client, &world, &own)?;
 
     told.is("discovered", "/issuer", world.issuer.url())?;
     told.is("discovered", "/alias", own.token_endpoint())?;
     told.is("token", "/type", "dpop")?;
-    told.is("token", "/details", details)?;
+    told.is("token", "/details", read(&world))?;
     told.is("token", "/exchanges/0/url", own.token_endpoint())?;
     told.is("verified", "/client_id", own.client_id.as_str())?;
     told.is("verified", "/bound", true)?;
@@ -81,12 +78,11 @@ fn requests_oauth2client_gets_and_uses_a_bound_token_and_pyjwt_verifies_it() -> 
     let world = World::with_software_keys(false)?;
     let Some(client) = ForeignClient::install(&world.place, Language::Python)? else { return Ok(()) };
     let own = world.software_client("client", "developer")?;
-    let details = read(&world);
-    let told = told(&client, &world, &own, &details)?;
+    let told = told(&client, &world, &own)?;
 
     told.is("metadata", "/type", "application/json")?;
     told.is("token", "/type", "DPoP")?;
-    told.is("token", "/details", details)?;
+    told.is("token", "/details", read(&world))?;
     told.is("verified", "/typ", "at+jwt")?;
     told.is("verified", "/client_id", own.client_id.as_str())?;
     told.is("verified", "/bound", true)?;

@@ -470,3 +470,35 @@ fn no_program_leaves_a_core_or_lets_its_own_user_read_its_memory() -> Story {
     let issuer = world.issuer.process().ok_or_else(|| Failure::unexpected("an issuer", "none"))?;
     is_closed("the issuer", issuer, Who::Server)
 }
+
+#[test]
+fn a_secret_in_the_wrong_argument_is_not_repeated() -> Story {
+    let world = World::start()?;
+    let laptop = Machine::start(&world, "laptop", Who::Alice)?;
+    laptop.join(&world, "alice", "reader")?;
+    let token = laptop.daypass(["token", &world.gate.resource()]).run()?.succeeded()?.text().trim().to_owned();
+    let code = world.issuer.invite("bob", PROJECT, "reader", &[])?;
+    for secret in [&token, &code] {
+        let url = format!("https://{secret}/");
+        for arguments in [
+            ["token", secret.as_str(), "--json"],
+            ["token", &url, "--json"],
+            ["proof", "GET", secret],
+            ["proof", secret, "https://git.example.com/"],
+            ["leave", "--issuer", secret],
+            ["enroll", "--wait", secret.get(1..).unwrap_or_default()],
+            [secret, "x", "y"],
+        ] {
+            let shorter = secret.get(1..).unwrap_or_default();
+            laptop.daypass(arguments).run()?.refused(&[])?.says_nothing_of(&[secret, shorter])?;
+        }
+        for arguments in [["device", "show", secret], ["device", "approve", secret], ["key", "rotate", secret]] {
+            world.issuer.act(arguments).run()?.refused(&[])?.says_nothing_of(&[secret])?;
+        }
+        let invite = ["invite", secret, "--project", secret, "--role", secret, "--until", secret];
+        world.issuer.act(invite).run()?.refused(&[])?.says_nothing_of(&[secret])?;
+        world.gate.act([secret]).run()?.refused(&[])?.says_nothing_of(&[secret])?;
+        world.gate.act(["enrol", secret]).run()?.refused(&[])?.says_nothing_of(&[secret])?;
+    }
+    Ok(())
+}

@@ -2,7 +2,10 @@
 
 use std::io;
 
-use daypass_proto::local_api::{ErrorCode, Problem};
+use daypass_proto::{
+    local_api::{ErrorCode, Problem},
+    redaction::redacted,
+};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -87,17 +90,22 @@ impl Failure {
         code_name(code)
     }
 
+    /// Some of it repeats what was typed, which may have been a token in place of a resource.
+    fn words(&self) -> String {
+        redacted(&self.to_string()).into_owned()
+    }
+
     /// Says it: in words on stderr, or as the one JSON document on stdout.
     pub(crate) fn show(&self, terminal: &mut dyn Terminal) {
         if terminal.json() {
             if !matches!(self, Self::Found { .. }) {
                 let next_step = self.next_step().unwrap_or_default();
-                let shown = Shown { error: &self.name(), message: self.to_string(), next_step };
+                let shown = Shown { error: &self.name(), message: self.words(), next_step };
                 let _ = terminal.document(&shown);
             }
             return;
         }
-        terminal.note(&format!("daypass: {self}"));
+        terminal.note(&format!("daypass: {}", self.words()));
         if let Some(next_step) = self.next_step().filter(|step| !step.is_empty()) {
             terminal.note(&format!("next step: {next_step}"));
         }

@@ -16,9 +16,10 @@ mod setup_git;
 mod status;
 mod terminal;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
+use daypass_proto::redaction::redacted;
 
 pub use self::arguments::{Arguments, Command};
 use self::{
@@ -31,7 +32,16 @@ use crate::local_client::{LocalClient, find_socket};
 /// Parses the command line, does what it says, and ends with the exit code of the cause. `agent` is the daemon, which alone of all
 /// commands needs an async runtime.
 pub fn main(agent: impl FnOnce(&Arguments) -> ExitCode) -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => {
+            // It repeats what was typed, which may have been a token in place of a resource.
+            let _ = write!(std::io::stderr(), "{}", redacted(&error.render().to_string()));
+            return ExitCode::from(2);
+        }
+        // Help and version.
+        Err(error) => error.exit(),
+    };
     if matches!(arguments.command, Command::Agent) {
         return agent(&arguments);
     }

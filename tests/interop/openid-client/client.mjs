@@ -1,7 +1,8 @@
 // A client of another maker: openid-client gets a DPoP-bound token over mTLS, uses it at the gate, and revokes it; jose verifies it.
 //
 // The library does all of OAuth. What is written here is the transport (node's own fetch takes no client certificate) and the order of
-// the steps. Each step is one line of JSON on stdout; the story in tests/stories/interop.rs says what they must be.
+// the steps. Each step is one line of JSON on stdout; the story in tests/stories/interop.rs says what they must be. Where everything is, the
+// environment says in the names of `target/demo/env`, so that it runs against `cargo xtask demo --serve` too.
 
 import { readFileSync } from 'node:fs'
 import { createPrivateKey, createPublicKey, webcrypto } from 'node:crypto'
@@ -16,6 +17,9 @@ const env = (name) => {
   if (!value) throw new Error(`${name} is not set`)
   return value
 }
+const resource = env('GATE_URL')
+const repository = env('GIT_URL').replace(/\.git$/, '')
+const refs = new URL(`${env('GIT_URL')}/info/refs?service=git-upload-pack`)
 const say = (step, found) => console.log(JSON.stringify({ step, ...found }))
 
 // fetch over node:https with this client's certificate; notes every exchange.
@@ -64,9 +68,9 @@ const keys = {
 const DPoP = oauth.getDPoPHandle(config, keys)
 
 // RFC 6749, 8705, 8707, 9396, 9449.
-const details = JSON.parse(env('DETAILS'))
+const details = [{ type: 'git_repository', locations: [repository], actions: ['read'] }]
 const ask = (more) =>
-  oauth.clientCredentialsGrant(config, { resource: env('RESOURCE'), authorization_details: JSON.stringify(details), ...more }, { DPoP })
+  oauth.clientCredentialsGrant(config, { resource, authorization_details: JSON.stringify(details), ...more }, { DPoP })
 let start = exchanges.length
 const token = await ask({})
 say('token', {
@@ -80,7 +84,7 @@ say('token', {
 const keySet = jose.createRemoteJWKSet(new URL(server.jwks_uri), { [jose.customFetch]: fetchWithCertificate })
 const verified = await jose.jwtVerify(token.access_token, keySet, {
   issuer: server.issuer,
-  audience: env('RESOURCE'),
+  audience: resource,
   typ: 'at+jwt',
   algorithms: ['ES256'],
   requiredClaims: ['iss', 'exp', 'aud', 'sub', 'client_id', 'iat', 'jti', 'cnf'],
@@ -97,7 +101,7 @@ const forged = await jose.jwtVerify(`${head}.${other}.${signature}`, keySet).the
 say('forged', { code: forged })
 
 // RFC 9449 section 9: the gate asks for a nonce, and the library answers.
-const use = () => oauth.fetchProtectedResource(config, token.access_token, new URL(env('GATE_GET')), 'GET', null, undefined, { DPoP })
+const use = () => oauth.fetchProtectedResource(config, token.access_token, refs, 'GET', null, undefined, { DPoP })
 start = exchanges.length
 const answer = await use()
 say('used', { status: answer.status, type: answer.headers.get('content-type'), begins: (await answer.text()).slice(0, 26), exchanges: since(start) })

@@ -2,7 +2,8 @@
 verifies the token from the published keys; Authlib judges the metadata.
 
 The libraries do all of OAuth. What is written here is the order of the steps. Each step is one line of JSON on stdout; the story in
-tests/stories/interop.rs says what they must be.
+tests/stories/interop.rs says what they must be. Where everything is, the environment says in the names of `target/demo/env`, so that it
+runs against `cargo xtask demo --serve` too.
 """
 
 import json
@@ -46,11 +47,12 @@ client = OAuth2Client.from_discovery_endpoint(
 )
 key = DPoPKey(private_key=proof_key, alg="ES256")
 
-details = json.loads(env("DETAILS"))
+resource = env("GATE_URL")
+details = [{"type": "git_repository", "locations": [env("GIT_URL").removesuffix(".git")], "actions": ["read"]}]
 
 
 def ask(**more):
-    asked = {"resource": env("RESOURCE"), "authorization_details": json.dumps(details), **more}
+    asked = {"resource": resource, "authorization_details": json.dumps(details), **more}
     return client.client_credentials(dpop=True, dpop_key=key, **asked)
 
 
@@ -63,7 +65,7 @@ header = jwt.get_unverified_header(token.access_token)
 verify = lambda text, audience: jwt.decode(
     text, keys[header["kid"]].key, algorithms=["ES256"], audience=audience, issuer=issuer, options={"require": ["exp", "iat", "nbf", "sub", "jti"]}
 )
-claims = verify(token.access_token, env("RESOURCE"))
+claims = verify(token.access_token, resource)
 say("verified", typ=header["typ"], client_id=claims["client_id"], bound=claims["cnf"]["jkt"] == key.dpop_jkt)
 try:
     verify(token.access_token, "https://elsewhere.example.com/")
@@ -73,14 +75,14 @@ except jwt.InvalidTokenError as error:
 
 # RFC 9449 section 9: the gate asks for a nonce, and the library answers. The first of the two exchanges is not in `history`, which is for
 # redirects: the proof says it.
-used = session.get(env("GATE_GET"), auth=token)
+used = session.get(env("GIT_URL") + "/info/refs?service=git-upload-pack", auth=token)
 proof = jwt.decode(used.request.headers["DPoP"], options={"verify_signature": False})
 say("used", status=used.status_code, type=used.headers["content-type"], nonce="nonce" in proof)
 
 # RFC 6749 section 5.2: the library knows our refusals.
 for step, more in [
     ("other resource", {"resource": "https://elsewhere.example.com/"}),
-    ("two resources", {"resource": [env("RESOURCE"), "https://elsewhere.example.com/"]}),
+    ("two resources", {"resource": [resource, "https://elsewhere.example.com/"]}),
     ("no resource", {"resource": None}),
     ("unknown details", {"authorization_details": '[{"type":"payment"}]'}),
 ]:
