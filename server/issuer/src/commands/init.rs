@@ -246,7 +246,7 @@ mod tests {
             assert_eq!(path.parent(), Some(state.path()));
             assert_eq!(fs::metadata(path).unwrap().uid(), owner, "{}", path.display());
         }
-        let beside = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().path();
+        let beside = |entry: io::Result<fs::DirEntry>| entry.unwrap().path();
         for path in fs::read_dir(state.path()).unwrap().map(beside).filter(|path| path.extension().unwrap() != "key") {
             assert_eq!(fs::metadata(&path).unwrap().uid(), owner, "{}", path.display());
         }
