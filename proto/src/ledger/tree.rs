@@ -6,14 +6,14 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tlog_tiles::{
-    Error as TlogError, HASH_SIZE, Hash, HashReader, Tile, TileHashReader, TileReader, check_record, check_tree,
-    node_hash, prove_record, prove_tree, stored_hash_index, stored_hashes_for_record_hash, tree_hash,
+    Error as TlogError, Hash, HashReader, Tile, check_record, check_tree, node_hash, prove_record, prove_tree,
+    stored_hash_index, stored_hashes_for_record_hash, sub_tree_index, tree_hash,
 };
 
 use crate::encoding::Fixed;
@@ -82,7 +82,7 @@ pub enum TreeError {
     /// An index or size that the tree does not have.
     #[error("the tree has no such leaf or size")]
     Size,
-    /// More tiles are needed.
+    /// More tiles are needed. Perhaps others after these: whoever reads them asks again until it is enough.
     #[error("the tiles {0:?} are missing")]
     Missing(Vec<TileId>),
     /// What the tiles hold is not what the head says.
@@ -109,16 +109,13 @@ pub fn verify_inclusion(head: &Head, index: u64, leaf_hash: [u8; 32], proof: &[F
     check_record(&hashes(proof), head.size, Hash(head.root.0), index, Hash(leaf_hash)).map_err(|_| TreeError::Proof)
 }
 
-/// Checks that the tree `new` begins with all that was in the tree `old` (RFC 6962 section 2.1.2). Everything begins with the empty tree.
+/// Checks that the tree `new` begins with all that was in the tree `old` (RFC 6962 section 2.1.2). The empty tree proves nothing of anything, and is refused.
 pub fn verify_consistency(old: &Head, new: &Head, proof: &[Fixed<32>]) -> Result<(), TreeError> {
-    if old.size > new.size {
+    if old.size == 0 || old.size > new.size {
         return Err(TreeError::Size);
     }
     if proof.len() > MAX_PROOF {
         return Err(TreeError::Proof);
-    }
-    if old.size == 0 {
-        return if proof.is_empty() && (new.size > 0 || old == new) { Ok(()) } else { Err(TreeError::Proof) };
     }
     check_tree(&hashes(proof), new.size, Hash(new.root.0), old.size, Hash(old.root.0)).map_err(|_| TreeError::Proof)
 }
@@ -142,67 +139,72 @@ impl Tiles {
         self.0.insert(id, hashes);
     }
 
-    /// Does `work` on a reader that has checked every hash that it gives against `head`.
-    fn read<T>(
-        &self,
-        head: &Head,
-        work: impl FnOnce(&TileHashReader<'_>) -> Result<T, TlogError>,
-    ) -> Result<T, TreeError> {
+    /// Does `work` on a reader of these tiles. What it gives is **not checked**.
+    fn read<T>(&self, work: impl FnOnce(&Source<'_>) -> Result<T, TlogError>) -> Result<T, TreeError> {
         let source = Source { tiles: self, missing: RefCell::default() };
-        let done = work(&TileHashReader::new(head.size, Hash(head.root.0), &source));
+        let done = work(&source);
         let missing = source.missing.into_inner();
-        if !missing.is_empty() {
-            return Err(TreeError::Missing(missing));
+        if missing.is_empty() {
+            done.map_err(|_| TreeError::Altered)
+        } else {
+            Err(TreeError::Missing(missing.into_iter().collect()))
         }
-        done.map_err(|_| TreeError::Altered)
     }
 }
 
 struct Source<'a> {
     tiles: &'a Tiles,
-    missing: RefCell<Vec<TileId>>,
+    missing: RefCell<BTreeSet<TileId>>,
 }
 
-impl TileReader for Source<'_> {
-    fn height(&self) -> u8 {
-        TILE_HEIGHT
-    }
-
-    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<u8>>, TlogError> {
-        let mut found = Vec::with_capacity(tiles.len());
-        for tile in tiles {
+impl HashReader for Source<'_> {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, TlogError> {
+        let mut found = Vec::with_capacity(indexes.len());
+        for index in indexes {
+            let tile = Tile::from_index(TILE_HEIGHT, *index);
             let id = TileId { level: tile.level(), index: tile.level_index() };
-            let width = usize::try_from(tile.width()).unwrap_or(usize::MAX).saturating_mul(HASH_SIZE);
             match self.tiles.0.get(&id) {
-                // Too short is not missing: asking again would bring no more.
-                Some(hashes) => found.push(hashes.get(..width).ok_or(TlogError::InvalidTile)?.to_vec()),
-                None => self.missing.borrow_mut().push(id),
+                // One that is too short is not missing: asking again would bring no more.
+                Some(hashes) => found.push(tile.hash_at_index(hashes, *index)?),
+                None => {
+                    self.missing.borrow_mut().insert(id);
+                }
             }
         }
         // Every answer must have all of them; the caller looks at `missing` first.
-        if self.missing.borrow().is_empty() { Ok(found) } else { Err(TlogError::InvalidTile) }
+        if found.len() == indexes.len() { Ok(found) } else { Err(TlogError::InvalidTile) }
     }
+}
 
-    fn save_tiles(&self, _: &[Tile], _: &[Vec<u8>]) {}
+fn altered(_: TreeError) -> TreeError {
+    TreeError::Altered
 }
 
 /// The proof that leaf `index` stands in the tree of `size` leaves, which is `head` or one before it.
 pub fn prove_inclusion(head: &Head, tiles: &Tiles, size: u64, index: u64) -> Result<Vec<Fixed<32>>, TreeError> {
-    if index >= size || size > head.size {
+    if index >= size {
         return Err(TreeError::Size);
     }
-    tiles.read(head, |reader| prove_record(size, index, reader)).map(fixed)
+    let tree = head_at(head, tiles, size)?;
+    let (proof, leaf) = tiles.read(|reader| {
+        // Both before either fails: so that all that is missing is named at once.
+        let (proof, leaf) = (prove_record(size, index, reader), reader.read_hashes(&[stored_hash_index(0, index)]));
+        Ok((proof?, leaf?))
+    })?;
+    let (proof, leaf) = (fixed(proof), leaf.first().ok_or(TreeError::Altered)?.0);
+    verify_inclusion(&tree, index, leaf, &proof).map_err(altered)?;
+    Ok(proof)
 }
 
 /// The proof that the tree of `second` leaves, which is `head` or one before it, begins with the tree of `first`.
 pub fn prove_consistency(head: &Head, tiles: &Tiles, first: u64, second: u64) -> Result<Vec<Fixed<32>>, TreeError> {
-    if first > second || second > head.size {
+    if first == 0 || first > second {
         return Err(TreeError::Size);
     }
-    if first == 0 {
-        return Ok(Vec::new());
-    }
-    tiles.read(head, |reader| prove_tree(second, first, reader)).map(fixed)
+    let (old, new) = (head_at(head, tiles, first)?, head_at(head, tiles, second)?);
+    let proof = fixed(tiles.read(|reader| prove_tree(second, first, reader))?);
+    verify_consistency(&old, &new, &proof).map_err(altered)?;
+    Ok(proof)
 }
 
 /// The tree of `size` leaves, which is `head` or one before it.
@@ -210,8 +212,16 @@ pub fn head_at(head: &Head, tiles: &Tiles, size: u64) -> Result<Head, TreeError>
     if size > head.size {
         return Err(TreeError::Size);
     }
-    let root = tiles.read(head, |reader| tree_hash(size, reader))?;
-    Head::try_new(size, root.0)
+    if size == head.size || size == 0 {
+        return Ok(if size == 0 { Head::empty() } else { *head });
+    }
+    let (root, proof) = tiles.read(|reader| {
+        let (root, proof) = (tree_hash(size, reader), prove_tree(head.size, size, reader));
+        Ok((root?, proof?))
+    })?;
+    let old = Head::try_new(size, root.0)?;
+    verify_consistency(&old, head, &fixed(proof)).map_err(altered)?;
+    Ok(old)
 }
 
 /// What a tree becomes with more leaves.
@@ -249,16 +259,19 @@ pub fn extend(head: &Head, tiles: &Tiles, leaves: &[[u8; 32]]) -> Result<Extensi
     let size = size.filter(|size| *size <= MAX_SIZE).ok_or(TreeError::Size)?;
     let mut known = Known::default();
     if head.size > 0 {
-        // The hashes of the edge tiles, and those above them in each tile which the root is made of.
+        // The hashes of the tiles at the edge, and the roots of complete subtrees, which are made of exactly those: so the head's root speaks for each.
         let wanted: Vec<u64> = edge(head.size)
             .flat_map(|(id, width)| {
                 let begin = id.index << TILE_HEIGHT;
                 (0..width).map(move |at| stored_hash_index(id.level * TILE_HEIGHT, begin + at))
             })
-            .chain(tlog_tiles::sub_tree_index(0, head.size, Vec::new()))
+            .chain(sub_tree_index(0, head.size, Vec::new()))
             .collect();
-        let found = tiles.read(head, |reader| reader.read_hashes(&wanted))?;
+        let found = tiles.read(|reader| reader.read_hashes(&wanted))?;
         known.0.extend(wanted.into_iter().zip(found));
+        if tree_hash(head.size, &known).ok() != Some(Hash(head.root.0)) {
+            return Err(TreeError::Altered);
+        }
     }
     for (number, leaf) in (head.size..).zip(leaves) {
         let new = stored_hashes_for_record_hash(number, Hash(*leaf), &known).map_err(|_| TreeError::Altered)?;
@@ -309,4 +322,4 @@ impl Frontier {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
