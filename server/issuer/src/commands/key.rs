@@ -70,7 +70,7 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
     table(&["PURPOSE", "KEY", "USED FROM", "RETIRED AT"], &rows)
 }
 
-async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), CommandError> {
+pub(crate) async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), CommandError> {
     let (config, environment) = (&issuer.config, &issuer.environment);
     let root = Root::load(&config.root_certificate, &config.root_key)?;
     let master = MasterKey::load(&config.master_key)?;
