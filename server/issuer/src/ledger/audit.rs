@@ -89,9 +89,11 @@ pub struct Audit {
     mismatch: Option<Mismatch>,
     /// The events are not all there, or not those of the checkpoints.
     events_left: bool,
-    /// The largest size at which all was well.
+    /// The largest size at which all was well by the checkpoints in the ledger, and by those that somebody kept.
     good: u64,
-    rewritten: Option<Finding>,
+    good_by_kept: u64,
+    /// The first checkpoint in the ledger that disagrees, and the first that somebody kept.
+    disagree: [Option<Finding>; 2],
     events: u64,
     erased: u64,
     checkpoints: u64,
@@ -115,7 +117,8 @@ impl Audit {
             mismatch: None,
             events_left: false,
             good: 0,
-            rewritten: None,
+            good_by_kept: 0,
+            disagree: [None, None],
             events: 0,
             erased: 0,
             checkpoints: 0,
@@ -213,28 +216,32 @@ impl Audit {
 
     /// A head, with or without a signature, of what has been fed so far.
     pub fn compare(&mut self, head: &Head, kept: bool) {
-        let size = head.size();
-        if size > self.by_tree.size() {
-            // Signed, and gone.
-            self.find(Finding::Cut { first: self.by_tree.size(), signed: size, kept });
-            return;
-        }
-        if size < self.by_tree.size() {
+        let (size, left) = (head.size(), self.by_tree.size());
+        if size < left {
             self.find(Finding::Checkpoint { size, why: "stands in the wrong place".to_owned() });
             return;
         }
-        self.events_left |= self.by_events.root() != head.root();
         if self.makes(head) {
             self.checkpoints += 1;
-            self.good = self.good.max(size);
-        } else if self.rewritten.is_none() {
-            self.rewritten = Some(Finding::Rewritten { from: self.good, to: size, kept });
+            self.events_left |= self.by_events.root() != head.root();
+            let good = if kept { &mut self.good_by_kept } else { &mut self.good };
+            *good = size.max(*good);
+            return;
         }
+        self.events_left = true;
+        // Those in the ledger may have been signed again by whoever rewrote it: they say nothing for it against one that somebody kept.
+        let from = if kept { self.good_by_kept } else { self.good.max(self.good_by_kept) };
+        let [ledger, keeper] = &mut self.disagree;
+        (if kept { keeper } else { ledger }).get_or_insert(match size > left {
+            true => Finding::Cut { from, left, signed: size, kept },
+            false => Finding::Rewritten { from, to: size, kept },
+        });
     }
 
     /// A checkpoint of another ledger is one of this one before it began anew, or of none at all.
     fn foreign(&self) -> Option<Finding> {
-        let spoke = self.findings.iter().any(Finding::is_of_kept);
+        let [_, spoke] = &self.disagree;
+        let spoke = spoke.is_some();
         self.other_origin.clone().filter(|_| spoke).map(|kept| Finding::Origin { kept })
     }
 
@@ -246,20 +253,23 @@ impl Audit {
         if self.by_tree.size() != size {
             self.find(Finding::Size { said: size, found: self.by_tree.size() });
         }
-        if size > 0 && self.checkpoints == 0 && self.rewritten.is_none() {
+        if size > 0 && self.checkpoints == 0 && self.disagree.iter().all(Option::is_none) {
             self.find(Finding::Unsigned);
         }
-        let named = self.mismatch.map(|mismatch| classified(&mismatch));
-        self.findings.extend(match named {
+        let covered = self.good.max(self.good_by_kept);
+        let named = self.mismatch.map(|mismatch| match classified(&mismatch) {
             // The events are those that were signed: it was the stored tree that was touched.
-            Some(named) if !self.events_left && named.event() < self.good => {
-                Some(Finding::Tree { event: named.event() })
-            }
+            named if !self.events_left && named.event() < covered => Finding::Tree { event: named.event() },
             named => named,
         });
-        self.findings.extend(self.rewritten.take());
+        let foreign = self.foreign();
+        self.findings.extend(foreign);
         self.findings.sort_by_key(Finding::event);
-        self.findings.extend(self.foreign());
+        // The event that explains the first checkpoint that disagrees says more than that checkpoint.
+        let disagree: Vec<_> = self.disagree.into_iter().flatten().collect();
+        let explains = |named: &Finding| disagree.iter().all(|finding| finding.covers(named.event()));
+        let (before, after) = if named.as_ref().is_some_and(explains) { (named, None) } else { (None, named) };
+        self.findings.splice(0..0, before.into_iter().chain(disagree).chain(after));
         if self.more > 0 {
             self.findings.push(Finding::More(self.more));
         }
@@ -268,7 +278,7 @@ impl Audit {
             events: self.events,
             erased: self.erased,
             checkpoints: self.checkpoints,
-            covered: self.good,
+            covered,
             unnumbered,
             findings: self.findings,
         }

@@ -24,10 +24,12 @@ pub enum Finding {
         /// It is one that somebody kept.
         kept: bool,
     },
-    /// Events at the end are gone.
+    /// There are fewer events than were signed.
     Cut {
-        /// The first that is gone.
-        first: u64,
+        /// What was before this number is as it was signed.
+        from: u64,
+        /// How many there are.
+        left: u64,
         /// How many were signed.
         signed: u64,
         /// By a checkpoint that somebody kept.
@@ -103,16 +105,19 @@ impl Finding {
         }
     }
 
-    /// Whether a checkpoint that somebody kept says so.
-    pub fn is_of_kept(&self) -> bool {
-        matches!(self, Self::Rewritten { kept: true, .. } | Self::Cut { kept: true, .. })
+    /// Whether a checkpoint that disagrees covers this event.
+    pub fn covers(&self, event: u64) -> bool {
+        match self {
+            Self::Rewritten { to: size, .. } | Self::Cut { signed: size, .. } => event < *size,
+            _ => false,
+        }
     }
 
     /// The first event that it is about; the last there could be where it is about none.
     pub fn event(&self) -> u64 {
         match self {
             Self::Changed(event) | Self::Removed(event) | Self::Added(event) | Self::Reordered(event) => *event,
-            Self::Rewritten { from: event, .. } | Self::Cut { first: event, .. } => *event,
+            Self::Rewritten { from: event, .. } | Self::Cut { from: event, .. } => *event,
             Self::Tree { event } | Self::Field { event, .. } | Self::Column { event, .. } => *event,
             Self::Tile(_)
             | Self::Checkpoint { .. }
@@ -153,8 +158,12 @@ impl fmt::Display for Finding {
                     "events {from} to {last} are not those that were signed: the tree was computed anew, and {whose} over {to} events says so"
                 )
             }
-            Self::Cut { first, signed, kept } => {
-                write!(f, "event {first} and all after it were removed: {} covers {signed} events", whose(*kept))
+            Self::Cut { from, left, signed, kept } => {
+                let (gone, whose) = (signed.saturating_sub(*left), whose(*kept));
+                write!(
+                    f,
+                    "{gone} events were removed, the first of them from event {from} on: {whose} covers {signed} events, and there are {left}"
+                )
             }
             Self::Tree { event } => {
                 write!(
