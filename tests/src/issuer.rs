@@ -94,6 +94,16 @@ impl Issuer {
         format!("https://{}", self.mtls)
     }
 
+    /// The public listener's address.
+    pub fn public_address(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// The mTLS listener's address.
+    pub fn mtls_address(&self) -> SocketAddr {
+        self.mtls
+    }
+
     /// Changes a line of the configuration.
     pub fn configure(&self, from: &str, to: &str) -> Result<(), Failure> {
         let text = read(&self.configuration())?;

@@ -51,7 +51,7 @@ pub use raw::Raw;
 pub use say::say;
 pub use software::{SoftwareClient, SoftwareKeys, new_key, random_id};
 pub use upstream::Upstream;
-pub use wait::{a_moment, eventually};
+pub use wait::{a_moment, eventually, now};
 pub use web::{Answer, Request};
 pub use who::Who;
 pub use world::{OTHER_REPOSITORY, PROJECT, REPOSITORY, World};

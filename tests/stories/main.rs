@@ -11,6 +11,7 @@ mod gate;
 mod git;
 mod helper;
 mod issuer;
+mod ledger;
 mod path;
 mod proofs;
 mod pushes;

@@ -7,8 +7,8 @@ use daypass_tests::{
     ensure, new_key,
 };
 
-const GIT: &str = "https://git.example.com/";
-const PROJECT: &str = r#"
+pub(crate) const GIT: &str = "https://git.example.com/";
+pub(crate) const PROJECT: &str = r#"
 owners = ["olga@example.com"]
 [roles.developer]
 token_lifetime = "5m"
