@@ -112,9 +112,9 @@ fn whole_answer(seen: &[u8]) -> Option<(u16, String)> {
     let text = String::from_utf8_lossy(seen);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    let length = head.lines().filter_map(|line| line.split_once(": "));
-    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value);
-    let length: usize = length.last()?.trim().parse().ok()?;
+    let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+    let (_, length) = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
+    let length: usize = length.trim().parse().ok()?;
     (body.len() >= length).then(|| (status, body.to_owned()))
 }
 

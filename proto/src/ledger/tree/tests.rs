@@ -187,7 +187,7 @@ fn what_is_missing_is_named_and_nothing_else() {
         match prove_inclusion(&head, &some, 9_000, 5) {
             Ok(path) => break path,
             Err(TreeError::Missing(ids)) => {
-                assert!(ids.iter().all(|id| some.0.get(id).is_none()), "asked for again: {ids:?}");
+                assert!(ids.iter().all(|id| !some.0.contains_key(id)), "asked for again: {ids:?}");
                 some.0.extend(ids.into_iter().map(|id| (id, all.tiles.0[&id].clone())));
             }
             Err(error) => panic!("{error}"),

@@ -84,6 +84,11 @@ impl<S: LedgerStore + ?Sized> Reading<'_, S> {
                 self.events = self.store.entries(number, PAGE).await?.into();
             }
             let event = self.events.pop_front_if(|next| next.sequence == number);
+            if event.is_none() && tree.is_none() {
+                // Neither is there, whatever size the ledger claims: this is the end, and what is missing is named.
+                self.audit.step(number, None, None);
+                return Ok(());
+            }
             self.audit.step(number, event.as_ref().map(event_of).as_ref(), tree);
             if let Some(hash) = tree {
                 self.above(hash).await?;

@@ -190,6 +190,8 @@ async fn what_stands_beside_the_events_is_checked_too() {
         ("UPDATE ledger SET root = zeroblob(32)".into(), Finding::Head),
         (format!("UPDATE ledger SET size = {}", size - 1), Finding::Size { said: size - 1, found: size }),
         (format!("UPDATE ledger SET size = {}", size + 1), Finding::Removed(size)),
+        // However much it claims, the audit ends.
+        (format!("UPDATE ledger SET size = {}", 1_u64 << 53), Finding::Removed(size)),
         // Checkpoints.
         (
             format!("UPDATE checkpoints SET root = zeroblob(32) WHERE size = {first}"),

@@ -105,7 +105,7 @@ async fn a_query_that_asks_for_nothing_there_is_malformed() {
     for bad in [
         "first=1".to_owned(),
         format!("first=0&second={size}"),
-        format!("first=2&second=1"),
+        "first=2&second=1".to_owned(),
         format!("first=1&second={}", size + 1),
         format!("first=1&second={size}&third=1"),
     ] {

@@ -1,12 +1,12 @@
 //! Numbers, leases and promises.
 
 use daypass_proto::ledger::{
-    checkpoint::VerifiedCheckpoint,
+    checkpoint::{Origin, VerifiedCheckpoint},
     tree::{Frontier, Head, Tiles, extend},
 };
 
 use super::{super::integrator::Round, *};
-use crate::store::{Backlog, Integration, Place, SqliteStore};
+use crate::store::{Backlog, Change, Integration, Place, SqliteStore};
 
 #[tokio::test]
 async fn events_get_their_numbers_in_the_order_in_which_they_were_written() {
@@ -300,4 +300,28 @@ async fn an_event_that_no_tile_can_carry_is_refused_with_its_decision() {
         matches!(&refused, Err(crate::store::DecideError::Store(found)) if std::mem::discriminant(found) == std::mem::discriminant(&error)),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn a_ledger_under_another_name_promises_anew_and_knows_nobody_s_lease() {
+    let made = Made::new().await;
+    let issuer = &made.issuer;
+    let store = issuer.store.as_ref();
+    catch_up(issuer).await;
+    let (before, old) = (store.ledger().await.unwrap().unwrap(), store.newest_checkpoint().await.unwrap().unwrap());
+    let to: Origin = "localhost/ledger/new".parse().unwrap();
+    let rename = |from: &Origin| {
+        let change = Change::RenameLedger { to: to.clone(), from: from.clone() };
+        store.decide(Decision::new(event(issuer, 1)).change(change))
+    };
+    assert!(rename(&to).await.is_err(), "not its name");
+    rename(&before.origin).await.unwrap();
+    assert!(store.newest_checkpoint().await.unwrap().is_none(), "none of the new name");
+    assert!(!store.promise_checkpoint(before.epoch, before.head, made.now()).await.unwrap(), "a lease from before");
+    made.pass(1);
+    Integrator::new(issuer, "elsewhere".to_owned()).catch_up().await.unwrap();
+    let new = store.newest_checkpoint().await.unwrap().unwrap();
+    assert_eq!((&new.origin, new.head.size()), (&to, old.head.size() + 1));
+    let begin = Change::BeginLedger(to.clone());
+    assert!(store.decide(Decision::new(event(issuer, 2)).change(begin)).await.is_err(), "there is one");
 }

@@ -230,10 +230,10 @@ fn checkpoint(row: &SqliteRow) -> Result<CheckpointRecord, StoreError> {
     })
 }
 
-const NEWEST: &str = "SELECT c.origin, c.size, c.root, c.at, c.note FROM checkpoints c JOIN ledger l ON l.origin = c.origin \
-                      WHERE c.note IS NOT NULL ORDER BY c.size DESC LIMIT 1";
-const UNSEALED: &str = "SELECT c.origin, c.size, c.root, c.at, c.note FROM checkpoints c JOIN ledger l ON l.origin = c.origin \
-                        WHERE c.note IS NULL ORDER BY c.size DESC LIMIT 1";
+const NEWEST: &str = "SELECT origin, size, root, at, note FROM checkpoints \
+                      WHERE origin = (SELECT origin FROM ledger WHERE id = 1) AND note IS NOT NULL ORDER BY size DESC LIMIT 1";
+const UNSEALED: &str = "SELECT origin, size, root, at, note FROM checkpoints \
+                        WHERE origin = (SELECT origin FROM ledger WHERE id = 1) AND note IS NULL ORDER BY size DESC LIMIT 1";
 
 /// The newest with a note, or without one.
 pub(super) async fn newest_checkpoint(pool: &SqlitePool, sealed: bool) -> Result<Option<CheckpointRecord>, StoreError> {
@@ -246,8 +246,8 @@ pub(super) async fn newest_checkpoint(pool: &SqlitePool, sealed: bool) -> Result
 
 pub(super) async fn checkpoints(pool: &SqlitePool, from: u64, limit: u32) -> Result<Vec<CheckpointRecord>, StoreError> {
     let rows = sqlx::query(
-        "SELECT c.origin, c.size, c.root, c.at, c.note FROM checkpoints c JOIN ledger l ON l.origin = c.origin \
-         WHERE c.size >= $1 ORDER BY c.size LIMIT $2",
+        "SELECT origin, size, root, at, note FROM checkpoints \
+         WHERE origin = (SELECT origin FROM ledger WHERE id = 1) AND size >= $1 ORDER BY size LIMIT $2",
     )
     .bind(column(from))
     .bind(limit)
