@@ -88,4 +88,21 @@ mod tests {
         made.pass(336 * 86_400);
         assert!(named().await);
     }
+
+    #[tokio::test]
+    async fn a_ledger_that_nobody_signs_is_a_problem() {
+        let made = Made::new().await;
+        let named =
+            async || problems(&made.issuer).await.unwrap().iter().any(|problem| problem.contains("rotate checkpoint"));
+        assert!(!named().await);
+        // As in a store from before there was a ledger.
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&made.issuer.config.database);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        sqlx::query("DELETE FROM keys WHERE purpose = 'checkpoint'").execute(&pool).await.unwrap();
+        made.issuer.reload_keys().await.unwrap();
+        assert!(named().await);
+        crate::commands::rotate(&made.issuer, crate::store::KeyPurpose::Checkpoint).await.unwrap();
+        made.issuer.reload_keys().await.unwrap();
+        assert!(!named().await);
+    }
 }

@@ -5,7 +5,10 @@ use daypass_proto::ledger::{
     tree::{Frontier, Head, Tiles, extend},
 };
 
-use super::{super::integrator::Round, *};
+use super::{
+    super::{audit::audit_store, integrator::Round},
+    *,
+};
 use crate::store::{Backlog, Change, Integration, Place, SqliteStore};
 
 #[tokio::test]
@@ -79,7 +82,6 @@ async fn whole_tree(issuer: &Issuer) -> Tiles {
 async fn many_writers_of_two_processes_while_two_integrate() {
     let made = Made::new().await;
     let path = database(&made);
-    let environment = made.issuer.environment.clone();
     let issuer = Arc::new(made.issuer);
     let other = Arc::new(SqliteStore::open(&path, false).await.unwrap());
     let writers: Vec<_> = (0..8_u64)
@@ -113,6 +115,16 @@ async fn many_writers_of_two_processes_while_two_integrate() {
             })
         })
         .collect();
+    // And somebody audits what is there, again and again.
+    catch_up(&issuer).await;
+    let keyring = issuer.keyring();
+    let keys: Vec<_> = keyring.checkpoint_keys().iter().map(|(key, _)| *key).collect();
+    let mut audits = 0;
+    while !writers.iter().all(tokio::task::JoinHandle::is_finished) || audits == 0 {
+        let report = audit_store(issuer.store.as_ref(), keys.clone(), Vec::new()).await.unwrap();
+        assert_eq!(report.findings, [], "{report:?}");
+        audits += 1;
+    }
     let mut written = Vec::new();
     for writer in writers {
         written.extend(writer.await.unwrap());
@@ -131,7 +143,6 @@ async fn many_writers_of_two_processes_while_two_integrate() {
     all.dedup();
     assert_eq!(all.len() as u64, frontier.size());
     assert_eq!(issuer.store.backlog().await.unwrap(), Backlog::default());
-    drop(environment);
 }
 
 #[tokio::test]
@@ -258,7 +269,7 @@ async fn a_new_key_signs_on_and_the_old_one_is_still_known() {
     let by =
         |at: usize, key| VerifiedCheckpoint::verify(all[at].note.as_ref().unwrap(), &all[at].origin, &[key]).is_ok();
     assert!(by(0, old) && !by(0, new) && by(all.len() - 1, new) && !by(all.len() - 1, old));
-    let report = super::super::audit::audit_store(issuer.store.as_ref(), known, Vec::new()).await.unwrap();
+    let report = audit_store(issuer.store.as_ref(), known, Vec::new()).await.unwrap();
     assert_eq!(report.findings, []);
 }
 
