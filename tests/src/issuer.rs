@@ -94,7 +94,12 @@ impl Issuer {
         format!("https://{}", self.mtls)
     }
 
-    /// The address of the mTLS listener.
+    /// The public listener's address.
+    pub fn public_address(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// The mTLS listener's address.
     pub fn mtls_address(&self) -> SocketAddr {
         self.mtls
     }

@@ -57,7 +57,7 @@ pub use say::say;
 pub use secrets::{Found, Home, Secrets, Written, written_below};
 pub use software::{SoftwareClient, SoftwareKeys, new_key, random_id};
 pub use upstream::Upstream;
-pub use wait::{a_moment, eventually};
+pub use wait::{a_moment, eventually, now};
 pub use watch::Watch;
 pub use web::{Answer, Request};
 pub use who::Who;

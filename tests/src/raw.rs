@@ -62,6 +62,21 @@ impl Raw {
         let _ = self.0.write_all(bytes).and_then(|()| self.0.flush());
     }
 
+    /// Asks and hears one answer on a connection that is kept: status and body. `None` when the server went away before all of it was there.
+    pub fn ask(&mut self, request: &[u8]) -> Option<(u16, String)> {
+        self.0.write_all(request).and_then(|()| self.0.flush()).ok()?;
+        let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
+        loop {
+            if let Some(answer) = whole_answer(&seen) {
+                return Some(answer);
+            }
+            match self.0.read(&mut piece) {
+                Ok(0) | Err(_) => return None,
+                Ok(length) => seen.extend_from_slice(piece.get(..length)?),
+            }
+        }
+    }
+
     /// Everything that comes back until the server closes.
     pub fn read_to_end(&mut self) -> Result<String, Failure> {
         let mut seen = Vec::new();
@@ -111,6 +126,17 @@ fn trusting(ca: &Path) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, F
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| tls(&error))?;
     Ok(builder.with_root_certificates(roots))
+}
+
+/// Status and body, when all that `content-length` says is there.
+fn whole_answer(seen: &[u8]) -> Option<(u16, String)> {
+    let text = String::from_utf8_lossy(seen);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+    let (_, length) = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
+    let length: usize = length.trim().parse().ok()?;
+    (body.len() >= length).then(|| (status, body.to_owned()))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {

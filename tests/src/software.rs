@@ -213,6 +213,20 @@ impl SoftwareClient {
         Ok(request)
     }
 
+    /// The bytes of a token request with a fresh proof, for a connection that is kept.
+    pub fn raw_token_request(&self, resource: &str, now: i64) -> Result<Vec<u8>, Failure> {
+        let proof = Self::forge_proof(&self.proof, "POST", &self.token_endpoint, now, |_| {})?;
+        let encoded = |text: &str| text.replace(':', "%3A").replace('/', "%2F");
+        let (client, resource) = (encoded(&self.client_id), encoded(resource));
+        let body = format!("grant_type=client_credentials&client_id={client}&resource={resource}");
+        let host = self.token_endpoint.trim_start_matches("https://").trim_end_matches("/oauth/token");
+        Ok(format!(
+            "POST /oauth/token HTTP/1.1\r\nHost: {host}\r\nDPoP: {proof}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into())
+    }
+
     /// Asks for a token.
     pub fn ask(&self, resource: &str, now: i64, more: &[(&str, &str)]) -> Result<Answer, Failure> {
         let proof = Self::forge_proof(&self.proof, "POST", &self.token_endpoint, now, |_| {})?;

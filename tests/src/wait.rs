@@ -40,7 +40,7 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>, Fail
 }
 
 /// Seconds since the epoch, of the machine's own clock.
-pub(crate) fn now() -> i64 {
+pub fn now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()

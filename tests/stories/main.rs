@@ -15,6 +15,7 @@ mod git;
 mod helper;
 mod interop;
 mod issuer;
+mod ledger;
 mod path;
 mod proofs;
 mod pushes;

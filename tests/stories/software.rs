@@ -7,7 +7,7 @@ use daypass_tests::{
     ensure, new_key,
 };
 
-const GIT: &str = "https://git.example.com/";
+pub(crate) const GIT: &str = "https://git.example.com/";
 /// One role on a repository that nothing here serves: for stories about the issuer alone.
 pub(crate) const PROJECT: &str = r#"
 owners = ["olga@example.com"]

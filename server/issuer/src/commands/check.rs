@@ -52,6 +52,11 @@ async fn problems(issuer: &Issuer) -> Result<Vec<String>, CommandError> {
     }
     let now: Timestamp = issuer.environment.now();
     let keyring = issuer.keyring();
+    if keyring.checkpoint().is_none() {
+        problems.push(
+            "there is no key for the ledger's checkpoints, so nothing of it is signed; run `daypass-issuer key rotate checkpoint`".to_owned(),
+        );
+    }
     let end = keyring.tls().0.first().and_then(|der| certificate_validity(der)).map(|(_, end)| end);
     if let Some(end) = end.filter(|end| end.since(now) < WARN) {
         problems.push(format!(
@@ -82,5 +87,22 @@ mod tests {
         assert!(!named().await);
         made.pass(336 * 86_400);
         assert!(named().await);
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_nobody_signs_is_a_problem() {
+        let made = Made::new().await;
+        let named =
+            async || problems(&made.issuer).await.unwrap().iter().any(|problem| problem.contains("rotate checkpoint"));
+        assert!(!named().await);
+        // As in a store from before there was a ledger.
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&made.issuer.config.database);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        sqlx::query("DELETE FROM keys WHERE purpose = 'checkpoint'").execute(&pool).await.unwrap();
+        made.issuer.reload_keys().await.unwrap();
+        assert!(named().await);
+        crate::commands::rotate(&made.issuer, crate::store::KeyPurpose::Checkpoint).await.unwrap();
+        made.issuer.reload_keys().await.unwrap();
+        assert!(!named().await);
     }
 }

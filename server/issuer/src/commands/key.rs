@@ -16,7 +16,8 @@ use crate::{
     store::{Change, Decision, KeyPurpose},
 };
 
-const ALL: [KeyPurpose; 4] = [KeyPurpose::Token, KeyPurpose::DeviceCa, KeyPurpose::GateCa, KeyPurpose::Tls];
+pub(super) const ALL: [KeyPurpose; 5] =
+    [KeyPurpose::Token, KeyPurpose::DeviceCa, KeyPurpose::GateCa, KeyPurpose::Tls, KeyPurpose::Checkpoint];
 
 /// What can be done.
 #[derive(Debug, clap::Subcommand)]
@@ -30,7 +31,7 @@ pub enum Command {
     /// Make a new key of this purpose beside the old one; needs the root's key. `device_ca`, `gate_ca` and `tls` keys
     /// are used after the next start of the server.
     Rotate {
-        /// `token`, `device_ca`, `gate_ca` or `tls`.
+        /// `token`, `device_ca`, `gate_ca`, `tls` or `checkpoint`.
         #[arg(value_parser = purpose)]
         purpose: KeyPurpose,
     },
@@ -39,7 +40,7 @@ pub enum Command {
 fn purpose(text: &str) -> Result<KeyPurpose, String> {
     ALL.into_iter()
         .find(|purpose| purpose.as_str() == text)
-        .ok_or_else(|| "expected token, device_ca, gate_ca or tls".to_owned())
+        .ok_or_else(|| "expected token, device_ca, gate_ca, tls or checkpoint".to_owned())
 }
 
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
@@ -69,14 +70,15 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
     table(&["PURPOSE", "KEY", "USED FROM", "RETIRED AT"], &rows)
 }
 
-async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), CommandError> {
+pub(crate) async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), CommandError> {
     let (config, environment) = (&issuer.config, &issuer.environment);
     let root = Root::load(&config.root_certificate, &config.root_key)?;
     let master = MasterKey::load(&config.master_key)?;
     let now = environment.now();
     let (active_from, retire_old) = match purpose {
         KeyPurpose::Token => (now.plus(config.key_overlap / 4), now.plus(config.key_overlap)),
-        KeyPurpose::Tls => (now, now),
+        // Whoever meets a checkpoint by a key that is new to them asks for the keys, and finds it under the root that they know.
+        KeyPurpose::Tls | KeyPurpose::Checkpoint => (now, now),
         // Certificates that the old CA signed must stay good to their end.
         KeyPurpose::DeviceCa => (now, now.plus(2 * config.device_certificate_lifetime)),
         KeyPurpose::GateCa => (now, now.plus(2 * config.gate_certificate_lifetime)),

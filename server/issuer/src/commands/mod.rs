@@ -7,11 +7,13 @@ mod gate;
 mod init;
 mod invite;
 mod key;
+mod ledger;
 mod output;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use daypass_proto::ledger::checkpoint::CheckpointError;
 use thiserror::Error;
 
 use crate::{
@@ -22,6 +24,7 @@ use crate::{
     invitation::InviteError,
     issuer::{Issuer, StartError},
     keys::KeyError,
+    ledger::{audit::ExportError, export::WriteError},
     serve::RunError,
     store::{DecideError, StoreError},
     until::UntilError,
@@ -29,6 +32,8 @@ use crate::{
 
 #[cfg(test)]
 pub(crate) use init::make_in;
+#[cfg(test)]
+pub(crate) use key::rotate;
 
 /// The issuer of Daypass: temporary access for approved machines.
 #[derive(Debug, Parser)]
@@ -67,6 +72,9 @@ enum Command {
     /// Look at the issuer's keys, and rotate them.
     #[command(subcommand)]
     Key(key::Command),
+    /// Look at the ledger, check it, export it.
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Check configuration, policy, keys and store, and name every loosening.
     Check,
     /// Print a completion script for a shell.
@@ -130,13 +138,41 @@ pub enum CommandError {
     Check(usize),
     #[error("{0}")]
     Ek(ek::Refused),
+    #[error("could not make `{}`", path.display())]
+    Make {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Export(#[from] WriteError),
+    #[error(transparent)]
+    ReadExport(#[from] ExportError),
+    #[error("`{}` cannot be compared with", path.display())]
+    Kept {
+        path: PathBuf,
+        #[source]
+        source: CheckpointError,
+    },
+    #[error(
+        "the store has no checkpoint key that this root has certified; run `daypass-issuer key rotate checkpoint`, or name the right root"
+    )]
+    NoCheckpointKey,
+    #[error("the ledger is not what was signed ({0} finding(s))")]
+    Touched(usize),
 }
 
 impl CommandError {
-    /// 1 for faults of ours or the machine's, 2 is the command line's own, 3 for what was refused, 4 for configuration.
+    /// 1 for faults of ours or the machine's, 2 is the command line's own, 3 for what was refused, 4 for configuration, 5 for a ledger that was touched.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Runtime(_) | Self::Output(_) | Self::Run(_) | Self::Store(_) | Self::Decide(_) => 1,
+            Self::Runtime(_)
+            | Self::Output(_)
+            | Self::Run(_)
+            | Self::Store(_)
+            | Self::Decide(_)
+            | Self::Make { .. }
+            | Self::Export(_) => 1,
             Self::Invite(_)
             | Self::Life(_)
             | Self::Software(_)
@@ -145,10 +181,14 @@ impl CommandError {
             | Self::Duration(_)
             | Self::File { .. }
             | Self::FileForm { .. }
+            | Self::ReadExport(_)
+            | Self::Kept { .. }
+            | Self::NoCheckpointKey
             | Self::Code { .. }
             | Self::Ek(_)
             | Self::NotConfirmed => 3,
             Self::Init(_) | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,
+            Self::Touched(_) => 5,
         })
     }
 }
@@ -179,6 +219,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
             Command::Key(command) => key::run(&open(&cli.config, environment).await?, command).await,
+            Command::Ledger(command) => ledger::run(&cli.config, environment, command).await,
             Command::Completions { .. } | Command::Man => Ok(()),
         }
     })

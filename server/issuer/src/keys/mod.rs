@@ -5,6 +5,7 @@
 //!  ├── token keys     sign access tokens; published with their chain as `x5c`
 //!  ├── device CA      signs device certificates; trusted by this issuer alone
 //!  ├── gate CA        signs gates' client certificates, and server certificates for their resources
+//!  ├── checkpoint keys sign the ledger's checkpoints; published with their chain as long as the ledger is
 //!  └── TLS            the issuer's own certificate
 //! ```
 //!

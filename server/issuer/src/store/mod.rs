@@ -5,6 +5,7 @@
 //! writer commits many decisions at once, each in its savepoint.
 
 mod change;
+mod ledger;
 mod records;
 mod sqlite;
 
@@ -12,7 +13,7 @@ use std::{future::Future, pin::Pin};
 
 use daypass_proto::{
     enrolment::DeviceLife,
-    ledger::Event,
+    ledger::{Event, api::MAX_LEAF},
     names::{DeviceId, GateName, GrantId},
     resource::Resource,
     time::Timestamp,
@@ -21,6 +22,7 @@ use thiserror::Error;
 
 pub use self::{
     change::{Change, Condition},
+    ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, Place},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
         Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, device_may_become, device_state as device_word,
@@ -88,6 +90,12 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    /// The ledger's tables hold what they never should.
+    #[error("the ledger in the store does not read: {0}; run `daypass-issuer ledger verify`")]
+    Ledger(&'static str),
+    /// An event that no tile could ever carry.
+    #[error("an event of {0} bytes is larger than the ledger takes, which is {max} bytes", max = MAX_LEAF)]
+    EventTooLarge(usize),
     /// The schema could not be brought up to date.
     #[error("could not bring the store's schema up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),
@@ -100,7 +108,7 @@ pub enum StoreError {
 pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// One trait, several engines, one test suite.
-pub trait Store: Send + Sync {
+pub trait Store: LedgerStore {
     /// Makes a decision durable; resolves afterwards.
     fn decide(&self, decision: Decision) -> Answer<'_, (), DecideError>;
 

@@ -3,6 +3,7 @@
 //! The writer takes every decision that waits, opens one transaction, gives each decision its savepoint, commits, and only then
 //! answers: a batch costs one `fsync`, and no answer leaves before its decision is durable.
 
+mod ledger;
 mod read;
 mod write;
 
@@ -10,6 +11,7 @@ use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path, str::FromStr as
 
 use daypass_proto::{
     enrolment::DeviceLife,
+    ledger::tree::{Head, TileId, Tiles},
     names::{DeviceId, GateName, GrantId},
     resource::Resource,
     time::Timestamp,
@@ -22,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Answer, DeadReason, DecideError, Decision, Store, StoreError,
+    ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place},
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord,
     },
@@ -38,6 +41,8 @@ pub(super) fn engine(attempted: &'static str) -> impl Fn(sqlx::Error) -> StoreEr
 /// What the writer is asked.
 enum Order {
     Decide(Decision, oneshot::Sender<Result<(), DecideError>>),
+    /// Decides nothing either; it rides in the same transaction as the decisions that wait with it.
+    Ledger(LedgerWork, oneshot::Sender<Outcome>),
     /// Decides nothing, so it has no event.
     Sweep(Timestamp, oneshot::Sender<Result<(), StoreError>>),
 }
@@ -78,6 +83,22 @@ impl SqliteStore {
         tokio::spawn(write_loop(writer, receiver));
         Ok(Self { readers, writer: sender })
     }
+
+    /// Opens a file to look at it: neither its content nor its schema is changed, and every write is refused.
+    pub async fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+        // A copy comes without the files that go with a write-ahead log, and may lie where nothing can be written.
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let options = if Path::new(&log).exists() { options } else { options.immutable(true) };
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options)
+            .await
+            .map_err(engine("open the database for reading"))?;
+        let (writer, _) = mpsc::channel(1);
+        Ok(Self { readers, writer })
+    }
 }
 
 /// Makes the file before the engine would: it holds names of people and wrapped keys, and the engine's own files take over its mode.
@@ -94,41 +115,114 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         let (mut decisions, mut answers) = (Vec::new(), Vec::new());
+        let (mut works, mut outcomes) = (Vec::new(), Vec::new());
         for order in batch.drain(..) {
             match order {
                 Order::Decide(decision, answer) => {
                     decisions.push(decision);
                     answers.push(answer);
                 }
+                Order::Ledger(work, outcome) => {
+                    works.push(work);
+                    outcomes.push(outcome);
+                }
                 Order::Sweep(now, answer) => {
                     let _ = answer.send(write::sweep(&pool, now).await);
                 }
             }
         }
-        if decisions.is_empty() {
+        if decisions.is_empty() && works.is_empty() {
             continue;
         }
-        match write::batch(&pool, &decisions).await {
-            Ok(results) => {
+        match write::batch(&pool, &decisions, &works).await {
+            Ok((results, done)) => {
                 for (answer, result) in answers.into_iter().zip(results) {
                     // Whoever asked may be gone; the decision stands all the same.
                     let _ = answer.send(result);
+                }
+                for (outcome, done) in outcomes.into_iter().zip(done) {
+                    let _ = outcome.send(done);
                 }
             }
             Err(source) => {
                 tracing::error!(error = %source, decisions = decisions.len(), "could not commit; nothing of this batch happened");
                 let mut source = Some(source);
+                let mut error = || StoreError::Engine {
+                    attempted: "commit",
+                    source: source.take().unwrap_or(sqlx::Error::WorkerCrashed),
+                };
                 for answer in answers {
-                    let error = match source.take() {
-                        Some(source) => StoreError::Engine { attempted: "commit", source },
-                        None => StoreError::Engine { attempted: "commit", source: sqlx::Error::WorkerCrashed },
-                    };
-                    let _ = answer.send(Err(DecideError::Store(error)));
+                    let _ = answer.send(Err(DecideError::Store(error())));
+                }
+                for outcome in outcomes {
+                    let _ = outcome.send(Err(error()));
                 }
             }
         }
     }
     pool.close().await;
+}
+
+impl SqliteStore {
+    async fn work(&self, work: LedgerWork) -> Outcome {
+        let (outcome, done) = oneshot::channel();
+        self.writer.send(Order::Ledger(work, outcome)).await.map_err(|_| StoreError::Stopped)?;
+        done.await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+impl LedgerStore for SqliteStore {
+    fn ledger(&self) -> Answer<'_, Option<LedgerState>> {
+        Box::pin(ledger::state(&self.readers))
+    }
+
+    fn take_lease<'a>(&'a self, holder: &'a str, now: Timestamp, until: Timestamp) -> Answer<'a, Option<i64>> {
+        Box::pin(self.work(LedgerWork::TakeLease { holder: holder.to_owned(), now, until }))
+    }
+
+    fn unnumbered(&self, limit: u32) -> Answer<'_, Vec<[u8; 32]>> {
+        Box::pin(ledger::unnumbered(&self.readers, limit))
+    }
+
+    fn backlog(&self) -> Answer<'_, Backlog> {
+        Box::pin(ledger::backlog(&self.readers))
+    }
+
+    fn tiles<'a>(&'a self, ids: &'a [TileId]) -> Answer<'a, Tiles> {
+        Box::pin(ledger::tiles(&self.readers, ids))
+    }
+
+    fn integrate(&self, integration: Integration) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.work(LedgerWork::Integrate(Box::new(integration))).await?.is_some()) })
+    }
+
+    fn promise_checkpoint(&self, epoch: i64, head: Head, at: Timestamp) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.work(LedgerWork::Promise { epoch, head, at }).await?.is_some()) })
+    }
+
+    fn seal_checkpoint(&self, promised: CheckpointRecord, note: String) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.work(LedgerWork::Seal { promised, note }).await?.is_some()) })
+    }
+
+    fn unsealed_checkpoint(&self) -> Answer<'_, Option<CheckpointRecord>> {
+        Box::pin(ledger::newest_checkpoint(&self.readers, false))
+    }
+
+    fn newest_checkpoint(&self) -> Answer<'_, Option<CheckpointRecord>> {
+        Box::pin(ledger::newest_checkpoint(&self.readers, true))
+    }
+
+    fn checkpoints(&self, from: u64, limit: u32) -> Answer<'_, Vec<CheckpointRecord>> {
+        Box::pin(ledger::checkpoints(&self.readers, from, limit))
+    }
+
+    fn place_of(&self, leaf_hash: [u8; 32]) -> Answer<'_, Place> {
+        Box::pin(ledger::place_of(&self.readers, leaf_hash))
+    }
+
+    fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>> {
+        Box::pin(ledger::entries(&self.readers, from, limit))
+    }
 }
 
 impl Store for SqliteStore {

@@ -1,20 +1,28 @@
 //! Writes: a batch of decisions in one transaction, each in its savepoint.
 
 use daypass_proto::{
-    ledger,
+    ledger::{self, api::MAX_LEAF, tree::Head},
     time::{Skew, Timestamp},
 };
 use serde::Serialize;
 use sqlx::{Acquire as _, SqliteConnection, SqlitePool};
 
 use super::engine;
-use crate::store::{Change, Condition, DecideError, Decision, StoreError, records::device_state};
+use crate::store::{
+    Change, Condition, DecideError, Decision, StoreError,
+    ledger::{LedgerWork, Outcome},
+    records::device_state,
+};
 
-/// Applies `decisions` in order and commits once. The outer error means that nothing happened.
+/// What came of each decision, and of each work of the ledger.
+pub(super) type Results = (Vec<Result<(), DecideError>>, Vec<Outcome>);
+
+/// Applies `decisions`, then `works`, in order, and commits once. The outer error means that nothing happened.
 pub(super) async fn batch(
     pool: &SqlitePool,
     decisions: &[Decision],
-) -> Result<Vec<Result<(), DecideError>>, sqlx::Error> {
+    works: &[LedgerWork],
+) -> Result<Results, sqlx::Error> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     let mut results = Vec::with_capacity(decisions.len());
     for decision in decisions {
@@ -26,8 +34,18 @@ pub(super) async fn batch(
         }
         results.push(result);
     }
+    let mut outcomes = Vec::with_capacity(works.len());
+    for work in works {
+        let mut savepoint = transaction.begin().await?;
+        let outcome = super::ledger::apply(&mut savepoint, work).await;
+        match &outcome {
+            Ok(Some(_)) => savepoint.commit().await?,
+            Ok(None) | Err(_) => savepoint.rollback().await?,
+        }
+        outcomes.push(outcome);
+    }
     transaction.commit().await?;
-    Ok(results)
+    Ok((results, outcomes))
 }
 
 async fn apply(connection: &mut SqliteConnection, decision: &Decision) -> Result<(), DecideError> {
@@ -43,6 +61,9 @@ async fn apply(connection: &mut SqliteConnection, decision: &Decision) -> Result
 async fn write_event(connection: &mut SqliteConnection, event: &ledger::Event) -> Result<(), StoreError> {
     let failed = engine("write an event");
     let leaf = event.leaf();
+    if leaf.len() > MAX_LEAF {
+        return Err(StoreError::EventTooLarge(leaf.len()));
+    }
     let hash = ledger::leaf_hash(&leaf).to_vec();
     let kind =
         serde_json::to_value(event.kind()).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
@@ -192,6 +213,18 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(new.retire_at.map(Timestamp::seconds))
                 .bind(json("key", new)?),
             None,
+        ),
+        Change::BeginLedger(origin) => (
+            sqlx::query("INSERT INTO ledger (id, origin, size, root, epoch, lease_until, promised) VALUES (1, $1, 0, $2, 0, 0, 0) ON CONFLICT DO NOTHING")
+                .bind(origin.as_str().to_owned())
+                .bind(Head::empty().root().to_vec()),
+            Some(Condition::Ledger),
+        ),
+        Change::RenameLedger { to, from } => (
+            sqlx::query("UPDATE ledger SET origin = $1, promised = 0, epoch = epoch + 1, holder = NULL WHERE id = 1 AND origin = $2")
+                .bind(to.as_str().to_owned())
+                .bind(from.as_str().to_owned()),
+            Some(Condition::Ledger),
         ),
         Change::RetireKey { kid, at } => (
             sqlx::query("UPDATE keys SET retire_at = $1 WHERE kid = $2 AND retire_at IS NULL").bind(at.seconds()).bind(kid.clone()),
