@@ -198,7 +198,10 @@ async fn what_stands_beside_the_events_is_checked_too() {
             checkpoint(first, "says something else than the row that it stands in"),
         ),
         (
-            format!("UPDATE checkpoints SET note = replace(note, '{first}', '{}') WHERE size = {first}", first + 1),
+            format!(
+                "UPDATE checkpoints SET note = replace(note, '\n{first}\n', '\n{}\n') WHERE size = {first}",
+                first + 1
+            ),
             checkpoint(first, "has a signature of a known checkpoint key that does not verify"),
         ),
         (format!("DELETE FROM checkpoints WHERE size = {size}"), checkpoint(size, "was promised, and is not there")),

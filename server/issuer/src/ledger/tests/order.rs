@@ -81,6 +81,8 @@ async fn whole_tree(issuer: &Issuer) -> Tiles {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_writers_of_two_processes_while_two_integrate() {
     let made = Made::new().await;
+    // With a checkpoint, without which an audit says that nothing is signed.
+    catch_up(&made.issuer).await;
     let path = database(&made);
     let issuer = Arc::new(made.issuer);
     let other = Arc::new(SqliteStore::open(&path, false).await.unwrap());
@@ -116,7 +118,6 @@ async fn many_writers_of_two_processes_while_two_integrate() {
         })
         .collect();
     // And somebody audits what is there, again and again.
-    catch_up(&issuer).await;
     let keyring = issuer.keyring();
     let keys: Vec<_> = keyring.checkpoint_keys().iter().map(|(key, _)| *key).collect();
     let mut audits = 0;
