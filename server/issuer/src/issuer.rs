@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use daypass_proto::{attestation::EkRoots, ledger::EventKind};
+use daypass_proto::{attestation::EkRoots, ledger::EventKind, time::Skew};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use thiserror::Error;
 
@@ -15,7 +15,7 @@ use crate::{
     config::{Config, ConfigError},
     keys::{KeyError, Keyring},
     projects::{PolicyError, Projects},
-    store::{DecideError, Decision, SqliteStore, Store, StoreError},
+    store::{DecideError, Decision, Fault, SqliteStore, Store, StoreError},
 };
 
 /// Why the issuer does not start.
@@ -25,7 +25,14 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The store.
-    #[error("the store `{}` cannot be used; has `daypass-issuer init` been run?", path.display())]
+    #[error(
+        "the store `{}` cannot be used{}", path.display(),
+        match source.fault() {
+            _ if !path.exists() => "; run `daypass-issuer init`, or `daypass-issuer restore` with the newest backup".to_owned(),
+            Fault::Other => String::new(),
+            fault => format!(": {fault}"),
+        }
+    )]
     Store {
         /// Which.
         path: PathBuf,
@@ -102,6 +109,12 @@ impl Issuer {
             decision = decision.event(self.environment.event(EventKind::LooseningEnabled).text("setting", loosening));
         }
         self.store.decide(decision).await
+    }
+
+    /// Whether the clock is not behind what was decided already.
+    pub async fn clock_is_right(&self) -> Result<(), DecideError> {
+        let (now, floor) = (self.environment.now(), self.store.clock_floor().await?);
+        if now.plus(Skew::MAX_SECONDS) < floor { Err(DecideError::Clock { now, floor }) } else { Ok(()) }
     }
 
     /// The keys in use.

@@ -15,7 +15,7 @@ use super::{CommandError, output::line};
 use crate::{
     clock::Environment,
     config::{Config, REFERENCE},
-    keys::{KeyError, MasterKey, Root, new_key, write_secret},
+    keys::{KeyError, MasterKeys, Root, new_key, write_secret},
     store::{Change, DecideError, Decision, KeyPurpose, SqliteStore, Store as _, StoreError},
 };
 
@@ -128,7 +128,7 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     fs::write(&sample, SAMPLE_PROJECT).map_err(failed(&sample))?;
 
     let root = Root::load(&certificate_at, &key_at)?;
-    let master = MasterKey::load(&master_at)?;
+    let master = MasterKeys::at(&master_at).current()?;
     let store = SqliteStore::open(&folder.join("issuer.db"), true).await?;
     let hosts = hosts(url, mtls);
     let mut decision = Decision::new(environment.event(EventKind::IssuerInitialised).text("issuer", plain(url)));

@@ -10,7 +10,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use zeroize::Zeroizing;
 
 use super::{
-    KeyError, MasterKey,
+    KeyError, MasterKey, MasterKeys,
     certify::{Authority, ROOT_LIFETIME, Root, Subject, load_certificate, pin_of},
 };
 use crate::{
@@ -45,11 +45,12 @@ pub struct Keyring {
 impl Keyring {
     /// Reads and unwraps every key.
     pub async fn load(config: &Config, store: &dyn Store, now: Timestamp) -> Result<Self, KeyError> {
-        let master = MasterKey::load(&config.master_key)?;
+        let masters = MasterKeys::at(&config.master_key);
+        let unwrap = |record: &KeyRecord| masters.find(&record.master)?.unwrap(&record.kid, &record.wrapped.0);
         let newest = async |purpose: KeyPurpose| {
             let keys = store.keys(purpose).await?;
             let record = keys.into_iter().rfind(|key| in_use(key, now)).ok_or(KeyError::Missing(purpose))?;
-            let key = master.unwrap(&record.kid, &record.wrapped.0)?;
+            let key = unwrap(&record)?;
             Ok::<_, KeyError>((record, key))
         };
         let authority = |(record, key): (KeyRecord, Zeroizing<Vec<u8>>)| {
@@ -63,7 +64,7 @@ impl Keyring {
         for record in
             store.keys(KeyPurpose::Token).await?.into_iter().filter(|key| key.retire_at.is_none_or(|end| end > now))
         {
-            let private = master.unwrap(&record.kid, &record.wrapped.0)?;
+            let private = unwrap(&record)?;
             let key = SoftwareKey::from_pkcs8(&private).map_err(|_| KeyError::Stored(record.kid.clone()))?;
             tokens.push(TokenKey { record, key });
         }
@@ -138,6 +139,12 @@ fn in_use(key: &KeyRecord, now: Timestamp) -> bool {
     key.active_from <= now && key.retire_at.is_none_or(|end| end > now)
 }
 
+/// The master key that the keys of this store are under.
+pub async fn master_of(config: &Config, store: &dyn Store) -> Result<MasterKey, KeyError> {
+    let record = store.keys(KeyPurpose::Token).await?.pop().ok_or(KeyError::Missing(KeyPurpose::Token))?;
+    MasterKeys::at(&config.master_key).find(&record.master)
+}
+
 /// Makes a key, certified by the root and wrapped. `hosts` are those of the issuer, for its TLS certificate.
 pub fn new_key(
     environment: &Environment,
@@ -162,6 +169,7 @@ pub fn new_key(
     let own = root.authority().sign(environment, &subject, &spki, now.plus(lifetime))?;
     Ok(KeyRecord {
         wrapped: Bytes(master.wrap(environment, &kid, &private)?),
+        master: master.id().to_owned(),
         kid,
         purpose,
         created_at: now,

@@ -3,10 +3,12 @@
 //! The writer takes every decision that waits, opens one transaction, gives each decision its savepoint, commits, and only then
 //! answers: a batch costs one `fsync`, and no answer leaves before its decision is durable.
 
+mod copy;
+mod lock;
 mod read;
 mod write;
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path, str::FromStr as _, time::Duration};
+use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path, str::FromStr as _, sync::Arc, time::Duration};
 
 use daypass_proto::{
     enrolment::DeviceLife,
@@ -21,7 +23,8 @@ use sqlx::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Answer, DeadReason, DecideError, Decision, Store, StoreError,
+    Answer, DeadReason, DecideError, Decision, Fault, Store, StoreError,
+    fault::Health,
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord,
     },
@@ -31,8 +34,11 @@ use super::{
 const QUEUE: usize = 1024;
 const BATCH: usize = 64;
 
-pub(super) fn engine(attempted: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-    move |source| StoreError::Engine { attempted, source }
+/// Nobody waits longer for a decision to become durable than this. What is under way may still become so.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+pub(super) fn engine<E: Into<Arc<sqlx::Error>>>(attempted: &'static str) -> impl Fn(E) -> StoreError {
+    move |source| StoreError::Engine { attempted, source: source.into() }
 }
 
 /// What the writer is asked.
@@ -40,12 +46,17 @@ enum Order {
     Decide(Decision, oneshot::Sender<Result<(), DecideError>>),
     /// Decides nothing, so it has no event.
     Sweep(Timestamp, oneshot::Sender<Result<(), StoreError>>),
+    /// The same.
+    Probe(oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// The store in one SQLite file.
 pub struct SqliteStore {
     readers: SqlitePool,
     writer: mpsc::Sender<Order>,
+    health: Arc<Health>,
+    /// Held for as long as the store is open: a restore waits until nobody holds it.
+    _lock: fs::File,
 }
 
 impl SqliteStore {
@@ -54,6 +65,7 @@ impl SqliteStore {
         if create {
             close_to_others(path)?;
         }
+        let lock = lock::share(path)?;
         let options = SqliteConnectOptions::from_str("sqlite:")
             .map_err(engine("read the path"))?
             .filename(path)
@@ -75,8 +87,28 @@ impl SqliteStore {
             .await
             .map_err(engine("open the database for reading"))?;
         let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(write_loop(writer, receiver));
-        Ok(Self { readers, writer: sender })
+        let health = Arc::new(Health::default());
+        tokio::spawn(write_loop(writer, receiver, Arc::clone(&health)));
+        Ok(Self { readers, writer: sender, health, _lock: lock })
+    }
+
+    /// Hands an order to the writer, and waits for its answer, but not for ever.
+    async fn order<T, E: From<StoreError>>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Order,
+    ) -> Result<T, E> {
+        let (answer, done) = oneshot::channel();
+        let ordered = async {
+            self.writer.send(order(answer)).await.map_err(|_| StoreError::Stopped)?;
+            done.await.map_err(|_| StoreError::Stopped)?
+        };
+        match tokio::time::timeout(PATIENCE, ordered).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.health.failed(Fault::Slow);
+                Err(StoreError::Slow.into())
+            }
+        }
     }
 }
 
@@ -90,18 +122,23 @@ fn close_to_others(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>) {
+async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>, health: Arc<Health>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         let (mut decisions, mut answers) = (Vec::new(), Vec::new());
         for order in batch.drain(..) {
+            // Whoever asked may be gone; what was done stands all the same.
             match order {
+                _ if health.fault() == Some(Fault::Damaged) => order.refuse(),
                 Order::Decide(decision, answer) => {
                     decisions.push(decision);
                     answers.push(answer);
                 }
                 Order::Sweep(now, answer) => {
-                    let _ = answer.send(write::sweep(&pool, now).await);
+                    let _ = answer.send(told(&health, write::sweep(&pool, now).await));
+                }
+                Order::Probe(answer) => {
+                    let _ = answer.send(told(&health, write::probe(&pool).await));
                 }
             }
         }
@@ -110,20 +147,17 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>) {
         }
         match write::batch(&pool, &decisions).await {
             Ok(results) => {
+                let _ = told(&health, Ok(()));
                 for (answer, result) in answers.into_iter().zip(results) {
-                    // Whoever asked may be gone; the decision stands all the same.
                     let _ = answer.send(result);
                 }
             }
             Err(source) => {
-                tracing::error!(error = %source, decisions = decisions.len(), "could not commit; nothing of this batch happened");
-                let mut source = Some(source);
+                let commit = engine("commit");
+                tracing::error!(decisions = decisions.len(), "nothing of this batch happened");
+                let _ = told(&health, Err(commit(Arc::clone(&source))));
                 for answer in answers {
-                    let error = match source.take() {
-                        Some(source) => StoreError::Engine { attempted: "commit", source },
-                        None => StoreError::Engine { attempted: "commit", source: sqlx::Error::WorkerCrashed },
-                    };
-                    let _ = answer.send(Err(DecideError::Store(error)));
+                    let _ = answer.send(Err(commit(Arc::clone(&source)).into()));
                 }
             }
         }
@@ -131,13 +165,36 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>) {
     pool.close().await;
 }
 
+impl Order {
+    /// The store is damaged: nothing is written to it any more.
+    fn refuse(self) {
+        let damaged = || StoreError::Damaged("a write met it, and none was made since".to_owned());
+        let _ = match self {
+            Self::Decide(_, answer) => answer.send(Err(damaged().into())).is_ok(),
+            Self::Sweep(_, answer) | Self::Probe(answer) => answer.send(Err(damaged())).is_ok(),
+        };
+    }
+}
+
+/// Remembers how a write went, and says when that changed.
+fn told(health: &Health, result: Result<(), StoreError>) -> Result<(), StoreError> {
+    match &result {
+        Ok(()) => {
+            if let Some(before) = health.succeeded() {
+                tracing::info!("the store takes writes again; before, {}", before.told());
+            }
+        }
+        Err(error) => {
+            tracing::error!(error = %daypass_service::told(error), "the store does not take writes");
+            health.failed(error.fault());
+        }
+    }
+    result
+}
+
 impl Store for SqliteStore {
     fn decide(&self, decision: Decision) -> Answer<'_, (), DecideError> {
-        Box::pin(async move {
-            let (answer, done) = oneshot::channel();
-            self.writer.send(Order::Decide(decision, answer)).await.map_err(|_| StoreError::Stopped)?;
-            done.await.map_err(|_| StoreError::Stopped)?
-        })
+        Box::pin(self.order(|answer| Order::Decide(decision, answer)))
     }
 
     fn invitation_by_secret(&self, hash: [u8; 32]) -> Answer<'_, Option<Invitation>> {
@@ -202,10 +259,18 @@ impl Store for SqliteStore {
     }
 
     fn sweep(&self, now: Timestamp) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let (answer, done) = oneshot::channel();
-            self.writer.send(Order::Sweep(now, answer)).await.map_err(|_| StoreError::Stopped)?;
-            done.await.map_err(|_| StoreError::Stopped)?
-        })
+        Box::pin(self.order(move |answer| Order::Sweep(now, answer)))
+    }
+
+    fn probe(&self) -> Answer<'_, ()> {
+        Box::pin(self.order(Order::Probe))
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.health.fault()
+    }
+
+    fn clock_floor(&self) -> Answer<'_, Timestamp> {
+        Box::pin(async move { write::clock_floor(&self.readers).await.map_err(engine("read the time")) })
     }
 }
