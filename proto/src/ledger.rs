@@ -1,7 +1,13 @@
 //! Ledger events: the closed vocabulary, the canonical leaf and its hash (RFC 6962 section 2.1).
 //!
+//! The leaves form a Merkle [`tree`], whose heads are signed as [`checkpoint`]s; [`api`] is what the issuer says about both.
+//!
 //! A personal field stands in the leaf as `SHA-256(salt ‖ value)`; salt and value are kept beside it, so that erasing both
 //! erases the person and leaves every hash as it was. An event holds hashes of tokens or their `jti`, never tokens.
+
+pub mod api;
+pub mod checkpoint;
+pub mod tree;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +33,7 @@ pub enum EventKind {
     PolicyLoaded,
     KeyCreated,
     KeyRetired,
+    LedgerBegun,
     Invited,
     InvitationWithdrawn,
     EnrolmentBegun,
@@ -54,6 +61,10 @@ pub enum EventKind {
     GateRenewed,
     GateRefused,
     GateRemoved,
+    MasterKeyRotated,
+    ClockAccepted,
+    BackupMade,
+    StoreRestored,
 }
 
 /// A field that tells of a person.

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use daypass_proto::{attestation::EkRoots, ledger::EventKind, time::Skew};
+use daypass_proto::{attestation::EkRoots, ledger::{EventKind, checkpoint::peek}, time::Skew};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use thiserror::Error;
 
@@ -39,6 +39,21 @@ pub enum StartError {
         /// Why.
         #[source]
         source: StoreError,
+    },
+    /// An older copy of the store was put in its place.
+    #[error(
+        "the store `{}` is older than what was published of it: it has {held} events, and the checkpoint `{}` has {published}. Put the newest backup in place with `daypass-issuer restore --replace`; it begins a new ledger and says so",
+        path.display(), checkpoint.display()
+    )]
+    Behind {
+        /// The store.
+        path: PathBuf,
+        /// Its size.
+        held: u64,
+        /// The published size.
+        published: u64,
+        /// Where that stands.
+        checkpoint: PathBuf,
     },
     /// The keys.
     #[error("the issuer's keys cannot be used")]
@@ -109,6 +124,26 @@ impl Issuer {
             decision = decision.event(self.environment.event(EventKind::LooseningEnabled).text("setting", loosening));
         }
         self.store.decide(decision).await
+    }
+
+    /// Whether the store is what was written to it, and all that was published of it. Reads the whole file.
+    pub async fn store_is_whole(&self) -> Result<(), StartError> {
+        let path = &self.config.database;
+        let at = || path.clone();
+        SqliteStore::examine(path).await.map_err(|source| StartError::Store { path: at(), source })?;
+        let published = SqliteStore::published_at(path);
+        let Ok(note) = fs::read_to_string(&published) else { return Ok(()) };
+        let Ok((origin, head)) = peek(&note) else { return Ok(()) };
+        let held = self.store.ledger().await.map_err(|source| StartError::Store { path: at(), source })?;
+        match held {
+            Some(held) if held.origin == origin && held.head.size() < head.size() => Err(StartError::Behind {
+                path: at(),
+                held: held.head.size(),
+                published: head.size(),
+                checkpoint: published,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the clock is not behind what was decided already.

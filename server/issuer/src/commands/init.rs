@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use daypass_proto::{invitation::canonical_issuer, ledger::EventKind};
+use daypass_proto::{
+    invitation::canonical_issuer,
+    ledger::{EventKind, checkpoint::Origin},
+};
 use thiserror::Error;
 use url::Url;
 
@@ -16,7 +19,7 @@ use crate::{
     clock::Environment,
     config::{Config, REFERENCE},
     keys::{KeyError, MasterKeys, Root, new_key, write_secret},
-    store::{Change, DecideError, Decision, KeyPurpose, SqliteStore, Store as _, StoreError},
+    store::{Change, DecideError, Decision, SqliteStore, Store as _, StoreError},
 };
 
 const SAMPLE_PROJECT: &str = include_str!("../../project.toml.example");
@@ -131,8 +134,11 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     let master = MasterKeys::at(&master_at).current()?;
     let store = SqliteStore::open(&folder.join("issuer.db"), true).await?;
     let hosts = hosts(url, mtls);
-    let mut decision = Decision::new(environment.event(EventKind::IssuerInitialised).text("issuer", plain(url)));
-    for purpose in [KeyPurpose::Token, KeyPurpose::DeviceCa, KeyPurpose::GateCa, KeyPurpose::Tls] {
+    let origin = Origin::of_issuer(&plain(url), environment.random()).map_err(|_| InitError::Url(args.url.clone()))?;
+    let mut decision = Decision::new(environment.event(EventKind::IssuerInitialised).text("issuer", plain(url)))
+        .event(environment.event(EventKind::LedgerBegun).text("origin", &origin))
+        .change(Change::BeginLedger(origin));
+    for purpose in super::key::ALL {
         let key = new_key(environment, &root, &master, purpose, &hosts, environment.now())?;
         decision = decision
             .event(environment.event(EventKind::KeyCreated).text("kid", &key.kid).text("purpose", purpose))

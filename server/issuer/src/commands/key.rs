@@ -7,16 +7,17 @@ use daypass_proto::{ledger::EventKind, time::Timestamp};
 use serde_json::json;
 
 use super::{
-    CommandError, init,
+    CommandError, init, master,
     output::{json as print_json, line, table},
 };
 use crate::{
     issuer::Issuer,
-    keys::{MasterKey, Root, new_key},
+    keys::{Root, master_of, new_key},
     store::{Change, Decision, KeyPurpose},
 };
 
-const ALL: [KeyPurpose; 4] = [KeyPurpose::Token, KeyPurpose::DeviceCa, KeyPurpose::GateCa, KeyPurpose::Tls];
+pub(super) const ALL: [KeyPurpose; 5] =
+    [KeyPurpose::Token, KeyPurpose::DeviceCa, KeyPurpose::GateCa, KeyPurpose::Tls, KeyPurpose::Checkpoint];
 
 /// What can be done.
 #[derive(Debug, clap::Subcommand)]
@@ -30,22 +31,37 @@ pub enum Command {
     /// Make a new key of this purpose beside the old one; needs the root's key. `device_ca`, `gate_ca` and `tls` keys
     /// are used after the next start of the server.
     Rotate {
-        /// `token`, `device_ca`, `gate_ca` or `tls`.
-        #[arg(value_parser = purpose)]
-        purpose: KeyPurpose,
+        /// `token`, `device_ca`, `gate_ca`, `tls` or `checkpoint`; or `master`, which wraps all of them anew under a new master key and needs
+        /// no root key.
+        #[arg(value_parser = rotated)]
+        purpose: Rotated,
     },
+}
+
+/// What rotates: a key in the store, or the one that wraps them all.
+#[derive(Clone, Copy, Debug)]
+pub enum Rotated {
+    /// The master key.
+    Master,
+    /// A key in the store.
+    Key(KeyPurpose),
+}
+
+fn rotated(text: &str) -> Result<Rotated, String> {
+    if text == "master" { Ok(Rotated::Master) } else { purpose(text).map(Rotated::Key) }
 }
 
 fn purpose(text: &str) -> Result<KeyPurpose, String> {
     ALL.into_iter()
         .find(|purpose| purpose.as_str() == text)
-        .ok_or_else(|| "expected token, device_ca, gate_ca or tls".to_owned())
+        .ok_or_else(|| "expected token, device_ca, gate_ca, tls, checkpoint or master".to_owned())
 }
 
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
     match command {
         Command::List { json } => list(issuer, json).await,
-        Command::Rotate { purpose } => rotate(issuer, purpose).await,
+        Command::Rotate { purpose: Rotated::Key(purpose) } => rotate(issuer, purpose).await,
+        Command::Rotate { purpose: Rotated::Master } => master::rotate(issuer).await,
     }
 }
 
@@ -72,11 +88,12 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
 async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), CommandError> {
     let (config, environment) = (&issuer.config, &issuer.environment);
     let root = Root::load(&config.root_certificate, &config.root_key)?;
-    let master = MasterKey::load(&config.master_key)?;
+    let master = master_of(config, issuer.store.as_ref()).await?;
     let now = environment.now();
     let (active_from, retire_old) = match purpose {
         KeyPurpose::Token => (now.plus(config.key_overlap / 4), now.plus(config.key_overlap)),
-        KeyPurpose::Tls => (now, now),
+        // Whoever meets a checkpoint by a key that is new to them asks for the keys, and finds it under the root that they know.
+        KeyPurpose::Tls | KeyPurpose::Checkpoint => (now, now),
         // Certificates that the old CA signed must stay good to their end.
         KeyPurpose::DeviceCa => (now, now.plus(2 * config.device_certificate_lifetime)),
         KeyPurpose::GateCa => (now, now.plus(2 * config.gate_certificate_lifetime)),

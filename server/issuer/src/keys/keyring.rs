@@ -1,12 +1,15 @@
 //! The keys in use: read from the store, unwrapped, and chosen by time.
 
+use std::path::Path;
+
 use daypass_proto::{
     encoding::Bytes,
     jose::{EcPublicKey, SoftwareKey},
+    ledger::checkpoint::{CheckpointKey, CheckpointSigner, KEY_NAME},
     pin::Pin,
     time::Timestamp,
 };
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData as _};
 use zeroize::Zeroizing;
 
 use super::{
@@ -39,6 +42,8 @@ pub struct Keyring {
     tls_chain: Vec<Vec<u8>>,
     tls_key: Zeroizing<Vec<u8>>,
     tokens: Vec<TokenKey>,
+    checkpoint: Option<CheckpointSigner>,
+    checkpoint_keys: Vec<(CheckpointKey, Vec<Bytes>)>,
     client_cas: Vec<Vec<u8>>,
 }
 
@@ -71,6 +76,22 @@ impl Keyring {
         if !tokens.iter().any(|token| token.record.active_from <= now) {
             return Err(KeyError::Missing(KeyPurpose::Token));
         }
+        // A store from before there was a tree has none until `key rotate checkpoint` has been run.
+        let checkpoint = match newest(KeyPurpose::Checkpoint).await {
+            Ok((record, key)) => {
+                Some(CheckpointSigner::from_pkcs8(&key).map_err(|_| KeyError::Stored(record.kid.clone()))?)
+            }
+            Err(KeyError::Missing(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let root = load_certificate(&config.root_certificate)?;
+        let pin = pin_of(&config.root_certificate)?;
+        let mut checkpoint_keys = Vec::new();
+        for KeyRecord { kid, chain, .. } in store.keys(KeyPurpose::Checkpoint).await? {
+            let own = chain.first().ok_or_else(|| KeyError::Stored(kid.clone()))?;
+            let key = CheckpointKey::certified(&own.0, &chain, &pin).map_err(|_| KeyError::Stored(kid))?;
+            checkpoint_keys.push((key, chain));
+        }
         let mut client_cas = Vec::new();
         for purpose in [KeyPurpose::DeviceCa, KeyPurpose::GateCa] {
             let current =
@@ -79,13 +100,15 @@ impl Keyring {
         }
         Ok(Self {
             client_cas,
-            root: load_certificate(&config.root_certificate)?,
-            pin: pin_of(&config.root_certificate)?,
+            root,
+            pin,
             device_ca,
             gate_ca,
             tls_chain: tls.chain.into_iter().map(|certificate| certificate.0).collect(),
             tls_key,
             tokens,
+            checkpoint,
+            checkpoint_keys,
         })
     }
 
@@ -119,6 +142,16 @@ impl Keyring {
         self.client_cas.iter().map(Vec::as_slice)
     }
 
+    /// The key that signs checkpoints, where there is one.
+    pub fn checkpoint(&self) -> Option<&CheckpointSigner> {
+        self.checkpoint.as_ref()
+    }
+
+    /// Every key that checkpoints were ever signed with, each with its chain, oldest first: what was signed stays signed.
+    pub fn checkpoint_keys(&self) -> &[(CheckpointKey, Vec<Bytes>)] {
+        &self.checkpoint_keys
+    }
+
     /// The key to sign with: the newest whose time has come.
     pub fn signing(&self, now: Timestamp) -> Option<&TokenKey> {
         self.tokens.iter().rfind(|token| in_use(&token.record, now))
@@ -145,6 +178,17 @@ pub async fn master_of(config: &Config, store: &dyn Store) -> Result<MasterKey, 
     MasterKeys::at(&config.master_key).find(&record.master)
 }
 
+/// Every key that this store's checkpoints were ever signed with; no private key is needed for that.
+pub async fn checkpoint_keys_of(store: &dyn Store, root_certificate: &Path) -> Result<Vec<CheckpointKey>, KeyError> {
+    let pin = pin_of(root_certificate)?;
+    let mut keys = Vec::new();
+    for KeyRecord { kid, chain, .. } in store.keys(KeyPurpose::Checkpoint).await? {
+        let own = chain.first().ok_or_else(|| KeyError::Stored(kid.clone()))?;
+        keys.push(CheckpointKey::certified(&own.0, &chain, &pin).map_err(|_| KeyError::Stored(kid))?);
+    }
+    Ok(keys)
+}
+
 /// Makes a key, certified by the root and wrapped. `hosts` are those of the issuer, for its TLS certificate.
 pub fn new_key(
     environment: &Environment,
@@ -154,16 +198,24 @@ pub fn new_key(
     hosts: &[String],
     active_from: Timestamp,
 ) -> Result<KeyRecord, KeyError> {
-    let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+    // C2SP signed-note knows Ed25519 and no ECDSA.
+    let algorithm = if purpose == KeyPurpose::Checkpoint { &PKCS_ED25519 } else { &PKCS_ECDSA_P256_SHA256 };
+    let pair = KeyPair::generate_for(algorithm)
         .map_err(|source| KeyError::Certificate { attempted: "generate a key", source })?;
     let private = Zeroizing::new(pair.serialize_der());
     let spki = pair.subject_public_key_info();
-    let kid = EcPublicKey::from_spki_der(&spki).map_err(|_| KeyError::Stored(purpose.to_string()))?.thumbprint();
+    let form = |_| KeyError::Stored(purpose.to_string());
+    let kid = if purpose == KeyPurpose::Checkpoint {
+        CheckpointSigner::from_pkcs8(&private).map_err(|_| KeyError::Stored(purpose.to_string()))?.public().thumbprint()
+    } else {
+        EcPublicKey::from_spki_der(&spki).map_err(form)?.thumbprint()
+    };
     let (subject, lifetime) = match purpose {
         KeyPurpose::Token => (Subject::Signing("Daypass token key"), ROOT_LIFETIME / 2),
         KeyPurpose::DeviceCa => (Subject::Authority("Daypass device CA"), ROOT_LIFETIME / 2),
         KeyPurpose::GateCa => (Subject::Authority("Daypass gate CA"), ROOT_LIFETIME / 2),
         KeyPurpose::Tls => (Subject::Server(hosts.to_vec()), TLS_LIFETIME),
+        KeyPurpose::Checkpoint => (Subject::Signing(KEY_NAME), ROOT_LIFETIME / 2),
     };
     let now = environment.now();
     let own = root.authority().sign(environment, &subject, &spki, now.plus(lifetime))?;

@@ -5,6 +5,7 @@
 //!  ├── token keys     sign access tokens; published with their chain as `x5c`
 //!  ├── device CA      signs device certificates; trusted by this issuer alone
 //!  ├── gate CA        signs gates' client certificates, and server certificates for their resources
+//!  ├── checkpoint keys sign the ledger's checkpoints; published with their chain as long as the ledger is
 //!  └── TLS            the issuer's own certificate
 //! ```
 //!
@@ -19,7 +20,7 @@ use thiserror::Error;
 
 pub use self::{
     certify::{Root, Subject, certificate_validity, csr_key, not_before},
-    keyring::{Keyring, master_of, new_key},
+    keyring::{Keyring, checkpoint_keys_of, master_of, new_key},
     master::{MasterKey, MasterKeys, write_secret},
 };
 use crate::store::KeyPurpose;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use daypass_proto::{
     enrolment::DeviceLife,
+    ledger::checkpoint::Origin,
     names::{DeviceId, GrantId, InvitationId},
     time::Timestamp,
 };
@@ -82,6 +83,16 @@ pub enum Change {
     },
     /// A new key.
     AddKey(KeyRecord),
+    /// Begins the ledger, if there is none.
+    BeginLedger(Origin),
+    /// Gives the ledger another name, as one that was restored must have: none of its checkpoints is promised under it yet, and whoever held
+    /// the lease holds it no longer.
+    RenameLedger {
+        /// As it is to be called.
+        to: Origin,
+        /// As it must be called.
+        from: Origin,
+    },
     /// The end of a key, if it has none yet.
     RetireKey {
         /// Which.
@@ -130,6 +141,8 @@ pub enum Condition {
     Clock,
     /// A name is free.
     Name(String),
+    /// The ledger has not begun, or has this name.
+    Ledger,
 }
 
 impl fmt::Display for Condition {
@@ -145,6 +158,7 @@ impl fmt::Display for Condition {
             Self::MasterKey(id) => write!(f, "the master key `{id}`"),
             Self::Clock => f.write_str("the time of the newest decision"),
             Self::Name(name) => write!(f, "`{name}`"),
+            Self::Ledger => f.write_str("the ledger"),
         }
     }
 }

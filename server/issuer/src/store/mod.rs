@@ -6,6 +6,7 @@
 
 mod change;
 mod fault;
+mod ledger;
 mod records;
 mod sqlite;
 
@@ -13,16 +14,18 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use daypass_proto::{
     enrolment::DeviceLife,
-    ledger::Event,
+    ledger::{Event, api::MAX_LEAF},
     names::{DeviceId, GateName, GrantId},
     resource::Resource,
     time::Timestamp,
 };
+use sqlx::migrate::MigrateError;
 use thiserror::Error;
 
 pub use self::{
     change::{Change, Condition},
     fault::Fault,
+    ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, Place},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
         Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, device_may_become, device_state as device_word,
@@ -126,9 +129,15 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    /// The ledger's tables hold what they never should.
+    #[error("the ledger in the store does not read: {0}; run `daypass-issuer ledger verify`")]
+    Ledger(&'static str),
+    /// An event that no tile could ever carry.
+    #[error("an event of {0} bytes is larger than the ledger takes, which is {max} bytes", max = MAX_LEAF)]
+    EventTooLarge(usize),
     /// The schema could not be brought up to date.
     #[error("could not bring the store's schema up to date")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] MigrateError),
     /// The writer has stopped.
     #[error("the store is shutting down")]
     Stopped,
@@ -139,12 +148,12 @@ impl StoreError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Engine { source, .. } => Fault::of(source),
-            Self::Migrate(sqlx::migrate::MigrateError::Execute(source)) => Fault::of(source),
-            Self::Damaged(_) | Self::Record { .. } => Fault::Damaged,
+            Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => Fault::of(source),
+            Self::Damaged(_) | Self::Record { .. } | Self::Ledger(_) => Fault::Damaged,
             Self::Slow => Fault::Slow,
             Self::InUse(_) => Fault::Busy,
             Self::Lock { .. } => Fault::Io,
-            Self::Migrate(_) | Self::Stopped => Fault::Other,
+            Self::Migrate(_) | Self::EventTooLarge(_) | Self::Stopped => Fault::Other,
         }
     }
 }
@@ -153,7 +162,7 @@ impl StoreError {
 pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// One trait, several engines, one test suite.
-pub trait Store: Send + Sync {
+pub trait Store: LedgerStore {
     /// Makes a decision durable; resolves afterwards.
     fn decide(&self, decision: Decision) -> Answer<'_, (), DecideError>;
 

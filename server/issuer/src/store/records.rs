@@ -98,6 +98,8 @@ life!(
         GateCa = "gate_ca",
         /// The issuer's own TLS certificate.
         Tls = "tls",
+        /// Signs the ledger's checkpoints.
+        Checkpoint = "checkpoint",
     }
 );
 

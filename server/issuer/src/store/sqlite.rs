@@ -4,14 +4,17 @@
 //! answers: a batch costs one `fsync`, and no answer leaves before its decision is durable.
 
 mod copy;
+mod ledger;
 mod lock;
+mod published;
 mod read;
 mod write;
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path, str::FromStr as _, sync::Arc, time::Duration};
+use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::{Path, PathBuf}, str::FromStr as _, sync::Arc, time::Duration};
 
 use daypass_proto::{
     enrolment::DeviceLife,
+    ledger::tree::{Head, TileId, Tiles},
     names::{DeviceId, GateName, GrantId},
     resource::Resource,
     time::Timestamp,
@@ -20,11 +23,15 @@ use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 use super::{
     Answer, DeadReason, DecideError, Decision, Fault, Store, StoreError,
     fault::Health,
+    ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place},
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord,
     },
@@ -44,6 +51,8 @@ pub(super) fn engine<E: Into<Arc<sqlx::Error>>>(attempted: &'static str) -> impl
 /// What the writer is asked.
 enum Order {
     Decide(Decision, oneshot::Sender<Result<(), DecideError>>),
+    /// Decides nothing either; it rides in the same transaction as the decisions that wait with it.
+    Ledger(LedgerWork, oneshot::Sender<Outcome>),
     /// Decides nothing, so it has no event.
     Sweep(Timestamp, oneshot::Sender<Result<(), StoreError>>),
     /// The same.
@@ -55,6 +64,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     writer: mpsc::Sender<Order>,
     health: Arc<Health>,
+    writing: JoinHandle<()>,
+    path: PathBuf,
     /// Held for as long as the store is open: a restore waits until nobody holds it.
     _lock: fs::File,
 }
@@ -88,8 +99,17 @@ impl SqliteStore {
             .map_err(engine("open the database for reading"))?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let health = Arc::new(Health::default());
-        tokio::spawn(write_loop(writer, receiver, Arc::clone(&health)));
-        Ok(Self { readers, writer: sender, health, _lock: lock })
+        let writing = tokio::spawn(write_loop(writer, receiver, Arc::clone(&health)));
+        Ok(Self { readers, writer: sender, health, writing, path: path.to_owned(), _lock: lock })
+    }
+
+    /// Closes it, so that everything stands in the one file.
+    pub async fn close(self) {
+        let Self { readers, writer, writing, .. } = self;
+        readers.close().await;
+        drop(writer);
+        // It ends with its queue.
+        let _ = writing.await;
     }
 
     /// Hands an order to the writer, and waits for its answer, but not for ever.
@@ -126,6 +146,7 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>, health: 
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         let (mut decisions, mut answers) = (Vec::new(), Vec::new());
+        let (mut works, mut outcomes) = (Vec::new(), Vec::new());
         for order in batch.drain(..) {
             // Whoever asked may be gone; what was done stands all the same.
             match order {
@@ -133,6 +154,10 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>, health: 
                 Order::Decide(decision, answer) => {
                     decisions.push(decision);
                     answers.push(answer);
+                }
+                Order::Ledger(work, outcome) => {
+                    works.push(work);
+                    outcomes.push(outcome);
                 }
                 Order::Sweep(now, answer) => {
                     let _ = answer.send(told(&health, write::sweep(&pool, now).await));
@@ -142,14 +167,17 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>, health: 
                 }
             }
         }
-        if decisions.is_empty() {
+        if decisions.is_empty() && works.is_empty() {
             continue;
         }
-        match write::batch(&pool, &decisions).await {
-            Ok(results) => {
+        match write::batch(&pool, &decisions, &works).await {
+            Ok((results, done)) => {
                 let _ = told(&health, Ok(()));
                 for (answer, result) in answers.into_iter().zip(results) {
                     let _ = answer.send(result);
+                }
+                for (outcome, done) in outcomes.into_iter().zip(done) {
+                    let _ = outcome.send(done);
                 }
             }
             Err(source) => {
@@ -158,6 +186,9 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>, health: 
                 let _ = told(&health, Err(commit(Arc::clone(&source))));
                 for answer in answers {
                     let _ = answer.send(Err(commit(Arc::clone(&source)).into()));
+                }
+                for outcome in outcomes {
+                    let _ = outcome.send(Err(commit(Arc::clone(&source))));
                 }
             }
         }
@@ -171,6 +202,7 @@ impl Order {
         let damaged = || StoreError::Damaged("a write met it, and none was made since".to_owned());
         let _ = match self {
             Self::Decide(_, answer) => answer.send(Err(damaged().into())).is_ok(),
+            Self::Ledger(_, outcome) => outcome.send(Err(damaged())).is_ok(),
             Self::Sweep(_, answer) | Self::Probe(answer) => answer.send(Err(damaged())).is_ok(),
         };
     }
@@ -190,6 +222,70 @@ fn told(health: &Health, result: Result<(), StoreError>) -> Result<(), StoreErro
         }
     }
     result
+}
+
+impl SqliteStore {
+    async fn work(&self, work: LedgerWork) -> Outcome {
+        self.order(|outcome| Order::Ledger(work, outcome)).await
+    }
+}
+
+impl LedgerStore for SqliteStore {
+    fn ledger(&self) -> Answer<'_, Option<LedgerState>> {
+        Box::pin(ledger::state(&self.readers))
+    }
+
+    fn take_lease<'a>(&'a self, holder: &'a str, now: Timestamp, until: Timestamp) -> Answer<'a, Option<i64>> {
+        Box::pin(self.work(LedgerWork::TakeLease { holder: holder.to_owned(), now, until }))
+    }
+
+    fn unnumbered(&self, limit: u32) -> Answer<'_, Vec<[u8; 32]>> {
+        Box::pin(ledger::unnumbered(&self.readers, limit))
+    }
+
+    fn backlog(&self) -> Answer<'_, Backlog> {
+        Box::pin(ledger::backlog(&self.readers))
+    }
+
+    fn tiles<'a>(&'a self, ids: &'a [TileId]) -> Answer<'a, Tiles> {
+        Box::pin(ledger::tiles(&self.readers, ids))
+    }
+
+    fn integrate(&self, integration: Integration) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.work(LedgerWork::Integrate(Box::new(integration))).await?.is_some()) })
+    }
+
+    fn promise_checkpoint(&self, epoch: i64, head: Head, at: Timestamp) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.work(LedgerWork::Promise { epoch, head, at }).await?.is_some()) })
+    }
+
+    fn seal_checkpoint(&self, promised: CheckpointRecord, note: String) -> Answer<'_, bool> {
+        Box::pin(async move {
+            // First outside the store: nobody has seen a checkpoint that a restored store could not be held against.
+            published::remember(&self.path, &note)?;
+            Ok(self.work(LedgerWork::Seal { promised, note }).await?.is_some())
+        })
+    }
+
+    fn unsealed_checkpoint(&self) -> Answer<'_, Option<CheckpointRecord>> {
+        Box::pin(ledger::newest_checkpoint(&self.readers, false))
+    }
+
+    fn newest_checkpoint(&self) -> Answer<'_, Option<CheckpointRecord>> {
+        Box::pin(ledger::newest_checkpoint(&self.readers, true))
+    }
+
+    fn checkpoints(&self, from: u64, limit: u32) -> Answer<'_, Vec<CheckpointRecord>> {
+        Box::pin(ledger::checkpoints(&self.readers, from, limit))
+    }
+
+    fn place_of(&self, leaf_hash: [u8; 32]) -> Answer<'_, Place> {
+        Box::pin(ledger::place_of(&self.readers, leaf_hash))
+    }
+
+    fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>> {
+        Box::pin(ledger::entries(&self.readers, from, limit))
+    }
 }
 
 impl Store for SqliteStore {

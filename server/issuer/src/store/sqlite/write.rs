@@ -3,25 +3,33 @@
 use std::sync::Arc;
 
 use daypass_proto::{
-    ledger,
+    ledger::{self, api::MAX_LEAF, tree::Head},
     time::{Skew, Timestamp},
 };
 use serde::Serialize;
 use sqlx::{Acquire as _, Connection as _, Row as _, SqliteConnection, SqlitePool};
 
 use super::engine;
-use crate::store::{Change, Condition, DecideError, Decision, Fault, KeyRecord, StoreError, records::device_state};
+use crate::store::{
+    Change, Condition, DecideError, Decision, Fault, KeyRecord, StoreError,
+    ledger::{LedgerWork, Outcome},
+    records::device_state,
+};
 
 /// The store's time is written when it is this far behind, in seconds: a row of its own in every batch would cost more than it says.
 const FLOOR_STEP: i64 = 10;
 
-/// Applies `decisions` in order and commits once. The outer error means that nothing happened.
+/// What came of each decision, and of each work of the ledger.
+pub(super) type Results = (Vec<Result<(), DecideError>>, Vec<Outcome>);
+
+/// Applies `decisions`, then `works`, in order, and commits once. The outer error means that nothing happened.
 pub(super) async fn batch(
     pool: &SqlitePool,
     decisions: &[Decision],
-) -> Result<Vec<Result<(), DecideError>>, Arc<sqlx::Error>> {
+    works: &[LedgerWork],
+) -> Result<Results, Arc<sqlx::Error>> {
     let mut connection = pool.acquire().await?;
-    let result = batch_on(&mut connection, decisions).await;
+    let result = batch_on(&mut connection, decisions, works).await;
     if result.is_err() {
         // After a fault the engine may have rolled back by itself, and then this connection counts its transactions wrongly for ever.
         connection.close_on_drop();
@@ -32,7 +40,8 @@ pub(super) async fn batch(
 async fn batch_on(
     connection: &mut SqliteConnection,
     decisions: &[Decision],
-) -> Result<Vec<Result<(), DecideError>>, Arc<sqlx::Error>> {
+    works: &[LedgerWork],
+) -> Result<Results, Arc<sqlx::Error>> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let stored = clock_floor(&mut *transaction).await?;
     let (mut floor, mut newest) = (stored, stored);
@@ -66,8 +75,19 @@ async fn batch_on(
         let update = sqlx::query("UPDATE clock SET floor = $1 WHERE floor < $1").bind(newest.seconds());
         update.execute(&mut *transaction).await?;
     }
+    let mut outcomes = Vec::with_capacity(works.len());
+    for work in works {
+        let mut savepoint = transaction.begin().await?;
+        let outcome = super::ledger::apply(&mut savepoint, work).await;
+        match outcome {
+            Err(StoreError::Engine { source, .. }) if Fault::of(&source).stops_all() => return Err(source),
+            Ok(Some(_)) => savepoint.commit().await?,
+            Ok(None) | Err(_) => savepoint.rollback().await?,
+        }
+        outcomes.push(outcome);
+    }
     transaction.commit().await?;
-    Ok(results)
+    Ok((results, outcomes))
 }
 
 /// The time up to which decisions were made.
@@ -99,6 +119,9 @@ async fn apply(connection: &mut SqliteConnection, decision: &Decision) -> Result
 async fn write_event(connection: &mut SqliteConnection, event: &ledger::Event) -> Result<(), StoreError> {
     let failed = engine("write an event");
     let leaf = event.leaf();
+    if leaf.len() > MAX_LEAF {
+        return Err(StoreError::EventTooLarge(leaf.len()));
+    }
     let hash = ledger::leaf_hash(&leaf).to_vec();
     let kind =
         serde_json::to_value(event.kind()).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
@@ -284,6 +307,18 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(json("key", new)?)
                 .bind(new.master.clone()),
             Some(Condition::MasterKey(new.master.clone())),
+        ),
+        Change::BeginLedger(origin) => (
+            sqlx::query("INSERT INTO ledger (id, origin, size, root, epoch, lease_until, promised) VALUES (1, $1, 0, $2, 0, 0, 0) ON CONFLICT DO NOTHING")
+                .bind(origin.as_str().to_owned())
+                .bind(Head::empty().root().to_vec()),
+            Some(Condition::Ledger),
+        ),
+        Change::RenameLedger { to, from } => (
+            sqlx::query("UPDATE ledger SET origin = $1, promised = 0, epoch = epoch + 1, holder = NULL WHERE id = 1 AND origin = $2")
+                .bind(to.as_str().to_owned())
+                .bind(from.as_str().to_owned()),
+            Some(Condition::Ledger),
         ),
         Change::RetireKey { kid, at } => (
             sqlx::query("UPDATE keys SET retire_at = $1 WHERE kid = $2 AND retire_at IS NULL").bind(at.seconds()).bind(kid.clone()),

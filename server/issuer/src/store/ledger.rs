@@ -1,0 +1,145 @@
+//! What the ledger asks of a store: events get their numbers, the tree grows, checkpoints are promised and sealed.
+//!
+//! None of it decides anything, so none of it has an event. Every change carries the epoch of the lease under which it was made, and
+//! happens only if that is still the newest: the verdict is the number of rows that changed. So an issuer that slept through the end
+//! of its lease changes nothing, on whatever clock.
+
+use std::collections::BTreeMap;
+
+use daypass_proto::{
+    ledger::{
+        checkpoint::Origin,
+        tree::{Head, TileId, Tiles},
+    },
+    time::Timestamp,
+};
+
+use super::{Answer, StoreError};
+
+/// The one row of the ledger.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LedgerState {
+    /// Its name.
+    pub origin: Origin,
+    /// The tree.
+    pub head: Head,
+    /// The epoch of the newest lease.
+    pub epoch: i64,
+    /// Who has it.
+    pub holder: Option<String>,
+    /// Its end.
+    pub lease_until: Timestamp,
+    /// The size up to which checkpoints are promised.
+    pub promised: u64,
+}
+
+/// Events get their numbers, and the tree what they add to it; whole or not at all.
+#[derive(Debug)]
+pub struct Integration {
+    /// The lease under which this happens.
+    pub epoch: i64,
+    /// The tree before.
+    pub from: Head,
+    /// The tree after.
+    pub to: Head,
+    /// The leaf hashes of the events, which have no number yet, in the order of the numbers that they get.
+    pub leaves: Vec<[u8; 32]>,
+    /// The tiles that change.
+    pub tiles: Vec<(TileId, Vec<u8>)>,
+    /// The lease goes on until then.
+    pub lease_until: Timestamp,
+}
+
+/// A checkpoint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CheckpointRecord {
+    /// Of which ledger.
+    pub origin: Origin,
+    /// The tree.
+    pub head: Head,
+    /// When it was promised.
+    pub at: Timestamp,
+    /// The signed note; `None` between promise and signature.
+    pub note: Option<String>,
+}
+
+/// What is not in the tree yet.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Backlog {
+    /// How many events.
+    pub events: u64,
+    /// When the oldest of them happened.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Where an event is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// There is none with this leaf hash.
+    Unknown,
+    /// It has no number yet.
+    Unnumbered,
+    /// It has this one.
+    Numbered(u64),
+}
+
+/// A stored event with its number, as whoever checks it needs it: what the row says, whether it fits together or not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// The number.
+    pub sequence: u64,
+    /// The leaf hash that the row is found by.
+    pub leaf_hash: Vec<u8>,
+    /// The leaf.
+    pub leaf: Vec<u8>,
+    /// The kind that lists go by.
+    pub kind: String,
+    /// The time that lists go by.
+    pub at: Timestamp,
+    /// Salt and value of each personal field that was not erased.
+    pub personal: BTreeMap<String, (Vec<u8>, String)>,
+}
+
+/// The ledger's part of a store.
+pub trait LedgerStore: Send + Sync {
+    /// The ledger; `None` before it has begun.
+    fn ledger(&self) -> Answer<'_, Option<LedgerState>>;
+    /// Takes the lease until `until`, if it is free at `now` or `holder`'s own; gives the new epoch. `holder` names a place where one issuer can
+    /// run at a time, so that one that was killed does not wait for itself.
+    fn take_lease<'a>(&'a self, holder: &'a str, now: Timestamp, until: Timestamp) -> Answer<'a, Option<i64>>;
+    /// The leaf hashes of events without a number, at most `limit`, in the order in which they were written as far as the engine knows it.
+    fn unnumbered(&self, limit: u32) -> Answer<'_, Vec<[u8; 32]>>;
+    /// What is not in the tree yet.
+    fn backlog(&self) -> Answer<'_, Backlog>;
+    /// The tiles of this list that exist.
+    fn tiles<'a>(&'a self, ids: &'a [TileId]) -> Answer<'a, Tiles>;
+    /// Integrates; `false` where the lease or the tree is another by now, or an event has a number already.
+    fn integrate(&self, integration: Integration) -> Answer<'_, bool>;
+    /// Promises a checkpoint of the tree as it is, if none of its size or a larger one is promised; `false` where that does not hold, or the lease
+    /// is another by now.
+    fn promise_checkpoint(&self, epoch: i64, head: Head, at: Timestamp) -> Answer<'_, bool>;
+    /// Writes the note of a promised checkpoint, if it has none.
+    fn seal_checkpoint(&self, promised: CheckpointRecord, note: String) -> Answer<'_, bool>;
+    /// The newest promise without a note of the ledger as it is called now.
+    fn unsealed_checkpoint(&self) -> Answer<'_, Option<CheckpointRecord>>;
+    /// The newest checkpoint with a note of the ledger as it is called now.
+    fn newest_checkpoint(&self) -> Answer<'_, Option<CheckpointRecord>>;
+    /// Checkpoints of the ledger as it is called now, those without a note too, from this size on, by size.
+    fn checkpoints(&self, from: u64, limit: u32) -> Answer<'_, Vec<CheckpointRecord>>;
+    /// Where the event with this leaf hash is.
+    fn place_of(&self, leaf_hash: [u8; 32]) -> Answer<'_, Place>;
+    /// Events with a number of `from` or above, by number.
+    fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>>;
+}
+
+/// What the writer is asked to do for the ledger.
+#[derive(Debug)]
+pub(super) enum LedgerWork {
+    TakeLease { holder: String, now: Timestamp, until: Timestamp },
+    Integrate(Box<Integration>),
+    Promise { epoch: i64, head: Head, at: Timestamp },
+    Seal { promised: CheckpointRecord, note: String },
+}
+
+/// What came of it: nothing where a condition did not hold; the epoch of a lease that was taken.
+pub(super) type Outcome = Result<Option<i64>, StoreError>;
