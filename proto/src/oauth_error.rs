@@ -100,6 +100,10 @@ pub enum Reason {
     ExceedsGrant,
     /// The project or role of the grant does not stand in today's policy.
     PolicyMissing,
+    /// No event has this leaf hash: one that a token names was not recorded, or was taken out.
+    LeafUnknown,
+    /// The event is recorded, and no checkpoint covers it yet.
+    LeafNotYet,
     /// Somebody decided something else about the same record at the same time.
     Conflict,
     /// The store cannot be written: nothing is issued unlogged.

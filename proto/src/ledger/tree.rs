@@ -139,6 +139,17 @@ impl Tiles {
         self.0.insert(id, hashes);
     }
 
+    /// Takes others in; gives how many there are now.
+    pub fn absorb(&mut self, mut others: Self) -> usize {
+        self.0.append(&mut others.0);
+        self.0.len()
+    }
+
+    /// The hash at this place of a tile, where tile and hash are there: **not checked**.
+    pub fn hash(&self, id: TileId, at: usize) -> Option<[u8; 32]> {
+        self.0.get(&id)?.get(at * 32..(at + 1) * 32)?.try_into().ok()
+    }
+
     /// Does `work` on a reader of these tiles. What it gives is **not checked**.
     fn read<T>(&self, work: impl FnOnce(&Source<'_>) -> Result<T, TlogError>) -> Result<T, TreeError> {
         let source = Source { tiles: self, missing: RefCell::default() };

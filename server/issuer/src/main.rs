@@ -14,6 +14,7 @@ mod gates;
 mod invitation;
 mod issuer;
 mod keys;
+mod ledger;
 mod metadata;
 mod projects;
 mod serve;

@@ -9,7 +9,7 @@ use axum::{
 };
 use daypass_proto::{
     enrolment::{MAX_BEGIN, MAX_COMPLETE},
-    ledger::EventKind,
+    ledger::{EventKind, api},
     oauth_error::{OAuthError, Reason},
 };
 use daypass_service::{ClientCertificates, Limits, Listener, ServeError, TlsError, server_config, told};
@@ -22,7 +22,7 @@ use crate::{
     error::Refusal,
     gates,
     issuer::Issuer,
-    metadata,
+    ledger, metadata,
     store::{Change, DecideError, Decision, Grant, GrantLife},
     token,
 };
@@ -66,9 +66,15 @@ pub async fn serve(issuer: Arc<Issuer>, stop: CancellationToken) -> Result<(), R
     let tasks = TaskTracker::new();
     tasks.spawn(public.serve(RouterService(public_routes(Arc::clone(&issuer))), stop.clone()));
     tasks.spawn(mtls.serve(RouterService(mtls_routes(Arc::clone(&issuer))), stop.clone()));
-    tasks.spawn(housekeeping(issuer, stop.clone()));
+    tasks.spawn(housekeeping(Arc::clone(&issuer), stop.clone()));
     tasks.close();
+    // It ends after all others: what they decide last gets its number too.
+    let decided = CancellationToken::new();
+    let integrator = tokio::spawn(ledger::run(issuer, decided.clone()));
     tasks.wait().await;
+    decided.cancel();
+    // It could only have panicked; the next start goes on from what is stored.
+    let _ = integrator.await;
     Ok(())
 }
 
@@ -106,6 +112,11 @@ fn public_routes(issuer: Arc<Issuer>) -> Router {
         .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
         .route("/jwks", get(metadata::jwks))
         .route("/healthz", get(metadata::healthz))
+        .route("/metrics", get(ledger::metrics))
+        .route(api::CHECKPOINT, get(ledger::checkpoint))
+        .route(api::INCLUSION, get(ledger::inclusion))
+        .route(api::CONSISTENCY, get(ledger::consistency))
+        .route(api::LOG, get(ledger::log))
         .route("/enrolment/v1/begin", post(enrolment::begin).layer(DefaultBodyLimit::max(MAX_BEGIN)))
         .route("/enrolment/v1/complete", post(enrolment::complete).layer(DefaultBodyLimit::max(MAX_COMPLETE)))
         .route("/gate/v1/enrol", post(gates::enrol).layer(DefaultBodyLimit::max(MAX_BODY)))

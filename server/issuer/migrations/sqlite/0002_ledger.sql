@@ -27,3 +27,5 @@ CREATE TABLE checkpoints (
     note TEXT,
     PRIMARY KEY (origin, size)
 );
+-- At most one row: what was promised and not signed when somebody pulled the plug.
+CREATE INDEX checkpoints_unsealed ON checkpoints (origin, size) WHERE note IS NULL;

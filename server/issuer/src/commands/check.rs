@@ -53,6 +53,11 @@ async fn problems(issuer: &Issuer) -> Result<Vec<String>, CommandError> {
     }
     let now: Timestamp = issuer.environment.now();
     let keyring = issuer.keyring();
+    if keyring.checkpoint().is_none() {
+        problems.push(
+            "there is no key for the ledger's checkpoints, so nothing of it is signed; run `daypass-issuer key rotate checkpoint`".to_owned(),
+        );
+    }
     let end = keyring.tls().0.first().and_then(|der| certificate_validity(der)).map(|(_, end)| end);
     if let Some(end) = end.filter(|end| end.since(now) < WARN) {
         problems.push(format!(

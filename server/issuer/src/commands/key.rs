@@ -85,7 +85,7 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
     table(&["PURPOSE", "KEY", "USED FROM", "RETIRED AT"], &rows)
 }
 
-async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), CommandError> {
+pub(crate) async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), CommandError> {
     let (config, environment) = (&issuer.config, &issuer.environment);
     let root = Root::load(&config.root_certificate, &config.root_key)?;
     let master = master_of(config, issuer.store.as_ref()).await?;

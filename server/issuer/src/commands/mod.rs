@@ -9,11 +9,13 @@ mod init;
 mod invite;
 mod key;
 mod master;
+mod ledger;
 mod output;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use daypass_proto::ledger::checkpoint::CheckpointError;
 use thiserror::Error;
 
 use crate::{
@@ -25,6 +27,7 @@ use crate::{
     invitation::InviteError,
     issuer::{Issuer, StartError},
     keys::KeyError,
+    ledger::{audit::ExportError, export::WriteError},
     serve::RunError,
     store::{DecideError, StoreError},
     until::UntilError,
@@ -32,6 +35,8 @@ use crate::{
 
 #[cfg(test)]
 pub(crate) use init::make_in;
+#[cfg(test)]
+pub(crate) use key::rotate;
 
 /// The issuer of Daypass: temporary access for approved machines.
 #[derive(Debug, Parser)]
@@ -74,6 +79,9 @@ enum Command {
     /// Look at this machine's time beside that of the newest decisions.
     #[command(subcommand)]
     Clock(clock::Command),
+    /// Look at the ledger, check it, export it.
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Check configuration, policy, keys and store, and name every loosening.
     Check,
     /// Print a completion script for a shell.
@@ -137,13 +145,41 @@ pub enum CommandError {
     Backup(#[from] BackupError),
     #[error("the check found {0} problem(s)")]
     Check(usize),
+    #[error("could not make `{}`", path.display())]
+    Make {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Export(#[from] WriteError),
+    #[error(transparent)]
+    ReadExport(#[from] ExportError),
+    #[error("`{}` cannot be compared with", path.display())]
+    Kept {
+        path: PathBuf,
+        #[source]
+        source: CheckpointError,
+    },
+    #[error(
+        "the store has no checkpoint key that this root has certified; run `daypass-issuer key rotate checkpoint`, or name the right root"
+    )]
+    NoCheckpointKey,
+    #[error("the ledger is not what was signed ({0} finding(s))")]
+    Touched(usize),
 }
 
 impl CommandError {
-    /// 1 for faults of ours or the machine's, 2 is the command line's own, 3 for what was refused, 4 for configuration.
+    /// 1 for faults of ours or the machine's, 2 is the command line's own, 3 for what was refused, 4 for configuration, 5 for a ledger that was touched.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Runtime(_) | Self::Output(_) | Self::Run(_) | Self::Store(_) | Self::Decide(_) => 1,
+            Self::Runtime(_)
+            | Self::Output(_)
+            | Self::Run(_)
+            | Self::Store(_)
+            | Self::Decide(_)
+            | Self::Make { .. }
+            | Self::Export(_) => 1,
             Self::Invite(_)
             | Self::Life(_)
             | Self::Software(_)
@@ -152,10 +188,14 @@ impl CommandError {
             | Self::Duration(_)
             | Self::File { .. }
             | Self::FileForm { .. }
+            | Self::ReadExport(_)
+            | Self::Kept { .. }
+            | Self::NoCheckpointKey
             | Self::Code { .. }
             | Self::NotConfirmed => 3,
             Self::Backup(error) => error.exit_code(),
             Self::Init(_) | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,
+            Self::Touched(_) => 5,
         })
     }
 }
@@ -188,6 +228,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Device(command) => device::run(&open(&cli.config, environment).await?, command).await,
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
             Command::Key(command) => key::run(&open(&cli.config, environment).await?, command).await,
+            Command::Ledger(command) => ledger::run(&cli.config, environment, command).await,
             Command::Completions { .. } | Command::Man => Ok(()),
         }
     })

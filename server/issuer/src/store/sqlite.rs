@@ -130,6 +130,22 @@ impl SqliteStore {
             }
         }
     }
+
+    /// Opens a file to look at it: neither its content nor its schema is changed, and every write is refused.
+    pub async fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+        // A copy comes without the files that go with a write-ahead log, and may lie where nothing can be written.
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let options = if Path::new(&log).exists() { options } else { options.immutable(true) };
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options)
+            .await
+            .map_err(engine("open the database for reading"))?;
+        let (writer, _) = mpsc::channel(1);
+        Ok(Self { readers, writer })
+    }
 }
 
 /// Makes the file before the engine would: it holds names of people and wrapped keys, and the engine's own files take over its mode.

@@ -193,10 +193,13 @@ pub(super) async fn unnumbered(pool: &SqlitePool, limit: u32) -> Result<Vec<[u8;
 
 pub(super) async fn backlog(pool: &SqlitePool) -> Result<Backlog, StoreError> {
     let failed = engine("count events without a number");
-    let row = sqlx::query("SELECT COUNT(*) AS events, MIN(at) AS oldest FROM events WHERE sequence IS NULL")
-        .fetch_one(pool)
-        .await
-        .map_err(&failed)?;
+    let row = sqlx::query(
+        "SELECT (SELECT COUNT(*) FROM events WHERE sequence IS NULL) AS events, \
+         (SELECT at FROM events WHERE sequence IS NULL ORDER BY rowid LIMIT 1) AS oldest",
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(&failed)?;
     let oldest: Option<i64> = row.try_get("oldest").map_err(&failed)?;
     Ok(Backlog { events: number(&row, "events")?, oldest: oldest.map(Timestamp::from_seconds) })
 }
@@ -227,16 +230,17 @@ fn checkpoint(row: &SqliteRow) -> Result<CheckpointRecord, StoreError> {
     })
 }
 
+const NEWEST: &str = "SELECT c.origin, c.size, c.root, c.at, c.note FROM checkpoints c JOIN ledger l ON l.origin = c.origin \
+                      WHERE c.note IS NOT NULL ORDER BY c.size DESC LIMIT 1";
+const UNSEALED: &str = "SELECT c.origin, c.size, c.root, c.at, c.note FROM checkpoints c JOIN ledger l ON l.origin = c.origin \
+                        WHERE c.note IS NULL ORDER BY c.size DESC LIMIT 1";
+
 /// The newest with a note, or without one.
 pub(super) async fn newest_checkpoint(pool: &SqlitePool, sealed: bool) -> Result<Option<CheckpointRecord>, StoreError> {
-    let row = sqlx::query(
-        "SELECT c.origin, c.size, c.root, c.at, c.note FROM checkpoints c JOIN ledger l ON l.origin = c.origin \
-         WHERE (c.note IS NOT NULL) = ($1 <> 0) ORDER BY c.size DESC LIMIT 1",
-    )
-    .bind(i64::from(sealed))
-    .fetch_optional(pool)
-    .await
-    .map_err(engine("look for a checkpoint"))?;
+    let row = sqlx::query(if sealed { NEWEST } else { UNSEALED })
+        .fetch_optional(pool)
+        .await
+        .map_err(engine("look for a checkpoint"))?;
     row.as_ref().map(checkpoint).transpose()
 }
 
@@ -270,7 +274,8 @@ pub(super) async fn place_of(pool: &SqlitePool, leaf_hash: [u8; 32]) -> Result<P
 pub(super) async fn entries(pool: &SqlitePool, from: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
     let failed = engine("read events");
     let rows = sqlx::query(
-        "SELECT sequence, leaf_hash, leaf, kind, at FROM events WHERE sequence >= $1 ORDER BY sequence LIMIT $2",
+        "SELECT sequence, CAST(leaf_hash AS BLOB) AS leaf_hash, CAST(leaf AS BLOB) AS leaf, kind, at \
+         FROM events WHERE sequence >= $1 ORDER BY sequence LIMIT $2",
     )
     .bind(column(from))
     .bind(limit)
