@@ -3,9 +3,11 @@
 //! `cargo xtask test` builds the programs and runs these. `cargo test -p daypass-tests --test stories -- <words>` tells one.
 
 mod agent;
+mod backup;
 mod caller;
 mod delegated;
 mod demo;
+mod disk;
 mod enrolment;
 mod gate;
 mod git;
@@ -15,6 +17,7 @@ mod path;
 mod proofs;
 mod pushes;
 mod requests;
+mod secrets;
 mod software;
 mod time;
 mod tpm;

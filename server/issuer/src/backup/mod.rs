@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::{
-    restore::{Restore, Restored, restore},
+    restore::{Restore, restore},
     write::{Include, back_up},
 };
 use crate::{

@@ -186,6 +186,6 @@ mod tests {
         let at = &made.issuer.config.master_key;
         std::fs::remove_file(at).unwrap();
         crate::keys::write_secret(at, &[7; 32]).unwrap();
-        assert!(matches!(made.issuer.reload_keys().await, Err(KeyError::MasterKey(_))));
+        assert!(matches!(made.issuer.reload_keys().await, Err(KeyError::MasterKey { .. })));
     }
 }

@@ -64,10 +64,10 @@ pub struct SqliteStore {
     readers: SqlitePool,
     writer: mpsc::Sender<Order>,
     health: Arc<Health>,
-    writing: JoinHandle<()>,
+    writing: Option<JoinHandle<()>>,
     path: PathBuf,
     /// Held for as long as the store is open: a restore waits until nobody holds it.
-    _lock: fs::File,
+    _lock: Option<fs::File>,
 }
 
 impl SqliteStore {
@@ -100,7 +100,7 @@ impl SqliteStore {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let health = Arc::new(Health::default());
         let writing = tokio::spawn(write_loop(writer, receiver, Arc::clone(&health)));
-        Ok(Self { readers, writer: sender, health, writing, path: path.to_owned(), _lock: lock })
+        Ok(Self { readers, writer: sender, health, writing: Some(writing), path: path.to_owned(), _lock: Some(lock) })
     }
 
     /// Closes it, so that everything stands in the one file.
@@ -109,7 +109,9 @@ impl SqliteStore {
         readers.close().await;
         drop(writer);
         // It ends with its queue.
-        let _ = writing.await;
+        if let Some(writing) = writing {
+            let _ = writing.await;
+        }
     }
 
     /// Hands an order to the writer, and waits for its answer, but not for ever.
@@ -144,7 +146,8 @@ impl SqliteStore {
             .await
             .map_err(engine("open the database for reading"))?;
         let (writer, _) = mpsc::channel(1);
-        Ok(Self { readers, writer })
+        let health = Arc::default();
+        Ok(Self { readers, writer, health, writing: None, path: path.to_owned(), _lock: None })
     }
 }
 
