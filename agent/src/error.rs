@@ -223,6 +223,8 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         Reason::Malformed
         | Reason::TooLarge
         | Reason::NotFound
+        | Reason::LeafUnknown
+        | Reason::LeafNotYet
         | Reason::CertificateUnknown
         | Reason::ClientMismatch
         | Reason::SoftwareKeysOff

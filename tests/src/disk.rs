@@ -53,8 +53,7 @@ impl Disk {
     /// Fills what is left of it.
     pub fn fill(&self) -> Result<(), Failure> {
         let filling = self.seen("filling");
-        let mut file =
-            fs::File::create(&filling).map_err(Failure::machine(format!("make `{}`", filling.display())))?;
+        let mut file = fs::File::create(&filling).map_err(Failure::machine(format!("make `{}`", filling.display())))?;
         // The error is what this is for.
         let _ = std::io::copy(&mut std::io::repeat(0), &mut file);
         Ok(())
@@ -68,7 +67,8 @@ impl Disk {
     /// Mounts it anew, read-only or not. Nobody may have a file on it open for writing then.
     pub fn read_only(&self, on: bool) -> Result<(), Failure> {
         let how = if on { "remount,ro" } else { "remount,rw" };
-        let mount = Act::new(Programs::system("mount")?, Who::Myself).args(["-o", how]).arg(&self.at).on_disk(Some(self));
+        let mount =
+            Act::new(Programs::system("mount")?, Who::Myself).args(["-o", how]).arg(&self.at).on_disk(Some(self));
         mount.run()?.succeeded().map(drop)
     }
 }

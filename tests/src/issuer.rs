@@ -40,8 +40,16 @@ impl Issuer {
         let public = SocketAddr::new(address.ip(), address.port()?);
         let mtls = SocketAddr::new(address.ip(), address.port()?);
         let root = place.path().join(format!("{name}-root.pem"));
-        let issuer =
-            Self { folder, root, programs: programs.clone(), clock: clock.cloned(), public, mtls, process: None, disk: None };
+        let issuer = Self {
+            folder,
+            root,
+            programs: programs.clone(),
+            clock: clock.cloned(),
+            public,
+            mtls,
+            process: None,
+            disk: None,
+        };
         issuer
             .act([
                 "init",

@@ -37,9 +37,8 @@ fn a_backup_under_load_comes_back_as_a_store_that_verifies() -> Story {
     let mut tokens = vec![client.token(GIT, scene.clock.now())?];
     let backups: Vec<String> = (0..3).map(|n| at(&scene, &format!("{n}.backup"))).collect();
     let during = thread::scope(|scope| {
-        let asking = scope.spawn(|| {
-            (0..40).map(|_| client.token(GIT, scene.clock.now())).collect::<Result<Vec<_>, Failure>>()
-        });
+        let asking =
+            scope.spawn(|| (0..40).map(|_| client.token(GIT, scene.clock.now())).collect::<Result<Vec<_>, Failure>>());
         for backup in &backups {
             scene.issuer.run(["backup", backup])?;
         }
@@ -93,8 +92,15 @@ fn a_restore_that_is_behind_what_was_published_begins_a_new_ledger_and_says_so()
     ran.says(&["events were published, and the backup has"])?;
     let renamed = origin(&scene)?;
     ensure(renamed != before, "another origin", &renamed)?;
-    let said = scene.issuer.sql("SELECT CAST(leaf AS TEXT) FROM events WHERE kind IN ('store_restored', 'ledger_begun')")?.join("\n");
-    ensure(said.contains(&renamed) && said.contains(&before) && said.contains("store_restored"), "both names in events", &said)?;
+    let said = scene
+        .issuer
+        .sql("SELECT CAST(leaf AS TEXT) FROM events WHERE kind IN ('store_restored', 'ledger_begun')")?
+        .join("\n");
+    ensure(
+        said.contains(&renamed) && said.contains(&before) && said.contains("store_restored"),
+        "both names in events",
+        &said,
+    )?;
     scene.issuer.serve()?;
     client.token(GIT, scene.clock.now())?;
     let note = all_published(&scene)?;
@@ -116,7 +122,11 @@ fn a_restore_that_is_behind_what_was_published_begins_a_new_ledger_and_says_so()
     gone(&scene)?;
     scene.issuer.run(["restore", &old])?.says(&["begins anew", "not known what was published"])?;
     let nonsense = scene.issuer.put("nonsense", "nonsense")?.display().to_string();
-    scene.issuer.act(["restore", &old, "--replace", "--checkpoint", &nonsense]).run()?.refused(&["not a checkpoint"])?;
+    scene
+        .issuer
+        .act(["restore", &old, "--replace", "--checkpoint", &nonsense])
+        .run()?
+        .refused(&["not a checkpoint"])?;
     Ok(())
 }
 
@@ -151,7 +161,12 @@ fn an_older_copy_that_somebody_put_in_place_by_hand_is_not_served() -> Story {
     scene.issuer.stop()?;
     fs::write(scene.issuer.store(), copy).map_err(Failure::machine("put the copy in place"))?;
     for command in ["serve", "check"] {
-        scene.issuer.act([command]).run()?.refused(&["older than what was published", "daypass-issuer restore"])?.code(4)?;
+        scene
+            .issuer
+            .act([command])
+            .run()?
+            .refused(&["older than what was published", "daypass-issuer restore"])?
+            .code(4)?;
     }
     Ok(())
 }
@@ -177,7 +192,9 @@ fn a_broken_or_foreign_backup_changes_nothing() -> Story {
         let length = bytes.len();
         let bad = scene.issuer.put("bad.backup", bytes)?.display().to_string();
         let ran = scene.issuer.act(["restore", &bad, "--replace"]).run()?;
-        ran.refused(&["not a whole backup"]).map_err(|error| Failure::unexpected(format!("a refusal of {length} bytes"), error))?.code(3)?;
+        ran.refused(&["not a whole backup"])
+            .map_err(|error| Failure::unexpected(format!("a refusal of {length} bytes"), error))?
+            .code(3)?;
         ensure(state(&scene)? == before, "the store as it was", "another")?;
     }
     let other = Issuer::init(&scene.place, "other", &Programs::find()?, Some(&scene.clock), &[])?;
@@ -198,7 +215,10 @@ fn a_lost_machine_comes_back_from_the_backup_and_the_keys_that_lay_elsewhere() -
     let aside = scene.place.folder("elsewhere", Who::Server, 0o700)?;
     let (plain, all) = (aside.join("plain.backup"), aside.join("all.backup"));
     scene.issuer.run(["backup", &plain.display().to_string()])?.says(&["not in it", "master.key", "root.key"])?;
-    scene.issuer.run(["backup", &all.display().to_string(), "--with-master-key", "--with-root-key"])?.says(&["every key"])?;
+    scene
+        .issuer
+        .run(["backup", &all.display().to_string(), "--with-master-key", "--with-root-key"])?
+        .says(&["every key"])?;
     let master = fs::read(folder.join("master.key")).map_err(Failure::machine("read the master key"))?;
     let holds = |path: &PathBuf| {
         let bytes = fs::read(path).map_err(Failure::machine("read a backup"))?;

@@ -10,9 +10,7 @@ use std::{
 };
 
 use daypass_proto::encoding::from_base64url;
-use daypass_tests::{
-    Answer, Clock, Failure, Interference, Request, SoftwareClient, Story, Who, ensure, eventually,
-};
+use daypass_tests::{Answer, Clock, Failure, Interference, Request, SoftwareClient, Story, Who, ensure, eventually};
 
 use crate::software::{GIT, Scene, scene};
 
@@ -185,7 +183,12 @@ fn spoil(path: &Path, part: f64, length: usize) -> Story {
     let spoiling = || Failure::machine(format!("spoil `{}`", path.display()));
     let mut file = OpenOptions::new().write(true).open(path).map_err(spoiling())?;
     let size = file.metadata().map_err(spoiling())?.len();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "somewhere in the file")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "somewhere in the file"
+    )]
     let at = (size as f64 * part) as u64 / 4096 * 4096;
     file.seek(SeekFrom::Start(at)).map_err(spoiling())?;
     file.write_all(&vec![0x5a; length]).map_err(spoiling())
@@ -212,7 +215,11 @@ fn a_damaged_store_is_not_served_and_a_backup_brings_it_back() -> Story {
             file.set_len(size / 8192 * 4096).map_err(cutting())
         }),
         ("empty", |store| {
-            OpenOptions::new().write(true).open(store).and_then(|file| file.set_len(0)).map_err(Failure::machine("empty the store"))
+            OpenOptions::new()
+                .write(true)
+                .open(store)
+                .and_then(|file| file.set_len(0))
+                .map_err(Failure::machine("empty the store"))
         }),
     ];
     for (what, harm) in harms {
@@ -220,7 +227,8 @@ fn a_damaged_store_is_not_served_and_a_backup_brings_it_back() -> Story {
         harm(&store)?;
         for command in ["serve", "check"] {
             let ran = scene.issuer.act([command]).run()?;
-            ran.refused(&["daypass-issuer restore"]).map_err(|error| Failure::unexpected(format!("a refusal of a store with {what}"), error))?;
+            ran.refused(&["daypass-issuer restore"])
+                .map_err(|error| Failure::unexpected(format!("a refusal of a store with {what}"), error))?;
         }
         scene.issuer.run(["restore", &backup, "--replace"])?;
         scene.issuer.serve()?;

@@ -25,11 +25,14 @@ fn private_keys(scene: &Scene) -> Result<Vec<(String, Vec<u8>)>, Failure> {
             let record: serde_json::Value = serde_json::from_str(row).map_err(|_| wrong("JSON"))?;
             let text = |name: &str| record.get(name).and_then(|text| text.as_str()).map(str::to_owned);
             let kid = text("kid").ok_or_else(|| wrong("a name"))?;
-            let wrapped = text("wrapped").and_then(|text| from_base64url(&text)).ok_or_else(|| wrong("a wrapped key"))?;
+            let wrapped =
+                text("wrapped").and_then(|text| from_base64url(&text)).ok_or_else(|| wrong("a wrapped key"))?;
             let (nonce, sealed) = wrapped.split_at(NONCE_LEN);
             let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong("a nonce"))?;
             let mut opened = sealed.to_vec();
-            let opened = master.open_in_place(nonce, Aad::from(kid.as_bytes()), &mut opened).map_err(|_| wrong("an opened key"))?;
+            let opened = master
+                .open_in_place(nonce, Aad::from(kid.as_bytes()), &mut opened)
+                .map_err(|_| wrong("an opened key"))?;
             Ok((kid, opened.to_vec()))
         })
         .collect()
@@ -101,8 +104,15 @@ fn a_dump_under_another_master_key_signs_nothing_and_says_so() -> Story {
     let at = scene.issuer.folder().join("master.key");
     let good = fs::read(&at).map_err(Failure::machine("read the master key"))?;
     scene.issuer.put("master.key", [7; 32])?;
-    for command in [&["serve"][..], &["check"], &["key", "rotate", "token"], &["key", "list"], &["key", "rotate", "master"]] {
-        scene.issuer.act(command).run()?.refused(&["wrapped under the master key `mk-", "has `mk-", "signs nothing"])?.code(4)?;
+    for command in
+        [&["serve"][..], &["check"], &["key", "rotate", "token"], &["key", "list"], &["key", "rotate", "master"]]
+    {
+        scene
+            .issuer
+            .act(command)
+            .run()?
+            .refused(&["wrapped under the master key `mk-", "has `mk-", "signs nothing"])?
+            .code(4)?;
     }
     fs::remove_file(&at).map_err(Failure::machine("lose the master key"))?;
     scene.issuer.act(["serve"]).run()?.refused(&["mk-", "is missing"])?.code(4)?;

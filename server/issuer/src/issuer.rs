@@ -6,7 +6,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use daypass_proto::{attestation::EkRoots, ledger::{EventKind, checkpoint::peek}, time::Skew};
+use daypass_proto::{
+    attestation::EkRoots,
+    ledger::{EventKind, checkpoint::peek},
+    time::Skew,
+};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use thiserror::Error;
 

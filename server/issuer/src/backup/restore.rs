@@ -276,7 +276,8 @@ fn put_files(
     }
     for (prefix, folder) in [(PROJECTS, &config.projects), (EK_ROOTS, &config.ek_roots)] {
         let same = small.iter().filter_map(|(name, content)| Some((name.strip_prefix(prefix)?, content)));
-        if same.into_iter().any(|(name, content)| fs::read(folder.join(name)).map_or(true, |there| there != **content)) {
+        if same.into_iter().any(|(name, content)| fs::read(folder.join(name)).map_or(true, |there| there != **content))
+        {
             restored.kept.push(folder.clone());
         }
     }

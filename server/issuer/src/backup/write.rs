@@ -122,8 +122,7 @@ impl Archive {
     }
 
     fn finish(mut self, issuer: String) -> Result<(), BackupError> {
-        let manifest =
-            Manifest { version: VERSION, made_at: self.now, issuer, files: std::mem::take(&mut self.files) };
+        let manifest = Manifest { version: VERSION, made_at: self.now, issuer, files: std::mem::take(&mut self.files) };
         let text = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| failed("describe the backup in", &self.at)(error.into()))?;
         let mut header = self.header(u64::try_from(text.len()).unwrap_or(u64::MAX));

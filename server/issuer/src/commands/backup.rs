@@ -94,7 +94,9 @@ pub(super) async fn restore(path: &Path, args: &RestoreArgs, environment: &Envir
         restored.made_at
     ));
     if let Some((origin, why)) = &restored.new_origin {
-        warn(&format!("the ledger begins anew as `{origin}`, since {why}; whoever holds checkpoints of the former one is to be told"));
+        warn(&format!(
+            "the ledger begins anew as `{origin}`, since {why}; whoever holds checkpoints of the former one is to be told"
+        ));
     }
     if let Some(error) = &restored.no_key {
         warn(&daypass_service::told(error));

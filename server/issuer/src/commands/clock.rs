@@ -62,7 +62,10 @@ mod tests {
         made.pass(-1);
         let (now, floor) = (made.now(), made.now().plus(Skew::MAX_SECONDS + 1));
         let refused = decide().await;
-        assert!(matches!(&refused, Err(DecideError::Clock { now: a, floor: b }) if (*a, *b) == (now, floor)), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(DecideError::Clock { now: a, floor: b }) if (*a, *b) == (now, floor)),
+            "{refused:?}"
+        );
         assert!(made.issuer.clock_is_right().await.is_err());
         made.pass(1);
         decide().await.unwrap();

@@ -77,7 +77,9 @@ async fn rewrap(issuer: &Issuer, from: &MasterKey, to: &MasterKey, keys: Vec<Key
 /// Brings the key files to where they belong. `id` is what the store names now.
 fn finish(issuer: &Issuer, masters: &MasterKeys, id: &str) -> Result<(), CommandError> {
     if masters.are_credentials() {
-        line("now encrypt the same key as the credential `daypass-master-key`, and take `daypass-master-key-next` away;")?;
+        line(
+            "now encrypt the same key as the credential `daypass-master-key`, and take `daypass-master-key-next` away;",
+        )?;
         return line("keep the former credential apart for as long as there are backups from before");
     }
     // The key that is to be kept is whichever is in place, unless that is the new one already.
@@ -148,7 +150,10 @@ mod tests {
         few.pop();
         let refused = rewrap(issuer, &old, &new, few).await;
         let left = Condition::MasterKey(old.id().to_owned());
-        assert!(matches!(&refused, Err(CommandError::Decide(DecideError::Conflict(found))) if *found == left), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(CommandError::Decide(DecideError::Conflict(found))) if *found == left),
+            "{refused:?}"
+        );
         assert!(opens(&made).await, "none of it happened");
         rotate(issuer).await.unwrap();
         // Somebody who read the old master key before the rotation adds a key after it.

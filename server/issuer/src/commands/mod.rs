@@ -8,8 +8,8 @@ mod gate;
 mod init;
 mod invite;
 mod key;
-mod master;
 mod ledger;
+mod master;
 mod output;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};

@@ -145,7 +145,9 @@ impl MasterKeys {
     pub fn write_next(&self, key: &[u8]) -> Result<(), KeyError> {
         let unfinished = beside(&self.next, "new");
         match fs::remove_file(&unfinished) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &unfinished)(source)),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &unfinished)(source));
+            }
             _ => {}
         }
         write_secret(&unfinished, key)?;
@@ -292,7 +294,10 @@ mod tests {
         assert_eq!(keys.current().unwrap().id, id(2));
         assert!(keys.next().unwrap().is_none());
         let refused = keys.find("mk-0").err().unwrap();
-        assert!(matches!(&refused, KeyError::MasterKey { wanted, found, .. } if wanted == "mk-0" && *found == [id(2)]), "{refused}");
+        assert!(
+            matches!(&refused, KeyError::MasterKey { wanted, found, .. } if wanted == "mk-0" && *found == [id(2)]),
+            "{refused}"
+        );
         // A file that others can read is a fault wherever it is, and never passed over.
         fs::set_permissions(&keys.current, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(keys.find(&id(1)), Err(KeyError::Permissions { .. })));

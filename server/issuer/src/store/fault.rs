@@ -78,7 +78,9 @@ impl Fault {
             Self::Damaged => "stop the issuer, keep its files, and run `daypass-issuer restore` with the newest backup",
             Self::Io => "read the kernel's log about this disk; once it writes again, the issuer goes on by itself",
             Self::Busy => "look which other program has the database open, and end it",
-            Self::Slow => "look what keeps this disk busy; the issuer goes on by itself, and what was asked may still have happened",
+            Self::Slow => {
+                "look what keeps this disk busy; the issuer goes on by itself, and what was asked may still have happened"
+            }
             Self::Other => "read the cause that follows",
         }
     }

@@ -148,7 +148,9 @@ impl StoreError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Engine { source, .. } => Fault::of(source),
-            Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => Fault::of(source),
+            Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => {
+                Fault::of(source)
+            }
             Self::Damaged(_) | Self::Record { .. } | Self::Ledger(_) => Fault::Damaged,
             Self::Slow => Fault::Slow,
             Self::InUse(_) => Fault::Busy,

@@ -10,7 +10,14 @@ mod published;
 mod read;
 mod write;
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::{Path, PathBuf}, str::FromStr as _, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    str::FromStr as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use daypass_proto::{
     enrolment::DeviceLife,
@@ -75,6 +82,9 @@ impl SqliteStore {
     pub async fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
         if create {
             close_to_others(path)?;
+        } else if fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+            // The engine would make a new store of it, and nobody would miss the old one.
+            return Err(StoreError::Damaged("the file is empty".to_owned()));
         }
         let lock = lock::share(path)?;
         let options = SqliteConnectOptions::from_str("sqlite:")

@@ -43,7 +43,8 @@ impl SqliteStore {
 
 async fn examine(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let failed = engine("examine what is");
-    let found: Result<Vec<String>, _> = sqlx::query_scalar("PRAGMA integrity_check(3)").fetch_all(&mut *connection).await;
+    let found: Result<Vec<String>, _> =
+        sqlx::query_scalar("PRAGMA integrity_check(3)").fetch_all(&mut *connection).await;
     let found = match found {
         Err(source) if Fault::of(&source) == Fault::Damaged => return Err(StoreError::Damaged(source.to_string())),
         found => found.map_err(&failed)?,
