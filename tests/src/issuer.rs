@@ -134,12 +134,18 @@ impl Issuer {
         crate::place::folder(&at, Who::Server, 0o700)?;
         self.disk = Some(Disk::new(place, &at, size)?);
         Act::new(Programs::system("sh")?, Who::Server)
-            .args(["-c", "mv issuer.db* data/"])
-            .within(&self.folder)
+            .args(["-c", "mv \"$0\"/issuer.db* \"$0\"/data/"])
+            .arg(&self.folder)
             .on_disk(self.disk.as_ref())
             .run()?
             .succeeded()?;
         self.configure("database = \"issuer.db\"", "database = \"data/issuer.db\"")
+    }
+
+    /// Brings everything that stands in the write-ahead log of a stopped issuer into the one file.
+    pub fn fold(&self) -> Result<(), Failure> {
+        let act = Act::new(Programs::system("sqlite3")?, Who::Server).arg(self.store());
+        act.arg("PRAGMA wal_checkpoint(TRUNCATE)").within(&self.folder).run()?.succeeded().map(drop)
     }
 
     /// The disk of the store.

@@ -63,12 +63,13 @@ fn a_backup_under_load_comes_back_as_a_store_that_verifies() -> Story {
     for backup in &backups {
         scene.issuer.run(["restore", backup, "--replace"])?.says(&["restored", "former", "begins anew"])?;
         scene.issuer.act(["check"]).run()?.says_nothing_of(&["damaged"])?;
-        scene.issuer.run(["ledger", "verify"])?;
         scene.issuer.serve()?;
         tokens.clear();
         tokens.push(client.token(GIT, scene.clock.now())?);
         all_are_written_down(&scene, &tokens)?;
+        all_published(&scene)?;
         scene.issuer.stop()?;
+        scene.issuer.run(["ledger", "verify"])?;
     }
     Ok(())
 }
@@ -154,11 +155,13 @@ fn an_older_copy_that_somebody_put_in_place_by_hand_is_not_served() -> Story {
     let mut scene = scene()?;
     let client = scene.client("client")?;
     scene.issuer.stop()?;
+    scene.issuer.fold()?;
     let copy = fs::read(scene.issuer.store()).map_err(Failure::machine("copy the store"))?;
     scene.issuer.serve()?;
     client.token(GIT, scene.clock.now())?;
     all_published(&scene)?;
     scene.issuer.stop()?;
+    scene.issuer.fold()?;
     fs::write(scene.issuer.store(), copy).map_err(Failure::machine("put the copy in place"))?;
     for command in ["serve", "check"] {
         scene

@@ -202,6 +202,7 @@ fn a_damaged_store_is_not_served_and_a_backup_brings_it_back() -> Story {
     let backup = scene.issuer.folder().join("good.backup").display().to_string();
     scene.issuer.run(["backup", &backup])?;
     scene.issuer.stop()?;
+    scene.issuer.fold()?;
     let store = scene.issuer.store();
     let whole = fs::read(&store).map_err(Failure::machine("read the store"))?;
     type Harm = fn(&Path) -> Story;
@@ -235,6 +236,7 @@ fn a_damaged_store_is_not_served_and_a_backup_brings_it_back() -> Story {
         client.token(GIT, scene.clock.now())?;
         all_are_written_down(&scene, &tokens)?;
         scene.issuer.stop()?;
+        scene.issuer.fold()?;
     }
     Ok(())
 }
@@ -243,6 +245,9 @@ fn a_damaged_store_is_not_served_and_a_backup_brings_it_back() -> Story {
 fn a_write_ahead_log_that_was_lost_is_noticed() -> Story {
     let mut scene = scene()?;
     let client = scene.client("client")?;
+    scene.issuer.stop()?;
+    scene.issuer.fold()?;
+    scene.issuer.serve()?;
     client.token(GIT, scene.clock.now())?;
     let published = format!("{}.checkpoint", scene.issuer.store().display());
     let size = |note: &str| note.lines().nth(1).and_then(|size| size.parse::<i64>().ok()).unwrap_or_default();
@@ -256,7 +261,7 @@ fn a_write_ahead_log_that_was_lost_is_noticed() -> Story {
     ensure(fs::metadata(&log).is_ok_and(|log| log.len() > 0), "a write-ahead log", &log)?;
     // The engine takes the log for one that ends here, and says nothing.
     spoil(Path::new(&log), 0.0, 64)?;
-    scene.issuer.act(["serve"]).run()?.refused(&["daypass-issuer"])?;
+    scene.issuer.act(["serve"]).run()?.refused(&["older than what was published", "daypass-issuer restore"])?;
     Ok(())
 }
 

@@ -32,7 +32,7 @@ impl Fault {
             sqlx::Error::Io(source) => {
                 return match source.kind() {
                     std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
-                    std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+                    std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => Self::ReadOnly,
                     _ => Self::Io,
                 };
             }
@@ -142,7 +142,8 @@ mod tests {
         let of = |kind: ErrorKind| Fault::of(&sqlx::Error::Io(Error::from(kind)));
         assert_eq!(of(ErrorKind::StorageFull), Fault::Full);
         assert_eq!(of(ErrorKind::ReadOnlyFilesystem), Fault::ReadOnly);
-        assert_eq!(of(ErrorKind::PermissionDenied), Fault::Io);
+        assert_eq!(of(ErrorKind::PermissionDenied), Fault::ReadOnly);
+        assert_eq!(of(ErrorKind::TimedOut), Fault::Io);
         assert_eq!(Fault::of(&sqlx::Error::PoolTimedOut), Fault::Busy);
         assert_eq!(Fault::of(&sqlx::Error::RowNotFound), Fault::Other);
     }

@@ -86,6 +86,7 @@ impl SqliteStore {
             // The engine would make a new store of it, and nobody would miss the old one.
             return Err(StoreError::Damaged("the file is empty".to_owned()));
         }
+        may_write(path)?;
         let lock = lock::share(path)?;
         let options = SqliteConnectOptions::from_str("sqlite:")
             .map_err(engine("read the path"))?
@@ -169,6 +170,18 @@ fn close_to_others(path: &Path) -> Result<(), StoreError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Asks the system before the engine does, which only says that it cannot open the file. Nothing is opened for it: closing a second descriptor
+/// would take the engine's locks away.
+fn may_write(path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for place in [folder, path] {
+        if let Err(error) = nix::unistd::access(place, nix::unistd::AccessFlags::W_OK) {
+            return Err(engine("write to the database or its folder")(sqlx::Error::Io(error.into())));
+        }
+    }
+    Ok(())
 }
 
 async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>, health: Arc<Health>) {
