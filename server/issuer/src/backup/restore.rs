@@ -29,6 +29,9 @@ use crate::{
     store::{Change, Decision, KeyPurpose, LedgerStore as _, SqliteStore, Store as _},
 };
 
+/// Members of an archive by name; there may be keys among them.
+type Members = BTreeMap<String, Zeroizing<Vec<u8>>>;
+
 /// How many events are read at once.
 const PAGE: u32 = 4096;
 
@@ -232,12 +235,7 @@ fn move_aside(database: &Path, now: Timestamp) -> Result<Option<PathBuf>, Backup
 }
 
 /// Writes what is not there. Policy, EK roots and configuration that are there may be newer than the backup, and stay.
-fn put_files(
-    config: &Config,
-    config_path: &Path,
-    small: &BTreeMap<String, Zeroizing<Vec<u8>>>,
-    restored: &mut Restored,
-) -> Result<(), BackupError> {
+fn put_files(config: &Config, config_path: &Path, small: &Members, restored: &mut Restored) -> Result<(), BackupError> {
     let mut put = |path: &Path, content: &[u8]| {
         if path.exists() {
             if fs::read(path).is_ok_and(|there| there != content) {
@@ -314,7 +312,7 @@ fn members(
 }
 
 /// Reads the whole archive once: every hash against the manifest, and every member but the store into memory.
-fn look_at(path: &Path) -> Result<(Manifest, BTreeMap<String, Zeroizing<Vec<u8>>>), BackupError> {
+fn look_at(path: &Path) -> Result<(Manifest, Members), BackupError> {
     let broken = |error: io::Error| not_whole(path, error.to_string());
     let (mut hashes, mut small, mut manifest) = (BTreeMap::new(), BTreeMap::new(), None);
     members(path, |name, entry| {
