@@ -61,6 +61,10 @@ pub enum EventKind {
     GateRenewed,
     GateRefused,
     GateRemoved,
+    MasterKeyRotated,
+    ClockAccepted,
+    BackupMade,
+    StoreRestored,
 }
 
 /// A field that tells of a person.

@@ -18,7 +18,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{Clock, Failure, Programs, Who, wait};
+use crate::{Clock, Disk, Failure, Programs, Who, wait};
 
 thread_local! {
     static HEARD: RefCell<Option<Vec<Ran>>> = const { RefCell::new(None) };
@@ -63,6 +63,7 @@ pub struct Act {
     environment: Vec<(OsString, OsString)>,
     who: Who,
     folder: Option<PathBuf>,
+    mounts: Option<PathBuf>,
     input: Vec<u8>,
 }
 
@@ -75,6 +76,7 @@ impl Act {
             environment: Vec::new(),
             who,
             folder: None,
+            mounts: None,
             input: Vec::new(),
         }
         .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
@@ -104,6 +106,12 @@ impl Act {
     /// Where it runs.
     pub fn within(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());
+        self
+    }
+
+    /// Sees `disk`, where there is one.
+    pub fn on_disk(mut self, disk: Option<&Disk>) -> Self {
+        self.mounts = disk.map(Disk::namespace);
         self
     }
 
@@ -139,7 +147,15 @@ impl Act {
     ///
     /// The environment is set behind `setpriv`, since a preloaded library must not come up before the uid has changed.
     pub(crate) fn prepared(&self) -> Result<Command, Failure> {
-        let mut command = Command::new(Programs::system("setpriv")?);
+        let setpriv = Programs::system("setpriv")?;
+        let mut command = match &self.mounts {
+            Some(mounts) => {
+                let mut command = Command::new(Programs::system("nsenter")?);
+                command.arg(format!("--mount={}", mounts.display())).arg("--").arg(setpriv);
+                command
+            }
+            None => Command::new(setpriv),
+        };
         if let Some(uid) = self.who.uid() {
             command.args([format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".to_owned()]);
         }

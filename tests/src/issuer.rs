@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    Act, Clock, Failure, Loopback, Maker, Place, Process, Programs, Ran, Ready, Service, Who,
+    Act, Clock, Disk, Failure, Loopback, Maker, Place, Process, Programs, Ran, Ready, Service, Who,
     place::{read, write},
 };
 
@@ -23,6 +23,7 @@ pub struct Issuer {
     public: SocketAddr,
     mtls: SocketAddr,
     process: Option<Process>,
+    disk: Option<Disk>,
 }
 
 impl Issuer {
@@ -39,8 +40,16 @@ impl Issuer {
         let public = SocketAddr::new(address.ip(), address.port()?);
         let mtls = SocketAddr::new(address.ip(), address.port()?);
         let root = place.path().join(format!("{name}-root.pem"));
-        let issuer =
-            Self { folder, root, programs: programs.clone(), clock: clock.cloned(), public, mtls, process: None };
+        let issuer = Self {
+            folder,
+            root,
+            programs: programs.clone(),
+            clock: clock.cloned(),
+            public,
+            mtls,
+            process: None,
+            disk: None,
+        };
         issuer
             .act([
                 "init",
@@ -126,6 +135,46 @@ impl Issuer {
             .env("HOME", &self.folder)
             .clock(self.clock.as_ref())
             .within(&self.folder)
+            .on_disk(self.disk.as_ref())
+    }
+
+    /// Moves the store, which nobody may have open, to a small disk of its own.
+    pub fn move_to_disk(&mut self, place: &Place, size: &str) -> Result<(), Failure> {
+        let at = self.folder.join("data");
+        crate::place::folder(&at, Who::Server, 0o700)?;
+        self.disk = Some(Disk::new(place, &at, size)?);
+        Act::new(Programs::system("sh")?, Who::Server)
+            .args(["-c", "mv \"$0\"/issuer.db* \"$0\"/data/"])
+            .arg(&self.folder)
+            .on_disk(self.disk.as_ref())
+            .run()?
+            .succeeded()?;
+        self.configure("database = \"issuer.db\"", "database = \"data/issuer.db\"")
+    }
+
+    /// Brings everything that stands in the write-ahead log of a stopped issuer into the one file.
+    pub fn fold(&self) -> Result<(), Failure> {
+        let act = Act::new(Programs::system("sqlite3")?, Who::Server).arg(self.store());
+        act.arg("PRAGMA wal_checkpoint(TRUNCATE)").within(&self.folder).run()?.succeeded().map(drop)
+    }
+
+    /// The disk of the store.
+    pub fn disk(&self) -> Result<&Disk, Failure> {
+        self.disk.as_ref().ok_or_else(|| Failure::unexpected("a disk of its own", "none"))
+    }
+
+    /// What is written in the store, whatever the program says; a line a row.
+    pub fn sql(&self, query: &str) -> Result<Vec<String>, Failure> {
+        let database = if self.disk.is_some() { "data/issuer.db" } else { "issuer.db" };
+        let ran = Act::new(Programs::system("sqlite3")?, Who::Server)
+            .args(["-readonly", "-cmd", ".timeout 10000"])
+            .arg(self.folder.join(database))
+            .arg(query)
+            .within(&self.folder)
+            .on_disk(self.disk.as_ref())
+            .run()?
+            .succeeded()?;
+        Ok(ran.text().lines().map(str::to_owned).collect())
     }
 
     /// Runs a `daypass-issuer` command that must succeed.

@@ -3,11 +3,14 @@
 //! `cargo xtask test` builds the programs and runs these. `cargo test -p daypass-tests --test stories -- <words>` tells one.
 
 mod agent;
+mod at_rest;
 mod attestation;
+mod backup;
 mod caller;
 mod conformance;
 mod delegated;
 mod demo;
+mod disk;
 mod endorsement;
 mod enrolment;
 mod gate;

@@ -21,13 +21,14 @@ actions = ["push"]
 refs = ["refs/heads/{user}/**"]
 "#;
 
-struct Scene {
-    place: Place,
-    clock: Clock,
-    issuer: Issuer,
+/// An issuer that takes software clients, on a clock that the story moves.
+pub(crate) struct Scene {
+    pub(crate) place: Place,
+    pub(crate) clock: Clock,
+    pub(crate) issuer: Issuer,
 }
 
-fn scene() -> Result<Scene, Failure> {
+pub(crate) fn scene() -> Result<Scene, Failure> {
     let place = Place::new()?;
     let clock = Clock::new(place.path(), "clock")?;
     let mut issuer = Issuer::init(&place, "issuer", &Programs::find()?, Some(&clock), &[])?;
@@ -39,7 +40,7 @@ fn scene() -> Result<Scene, Failure> {
 }
 
 impl Scene {
-    fn client(&self, name: &str) -> Result<SoftwareClient, Failure> {
+    pub(crate) fn client(&self, name: &str) -> Result<SoftwareClient, Failure> {
         SoftwareKeys::new(&self.place, name, Who::Server)?.register(&self.issuer, "apollo", "developer")
     }
 }

@@ -100,13 +100,17 @@ impl From<KeyError> for Refusal {
             return Self::internal(&error);
         }
         tracing::error!(error = %told(&error), "signed nothing");
-        Self::new(
-            OAuthError::TemporarilyUnavailable,
-            Reason::IssuerClock,
-            error.to_string(),
-            "ask the issuer's administrator to set the issuer's clock",
-        )
+        issuer_clock(error.to_string())
     }
+}
+
+fn issuer_clock(description: String) -> Refusal {
+    Refusal::new(
+        OAuthError::TemporarilyUnavailable,
+        Reason::IssuerClock,
+        description.replace("this machine's clock", "the issuer's clock"),
+        "ask the issuer's administrator to set the issuer's clock",
+    )
 }
 
 impl From<StoreError> for Refusal {
@@ -115,7 +119,7 @@ impl From<StoreError> for Refusal {
         Self::new(
             OAuthError::TemporarilyUnavailable,
             Reason::StoreUnavailable,
-            "the issuer's store cannot be used, and nothing is issued unlogged",
+            format!("{}, and nothing is issued unlogged", error.fault().told()),
             "try again; if it stays, ask the issuer's administrator to read its log",
         )
     }
@@ -125,6 +129,13 @@ impl From<DecideError> for Refusal {
     fn from(error: DecideError) -> Self {
         match error {
             DecideError::Store(error) => error.into(),
+            error @ DecideError::Clock { .. } => {
+                tracing::error!(
+                    error = %error,
+                    "decided nothing; set the clock, or, where it is right now, run `daypass-issuer clock accept`"
+                );
+                issuer_clock(error.to_string())
+            }
             DecideError::Conflict(condition) => Self::new(
                 OAuthError::AccessDenied,
                 Reason::Conflict,

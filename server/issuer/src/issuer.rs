@@ -6,7 +6,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use daypass_proto::{attestation::EkRoots, ledger::EventKind};
+use daypass_proto::{
+    attestation::EkRoots,
+    ledger::{EventKind, checkpoint::peek},
+    time::Skew,
+};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use thiserror::Error;
 
@@ -15,7 +19,7 @@ use crate::{
     config::{Config, ConfigError},
     keys::{KeyError, Keyring},
     projects::{PolicyError, Projects},
-    store::{DecideError, Decision, SqliteStore, Store, StoreError},
+    store::{DecideError, Decision, Fault, SqliteStore, Store, StoreError},
 };
 
 /// Why the issuer does not start.
@@ -25,13 +29,35 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The store.
-    #[error("the store `{}` cannot be used; has `daypass-issuer init` been run?", path.display())]
+    #[error(
+        "the store `{}` cannot be used{}", path.display(),
+        match source.fault() {
+            _ if !path.exists() => "; run `daypass-issuer init`, or `daypass-issuer restore` with the newest backup".to_owned(),
+            Fault::Other => String::new(),
+            fault => format!(": {fault}"),
+        }
+    )]
     Store {
         /// Which.
         path: PathBuf,
         /// Why.
         #[source]
         source: StoreError,
+    },
+    /// An older copy of the store was put in its place.
+    #[error(
+        "the store `{}` is older than what was published of it: it has {held} events, and the checkpoint `{}` has {published}. Put the newest backup in place with `daypass-issuer restore --replace`; it begins a new ledger and says so",
+        path.display(), checkpoint.display()
+    )]
+    Behind {
+        /// The store.
+        path: PathBuf,
+        /// Its size.
+        held: u64,
+        /// The published size.
+        published: u64,
+        /// Where that stands.
+        checkpoint: PathBuf,
     },
     /// The keys.
     #[error("the issuer's keys cannot be used")]
@@ -102,6 +128,32 @@ impl Issuer {
             decision = decision.event(self.environment.event(EventKind::LooseningEnabled).text("setting", loosening));
         }
         self.store.decide(decision).await
+    }
+
+    /// Whether the store is what was written to it, and all that was published of it. Reads the whole file.
+    pub async fn store_is_whole(&self) -> Result<(), StartError> {
+        let path = &self.config.database;
+        let at = || path.clone();
+        SqliteStore::examine(path).await.map_err(|source| StartError::Store { path: at(), source })?;
+        let published = SqliteStore::published_at(path);
+        let Ok(note) = fs::read_to_string(&published) else { return Ok(()) };
+        let Ok((origin, head)) = peek(&note) else { return Ok(()) };
+        let held = self.store.ledger().await.map_err(|source| StartError::Store { path: at(), source })?;
+        match held {
+            Some(held) if held.origin == origin && held.head.size() < head.size() => Err(StartError::Behind {
+                path: at(),
+                held: held.head.size(),
+                published: head.size(),
+                checkpoint: published,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the clock is not behind what was decided already.
+    pub async fn clock_is_right(&self) -> Result<(), DecideError> {
+        let (now, floor) = (self.environment.now(), self.store.clock_floor().await?);
+        if now.plus(Skew::MAX_SECONDS) < floor { Err(DecideError::Clock { now, floor }) } else { Ok(()) }
     }
 
     /// The keys in use.

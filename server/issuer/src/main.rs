@@ -1,5 +1,6 @@
 //! `daypass-issuer`: decides who gets what, and writes every decision down.
 
+mod backup;
 mod caller;
 mod clock;
 mod commands;

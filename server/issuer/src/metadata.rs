@@ -11,7 +11,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::{issuer::Issuer, store::KeyPurpose, token::PATH as TOKEN};
+use crate::{issuer::Issuer, store::DecideError, token::PATH as TOKEN};
 
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414 section 3).
 pub async fn metadata(State(issuer): State<Arc<Issuer>>) -> Json<Value> {
@@ -65,10 +65,15 @@ pub async fn jwks(State(issuer): State<Arc<Issuer>>) -> Response {
     ([(header::CACHE_CONTROL, cache)], Json(json!({ "keys": keys }))).into_response()
 }
 
-/// `GET /healthz`: whether the store answers.
-pub async fn healthz(State(issuer): State<Arc<Issuer>>) -> (StatusCode, &'static str) {
-    match issuer.store.keys(KeyPurpose::Token).await {
-        Ok(_) => (StatusCode::OK, "ok\n"),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
+/// `GET /healthz`: whether the store answers, takes writes, and is not ahead of the clock.
+pub async fn healthz(State(issuer): State<Arc<Issuer>>) -> (StatusCode, String) {
+    let bad = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
+    if let Some(fault) = issuer.store.fault() {
+        return bad(fault.told());
+    }
+    match issuer.clock_is_right().await {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(DecideError::Store(error)) => bad(error.fault().told()),
+        Err(error) => bad(&error.to_string()),
     }
 }

@@ -151,6 +151,11 @@ async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
         if let Err(error) = issuer.reload_keys().await {
             tracing::error!(error = %told(&error), "could not read the keys anew; the old ones stay in use");
         }
+        // The store itself logs what it meets, once it fails and once it works again.
+        let _ = issuer.store.probe().await;
+        if issuer.store.fault().is_some() {
+            continue;
+        }
         if let Err(error) = issuer.store.sweep(issuer.environment.now()).await {
             tracing::error!(error = %told(&error), "could not forget what is over");
         }

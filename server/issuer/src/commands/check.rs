@@ -10,6 +10,7 @@ const WARN: i64 = 30 * 24 * 3600;
 
 pub(super) async fn run(path: &std::path::Path, environment: Environment) -> Result<(), CommandError> {
     let issuer = open(path, environment).await?;
+    issuer.store_is_whole().await?;
     line(format!("configuration   {} reads", path.display()))?;
     line(format!(
         "policy          {} project(s), version {}",

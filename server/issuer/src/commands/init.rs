@@ -18,7 +18,7 @@ use super::{CommandError, output::line};
 use crate::{
     clock::Environment,
     config::{Config, REFERENCE},
-    keys::{KeyError, MasterKey, Root, new_key, write_secret},
+    keys::{KeyError, MasterKeys, Root, new_key, write_secret},
     store::{Change, DecideError, Decision, SqliteStore, Store as _, StoreError},
 };
 
@@ -146,7 +146,7 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     fs::write(&sample, SAMPLE_PROJECT).map_err(failed(&sample))?;
 
     let root = Root::load(&certificate_at, &key_at)?;
-    let master = MasterKey::load(&master_at)?;
+    let master = MasterKeys::at(&master_at).current()?;
     let database = state.join("issuer.db");
     if args.state_dir.is_some() {
         // Root's SQLite gives the files that it keeps beside this one to the same owner.

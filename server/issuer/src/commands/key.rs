@@ -7,12 +7,12 @@ use daypass_proto::{ledger::EventKind, time::Timestamp};
 use serde_json::json;
 
 use super::{
-    CommandError, init,
+    CommandError, init, master,
     output::{json as print_json, line, table},
 };
 use crate::{
     issuer::Issuer,
-    keys::{MasterKey, Root, new_key},
+    keys::{Root, master_of, new_key},
     store::{Change, Decision, KeyPurpose},
 };
 
@@ -31,22 +31,37 @@ pub enum Command {
     /// Make a new key of this purpose beside the old one; needs the root's key. `device_ca`, `gate_ca` and `tls` keys
     /// are used after the next start of the server.
     Rotate {
-        /// `token`, `device_ca`, `gate_ca`, `tls` or `checkpoint`.
-        #[arg(value_parser = purpose)]
-        purpose: KeyPurpose,
+        /// `token`, `device_ca`, `gate_ca`, `tls` or `checkpoint`; or `master`, which wraps all of them anew under a new master key and needs
+        /// no root key.
+        #[arg(value_parser = rotated)]
+        purpose: Rotated,
     },
+}
+
+/// What rotates: a key in the store, or the one that wraps them all.
+#[derive(Clone, Copy, Debug)]
+pub enum Rotated {
+    /// The master key.
+    Master,
+    /// A key in the store.
+    Key(KeyPurpose),
+}
+
+fn rotated(text: &str) -> Result<Rotated, String> {
+    if text == "master" { Ok(Rotated::Master) } else { purpose(text).map(Rotated::Key) }
 }
 
 fn purpose(text: &str) -> Result<KeyPurpose, String> {
     ALL.into_iter()
         .find(|purpose| purpose.as_str() == text)
-        .ok_or_else(|| "expected token, device_ca, gate_ca, tls or checkpoint".to_owned())
+        .ok_or_else(|| "expected token, device_ca, gate_ca, tls, checkpoint or master".to_owned())
 }
 
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
     match command {
         Command::List { json } => list(issuer, json).await,
-        Command::Rotate { purpose } => rotate(issuer, purpose).await,
+        Command::Rotate { purpose: Rotated::Key(purpose) } => rotate(issuer, purpose).await,
+        Command::Rotate { purpose: Rotated::Master } => master::rotate(issuer).await,
     }
 }
 
@@ -73,7 +88,7 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
 pub(crate) async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), CommandError> {
     let (config, environment) = (&issuer.config, &issuer.environment);
     let root = Root::load(&config.root_certificate, &config.root_key)?;
-    let master = MasterKey::load(&config.master_key)?;
+    let master = master_of(config, issuer.store.as_ref()).await?;
     let now = environment.now();
     let (active_from, retire_old) = match purpose {
         KeyPurpose::Token => (now.plus(config.key_overlap / 4), now.plus(config.key_overlap)),
@@ -171,6 +186,6 @@ mod tests {
         let at = &made.issuer.config.master_key;
         std::fs::remove_file(at).unwrap();
         crate::keys::write_secret(at, &[7; 32]).unwrap();
-        assert!(matches!(made.issuer.reload_keys().await, Err(KeyError::MasterKey(_))));
+        assert!(matches!(made.issuer.reload_keys().await, Err(KeyError::MasterKey { .. })));
     }
 }

@@ -1,6 +1,8 @@
 //! The command line. Commands on the issuer's machine act on the store directly; they make the same decisions as the endpoints.
 
+mod backup;
 mod check;
+mod clock;
 mod device;
 mod ek;
 mod gate;
@@ -8,6 +10,7 @@ mod init;
 mod invite;
 mod key;
 mod ledger;
+mod master;
 mod output;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
@@ -17,6 +20,7 @@ use daypass_proto::ledger::checkpoint::CheckpointError;
 use thiserror::Error;
 
 use crate::{
+    backup::BackupError,
     clock::Environment,
     config::{Config, ConfigError},
     device::{LifeError, SoftwareError},
@@ -72,6 +76,13 @@ enum Command {
     /// Look at the issuer's keys, and rotate them.
     #[command(subcommand)]
     Key(key::Command),
+    /// Write everything that this issuer is into one file, while it serves.
+    Backup(backup::BackupArgs),
+    /// Put a backup in place. A store that is older than what was published begins a new ledger.
+    Restore(backup::RestoreArgs),
+    /// Look at this machine's time beside that of the newest decisions.
+    #[command(subcommand)]
+    Clock(clock::Command),
     /// Look at the ledger, check it, export it.
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -134,6 +145,8 @@ pub enum CommandError {
     Code { expected: String, given: String },
     #[error("nothing was decided; pass `--code XXXX-XXXX` with the code that the collaborator reads out, or `--yes`")]
     NotConfirmed,
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error("the check found {0} problem(s)")]
     Check(usize),
     #[error("{0}")]
@@ -187,6 +200,7 @@ impl CommandError {
             | Self::Code { .. }
             | Self::Ek(_)
             | Self::NotConfirmed => 3,
+            Self::Backup(error) => error.exit_code(),
             Self::Init(_) | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,
             Self::Touched(_) => 5,
         })
@@ -214,6 +228,9 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Init(args) => init::run(&cli.config, &args, &environment).await,
             Command::Serve => serve(&cli.config, environment).await,
             Command::Check => check::run(&cli.config, environment).await,
+            Command::Backup(args) => backup::make(&cli.config, &args, &environment).await,
+            Command::Restore(args) => backup::restore(&cli.config, &args, &environment).await,
+            Command::Clock(command) => clock::run(&open(&cli.config, environment).await?, command).await,
             Command::Invite(args) => invite::run(&open(&cli.config, environment).await?, args).await,
             Command::Device(command) => device::run(&open(&cli.config, environment).await?, command).await,
             Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),
@@ -233,6 +250,7 @@ async fn serve(config: &std::path::Path, environment: Environment) -> Result<(),
     daypass_service::log_to_stderr();
     let stop = daypass_service::stop_signal().map_err(CommandError::Runtime)?;
     let issuer = Arc::new(open(config, environment).await?);
+    issuer.store_is_whole().await?;
     Ok(crate::serve::serve(issuer, stop).await?)
 }
 

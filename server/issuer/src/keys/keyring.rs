@@ -1,5 +1,7 @@
 //! The keys in use: read from the store, unwrapped, and chosen by time.
 
+use std::path::Path;
+
 use daypass_proto::{
     encoding::Bytes,
     jose::{EcPublicKey, SoftwareKey},
@@ -11,7 +13,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData as _};
 use zeroize::Zeroizing;
 
 use super::{
-    KeyError, MasterKey,
+    KeyError, MasterKey, MasterKeys,
     certify::{Authority, ROOT_LIFETIME, Root, Subject, load_certificate, pin_of},
 };
 use crate::{
@@ -48,11 +50,12 @@ pub struct Keyring {
 impl Keyring {
     /// Reads and unwraps every key.
     pub async fn load(config: &Config, store: &dyn Store, now: Timestamp) -> Result<Self, KeyError> {
-        let master = MasterKey::load(&config.master_key)?;
+        let masters = MasterKeys::at(&config.master_key);
+        let unwrap = |record: &KeyRecord| masters.find(&record.master)?.unwrap(&record.kid, &record.wrapped.0);
         let newest = async |purpose: KeyPurpose| {
             let keys = store.keys(purpose).await?;
             let record = keys.into_iter().rfind(|key| in_use(key, now)).ok_or(KeyError::Missing(purpose))?;
-            let key = master.unwrap(&record.kid, &record.wrapped.0)?;
+            let key = unwrap(&record)?;
             Ok::<_, KeyError>((record, key))
         };
         let authority = |(record, key): (KeyRecord, Zeroizing<Vec<u8>>)| {
@@ -66,7 +69,7 @@ impl Keyring {
         for record in
             store.keys(KeyPurpose::Token).await?.into_iter().filter(|key| key.retire_at.is_none_or(|end| end > now))
         {
-            let private = master.unwrap(&record.kid, &record.wrapped.0)?;
+            let private = unwrap(&record)?;
             let key = SoftwareKey::from_pkcs8(&private).map_err(|_| KeyError::Stored(record.kid.clone()))?;
             tokens.push(TokenKey { record, key });
         }
@@ -169,6 +172,23 @@ fn in_use(key: &KeyRecord, now: Timestamp) -> bool {
     key.active_from <= now && key.retire_at.is_none_or(|end| end > now)
 }
 
+/// The master key that the keys of this store are under.
+pub async fn master_of(config: &Config, store: &dyn Store) -> Result<MasterKey, KeyError> {
+    let record = store.keys(KeyPurpose::Token).await?.pop().ok_or(KeyError::Missing(KeyPurpose::Token))?;
+    MasterKeys::at(&config.master_key).find(&record.master)
+}
+
+/// Every key that this store's checkpoints were ever signed with; no private key is needed for that.
+pub async fn checkpoint_keys_of(store: &dyn Store, root_certificate: &Path) -> Result<Vec<CheckpointKey>, KeyError> {
+    let pin = pin_of(root_certificate)?;
+    let mut keys = Vec::new();
+    for KeyRecord { kid, chain, .. } in store.keys(KeyPurpose::Checkpoint).await? {
+        let own = chain.first().ok_or_else(|| KeyError::Stored(kid.clone()))?;
+        keys.push(CheckpointKey::certified(&own.0, &chain, &pin).map_err(|_| KeyError::Stored(kid))?);
+    }
+    Ok(keys)
+}
+
 /// Makes a key, certified by the root and wrapped. `hosts` are those of the issuer, for its TLS certificate.
 pub fn new_key(
     environment: &Environment,
@@ -201,6 +221,7 @@ pub fn new_key(
     let own = root.authority().sign(environment, &subject, &spki, now.plus(lifetime))?;
     Ok(KeyRecord {
         wrapped: Bytes(master.wrap(environment, &kid, &private)?),
+        master: master.id().to_owned(),
         kid,
         purpose,
         created_at: now,

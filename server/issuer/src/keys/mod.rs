@@ -20,8 +20,8 @@ use thiserror::Error;
 
 pub use self::{
     certify::{Root, Subject, certificate_validity, csr_key, not_before},
-    keyring::{Keyring, new_key},
-    master::{MasterKey, write_secret},
+    keyring::{Keyring, checkpoint_keys_of, master_of, new_key},
+    master::{MasterKey, MasterKeys, write_secret},
 };
 use crate::store::KeyPurpose;
 
@@ -56,8 +56,30 @@ pub enum KeyError {
         expected: &'static str,
     },
     /// The master key is not the one under which the store's keys are wrapped.
-    #[error("the master key does not open the key `{0}`: it is not the one that this store was made with")]
-    MasterKey(String),
+    #[error(
+        "the private keys in the store are wrapped under the master key `{wanted}`, and `{}` {}; without it this store signs nothing. Put that key there: a copy from before a rotation needs the key from before it",
+        at.display(),
+        if found.is_empty() { "is missing".to_owned() } else { format!("has `{}`", found.join("`, `")) }
+    )]
+    MasterKey {
+        /// The name of the one that is needed.
+        wanted: String,
+        /// The names of those that are there.
+        found: Vec<String>,
+        /// Where the current one is.
+        at: std::path::PathBuf,
+    },
+    /// The right master key does not open a key.
+    #[error(
+        "the stored key `{0}` does not open under the master key that it names: the store is damaged, or was written by somebody else; restore a backup"
+    )]
+    Damaged(String),
+    /// The next master key has to come from the service manager, and did not.
+    #[error(
+        "the master key is a systemd credential, which only you can change: provide a new one as the credential `daypass-master-key-next` beside it (`head -c 32 /dev/urandom | systemd-creds encrypt --name=daypass-master-key-next - FILE`), looked for at `{}`",
+        .0.display()
+    )]
+    NextCredential(std::path::PathBuf),
     /// No key of this purpose is in its time.
     #[error("the store has no `{0}` key that is in its time now; check this machine's clock, it may be behind")]
     Missing(KeyPurpose),

@@ -101,6 +101,22 @@ pub enum Change {
         /// From when it is no longer published.
         at: Timestamp,
     },
+    /// Wraps every key anew, if all are under `from` and these are all.
+    RewrapKeys {
+        /// The name of the master key that they are under.
+        from: String,
+        /// The name of the one that they are to be under.
+        to: String,
+        /// All of them, as they are to be.
+        keys: Vec<KeyRecord>,
+    },
+    /// Lets decisions be made by a clock that is behind: somebody says that it is right now, and was wrong before.
+    AcceptClock {
+        /// The time up to which there are decisions.
+        from: Timestamp,
+        /// The time that is right.
+        to: Timestamp,
+    },
 }
 
 /// What did not hold.
@@ -120,6 +136,10 @@ pub enum Condition {
     Gate(String),
     /// A key without an end.
     Key(String),
+    /// All keys are under this master key.
+    MasterKey(String),
+    /// The time up to which there are decisions.
+    Clock,
     /// A name is free.
     Name(String),
     /// The ledger has not begun, or has this name.
@@ -136,6 +156,8 @@ impl fmt::Display for Condition {
             Self::ProofIsNew => f.write_str("the memory of proofs"),
             Self::Gate(name) => write!(f, "gate `{name}`"),
             Self::Key(kid) => write!(f, "key `{kid}`"),
+            Self::MasterKey(id) => write!(f, "the master key `{id}`"),
+            Self::Clock => f.write_str("the time of the newest decision"),
             Self::Name(name) => write!(f, "`{name}`"),
             Self::Ledger => f.write_str("the ledger"),
         }

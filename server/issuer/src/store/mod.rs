@@ -5,11 +5,12 @@
 //! writer commits many decisions at once, each in its savepoint.
 
 mod change;
+mod fault;
 mod ledger;
 mod records;
 mod sqlite;
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use daypass_proto::{
     enrolment::DeviceLife,
@@ -18,10 +19,12 @@ use daypass_proto::{
     resource::Resource,
     time::Timestamp,
 };
+use sqlx::migrate::MigrateError;
 use thiserror::Error;
 
 pub use self::{
     change::{Change, Condition},
+    fault::Fault,
     ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, Place},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
@@ -56,6 +59,16 @@ impl Decision {
         self.events.push(event);
         self
     }
+
+    /// When it was made.
+    pub(crate) fn at(&self) -> Option<Timestamp> {
+        self.events.iter().map(Event::at).max()
+    }
+
+    /// Whether it says that the clock is right, whatever the store thinks of it.
+    pub(crate) fn accepts_the_clock(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::AcceptClock { .. }))
+    }
 }
 
 /// Why a decision did not happen.
@@ -64,6 +77,14 @@ pub enum DecideError {
     /// A condition did not hold: somebody else decided first.
     #[error("{0} is no longer as it was when this was decided")]
     Conflict(Condition),
+    /// The clock was put back: what has ended would begin anew, and the ledger's times would run backwards.
+    #[error("this machine's clock says {now}, and decisions were made until {floor} already: one of both is wrong")]
+    Clock {
+        /// The clock here.
+        now: Timestamp,
+        /// The time up to which there are decisions.
+        floor: Timestamp,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -73,13 +94,31 @@ pub enum DecideError {
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The engine.
-    #[error("could not {attempted} in the store")]
+    #[error("could not {attempted} in the store: {}", Fault::of(source))]
     Engine {
         /// What was attempted.
         attempted: &'static str,
-        /// The engine's words.
+        /// The engine's words, shared by all whose decisions were in one batch.
         #[source]
-        source: sqlx::Error,
+        source: Arc<sqlx::Error>,
+    },
+    /// The file is not what was written to it.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// Nobody waits longer.
+    #[error("{}", Fault::Slow)]
+    Slow,
+    /// Another program has the store, and this one must have it alone; or the other way round.
+    #[error("`{}` is in use by another `daypass-issuer`; stop it first", .0.display())]
+    InUse(std::path::PathBuf),
+    /// The file that says who uses the store.
+    #[error("could not lock `{}`", path.display())]
+    Lock {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// A record does not read.
     #[error("a record of kind `{kind}` in the store does not read")]
@@ -98,10 +137,27 @@ pub enum StoreError {
     EventTooLarge(usize),
     /// The schema could not be brought up to date.
     #[error("could not bring the store's schema up to date")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] MigrateError),
     /// The writer has stopped.
     #[error("the store is shutting down")]
     Stopped,
+}
+
+impl StoreError {
+    /// What is wrong with the store.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Engine { source, .. } => Fault::of(source),
+            Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => {
+                Fault::of(source)
+            }
+            Self::Damaged(_) | Self::Record { .. } | Self::Ledger(_) => Fault::Damaged,
+            Self::Slow => Fault::Slow,
+            Self::InUse(_) => Fault::Busy,
+            Self::Lock { .. } => Fault::Io,
+            Self::Migrate(_) | Self::EventTooLarge(_) | Self::Stopped => Fault::Other,
+        }
+    }
 }
 
 /// What a store answers with.
@@ -147,6 +203,12 @@ pub trait Store: LedgerStore {
     fn keys(&self, purpose: KeyPurpose) -> Answer<'_, Vec<KeyRecord>>;
     /// Forgets what no rule needs any more: answered or expired challenges, proofs and tokens past their memory.
     fn sweep(&self, now: Timestamp) -> Answer<'_, ()>;
+    /// Writes something that changes nothing, durably: whether the store takes writes is known only by trying.
+    fn probe(&self) -> Answer<'_, ()>;
+    /// What was wrong with the last write, if anything.
+    fn fault(&self) -> Option<Fault>;
+    /// The time up to which decisions were made, within seconds.
+    fn clock_floor(&self) -> Answer<'_, Timestamp>;
 }
 
 /// Why a token must be refused before its end.

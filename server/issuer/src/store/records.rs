@@ -348,6 +348,8 @@ pub struct KeyRecord {
     pub retire_at: Option<Timestamp>,
     /// The private key, PKCS#8, wrapped.
     pub wrapped: Bytes,
+    /// The name of the master key that it is wrapped under; one for all keys of a store.
+    pub master: String,
     /// Its certificate and those above it, DER.
     pub chain: Vec<Bytes>,
 }

@@ -3,11 +3,21 @@
 //! The writer takes every decision that waits, opens one transaction, gives each decision its savepoint, commits, and only then
 //! answers: a batch costs one `fsync`, and no answer leaves before its decision is durable.
 
+mod copy;
 mod ledger;
+mod lock;
+mod published;
 mod read;
 mod write;
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path, str::FromStr as _, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    str::FromStr as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use daypass_proto::{
     enrolment::DeviceLife,
@@ -20,10 +30,14 @@ use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 use super::{
-    Answer, DeadReason, DecideError, Decision, Store, StoreError,
+    Answer, DeadReason, DecideError, Decision, Fault, Store, StoreError,
+    fault::Health,
     ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place},
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord,
@@ -34,8 +48,11 @@ use super::{
 const QUEUE: usize = 1024;
 const BATCH: usize = 64;
 
-pub(super) fn engine(attempted: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-    move |source| StoreError::Engine { attempted, source }
+/// Nobody waits longer for a decision to become durable than this. What is under way may still become so.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+pub(super) fn engine<E: Into<Arc<sqlx::Error>>>(attempted: &'static str) -> impl Fn(E) -> StoreError {
+    move |source| StoreError::Engine { attempted, source: source.into() }
 }
 
 /// What the writer is asked.
@@ -45,12 +62,19 @@ enum Order {
     Ledger(LedgerWork, oneshot::Sender<Outcome>),
     /// Decides nothing, so it has no event.
     Sweep(Timestamp, oneshot::Sender<Result<(), StoreError>>),
+    /// The same.
+    Probe(oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// The store in one SQLite file.
 pub struct SqliteStore {
     readers: SqlitePool,
     writer: mpsc::Sender<Order>,
+    health: Arc<Health>,
+    writing: Option<JoinHandle<()>>,
+    path: PathBuf,
+    /// Held for as long as the store is open: a restore waits until nobody holds it.
+    _lock: Option<fs::File>,
 }
 
 impl SqliteStore {
@@ -58,7 +82,12 @@ impl SqliteStore {
     pub async fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
         if create {
             close_to_others(path)?;
+        } else if fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+            // The engine would make a new store of it, and nobody would miss the old one.
+            return Err(StoreError::Damaged("the file is empty".to_owned()));
         }
+        may_write(path)?;
+        let lock = lock::share(path)?;
         let options = SqliteConnectOptions::from_str("sqlite:")
             .map_err(engine("read the path"))?
             .filename(path)
@@ -80,8 +109,39 @@ impl SqliteStore {
             .await
             .map_err(engine("open the database for reading"))?;
         let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(write_loop(writer, receiver));
-        Ok(Self { readers, writer: sender })
+        let health = Arc::new(Health::default());
+        let writing = tokio::spawn(write_loop(writer, receiver, Arc::clone(&health)));
+        Ok(Self { readers, writer: sender, health, writing: Some(writing), path: path.to_owned(), _lock: Some(lock) })
+    }
+
+    /// Closes it, so that everything stands in the one file.
+    pub async fn close(self) {
+        let Self { readers, writer, writing, .. } = self;
+        readers.close().await;
+        drop(writer);
+        // It ends with its queue.
+        if let Some(writing) = writing {
+            let _ = writing.await;
+        }
+    }
+
+    /// Hands an order to the writer, and waits for its answer, but not for ever.
+    async fn order<T, E: From<StoreError>>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Order,
+    ) -> Result<T, E> {
+        let (answer, done) = oneshot::channel();
+        let ordered = async {
+            self.writer.send(order(answer)).await.map_err(|_| StoreError::Stopped)?;
+            done.await.map_err(|_| StoreError::Stopped)?
+        };
+        match tokio::time::timeout(PATIENCE, ordered).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.health.failed(Fault::Slow);
+                Err(StoreError::Slow.into())
+            }
+        }
     }
 
     /// Opens a file to look at it: neither its content nor its schema is changed, and every write is refused.
@@ -97,7 +157,8 @@ impl SqliteStore {
             .await
             .map_err(engine("open the database for reading"))?;
         let (writer, _) = mpsc::channel(1);
-        Ok(Self { readers, writer })
+        let health = Arc::default();
+        Ok(Self { readers, writer, health, writing: None, path: path.to_owned(), _lock: None })
     }
 }
 
@@ -111,13 +172,27 @@ fn close_to_others(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>) {
+/// Asks the system before the engine does, which only says that it cannot open the file. Nothing is opened for it: closing a second descriptor
+/// would take the engine's locks away.
+fn may_write(path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for place in [folder, path] {
+        if let Err(error) = nix::unistd::access(place, nix::unistd::AccessFlags::W_OK) {
+            return Err(engine("write to the database or its folder")(sqlx::Error::Io(error.into())));
+        }
+    }
+    Ok(())
+}
+
+async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>, health: Arc<Health>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         let (mut decisions, mut answers) = (Vec::new(), Vec::new());
         let (mut works, mut outcomes) = (Vec::new(), Vec::new());
         for order in batch.drain(..) {
+            // Whoever asked may be gone; what was done stands all the same.
             match order {
+                _ if health.fault() == Some(Fault::Damaged) => order.refuse(),
                 Order::Decide(decision, answer) => {
                     decisions.push(decision);
                     answers.push(answer);
@@ -127,7 +202,10 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>) {
                     outcomes.push(outcome);
                 }
                 Order::Sweep(now, answer) => {
-                    let _ = answer.send(write::sweep(&pool, now).await);
+                    let _ = answer.send(told(&health, write::sweep(&pool, now).await));
+                }
+                Order::Probe(answer) => {
+                    let _ = answer.send(told(&health, write::probe(&pool).await));
                 }
             }
         }
@@ -136,8 +214,8 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>) {
         }
         match write::batch(&pool, &decisions, &works).await {
             Ok((results, done)) => {
+                let _ = told(&health, Ok(()));
                 for (answer, result) in answers.into_iter().zip(results) {
-                    // Whoever asked may be gone; the decision stands all the same.
                     let _ = answer.send(result);
                 }
                 for (outcome, done) in outcomes.into_iter().zip(done) {
@@ -145,17 +223,14 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>) {
                 }
             }
             Err(source) => {
-                tracing::error!(error = %source, decisions = decisions.len(), "could not commit; nothing of this batch happened");
-                let mut source = Some(source);
-                let mut error = || StoreError::Engine {
-                    attempted: "commit",
-                    source: source.take().unwrap_or(sqlx::Error::WorkerCrashed),
-                };
+                let commit = engine("commit");
+                tracing::error!(decisions = decisions.len(), "nothing of this batch happened");
+                let _ = told(&health, Err(commit(Arc::clone(&source))));
                 for answer in answers {
-                    let _ = answer.send(Err(DecideError::Store(error())));
+                    let _ = answer.send(Err(commit(Arc::clone(&source)).into()));
                 }
                 for outcome in outcomes {
-                    let _ = outcome.send(Err(error()));
+                    let _ = outcome.send(Err(commit(Arc::clone(&source))));
                 }
             }
         }
@@ -163,11 +238,37 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>) {
     pool.close().await;
 }
 
+impl Order {
+    /// The store is damaged: nothing is written to it any more.
+    fn refuse(self) {
+        let damaged = || StoreError::Damaged("a write met it, and none was made since".to_owned());
+        let _ = match self {
+            Self::Decide(_, answer) => answer.send(Err(damaged().into())).is_ok(),
+            Self::Ledger(_, outcome) => outcome.send(Err(damaged())).is_ok(),
+            Self::Sweep(_, answer) | Self::Probe(answer) => answer.send(Err(damaged())).is_ok(),
+        };
+    }
+}
+
+/// Remembers how a write went, and says when that changed.
+fn told(health: &Health, result: Result<(), StoreError>) -> Result<(), StoreError> {
+    match &result {
+        Ok(()) => {
+            if let Some(before) = health.succeeded() {
+                tracing::info!("the store takes writes again; before, {}", before.told());
+            }
+        }
+        Err(error) => {
+            tracing::error!(error = %daypass_service::told(error), "the store does not take writes");
+            health.failed(error.fault());
+        }
+    }
+    result
+}
+
 impl SqliteStore {
     async fn work(&self, work: LedgerWork) -> Outcome {
-        let (outcome, done) = oneshot::channel();
-        self.writer.send(Order::Ledger(work, outcome)).await.map_err(|_| StoreError::Stopped)?;
-        done.await.map_err(|_| StoreError::Stopped)?
+        self.order(|outcome| Order::Ledger(work, outcome)).await
     }
 }
 
@@ -201,7 +302,11 @@ impl LedgerStore for SqliteStore {
     }
 
     fn seal_checkpoint(&self, promised: CheckpointRecord, note: String) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.work(LedgerWork::Seal { promised, note }).await?.is_some()) })
+        Box::pin(async move {
+            // First outside the store: nobody has seen a checkpoint that a restored store could not be held against.
+            published::remember(&self.path, &note)?;
+            Ok(self.work(LedgerWork::Seal { promised, note }).await?.is_some())
+        })
     }
 
     fn unsealed_checkpoint(&self) -> Answer<'_, Option<CheckpointRecord>> {
@@ -227,11 +332,7 @@ impl LedgerStore for SqliteStore {
 
 impl Store for SqliteStore {
     fn decide(&self, decision: Decision) -> Answer<'_, (), DecideError> {
-        Box::pin(async move {
-            let (answer, done) = oneshot::channel();
-            self.writer.send(Order::Decide(decision, answer)).await.map_err(|_| StoreError::Stopped)?;
-            done.await.map_err(|_| StoreError::Stopped)?
-        })
+        Box::pin(self.order(|answer| Order::Decide(decision, answer)))
     }
 
     fn invitation_by_secret(&self, hash: [u8; 32]) -> Answer<'_, Option<Invitation>> {
@@ -296,10 +397,18 @@ impl Store for SqliteStore {
     }
 
     fn sweep(&self, now: Timestamp) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let (answer, done) = oneshot::channel();
-            self.writer.send(Order::Sweep(now, answer)).await.map_err(|_| StoreError::Stopped)?;
-            done.await.map_err(|_| StoreError::Stopped)?
-        })
+        Box::pin(self.order(move |answer| Order::Sweep(now, answer)))
+    }
+
+    fn probe(&self) -> Answer<'_, ()> {
+        Box::pin(self.order(Order::Probe))
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.health.fault()
+    }
+
+    fn clock_floor(&self) -> Answer<'_, Timestamp> {
+        Box::pin(async move { write::clock_floor(&self.readers).await.map_err(engine("read the time")) })
     }
 }

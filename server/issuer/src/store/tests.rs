@@ -63,10 +63,10 @@ async fn of_two_who_decide_at_once_one_wins() {
 #[tokio::test]
 async fn a_batch_gives_each_its_own_answer() {
     let (_folder, store) = store().await;
-    let store = std::sync::Arc::new(store);
+    let store = Arc::new(store);
     let tasks: Vec<_> = (0..40_u8)
         .map(|n| {
-            let store = std::sync::Arc::clone(&store);
+            let store = Arc::clone(&store);
             // Every grant is added twice.
             tokio::spawn(async move {
                 store.decide(Decision::new(event()).change(Change::AddGrant(grant(n / 2)))).await.is_ok()

@@ -239,6 +239,7 @@ impl From<TokenError> for Refusal {
             }
             TokenError::PolicyMissing(_) => Self::new(AccessDenied, Reason::PolicyMissing, text, ASK),
             TokenError::Store(error) | TokenError::Decide(DecideError::Store(error)) => error.into(),
+            TokenError::Decide(error @ DecideError::Clock { .. }) => error.into(),
             TokenError::Decide(error @ DecideError::Conflict(_)) => {
                 // A device or grant that changed under us: the next try is told what it is now.
                 Self::new(InvalidRequest, Reason::Conflict, error.to_string(), "try again")
@@ -265,7 +266,16 @@ pub async fn token(
         Ok(answer) => Ok((NEVER_STORED, Json(answer)).into_response()),
         Err(error) => {
             let refusal_text = error.to_string();
+            let late = matches!(error, TokenError::Proof(DpopError::Time { .. }));
             let refusal = Refusal::from(error);
+            if matches!(refusal.reason(), Reason::StoreUnavailable | Reason::IssuerClock) {
+                // What could not be written down a moment ago cannot be now. It stands in the log.
+                return Err(refusal);
+            }
+            if late {
+                // Of two clocks that differ, ours may be the wrong one; then it says so, and not that the client's is.
+                issuer.clock_is_right().await?;
+            }
             let event = issuer
                 .environment
                 .event(EventKind::TokenRefused)

@@ -1,18 +1,23 @@
 //! Writes: a batch of decisions in one transaction, each in its savepoint.
 
+use std::sync::Arc;
+
 use daypass_proto::{
     ledger::{self, api::MAX_LEAF, tree::Head},
     time::{Skew, Timestamp},
 };
 use serde::Serialize;
-use sqlx::{Acquire as _, SqliteConnection, SqlitePool};
+use sqlx::{Acquire as _, Connection as _, Row as _, SqliteConnection, SqlitePool};
 
 use super::engine;
 use crate::store::{
-    Change, Condition, DecideError, Decision, StoreError,
+    Change, Condition, DecideError, Decision, Fault, KeyRecord, StoreError,
     ledger::{LedgerWork, Outcome},
     records::device_state,
 };
+
+/// The store's time is written when it is this far behind, in seconds: a row of its own in every batch would cost more than it says.
+const FLOOR_STEP: i64 = 10;
 
 /// What came of each decision, and of each work of the ledger.
 pub(super) type Results = (Vec<Result<(), DecideError>>, Vec<Outcome>);
@@ -22,23 +27,60 @@ pub(super) async fn batch(
     pool: &SqlitePool,
     decisions: &[Decision],
     works: &[LedgerWork],
-) -> Result<Results, sqlx::Error> {
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+) -> Result<Results, Arc<sqlx::Error>> {
+    let mut connection = pool.acquire().await?;
+    let result = batch_on(&mut connection, decisions, works).await;
+    if result.is_err() {
+        // After a fault the engine may have rolled back by itself, and then this connection counts its transactions wrongly for ever.
+        connection.close_on_drop();
+    }
+    result
+}
+
+async fn batch_on(
+    connection: &mut SqliteConnection,
+    decisions: &[Decision],
+    works: &[LedgerWork],
+) -> Result<Results, Arc<sqlx::Error>> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let stored = clock_floor(&mut *transaction).await?;
+    let (mut floor, mut newest) = (stored, stored);
     let mut results = Vec::with_capacity(decisions.len());
     for decision in decisions {
-        let mut savepoint = transaction.begin().await?;
-        let result = apply(&mut savepoint, decision).await;
-        match &result {
-            Ok(()) => savepoint.commit().await?,
-            Err(_) => savepoint.rollback().await?,
+        let at = decision.at().unwrap_or(floor);
+        if decision.accepts_the_clock() {
+            (floor, newest) = (at, at);
+        } else if at.plus(Skew::MAX_SECONDS) < floor {
+            results.push(Err(DecideError::Clock { now: at, floor }));
+            continue;
         }
-        results.push(result);
+        let mut savepoint = transaction.begin().await?;
+        match apply(&mut savepoint, decision).await {
+            Ok(()) => {
+                savepoint.commit().await?;
+                newest = newest.max(at);
+                results.push(Ok(()));
+            }
+            // The cause, and not what a rollback says that comes too late.
+            Err(DecideError::Store(StoreError::Engine { source, .. })) if Fault::of(&source).stops_all() => {
+                return Err(source);
+            }
+            Err(error) => {
+                savepoint.rollback().await?;
+                results.push(Err(error));
+            }
+        }
+    }
+    if newest.since(stored) >= FLOOR_STEP {
+        let update = sqlx::query("UPDATE clock SET floor = $1 WHERE floor < $1").bind(newest.seconds());
+        update.execute(&mut *transaction).await?;
     }
     let mut outcomes = Vec::with_capacity(works.len());
     for work in works {
         let mut savepoint = transaction.begin().await?;
         let outcome = super::ledger::apply(&mut savepoint, work).await;
-        match &outcome {
+        match outcome {
+            Err(StoreError::Engine { source, .. }) if Fault::of(&source).stops_all() => return Err(source),
             Ok(Some(_)) => savepoint.commit().await?,
             Ok(None) | Err(_) => savepoint.rollback().await?,
         }
@@ -46,6 +88,22 @@ pub(super) async fn batch(
     }
     transaction.commit().await?;
     Ok((results, outcomes))
+}
+
+/// The time up to which decisions were made.
+pub(super) async fn clock_floor(executor: impl sqlx::SqliteExecutor<'_>) -> Result<Timestamp, sqlx::Error> {
+    let row = sqlx::query("SELECT floor FROM clock").fetch_one(executor).await?;
+    row.try_get("floor").map(Timestamp::from_seconds)
+}
+
+/// Writes what is there already, durably.
+pub(super) async fn probe(pool: &SqlitePool) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await.map_err(engine("open the database"))?;
+    let result = sqlx::query("UPDATE clock SET floor = floor").execute(&mut *connection).await;
+    if result.is_err() {
+        connection.close_on_drop();
+    }
+    result.map(drop).map_err(engine("write"))
 }
 
 async fn apply(connection: &mut SqliteConnection, decision: &Decision) -> Result<(), DecideError> {
@@ -92,7 +150,38 @@ fn json(kind: &'static str, value: &impl Serialize) -> Result<String, StoreError
     serde_json::to_string(value).map_err(|source| StoreError::Record { kind, source })
 }
 
+/// Wraps every key anew: none may be left under another master key than the one that all are to be under.
+async fn rewrap(
+    connection: &mut SqliteConnection,
+    from: &str,
+    to: &str,
+    keys: &[KeyRecord],
+) -> Result<(), DecideError> {
+    for key in keys {
+        let done = sqlx::query("UPDATE keys SET master = $1, body = $2 WHERE kid = $3 AND master = $4")
+            .bind(to.to_owned())
+            .bind(json("key", key)?)
+            .bind(key.kid.clone())
+            .bind(from.to_owned())
+            .execute(&mut *connection)
+            .await
+            .map_err(engine("rewrap a key"))?;
+        if done.rows_affected() != 1 {
+            return Err(DecideError::Conflict(Condition::MasterKey(from.to_owned())));
+        }
+    }
+    let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM keys WHERE master <> $1")
+        .bind(to.to_owned())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(engine("rewrap keys"))?;
+    if left == 0 { Ok(()) } else { Err(DecideError::Conflict(Condition::MasterKey(from.to_owned()))) }
+}
+
 async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Result<(), DecideError> {
+    if let Change::RewrapKeys { from, to, keys } = change {
+        return rewrap(connection, from, to, keys).await;
+    }
     // Each arm gives the statement and the condition that one changed row proves; no condition where nothing can fail.
     let (query, condition) = match change {
         Change::AddInvitation(new) => (
@@ -206,13 +295,18 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             Some(Condition::Gate(to.name.to_string())),
         ),
         Change::AddKey(new) => (
-            sqlx::query("INSERT INTO keys (kid, purpose, active_from, retire_at, body) VALUES ($1, $2, $3, $4, $5)")
+            // All keys are under one master key: whoever read it before a rotation adds nothing after it.
+            sqlx::query(
+                "INSERT INTO keys (kid, purpose, active_from, retire_at, body, master) \
+                 SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT 1 FROM keys WHERE master <> $6)",
+            )
                 .bind(new.kid.clone())
                 .bind(new.purpose.as_str())
                 .bind(new.active_from.seconds())
                 .bind(new.retire_at.map(Timestamp::seconds))
-                .bind(json("key", new)?),
-            None,
+                .bind(json("key", new)?)
+                .bind(new.master.clone()),
+            Some(Condition::MasterKey(new.master.clone())),
         ),
         Change::BeginLedger(origin) => (
             sqlx::query("INSERT INTO ledger (id, origin, size, root, epoch, lease_until, promised) VALUES (1, $1, 0, $2, 0, 0, 0) ON CONFLICT DO NOTHING")
@@ -230,6 +324,12 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             sqlx::query("UPDATE keys SET retire_at = $1 WHERE kid = $2 AND retire_at IS NULL").bind(at.seconds()).bind(kid.clone()),
             Some(Condition::Key(kid.clone())),
         ),
+        Change::AcceptClock { from, to } => (
+            sqlx::query("UPDATE clock SET floor = $1 WHERE floor = $2").bind(to.seconds()).bind(from.seconds()),
+            Some(Condition::Clock),
+        ),
+        // Above.
+        Change::RewrapKeys { .. } => return Ok(()),
     };
     let done = query.execute(&mut *connection).await.map_err(engine("change a record"))?;
     match condition {
