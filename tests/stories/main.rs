@@ -15,6 +15,7 @@ mod git;
 mod helper;
 mod interop;
 mod issuer;
+mod large;
 mod path;
 mod proofs;
 mod pushes;

@@ -14,6 +14,7 @@ use crate::{
     flow::{self, Failed, Input, Owner},
     gate::Gate,
     git::{Head, PushHead, Verdict, read_head, report},
+    probe::probed,
     refusal::{Refusal, full},
     route::{self, Endpoint, Route, Service},
     upstream::Body,
@@ -34,10 +35,13 @@ pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Result<Respo
 }
 
 async fn serve(gate: Arc<Gate>, request: Request<Incoming>, client: IpAddr) -> Result<Response<Body>, Refusal> {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let resources: Vec<_> = gate.config().resources.iter().map(|guarded| guarded.resource.clone()).collect();
     let route = route::parse(&parts.method, &parts.uri, &parts.headers, &resources)
         .map_err(|error| Refusal::of_route(&error))?;
+    if let Some(service) = probed(route.endpoint, &parts.headers, &mut body).await {
+        return Ok(git_answer(service, Vec::new()));
+    }
     let target = parts.uri.path();
     let who = authenticate(&gate, &route, parts.method.as_str(), &parts.headers, client, target)
         .await
@@ -79,11 +83,10 @@ impl Call<'_> {
 
     /// The body, where its type is the service's own.
     fn input(&self, body: Incoming) -> Result<Input, Refusal> {
-        let expected = format!("application/x-{}-request", self.route.endpoint.service().name());
-        let mut types = self.headers.get_all(header::CONTENT_TYPE).iter();
-        let given = (types.next().map(HeaderValue::as_bytes), types.next());
-        if given.0 != Some(expected.as_bytes()) || given.1.is_some() {
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the request must be `{expected}`")));
+        let service = self.route.endpoint.service();
+        if !service.is_type_of(self.headers) {
+            let text = format!("the request must be `{}`", service.request_type());
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
         }
         flow::input(self.headers, body)
             .map_err(|error| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string()))
@@ -160,7 +163,7 @@ impl Call<'_> {
         let mut request = Request::builder().method(&method).uri(uri).header(header::HOST, "upstream");
         if method == Method::POST {
             request = request
-                .header(header::CONTENT_TYPE, format!("application/x-{}-request", service.name()))
+                .header(header::CONTENT_TYPE, service.request_type())
                 .header(header::ACCEPT, format!("application/x-{}-result", service.name()));
         }
         if let Some(version) = protocol_version(self.headers) {
