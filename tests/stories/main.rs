@@ -10,6 +10,7 @@ mod delegated;
 mod demo;
 mod endorsement;
 mod enrolment;
+mod flows;
 mod gate;
 mod git;
 mod helper;

@@ -3,6 +3,7 @@
 //! The writer takes every decision that waits, opens one transaction, gives each decision its savepoint, commits, and only then
 //! answers: a batch costs one `fsync`, and no answer leaves before its decision is durable.
 
+mod dead;
 mod read;
 mod write;
 
@@ -10,9 +11,10 @@ use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path, str::FromStr as
 
 use daypass_proto::{
     enrolment::DeviceLife,
+    gate_api::FLOW_OUTLIVES_TOKEN,
     names::{DeviceId, GateName, GrantId},
     resource::Resource,
-    time::Timestamp,
+    time::{Skew, Timestamp},
 };
 use sqlx::{
     SqlitePool,
@@ -21,7 +23,7 @@ use sqlx::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Answer, DeadReason, DecideError, Decision, Store, StoreError,
+    Answer, Dead, DecideError, Decision, Store, StoreError,
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord,
     },
@@ -30,6 +32,8 @@ use super::{
 /// How many decisions may wait for the writer, and how many one transaction takes.
 const QUEUE: usize = 1024;
 const BATCH: usize = 64;
+/// For how long after its end a token is kept, in seconds: a request may still be using it, at a gate whose clock is behind.
+const USED_AFTER_END: i64 = FLOW_OUTLIVES_TOKEN + Skew::MAX_SECONDS;
 
 pub(super) fn engine(attempted: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
     move |source| StoreError::Engine { attempted, source }
@@ -176,13 +180,8 @@ impl Store for SqliteStore {
         Box::pin(read::token(&self.readers, jti.to_owned()))
     }
 
-    fn dead_tokens(
-        &self,
-        resources: &[Resource],
-        now: Timestamp,
-        software_allowed: bool,
-    ) -> Answer<'_, Vec<(String, DeadReason)>> {
-        Box::pin(read::dead_tokens(&self.readers, resources.to_vec(), now, software_allowed))
+    fn dead(&self, resources: &[Resource], now: Timestamp, software_allowed: bool) -> Answer<'_, Dead> {
+        Box::pin(dead::dead(&self.readers, resources.to_vec(), now, software_allowed))
     }
 
     fn gate_by_secret(&self, hash: [u8; 32]) -> Answer<'_, Option<Gate>> {
