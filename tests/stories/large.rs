@@ -81,7 +81,10 @@ fn a_long_negotiation_goes_through_with_the_helper_of_every_git() -> Story {
             person.clones(&world.clone_url(), &pusher, &[]).run()?.succeeded()?;
             person.commits(&pusher, &folder, &folder)?;
             let branch = format!("alice/{folder}");
-            person.git(&pusher, ["push", "--quiet", "origin", &format!("HEAD:refs/heads/{branch}")]).run()?.succeeded()?;
+            person
+                .git(&pusher, ["push", "--quiet", "origin", &format!("HEAD:refs/heads/{branch}")])
+                .run()?
+                .succeeded()?;
             let trace = person.home().join("trace");
             person
                 .git(&folder, ["-c", &format!("protocol.version={version}")])

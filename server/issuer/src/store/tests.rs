@@ -221,8 +221,7 @@ async fn what_is_dead_is_named_for_as_long_as_a_request_can_be_using_it() {
         };
         store.decide(Decision::new(event()).change(Change::AddToken(token))).await.unwrap();
     }
-    let dead =
-        async |software| store.dead(std::slice::from_ref(&resource), made.now(), software).await.unwrap();
+    let dead = async |software| store.dead(std::slice::from_ref(&resource), made.now(), software).await.unwrap();
     let become_ = async |from: &Device, state| {
         let to = Device { state, ..from.clone() };
         let change = Change::Device { to: Box::new(to.clone()), from: from.state };

@@ -1,9 +1,6 @@
 //! Reads: each one query, each giving whole records.
 
-use daypass_proto::{
-    enrolment::DeviceLife,
-    time::Timestamp,
-};
+use daypass_proto::{enrolment::DeviceLife, time::Timestamp};
 use serde::de::DeserializeOwned;
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 

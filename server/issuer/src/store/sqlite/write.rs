@@ -1,9 +1,6 @@
 //! Writes: a batch of decisions in one transaction, each in its savepoint.
 
-use daypass_proto::{
-    ledger,
-    time::Timestamp,
-};
+use daypass_proto::{ledger, time::Timestamp};
 use serde::Serialize;
 use sqlx::{Acquire as _, SqliteConnection, SqlitePool};
 
