@@ -33,6 +33,7 @@ pub enum EventKind {
     EnrolmentRefused,
     DeviceEnrolled,
     SoftwareDeviceRegistered,
+    ApprovalRefused,
     DeviceApproved,
     DeviceSuspended,
     DeviceResumed,
