@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use daypass_proto::{dpop::token_hash, encoding::from_base64url};
 use daypass_tests::{
-    Answer, Failure, Machine, OTHER_REPOSITORY, PROJECT, REPOSITORY, Request, SoftwareClient, SoftwareKeys, Story, Who, World,
-    ensure, eventually,
+    Answer, Failure, Machine, OTHER_REPOSITORY, PROJECT, REPOSITORY, Request, SoftwareClient, SoftwareKeys, Story, Who,
+    World, ensure, eventually,
 };
 use serde_json::{Value, json};
 
@@ -104,8 +104,8 @@ fn every_module_that_the_pages_name_exists() -> Story {
         let cell = line.trim_matches(['|', ' ']).rsplit(" | ").next().unwrap_or_default();
         for (at, text) in cell.split('`').enumerate() {
             if at % 2 == 0 {
-                let words = text.split(|c: char| !c.is_alphanumeric());
-                within = words.filter(|word| CRATES.contains(word)).next_back().map_or(within, str::to_owned);
+                let mut words = text.split(|c: char| !c.is_alphanumeric());
+                within = words.rfind(|word| CRATES.contains(word)).map_or(within, str::to_owned);
             } else if of_a_crate(text) {
                 within = text.to_owned();
             } else if !within.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || "_:".contains(c)) {

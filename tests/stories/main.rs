@@ -5,6 +5,7 @@
 mod agent;
 mod attestation;
 mod caller;
+mod commands;
 mod conformance;
 mod delegated;
 mod demo;

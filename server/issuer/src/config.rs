@@ -149,7 +149,12 @@ impl Config {
     /// Reads and checks `path`; relative paths in it are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let raw: Raw = toml::from_str(&text)
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of a configuration that is, or is going to be, at `path`.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let raw: Raw = toml::from_str(text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
         let folder = path.parent().unwrap_or(Path::new("."));
         raw.check(folder).map_err(|faults| ConfigError::Values { path: path.to_owned(), faults })
