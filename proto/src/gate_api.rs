@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     encoding::{Bytes, Fixed},
-    names::GateName,
+    names::{DeviceId, GateName, GrantId},
     oauth_error::Reason,
     resource::Resource,
     time::Timestamp,
@@ -51,15 +51,24 @@ pub struct GateCertificates {
     pub server_chain: Option<Vec<Bytes>>,
 }
 
-/// `GET /gate/v1/revocations`.
+/// How long a request that is under way may go on after its token has ended, in seconds: a large clone takes hours, a token lives for
+/// minutes. The issuer names what is dead for this long, and the gate cuts whatever is older.
+pub const FLOW_OUTLIVES_TOKEN: i64 = 12 * 3600;
+
+/// `GET /gate/v1/revocations`: what must be refused among all that had a token for these resources, live or ended no longer ago than
+/// [`FLOW_OUTLIVES_TOKEN`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Revocations {
     /// The issuer's clock when it read its store.
     pub as_of: Timestamp,
     /// The resources that this gate guards today.
     pub resources: Vec<Resource>,
-    /// Every token for these resources that has not expired and must be refused.
+    /// Tokens that were revoked themselves.
     pub tokens: Vec<RevokedToken>,
+    /// Devices that may use none of theirs.
+    pub devices: Vec<DeadDevice>,
+    /// Grants under which none may be used.
+    pub grants: Vec<DeadGrant>,
 }
 
 /// A token that must be refused before its end.
@@ -67,6 +76,24 @@ pub struct Revocations {
 pub struct RevokedToken {
     /// Its `jti`.
     pub jti: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A device that may use none of its tokens.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct DeadDevice {
+    /// Which.
+    pub device: DeviceId,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A grant under which no token may be used.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct DeadGrant {
+    /// Which.
+    pub grant: GrantId,
     /// Why.
     pub reason: Reason,
 }

@@ -40,6 +40,7 @@ pub enum EventKind {
     EnrolmentRefused,
     DeviceEnrolled,
     SoftwareDeviceRegistered,
+    ApprovalRefused,
     DeviceApproved,
     DeviceSuspended,
     DeviceResumed,

@@ -77,6 +77,19 @@ impl Raw {
         }
     }
 
+    /// Waits until the server has said these words.
+    pub fn hear(&mut self, words: &str) -> Result<(), Failure> {
+        let (mut seen, mut buffer) = (String::new(), [0; 4096]);
+        while !seen.contains(words) {
+            match self.0.read(&mut buffer) {
+                Ok(read) if read > 0 => seen.push_str(&String::from_utf8_lossy(buffer.get(..read).unwrap_or_default())),
+                Ok(_) => return Err(Failure::unexpected(words, seen)),
+                Err(error) => return Err(Failure::unexpected(words, format!("{error}, after {seen}"))),
+            }
+        }
+        Ok(())
+    }
+
     /// Everything that comes back until the server closes.
     pub fn read_to_end(&mut self) -> Result<String, Failure> {
         let mut seen = Vec::new();

@@ -119,7 +119,20 @@ impl SoftwareKeys {
 
     /// Registers them at an issuer that allows it.
     pub fn register(self, issuer: &Issuer, project: &str, role: &str) -> Result<SoftwareClient, Failure> {
-        let chain = issuer.run(self.registration(project, role)?)?;
+        self.register_with(issuer, project, role, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn register_with(
+        self,
+        issuer: &Issuer,
+        project: &str,
+        role: &str,
+        more: &[&str],
+    ) -> Result<SoftwareClient, Failure> {
+        let mut arguments = self.registration(project, role)?;
+        arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        let chain = issuer.run(arguments)?;
         let certificate = self.folder.join("client.pem");
         write(&certificate, Who::Server, 0o644, &chain.stdout)?;
         let thumbprint = self.proof.public().thumbprint();

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use daypass_proto::{dpop::token_hash, encoding::from_base64url};
 use daypass_tests::{
-    Answer, Failure, Machine, OTHER_REPOSITORY, PROJECT, Request, SoftwareClient, SoftwareKeys, Story, Who, World,
-    ensure, eventually,
+    Answer, Failure, Machine, OTHER_REPOSITORY, PROJECT, REPOSITORY, Request, SoftwareClient, SoftwareKeys, Story, Who,
+    World, ensure, eventually,
 };
 use serde_json::{Value, json};
 
@@ -65,6 +65,57 @@ fn every_test_that_the_page_names_exists() -> Story {
         ensure(cells.len() == 3 && cells.iter().all(|cell| !cell.is_empty()), "three cells", line)?;
     }
     Ok(())
+}
+
+/// Whether `crate::module::…` is a module, or an item that its module defines.
+fn is_there(root: &Path, path: &str) -> bool {
+    let mut parts: Vec<&str> = path.split("::").collect();
+    let folder = match parts.remove(0) {
+        part @ ("issuer" | "gate" | "service") => format!("server/{part}/src"),
+        part => format!("{part}/src"),
+    };
+    let module = |parts: &[&str]| {
+        let at = root.join(&folder).join(parts.join("/"));
+        [at.with_extension("rs"), at.join("mod.rs")].into_iter().find(|file| file.is_file())
+    };
+    let item = || {
+        let (name, parts) = parts.split_last()?;
+        let source = fs::read_to_string(module(parts)?).ok()?;
+        let kinds = ["fn", "struct", "enum", "trait", "const", "type"];
+        kinds.iter().any(|kind| source.contains(&format!("pub {kind} {name}"))).then_some(())
+    };
+    parts.is_empty() || module(&parts).is_some() || item().is_some()
+}
+
+#[test]
+fn every_module_that_the_pages_name_exists() -> Story {
+    const CRATES: [&str; 5] = ["proto", "agent", "issuer", "gate", "service"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| fs::read_to_string(root.join(path)).map_err(Failure::machine(format!("read `{path}`")));
+    let of_a_crate = |word: &str| word.split_once("::").is_some_and(|(first, _)| CRATES.contains(&first));
+    let mut named = BTreeSet::new();
+    for page in ["architecture", "conformance", "decisions", "operations", "policy", "threat-model", "wire"] {
+        let text = read(&format!("docs/{page}.md"))?;
+        named.extend(text.split('`').filter(|word| of_a_crate(word)).map(str::to_owned));
+    }
+    // The last column of the attacks says `gate `nonce`, `replay``: names in the crate, or the module, that was named before them.
+    for line in read("docs/threat-model.md")?.lines().filter(|line| line.starts_with("| ")) {
+        let mut within = String::new();
+        let cell = line.trim_matches(['|', ' ']).rsplit(" | ").next().unwrap_or_default();
+        for (at, text) in cell.split('`').enumerate() {
+            if at % 2 == 0 {
+                let mut words = text.split(|c: char| !c.is_alphanumeric());
+                within = words.rfind(|word| CRATES.contains(word)).map_or(within, str::to_owned);
+            } else if of_a_crate(text) {
+                within = text.to_owned();
+            } else if !within.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || "_:".contains(c)) {
+                named.insert(format!("{within}::{text}"));
+            }
+        }
+    }
+    ensure(named.len() > 60, "pages with modules", named.len())?;
+    let missing: Vec<_> = named.iter().filter(|path| !is_there(&root, path)).collect();
+    ensure(missing.is_empty(), "modules that exist", format!("{missing:?}"))
 }
 
 #[test]
@@ -303,6 +354,70 @@ fn introspection_tells_a_gate_of_its_own_tokens_and_of_others_nothing() -> Story
     let revoke = client.request(&format!("{}/oauth/revoke", world.issuer.mtls_url()))?;
     revoke.with(["--data-urlencode", &field]).send()?.status(200)?;
     nothing("a revoked one", &field)
+}
+
+/// What introspection says to the world's gate.
+fn introspected(world: &World, token: &str) -> Result<Value, Failure> {
+    let (certificate, key) = gates_identity(world)?;
+    let url = format!("{}/oauth/introspect", world.issuer.mtls_url());
+    let request = Request::new(Who::Server, &url, world.issuer.root())?.certificate(&certificate, &key);
+    request.with(["--data-urlencode", &format!("token={token}")]).send()?.status(200)?.json()
+}
+
+#[test]
+fn a_client_revokes_its_own_tokens_and_no_others() -> Story {
+    let (world, client) = scene()?;
+    let other = world.software_client("other", "developer")?;
+    let token = || client.token(&world.gate.resource(), world.now());
+    let (ended, kept, foreign) = (token()?, token()?, other.token(&world.gate.resource(), world.now())?);
+    let revoke = |token: &str| {
+        let url = format!("{}/oauth/revoke", world.issuer.mtls_url());
+        let fields = [format!("token={token}"), format!("client_id={}", client.client_id)];
+        let fields = fields.iter().flat_map(|field| ["--data-urlencode", field]);
+        client.request(&url)?.with(fields).send()?.status(200).map(drop)
+    };
+    // RFC 7009 section 2.2: neither is an error, and nothing is learned.
+    revoke("unknown")?;
+    revoke(&foreign)?;
+    revoke(&ended)?;
+    let active = |token: &str| Ok::<_, Failure>(introspected(&world, token)?.get("active") == Some(&json!(true)));
+    ensure(!active(&ended)?, "its own token's end", "an active token")?;
+    ensure(active(&kept)?, "its other token as it was", "an end")?;
+    ensure(active(&foreign)?, "another client's token as it was", "an end")?;
+    // And so at the gate.
+    let at_the_gate = |client: &SoftwareClient, token: &str| {
+        let nonce = world.nonce(REPOSITORY, "git-upload-pack", None)?;
+        let presentation = SoftwareClient::forge_presentation(
+            client.proof(),
+            token,
+            &world.repository(),
+            &nonce,
+            world.now(),
+            |_| {},
+        )?;
+        let header = format!("Daypass {presentation}");
+        Ok::<_, Failure>(world.request(REFS)?.header("Authorization", &header).send()?.status)
+    };
+    world.until_refused(|| at_the_gate(&client, &ended))?;
+    for (client, token) in [(&client, &kept), (&other, &foreign)] {
+        let status = at_the_gate(client, token)?;
+        ensure(status == 200, "access with a token that nobody revoked", status)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_token_that_is_over_is_not_active() -> Story {
+    let world = World::with_software_keys(true)?;
+    let client = world.software_client("client", "developer")?;
+    let token = client.token(&world.gate.resource(), world.now())?;
+    let told = introspected(&world, &token)?;
+    ensure(told.get("active") == Some(&json!(true)), "an active token", &told)?;
+    let end = told.get("exp").and_then(Value::as_i64).unwrap_or_default();
+    ensure(end > world.now() && end <= world.now() + 300, "its end", &told)?;
+    world.advance(std::time::Duration::from_secs(6 * 60))?;
+    let told = introspected(&world, &token)?;
+    ensure(told == json!({"active": false}), "nothing of a token that is over", told)
 }
 
 #[test]

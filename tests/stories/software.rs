@@ -192,23 +192,6 @@ fn a_resumed_session_of_a_suspended_device_is_refused_on_its_next_request() -> S
 }
 
 #[test]
-fn a_client_revokes_its_own_tokens_and_no_others() -> Story {
-    let scene = scene()?;
-    let (client, other) = (scene.client("client")?, scene.client("other")?);
-    let token = client.token(GIT, scene.clock.now())?;
-    let revoke = |who: &SoftwareClient, token: &str| {
-        let url = format!("{}/oauth/revoke", scene.issuer.mtls_url());
-        let fields = [format!("token={token}"), format!("client_id={}", who.client_id)];
-        who.request(&url)?.with(fields.iter().flat_map(|field| ["--data-urlencode", field])).send()
-    };
-    // RFC 7009 section 2.2: an unknown token is no error, and one of another client's is not revoked.
-    revoke(&client, "unknown")?.status(200)?;
-    revoke(&other, &token)?;
-    revoke(&client, &token)?.status(200)?;
-    Ok(())
-}
-
-#[test]
 fn introspection_and_revocations_are_for_gates() -> Story {
     let scene = scene()?;
     let client = scene.client("client")?;

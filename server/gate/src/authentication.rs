@@ -140,6 +140,27 @@ fn credential(headers: &HeaderMap) -> Result<Credential, AuthenticationError> {
     }
 }
 
+/// Whether the issuer was heard of late.
+fn heard(gate: &Gate) -> Result<(), AuthenticationError> {
+    match gate.view().freshness(gate.moment(), gate.config().feed_max_age) {
+        Freshness::Fresh => Ok(()),
+        Freshness::Never => Err(AuthenticationError::Unheard("its start".to_owned())),
+        Freshness::Stale(heard) => Err(AuthenticationError::Unheard(heard.to_string())),
+    }
+}
+
+/// Whether the issuer's newest word lets a token that was authenticated be used, whatever its own end says.
+pub fn still_good(gate: &Gate, claims: &AccessTokenClaims) -> Result<(), AuthenticationError> {
+    heard(gate)?;
+    if !gate.view().guards(&claims.aud) {
+        return Err(AuthenticationError::NotGuarded);
+    }
+    match gate.view().dead(claims) {
+        Some(reason) => Err(AuthenticationError::Dead(reason)),
+        None => Ok(()),
+    }
+}
+
 /// Authenticates a routed request.
 pub async fn authenticate(
     gate: &Gate,
@@ -150,11 +171,7 @@ pub async fn authenticate(
     target: &str,
 ) -> Result<Authenticated, AuthenticationError> {
     let now = gate.now();
-    match gate.view().freshness(gate.moment(), gate.config().feed_max_age) {
-        Freshness::Fresh => {}
-        Freshness::Never => return Err(AuthenticationError::Unheard("its start".to_owned())),
-        Freshness::Stale(heard) => return Err(AuthenticationError::Unheard(heard.to_string())),
-    }
+    heard(gate)?;
     if !gate.view().guards(&route.resource) {
         return Err(AuthenticationError::NotGuarded);
     }
@@ -172,10 +189,8 @@ pub async fn authenticate(
     if claims.daypass.protection == Protection::Delegated && gate.config().require_hardware_proofs {
         return Err(AuthenticationError::Delegated);
     }
-    match gate.view().dead(&claims.jti) {
-        Some(reason) => Err(AuthenticationError::Dead(reason)),
-        None => Ok(Authenticated(token)),
-    }
+    still_good(gate, claims)?;
+    Ok(Authenticated(token))
 }
 
 fn with_expected<T>(gate: &Gate, route: &Route, now: Timestamp, check: impl FnOnce(&Expected<'_>) -> T) -> T {

@@ -9,10 +9,11 @@ use std::{
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use daypass_proto::invitation::{Code, CodeError, CodeKind};
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::{
-    config::{Config, ConfigError, REFERENCE},
+    config::{Config, ConfigError, Guarded, REFERENCE},
     serve::{self, RunError},
     trust::{EnrolError, GateState, IssuerClient, IssuerError, StateError, enrol},
 };
@@ -41,17 +42,27 @@ enum Command {
         /// Where the gate is to keep its keys and certificates; a folder beside the configuration when left out.
         #[arg(long, value_name = "FOLDER")]
         state_dir: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Enrol this gate with the one-time code of `daypass-issuer gate add`.
     Enrol {
         /// The code; without it, or with `-`, it is read from standard input, so that it stands in no process list.
         #[arg(default_value = "-", hide_default_value = true)]
         code: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Serve until stopped.
     Serve,
     /// Check the configuration, the certificates, and that the issuer answers; name every loosening.
-    Check,
+    Check {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -119,10 +130,14 @@ fn say(text: &str) -> Result<(), CommandError> {
     writeln!(io::stdout(), "{text}").map_err(failed("write the output"))
 }
 
+fn say_json(value: &Value) -> Result<(), CommandError> {
+    say(&format!("{value:#}"))
+}
+
 /// Runs one command.
 pub fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
-        Command::Init { state_dir } => init(&cli.config, state_dir.as_deref()),
+        Command::Init { state_dir, json } => init(&cli.config, state_dir.as_deref(), json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "daypass-gate", &mut io::stdout());
             Ok(())
@@ -130,8 +145,8 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Man => {
             clap_mangen::Man::new(Cli::command()).render(&mut io::stdout()).map_err(failed("write the manual page"))
         }
-        Command::Enrol { code } => runtime()?.block_on(enrol_gate(&cli.config, code)),
-        Command::Check => runtime()?.block_on(check(&cli.config)),
+        Command::Enrol { code, json } => runtime()?.block_on(enrol_gate(&cli.config, code, json)),
+        Command::Check { json } => runtime()?.block_on(check(&cli.config, json)),
         Command::Serve => {
             daypass_service::log_to_stderr();
             runtime()?.block_on(async {
@@ -147,7 +162,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed("start the runtime"))
 }
 
-fn init(path: &Path, state_dir: Option<&Path>) -> Result<(), CommandError> {
+fn init(path: &Path, state_dir: Option<&Path>, json: bool) -> Result<(), CommandError> {
     let mut text = REFERENCE.to_owned();
     if let Some(state_dir) = state_dir {
         let state_dir = std::path::absolute(state_dir).map_err(failed("make the state folder's path absolute"))?;
@@ -157,13 +172,16 @@ fn init(path: &Path, state_dir: Option<&Path>) -> Result<(), CommandError> {
     let attempted = || format!("write `{}`", path.display());
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed(attempted()))?;
     file.write_all(text.as_bytes()).map_err(failed(attempted()))?;
+    if json {
+        return say_json(&json!({"configuration": path}));
+    }
     say(&format!(
         "wrote {}; edit it, then run `daypass-gate enrol` with the code of `daypass-issuer gate add`",
         path.display()
     ))
 }
 
-async fn enrol_gate(path: &Path, code: String) -> Result<(), CommandError> {
+async fn enrol_gate(path: &Path, code: String, json: bool) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     if GateState::exists(&config.state_dir) {
         return Err(StateError::Enrolled(config.state_dir).into());
@@ -172,6 +190,9 @@ async fn enrol_gate(path: &Path, code: String) -> Result<(), CommandError> {
     let code = Code::parse(CodeKind::Gate, &code)?;
     let state = enrol(&code, config.tls.is_none()).await?;
     state.save(&config.state_dir)?;
+    if json {
+        return say_json(&json!({"gate": state.name, "issuer": state.issuer}));
+    }
     say(&format!(
         "enrolled as gate {} of {}; next: `daypass-gate check`, then `daypass-gate serve`",
         state.name, state.issuer
@@ -187,22 +208,32 @@ fn code_from_stdin() -> io::Result<String> {
     Ok(line)
 }
 
-async fn check(path: &Path) -> Result<(), CommandError> {
+async fn check(path: &Path, json: bool) -> Result<(), CommandError> {
+    // People see how far it came; programs want it whole.
+    let step = |text: String| if json { Ok(()) } else { say(&text) };
     let config = Config::load(path)?;
-    say(&format!("configuration   {} reads", path.display()))?;
+    step(format!("configuration   {} reads", path.display()))?;
     let state = GateState::load(&config.state_dir)?;
     serve::own_certificate(&config, &state)?;
-    say(&format!("certificates    read; this is gate {} of {}", state.name, state.issuer))?;
+    step(format!("certificates    read; this is gate {} of {}", state.name, state.issuer))?;
     let answer = IssuerClient::new(&state)?.revocations().await?;
-    say("issuer          answers")?;
+    step("issuer          answers".to_owned())?;
     for guarded in &config.resources {
         if !answer.resources.contains(&guarded.resource) {
             return Err(CommandError::NotRegistered(guarded.resource.to_string()));
         }
-        say(&format!("resource        {} -> {}", guarded.resource, guarded.upstream))?;
+        step(format!("resource        {} -> {}", guarded.resource, guarded.upstream))?;
     }
     for loosening in config.loosenings() {
-        say(&format!("loosening       `{loosening}` is on"))?;
+        step(format!("loosening       `{loosening}` is on"))?;
+    }
+    if json {
+        let resource =
+            |guarded: &Guarded| json!({"resource": guarded.resource, "upstream": guarded.upstream.to_string()});
+        return say_json(&json!({
+            "ok": true, "configuration": path, "gate": state.name, "issuer": state.issuer,
+            "resources": config.resources.iter().map(resource).collect::<Vec<_>>(), "loosenings": config.loosenings(),
+        }));
     }
     say("all good")
 }
@@ -215,11 +246,11 @@ mod tests {
     fn a_configuration_names_the_state_folder_that_was_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().join("gate.toml");
-        init(&at, Some(Path::new("/var/lib/daypass-gate"))).unwrap();
+        init(&at, Some(Path::new("/var/lib/daypass-gate")), false).unwrap();
         assert_eq!(Config::load(&at).unwrap().state_dir, Path::new("/var/lib/daypass-gate"));
-        assert!(init(&at, None).is_err(), "never over one that is there");
+        assert!(init(&at, None, false).is_err(), "never over one that is there");
         let other = folder.path().join("other.toml");
-        init(&other, None).unwrap();
+        init(&other, None, false).unwrap();
         assert_eq!(Config::load(&other).unwrap().state_dir, folder.path().join("gate-state"));
     }
 }

@@ -1,4 +1,7 @@
 //! Bodies on their way: inflated once, cut when their token dies, never collected.
+//!
+//! A body may be under way for longer than its token lives. It is judged anew for every chunk by the issuer's newest word on its token, its
+//! device and its grant, and is cut when that word is missing or the body is too old for the issuer to still speak of it.
 
 use std::{
     future::ready,
@@ -11,6 +14,7 @@ use std::{
 
 use async_compression::tokio::bufread::GzipDecoder;
 use bytes::Bytes;
+use daypass_proto::{gate_api::FLOW_OUTLIVES_TOKEN, token::AccessTokenClaims};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, StreamBody};
@@ -19,7 +23,12 @@ use thiserror::Error;
 use tokio::io::{AsyncBufRead as _, AsyncRead, BufReader};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use crate::{gate::Gate, upstream::Body};
+use crate::{
+    authentication::{AuthenticationError, still_good},
+    gate::Gate,
+    trust::Moment,
+    upstream::Body,
+};
 
 /// The most that a compressed request may become. git compresses negotiations and command lists, never packs.
 const MAX_INFLATED: u64 = 64 * 1024 * 1024;
@@ -95,24 +104,55 @@ pub async fn drain(mut input: Input) {
     }
 }
 
-/// Whose token a flow belongs to.
+/// Why a flow is cut.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum Cut {
+    /// Its token would not be taken now.
+    #[error(transparent)]
+    Ended(#[from] AuthenticationError),
+    /// The issuer no longer speaks of its token.
+    #[error("the request has been under way for too long; begin it anew")]
+    TooOld,
+}
+
+/// Whose token a flow belongs to, and since when it flows.
 #[derive(Clone)]
 pub struct Owner {
-    /// The gate.
-    pub gate: Arc<Gate>,
-    /// The token.
-    pub jti: String,
+    gate: Arc<Gate>,
+    claims: Arc<AccessTokenClaims>,
+    begun: Moment,
+}
+
+/// Whether a flow that was begun at `begun` is too old for the issuer to name what is dead of it.
+fn too_old(claims: &AccessTokenClaims, begun: Moment, now: Moment) -> bool {
+    now.since(begun) > claims.exp.since(begun.at) + FLOW_OUTLIVES_TOKEN
 }
 
 impl Owner {
-    /// Passes chunks on for as long as the token lives: a push that is cut never reaches its last byte.
+    /// Of a flow that begins now.
+    pub fn new(gate: &Arc<Gate>, claims: &AccessTokenClaims) -> Self {
+        Self { gate: Arc::clone(gate), claims: Arc::new(claims.clone()), begun: gate.moment() }
+    }
+
+    /// Whether it may go on.
+    pub fn may_go_on(&self) -> Result<(), Cut> {
+        if too_old(&self.claims, self.begun, self.gate.moment()) {
+            return Err(Cut::TooOld);
+        }
+        Ok(still_good(&self.gate, &self.claims)?)
+    }
+
+    /// Passes chunks on for as long as it may: a push that is cut never reaches its last byte.
     fn watch<E: Into<crate::upstream::BodyError>>(
         self,
         stream: impl Stream<Item = Result<Bytes, E>> + Send + Sync + 'static,
     ) -> impl Stream<Item = Result<Frame<Bytes>, crate::upstream::BodyError>> + Send + Sync + 'static {
-        stream.map(move |chunk| match self.gate.view().dead(&self.jti) {
-            Some(_) => Err("the access was ended while it was in use".into()),
-            None => chunk.map(Frame::data).map_err(Into::into),
+        stream.map(move |chunk| match self.may_go_on() {
+            Ok(()) => chunk.map(Frame::data).map_err(Into::into),
+            Err(cut) => {
+                tracing::info!(device = %self.claims.daypass.device, jti = self.claims.jti, why = %cut, "cut a request that was under way");
+                Err(cut.into())
+            }
         })
     }
 }
@@ -177,6 +217,26 @@ impl Stream for SyncStream {
     }
 }
 
+/// Claims that end at `exp`.
+#[cfg(test)]
+pub fn sample_claims(exp: i64) -> AccessTokenClaims {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let spki = rcgen::PublicKeyData::subject_public_key_info(&pair);
+    let jwk = daypass_proto::jose::EcPublicKey::from_spki_der(&spki).unwrap();
+    let device = daypass_proto::names::DeviceId::from_random([1; 10]);
+    serde_json::from_value(serde_json::json!({
+        "iss": "https://issuer.example.com", "sub": "alice@example.com", "aud": "https://git.example.com/",
+        "client_id": device.client_id(), "iat": 0, "nbf": 0, "exp": exp, "jti": "j",
+        "cnf": {"jwk": jwk, "jkt": jwk.thumbprint()}, "authorization_details": [],
+        "daypass": {
+            "device": device, "grant": daypass_proto::names::GrantId::from_random([2; 10]), "project": "apollo",
+            "protection": "hardware", "leaf": daypass_proto::encoding::Fixed([0; 32]),
+            "posture": {"trust_tier": "ek_chain", "secure_boot": null, "event_log": "absent"},
+        },
+    }))
+    .unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use async_compression::tokio::write::GzipEncoder;
@@ -226,6 +286,20 @@ mod tests {
         );
         assert_eq!(passed(vec![Ok(b"a"), Ok(b"b"), Err("x")]).await, [Ok(Bytes::from_static(b"a")), Err("x")]);
         assert_eq!(passed(vec![Ok(b"a"), Err("x")]).await, [Err("x")]);
+    }
+
+    #[test]
+    fn a_flow_ends_before_the_issuer_forgets_its_token() {
+        let at = |at, since_boot| Moment { at: daypass_proto::time::Timestamp::from_seconds(at), since_boot };
+        let claims = sample_claims(1300);
+        let last = 1300 + FLOW_OUTLIVES_TOKEN;
+        assert!(!too_old(&claims, at(1000, 5), at(last, 5 + last - 1000)));
+        assert!(too_old(&claims, at(1000, 5), at(last + 1, 5)));
+        // A clock that is put back makes no flow young.
+        assert!(too_old(&claims, at(1000, 5), at(1000, 6 + last - 1000)));
+        // Begun within the skew after the token's end.
+        assert!(!too_old(&claims, at(1330, 5), at(last, 5)));
+        assert!(too_old(&claims, at(1330, 5), at(last + 1, 5)));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ mod flow;
 mod gate;
 mod git;
 mod nonce;
+mod probe;
 mod proxy;
 mod refusal;
 mod replay;

@@ -9,11 +9,12 @@ use hyper::body::Incoming;
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
-    authentication::{Authenticated, AuthenticationError, authenticate, uses_dpop},
+    authentication::{Authenticated, authenticate, uses_dpop},
     config::Guarded,
     flow::{self, Failed, Input, Owner},
     gate::Gate,
     git::{Head, PushHead, Verdict, read_head, report},
+    probe::probed,
     refusal::{Refusal, full},
     route::{self, Endpoint, Route, Service},
     upstream::Body,
@@ -34,10 +35,13 @@ pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Result<Respo
 }
 
 async fn serve(gate: Arc<Gate>, request: Request<Incoming>, client: IpAddr) -> Result<Response<Body>, Refusal> {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let resources: Vec<_> = gate.config().resources.iter().map(|guarded| guarded.resource.clone()).collect();
     let route = route::parse(&parts.method, &parts.uri, &parts.headers, &resources)
         .map_err(|error| Refusal::of_route(&error))?;
+    if let Some(service) = probed(route.endpoint, &parts.headers, &mut body).await {
+        return Ok(git_answer(service, Vec::new()));
+    }
     let target = parts.uri.path();
     let who = authenticate(&gate, &route, parts.method.as_str(), &parts.headers, client, target)
         .await
@@ -49,12 +53,13 @@ async fn serve(gate: Arc<Gate>, request: Request<Incoming>, client: IpAddr) -> R
     let guarded = gate
         .guarded(&route)
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "nothing stands behind this resource"))?;
-    let call = Call { gate: &gate, guarded, route: &route, who: &who, headers: &parts.headers };
+    let owner = Owner::new(&gate, who.claims());
+    let call = Call { gate: &gate, guarded, route: &route, who: &who, owner, headers: &parts.headers };
     match route.endpoint {
         Endpoint::Advertise(_) => call.forward(Method::GET, (full(""), Failed::default())).await,
         Endpoint::Call(Service::UploadPack) => {
             let input = call.input(body)?;
-            call.forward(Method::POST, flow::upward(call.owner(), Vec::new(), input)).await
+            call.forward(Method::POST, flow::upward(call.owner.clone(), Vec::new(), input)).await
         }
         Endpoint::Call(Service::ReceivePack) => {
             let input = call.input(body)?;
@@ -69,21 +74,17 @@ struct Call<'a> {
     guarded: &'a Guarded,
     route: &'a Route,
     who: &'a Authenticated,
+    owner: Owner,
     headers: &'a HeaderMap,
 }
 
 impl Call<'_> {
-    fn owner(&self) -> Owner {
-        Owner { gate: Arc::clone(self.gate), jti: self.who.claims().jti.clone() }
-    }
-
     /// The body, where its type is the service's own.
     fn input(&self, body: Incoming) -> Result<Input, Refusal> {
-        let expected = format!("application/x-{}-request", self.route.endpoint.service().name());
-        let mut types = self.headers.get_all(header::CONTENT_TYPE).iter();
-        let given = (types.next().map(HeaderValue::as_bytes), types.next());
-        if given.0 != Some(expected.as_bytes()) || given.1.is_some() {
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the request must be `{expected}`")));
+        let service = self.route.endpoint.service();
+        if !service.is_type_of(self.headers) {
+            let text = format!("the request must be `{}`", service.request_type());
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
         }
         flow::input(self.headers, body)
             .map_err(|error| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string()))
@@ -107,7 +108,7 @@ impl Call<'_> {
             }
         };
         match self.refused_refs(&head) {
-            None => self.forward(Method::POST, flow::upward(self.owner(), head.serialize(), input)).await,
+            None => self.forward(Method::POST, flow::upward(self.owner.clone(), head.serialize(), input)).await,
             Some((verdicts, message)) => {
                 tracing::info!(repository = %self.route.repository, device = %self.who.claims().daypass.device, why = message, "push refused");
                 let answer = report(&head, &verdicts, &message);
@@ -160,7 +161,7 @@ impl Call<'_> {
         let mut request = Request::builder().method(&method).uri(uri).header(header::HOST, "upstream");
         if method == Method::POST {
             request = request
-                .header(header::CONTENT_TYPE, format!("application/x-{}-request", service.name()))
+                .header(header::CONTENT_TYPE, service.request_type())
                 .header(header::ACCEPT, format!("application/x-{}-result", service.name()));
         }
         if let Some(version) = protocol_version(self.headers) {
@@ -178,7 +179,10 @@ impl Call<'_> {
         };
         let request = request.body(body).map_err(|error| bad(&error))?;
         let idle = self.gate.config().idle_timeout;
-        let answer = upstream.send(request, idle).await.map_err(|error| match failed.has() {
+        let answer = upstream.send(request, idle).await;
+        // Ended on the way or while the upstream was thinking: said in words, where the flow could only be cut.
+        self.owner.may_go_on().map_err(|cut| Refusal::of_cut(&cut))?;
+        let answer = answer.map_err(|error| match failed.has() {
             true => Refusal::new(
                 StatusCode::BAD_REQUEST,
                 "the body of the request ended early, or does not inflate; nothing was changed, try again",
@@ -186,11 +190,7 @@ impl Call<'_> {
             false => bad(&error),
         })?;
         match answer.status() {
-            // Ended while the upstream was thinking: said in words, where the flow could only be cut.
-            StatusCode::OK => match self.gate.view().dead(&self.who.claims().jti) {
-                Some(reason) => Err(Refusal::new(StatusCode::FORBIDDEN, AuthenticationError::Dead(reason).to_string())),
-                None => Ok(self.pass_on(answer)),
-            },
+            StatusCode::OK => Ok(self.pass_on(answer)),
             StatusCode::NOT_FOUND => Err(Refusal::new(
                 StatusCode::NOT_FOUND,
                 format!("`{}` does not exist at the git server", self.route.repository),
@@ -201,7 +201,7 @@ impl Call<'_> {
 
     fn pass_on(&self, answer: Response<Incoming>) -> Response<Body> {
         let (parts, body) = answer.into_parts();
-        let mut response = Response::new(flow::downward(self.owner(), body));
+        let mut response = Response::new(flow::downward(self.owner.clone(), body));
         for name in [header::CONTENT_TYPE, header::CACHE_CONTROL, header::EXPIRES, header::PRAGMA] {
             if let Some(value) = parts.headers.get(&name) {
                 response.headers_mut().insert(name, value.clone());

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt as _, Full};
 
 use crate::{
     authentication::AuthenticationError,
+    flow::Cut,
     gate::Gate,
     nonce::Scope,
     route::{Route, RouteError},
@@ -91,6 +92,15 @@ impl Refusal {
             refusal.add(header::HeaderName::from_static("dpop-nonce"), &nonce);
         }
         refusal
+    }
+
+    /// Of somebody whose request was good when it began.
+    pub fn of_cut(cut: &Cut) -> Self {
+        let status = match cut {
+            Cut::Ended(AuthenticationError::Unheard(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Cut::Ended(_) | Cut::TooOld => StatusCode::FORBIDDEN,
+        };
+        Self::new(status, cut.to_string())
     }
 
     fn add(&mut self, name: header::HeaderName, value: &str) {

@@ -2,7 +2,7 @@
 //! from what is parsed here, so a URL cannot mean one thing to the gate and another to the server.
 
 use daypass_proto::resource::{Repository, Resource, ResourceError};
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use thiserror::Error;
 
 /// The two services of git smart HTTP.
@@ -21,6 +21,18 @@ impl Service {
             Self::UploadPack => "git-upload-pack",
             Self::ReceivePack => "git-receive-pack",
         }
+    }
+
+    /// Whether a request says that its body is one of this service, once.
+    pub fn is_type_of(self, headers: &HeaderMap) -> bool {
+        let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+        let given = (types.next().map(HeaderValue::as_bytes), types.next());
+        given == (Some(self.request_type().as_bytes()), None)
+    }
+
+    /// The type of its requests.
+    pub fn request_type(self) -> String {
+        format!("application/x-{}-request", self.name())
     }
 }
 

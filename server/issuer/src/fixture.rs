@@ -89,6 +89,15 @@ impl Made {
         self.hands.now()
     }
 
+    /// The leaves of all events of this kind.
+    pub async fn events(&self, kind: &str) -> Vec<String> {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.issuer.config.database).read_only(true);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        let query = sqlx::query_as("SELECT leaf FROM events WHERE kind = $1").bind(kind.to_owned());
+        let rows: Vec<(Vec<u8>,)> = query.fetch_all(&pool).await.unwrap();
+        rows.into_iter().map(|(leaf,)| String::from_utf8(leaf).unwrap()).collect()
+    }
+
     /// Moves the clock.
     pub fn pass(&self, seconds: i64) {
         self.hands.time.fetch_add(seconds, Ordering::SeqCst);

@@ -87,7 +87,7 @@ pub struct Invite {
     pub role: RoleName,
     /// The grant's hard end.
     pub until: Timestamp,
-    /// The code's end.
+    /// The code's end; the grant's end at the latest.
     pub code_expires_at: Timestamp,
     /// The only EK that may use it.
     pub ek_hash: Option<[u8; 32]>,
@@ -122,7 +122,8 @@ pub async fn invite(
         project: invite.project,
         role: invite.role,
         grant: grant.id.clone(),
-        expires_at: invite.code_expires_at,
+        // A code that is good for longer would enrol machines for nothing.
+        expires_at: invite.code_expires_at.min(invite.until),
         ek_hash: invite.ek_hash.map(Fixed),
         state: InvitationLife::Open,
         device: None,
@@ -182,6 +183,14 @@ mod tests {
         let found = store.invitation_by_secret(invitation.secret_hash.0).await.unwrap().unwrap();
         assert_eq!((found.state, found.id), (InvitationLife::Open, invitation.id));
         assert_eq!(store.grant(&invitation.grant).await.unwrap().unwrap().state, GrantLife::Requested);
+    }
+
+    #[tokio::test]
+    async fn a_code_ends_with_its_grant() {
+        let made = Made::new().await;
+        let end = async |life| ask(&made, "apollo", "developer", "alice", life).await.unwrap().0.expires_at;
+        assert_eq!(end(61).await, made.now().plus(60));
+        assert_eq!(end(59).await, made.now().plus(59));
     }
 
     #[tokio::test]

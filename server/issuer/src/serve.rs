@@ -106,6 +106,16 @@ async fn not_found() -> Refusal {
     .with_status(axum::http::StatusCode::NOT_FOUND)
 }
 
+async fn method_not_allowed() -> Refusal {
+    Refusal::new(
+        OAuthError::InvalidRequest,
+        Reason::NotFound,
+        "this endpoint takes another method",
+        "see docs/wire.md, or the `Allow` header of this answer",
+    )
+    .with_status(axum::http::StatusCode::METHOD_NOT_ALLOWED)
+}
+
 /// What anybody may reach.
 fn public_routes(issuer: Arc<Issuer>) -> Router {
     Router::new()
@@ -121,6 +131,7 @@ fn public_routes(issuer: Arc<Issuer>) -> Router {
         .route("/enrolment/v1/complete", post(enrolment::complete).layer(DefaultBodyLimit::max(MAX_COMPLETE)))
         .route("/gate/v1/enrol", post(gates::enrol).layer(DefaultBodyLimit::max(MAX_BODY)))
         .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(issuer)
 }
 
@@ -138,6 +149,7 @@ fn mtls_routes(issuer: Arc<Issuer>) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .route("/device/v1/renewal/complete", post(device::complete_renewal).layer(DefaultBodyLimit::max(MAX_COMPLETE)))
         .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(issuer)
 }
 

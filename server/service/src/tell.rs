@@ -1,6 +1,9 @@
 //! How a service tells what it does and why it failed, and what it keeps from being told.
 
-use std::{error::Error, io};
+use std::{
+    error::Error,
+    io::{self, IsTerminal as _},
+};
 
 use daypass_proto::redaction::Redacting;
 use nix::sys::{
@@ -24,7 +27,9 @@ pub fn told(error: &(dyn Error + 'static)) -> String {
 /// Logs go to standard error; `DAYPASS_LOG` says how much. Whatever a request or a library brings into them, no token comes through.
 pub fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Redacting(io::stderr())).init();
+    // Colours are for eyes: in a file or a journal they are bytes that searches stumble over.
+    let ansi = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(|| Redacting(io::stderr())).init();
 }
 
 /// Closes this process's memory, with the keys in it, to everybody but itself and the kernel: no core file, no handler that cores are piped

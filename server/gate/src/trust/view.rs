@@ -6,7 +6,13 @@ use std::{
 };
 
 use daypass_proto::{
-    gate_api::Revocations, jose::EcPublicKey, oauth_error::Reason, resource::Resource, time::Timestamp,
+    gate_api::Revocations,
+    jose::EcPublicKey,
+    names::{DeviceId, GrantId},
+    oauth_error::Reason,
+    resource::Resource,
+    time::Timestamp,
+    token::AccessTokenClaims,
 };
 
 /// Whether the view can be relied on.
@@ -23,7 +29,9 @@ pub enum Freshness {
 #[derive(Clone, Default)]
 struct Content {
     keys: HashMap<String, EcPublicKey>,
-    dead: HashMap<String, Reason>,
+    dead_tokens: HashMap<String, Reason>,
+    dead_devices: HashMap<DeviceId, Reason>,
+    dead_grants: HashMap<GrantId, Reason>,
     resources: Vec<Resource>,
     heard: Option<Moment>,
 }
@@ -39,7 +47,7 @@ pub struct Moment {
 
 impl Moment {
     /// The seconds that passed since `earlier`, by whichever clock says more: a clock that was put back makes nothing young again.
-    fn since(self, earlier: Self) -> i64 {
+    pub fn since(self, earlier: Self) -> i64 {
         self.at.since(earlier.at).abs().max(self.since_boot.saturating_sub(earlier.since_boot))
     }
 }
@@ -66,10 +74,12 @@ impl View {
         self.change(|content| content.keys = keys.into_iter().collect());
     }
 
-    /// Takes the issuer's word on dead tokens, heard at `now`.
+    /// Takes the issuer's word on what is dead, heard at `now`.
     pub fn learn_revocations(&self, answer: Revocations, now: Moment) {
         self.change(|content| {
-            content.dead = answer.tokens.into_iter().map(|token| (token.jti, token.reason)).collect();
+            content.dead_tokens = answer.tokens.into_iter().map(|dead| (dead.jti, dead.reason)).collect();
+            content.dead_devices = answer.devices.into_iter().map(|dead| (dead.device, dead.reason)).collect();
+            content.dead_grants = answer.grants.into_iter().map(|dead| (dead.grant, dead.reason)).collect();
             content.resources = answer.resources;
             content.heard = Some(now);
         });
@@ -80,9 +90,13 @@ impl View {
         self.read().keys.get(kid).copied()
     }
 
-    /// Why a token is dead, if it is.
-    pub fn dead(&self, jti: &str) -> Option<Reason> {
-        self.read().dead.get(jti).copied()
+    /// Why a token is dead, if it is: its device, it itself, or its grant.
+    pub fn dead(&self, claims: &AccessTokenClaims) -> Option<Reason> {
+        let content = self.read();
+        let device = content.dead_devices.get(&claims.daypass.device);
+        let token = || content.dead_tokens.get(&claims.jti);
+        let grant = || content.dead_grants.get(&claims.daypass.grant);
+        device.or_else(token).or_else(grant).copied()
     }
 
     /// Whether the issuer lets this gate guard `resource`.
@@ -104,7 +118,53 @@ impl View {
 
 #[cfg(test)]
 mod tests {
+    use daypass_proto::gate_api::{DeadDevice, DeadGrant, RevokedToken};
+
     use super::*;
+
+    fn nothing_dead() -> Revocations {
+        Revocations {
+            as_of: Timestamp::from_seconds(5),
+            resources: Vec::new(),
+            tokens: Vec::new(),
+            devices: Vec::new(),
+            grants: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_token_dies_with_its_device_and_with_its_grant() {
+        let view = View::default();
+        let claims = crate::flow::sample_claims(1000);
+        let now = Moment { at: Timestamp::from_seconds(10), since_boot: 10 };
+        let told = |change: &dyn Fn(&mut Revocations)| {
+            let mut answer = nothing_dead();
+            change(&mut answer);
+            view.learn_revocations(answer, now);
+            view.dead(&claims)
+        };
+        let (device, grant) = (claims.daypass.device.clone(), claims.daypass.grant.clone());
+        let device = |answer: &mut Revocations| {
+            answer.devices.push(DeadDevice { device: device.clone(), reason: Reason::DeviceSuspended });
+        };
+        let token = |answer: &mut Revocations| {
+            answer.tokens.push(RevokedToken { jti: claims.jti.clone(), reason: Reason::TokenRevoked });
+        };
+        let grant = |answer: &mut Revocations| {
+            answer.grants.push(DeadGrant { grant: grant.clone(), reason: Reason::GrantEnded });
+        };
+        let others = |answer: &mut Revocations| {
+            let (device, grant) = (DeviceId::from_random([7; 10]), GrantId::from_random([7; 10]));
+            answer.devices.push(DeadDevice { device, reason: Reason::DeviceRevoked });
+            answer.grants.push(DeadGrant { grant, reason: Reason::GrantEnded });
+            answer.tokens.push(RevokedToken { jti: "other".to_owned(), reason: Reason::TokenRevoked });
+        };
+        assert_eq!(told(&others), None);
+        assert_eq!(told(&grant), Some(Reason::GrantEnded));
+        assert_eq!(told(&token), Some(Reason::TokenRevoked));
+        assert_eq!(told(&device), Some(Reason::DeviceSuspended));
+        assert_eq!(told(&|_| {}), None, "what the issuer names no more is good again");
+    }
 
     #[test]
     fn it_fails_closed_before_and_after() {
@@ -112,8 +172,7 @@ mod tests {
         let clocks = |at, since_boot| Moment { at: Timestamp::from_seconds(at), since_boot };
         let at = |seconds| clocks(seconds, seconds);
         assert_eq!(view.freshness(at(0), 60), Freshness::Never);
-        let answer = Revocations { as_of: at(5).at, resources: Vec::new(), tokens: Vec::new() };
-        view.learn_revocations(answer, at(10));
+        view.learn_revocations(nothing_dead(), at(10));
         assert_eq!(view.freshness(at(10), 60), Freshness::Never, "no keys yet");
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let key = EcPublicKey::from_spki_der(&rcgen::PublicKeyData::subject_public_key_info(&pair)).unwrap();

@@ -2,30 +2,44 @@
 
 use daypass_proto::time::Timestamp;
 
-use super::{CommandError, open, output::line};
-use crate::{clock::Environment, issuer::Issuer, keys::certificate_validity};
+use serde_json::json;
+
+use super::{
+    CommandError, open,
+    output::{json as print_json, line},
+};
+use crate::{clock::Environment, issuer::Issuer, keys::certificate_validity, store::GateLife};
 
 /// The TLS certificate is named this long before its end.
 const WARN: i64 = 30 * 24 * 3600;
 
-pub(super) async fn run(path: &std::path::Path, environment: Environment) -> Result<(), CommandError> {
+pub(super) async fn run(path: &std::path::Path, environment: Environment, json: bool) -> Result<(), CommandError> {
     let issuer = open(path, environment).await?;
     issuer.store_is_whole().await?;
-    line(format!("configuration   {} reads", path.display()))?;
-    line(format!(
-        "policy          {} project(s), version {}",
-        issuer.projects.names().count(),
-        hex::encode(issuer.projects.hash())
-    ))?;
-    line(format!("EK roots        {} certificate(s)", issuer.ek_roots.len()))?;
     let problems = problems(&issuer).await?;
-    for loosening in issuer.config.loosenings() {
+    tell(path, &issuer, &problems, json)?;
+    if problems.is_empty() { Ok(()) } else { Err(CommandError::Check(problems.len())) }
+}
+
+fn tell(path: &std::path::Path, issuer: &Issuer, problems: &[String], json: bool) -> Result<(), CommandError> {
+    let (projects, version) = (issuer.projects.names().count(), hex::encode(issuer.projects.hash()));
+    let (roots, loosenings) = (issuer.ek_roots.len(), issuer.config.loosenings());
+    if json {
+        return print_json(&json!({
+            "ok": problems.is_empty(), "configuration": path, "projects": projects, "policy_version": version,
+            "ek_roots": roots, "loosenings": loosenings, "problems": problems,
+        }));
+    }
+    line(format!("configuration   {} reads", path.display()))?;
+    line(format!("policy          {projects} project(s), version {version}"))?;
+    line(format!("EK roots        {roots} certificate(s)"))?;
+    for loosening in loosenings {
         line(format!("loosening       `{loosening}` is on"))?;
     }
-    for problem in &problems {
+    for problem in problems {
         line(format!("problem         {problem}"))?;
     }
-    if problems.is_empty() { line("all good") } else { Err(CommandError::Check(problems.len())) }
+    if problems.is_empty() { line("all good") } else { Ok(()) }
 }
 
 async fn problems(issuer: &Issuer) -> Result<Vec<String>, CommandError> {
@@ -41,7 +55,7 @@ async fn problems(issuer: &Issuer) -> Result<Vec<String>, CommandError> {
     }
     let gates = issuer.store.gates().await?;
     for resource in issuer.projects.resources() {
-        if !gates.iter().any(|gate| gate.resources.contains(&resource)) {
+        if !gates.iter().any(|gate| gate.state != GateLife::Removed && gate.resources.contains(&resource)) {
             problems.push(format!("no gate guards `{resource}`, which a role names; run `daypass-issuer gate add`"));
         }
     }

@@ -8,6 +8,7 @@ use std::{
 use daypass_proto::{
     enrolment::DeviceLife,
     jose::EcPublicKey,
+    ledger::EventKind,
     names::{Collaborator, DeviceId, ProjectName, RoleName},
 };
 use jiff::tz::TimeZone;
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     device::{LifeError, Registration, Verb, decide_life, register_software},
     issuer::Issuer,
-    store::{Device, device_word},
+    store::{self, Device, device_word},
     until,
 };
 
@@ -54,6 +55,9 @@ pub enum Command {
         /// Approve without comparing.
         #[arg(long)]
         yes: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Hold a device back: it gets nothing more, and what it has is refused.
     Suspend(Decision),
@@ -73,6 +77,9 @@ pub struct Decision {
     /// Why, for the ledger.
     #[arg(long)]
     reason: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// A software client.
@@ -99,6 +106,9 @@ pub struct Register {
     /// The public proof key: a JWK, or a file with one.
     #[arg(long, value_name = "JWK")]
     proof_key: String,
+    /// Print JSON: the device, and the certificate and those above it in PEM.
+    #[arg(long)]
+    json: bool,
 }
 
 fn state(text: &str) -> Result<DeviceLife, String> {
@@ -109,7 +119,13 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
     match command {
         Command::List { state, json } => list(issuer, state, json).await,
         Command::Show { device, json } => show(issuer, &device, json).await,
-        Command::Approve { device, code, yes } => approve(issuer, &device, code.as_deref(), yes).await,
+        Command::Approve { device, code, yes, json } => {
+            let device = approve(issuer, &device, code.as_deref(), yes).await?;
+            if json {
+                return print_json(&describe(issuer, &device).await?);
+            }
+            line(format!("approved {} for {}", device.id, device.collaborator))
+        }
         Command::Suspend(decision) => decide(issuer, Verb::Suspend, &decision).await,
         Command::Resume(decision) => decide(issuer, Verb::Resume, &decision).await,
         Command::Revoke(decision) => decide(issuer, Verb::Revoke, &decision).await,
@@ -191,7 +207,7 @@ async fn show(issuer: &Issuer, id: &DeviceId, json: bool) -> Result<(), CommandE
     Ok(())
 }
 
-async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) -> Result<(), CommandError> {
+async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) -> Result<Device, CommandError> {
     let device = find(issuer, id).await?;
     // Nobody is asked to compare where nothing can be approved; the decision itself looks again.
     if device.state != DeviceLife::Pending {
@@ -199,15 +215,23 @@ async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) 
     }
     let expected = device.comparison_code.clone().unwrap_or_default();
     match code {
-        Some(given) => compare(&expected, given)?,
+        Some(given) => {
+            if let Err(error) = compare(&expected, given) {
+                // Another machine than the one that is meant has enrolled: whoever looks into that wants to know when it was noticed.
+                let event = issuer.environment.event(EventKind::ApprovalRefused).text("device", id).text("why", "code");
+                let event = issuer.environment.personal(event, "by", operator());
+                let event = issuer.environment.personal(event, "collaborator", &device.collaborator);
+                issuer.store.decide(store::Decision::new(event)).await?;
+                return Err(error);
+            }
+        }
         None if yes => {}
         None => {
             show(issuer, id, false).await?;
             confirm(&format!("does {} see the code {expected}? [y/N] ", device.collaborator))?;
         }
     }
-    decide_life(issuer.store.as_ref(), &issuer.environment, id, Verb::Approve, &operator(), None).await?;
-    line(format!("approved {id} for {}", device.collaborator))
+    Ok(decide_life(issuer.store.as_ref(), &issuer.environment, id, Verb::Approve, &operator(), None).await?)
 }
 
 fn compare(expected: &str, given: &str) -> Result<(), CommandError> {
@@ -240,6 +264,9 @@ async fn decide(issuer: &Issuer, verb: Verb, decision: &Decision) -> Result<(), 
         decision.reason.as_deref(),
     )
     .await?;
+    if decision.json {
+        return print_json(&describe(issuer, &device).await?);
+    }
     line(format!("{} is now {}", device.id, device_word(device.state)))
 }
 
@@ -273,6 +300,10 @@ async fn software(issuer: &Issuer, register: Register) -> Result<(), CommandErro
     )
     .await?;
     tracing::debug!(device = %device.id, "registered a software client");
+    if register.json {
+        let chain: Vec<String> = chain.iter().map(|der| pem(der)).collect();
+        return print_json(&json!({"device": device.id, "certificate_chain": chain}));
+    }
     chain.iter().try_for_each(|der| line(pem(der)))
 }
 
@@ -287,6 +318,27 @@ fn pem(der: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{fixture::Made, store::Change};
+
+    #[tokio::test]
+    async fn a_wrong_code_approves_nothing_and_is_an_event() {
+        let made = Made::with_software().await;
+        let issuer = &made.issuer;
+        let device = made.client().await;
+        // As it would be after enrolment with a TPM.
+        let pending =
+            Device { state: DeviceLife::Pending, comparison_code: Some("AB12-CD34".to_owned()), ..device.clone() };
+        let event = issuer.environment.event(EventKind::DeviceEnrolled);
+        let change = Change::Device { to: Box::new(pending), from: device.state };
+        issuer.store.decide(store::Decision::new(event).change(change)).await.unwrap();
+        let refused = approve(issuer, &device.id, Some("AB12-CD35"), false).await;
+        assert!(matches!(refused, Err(CommandError::Code { .. })));
+        assert_eq!(issuer.store.device(&device.id).await.unwrap().unwrap().state, DeviceLife::Pending);
+        let events = made.events("approval_refused").await;
+        assert!(matches!(&events[..], [leaf] if leaf.contains(&device.id.to_string())), "{events:?}");
+        approve(issuer, &device.id, Some("ab12-cd34"), false).await.unwrap();
+        assert_eq!(made.events("approval_refused").await.len(), 1);
+    }
 
     #[test]
     fn only_the_code_that_both_sides_show_approves() {

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     gates::{Registration, add, remove},
     issuer::Issuer,
+    store::GateLife,
 };
 
 /// What can be done.
@@ -42,6 +43,9 @@ pub enum Command {
     Remove {
         /// Which.
         name: GateName,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -83,8 +87,11 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
                 .collect();
             table(&["GATE", "STATE", "RESOURCES"], &rows)
         }
-        Command::Remove { name } => {
+        Command::Remove { name, json } => {
             remove(store, environment, &name, &operator()).await?;
+            if json {
+                return print_json(&json!({"gate": name, "state": GateLife::Removed}));
+            }
             line(format!("removed gate {name}"))
         }
     }

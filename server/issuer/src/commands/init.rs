@@ -11,13 +11,17 @@ use daypass_proto::{
     invitation::canonical_issuer,
     ledger::{EventKind, checkpoint::Origin},
 };
+use serde_json::json;
 use thiserror::Error;
 use url::Url;
 
-use super::{CommandError, output::line};
+use super::{
+    CommandError,
+    output::{json as print_json, line},
+};
 use crate::{
     clock::Environment,
-    config::{Config, REFERENCE},
+    config::{Config, ConfigError, REFERENCE},
     keys::{KeyError, MasterKeys, Root, new_key, write_secret},
     store::{Change, DecideError, Decision, SqliteStore, Store as _, StoreError},
 };
@@ -40,6 +44,9 @@ pub struct Args {
     /// folder belongs to, but for the root's private key.
     #[arg(long, value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Why there is no new issuer.
@@ -51,6 +58,9 @@ pub enum InitError {
     /// Not an origin.
     #[error("`{0}` is not an https origin such as `https://issuer.example.com:8443`")]
     Url(String),
+    /// What was asked for makes no issuer.
+    #[error("nothing was made")]
+    Config(#[from] ConfigError),
     /// A file or folder.
     #[error("could not make `{}`", path.display())]
     File {
@@ -87,14 +97,20 @@ pub(super) async fn run(config_path: &Path, args: &Args, environment: &Environme
         }
     };
     make(config_path, args, &url, &mtls, environment).await?;
-    line(format!("made a new issuer: {}", config_path.display()))?;
     let folder = config_path.parent().unwrap_or(Path::new("."));
+    let state = args.state_dir.as_deref().unwrap_or(folder);
+    if args.json {
+        return print_json(&json!({
+            "configuration": config_path, "projects": folder.join("projects"), "ek_roots": folder.join("ek_roots"),
+            "root_key": state.join("root.key"),
+        }));
+    }
+    line(format!("made a new issuer: {}", config_path.display()))?;
     line(format!("  policy      {}: a sample project; write your own", folder.join("projects").display()))?;
     line(format!(
         "  EK roots    {}: put the TPM makers' certificates here; without them no TPM is trusted",
         folder.join("ek_roots").display()
     ))?;
-    let state = args.state_dir.as_deref().unwrap_or(folder);
     line(format!("  root key    {}: keep it apart; only `key rotate` needs it", state.join("root.key").display()))?;
     line("next: `daypass-issuer check`, then `daypass-issuer serve`")
 }
@@ -108,10 +124,6 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
         let path = path.to_owned();
         move |source| InitError::File { path, source }
     };
-    for name in ["", "projects", "ek_roots"] {
-        let made = folder.join(name);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&made).map_err(failed(&made))?;
-    }
     let plain = |url: &Url| url.origin().ascii_serialization();
     let listen = |url: &Url| match args.listen {
         IpAddr::V4(address) => format!("{address}:{}", url.port_or_known_default().unwrap_or(443)),
@@ -133,6 +145,13 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
         }
     }
 
+    // Before anything is made: whatever is wrong with what was asked for, it can be asked for anew.
+    Config::parse(&text, path)?;
+
+    for name in ["", "projects", "ek_roots"] {
+        let made = folder.join(name);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&made).map_err(failed(&made))?;
+    }
     let (root_certificate, root_key) = Root::generate(environment)?;
     let (certificate_at, key_at, master_at) =
         (state.join("root.pem"), state.join("root.key"), state.join("master.key"));
@@ -189,7 +208,7 @@ pub(crate) async fn make_in(folder: &Path, environment: &Environment) -> PathBuf
     let at = folder.join("issuer.toml");
     let listen = IpAddr::from([127, 0, 0, 1]);
     let (url, mtls) = (origin("https://localhost:8443").unwrap(), origin("https://localhost:8444").unwrap());
-    let args = Args { url: url.to_string(), mtls_url: None, listen, state_dir: None };
+    let args = Args { url: url.to_string(), mtls_url: None, listen, state_dir: None, json: false };
     make(&at, &args, &url, &mtls, environment).await.unwrap();
     at
 }
@@ -216,7 +235,7 @@ mod tests {
     use crate::fixture::Made;
 
     fn args(url: &str) -> Args {
-        Args { url: url.to_owned(), mtls_url: None, listen: IpAddr::from([0, 0, 0, 0]), state_dir: None }
+        Args { url: url.to_owned(), mtls_url: None, listen: IpAddr::from([0, 0, 0, 0]), state_dir: None, json: false }
     }
 
     #[tokio::test]
@@ -260,6 +279,19 @@ mod tests {
         assert_eq!((key.uid(), key.mode() & 0o777), (nix::unistd::geteuid().as_raw(), 0o600));
         assert_eq!(config.projects.parent(), Some(folder.path()));
         assert_eq!(fs::metadata(&config.projects).unwrap().mode() & 0o777, 0o750);
+    }
+
+    #[tokio::test]
+    async fn what_every_command_would_refuse_is_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("new/issuer.toml");
+        let both = Args { mtls_url: Some("https://localhost".to_owned()), ..args("https://localhost:443") };
+        let refused = run(&at, &both, &Environment::system()).await;
+        assert!(matches!(refused, Err(CommandError::Init(InitError::Config(_)))), "{refused:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
+        // And so it can be run again.
+        run(&at, &args("https://localhost:443"), &Environment::system()).await.unwrap();
+        Config::load(&at).unwrap();
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ pub struct Args {
     /// The hard end: a date (the end of that day here), a time, or a duration such as `90d`.
     #[arg(long, value_name = "WHEN")]
     until: String,
-    /// How long the code can be used; the configured time when left out.
+    /// How long the code can be used; the configured time when left out, and never beyond the grant's end.
     #[arg(long, value_name = "DURATION")]
     code_expires: Option<String>,
     /// The EK hash of the machine, where it is known: no other can use the code, and nobody needs to approve.

@@ -87,7 +87,11 @@ enum Command {
     #[command(subcommand)]
     Ledger(ledger::Command),
     /// Check configuration, policy, keys and store, and name every loosening.
-    Check,
+    Check {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -227,10 +231,10 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         match cli.command {
             Command::Init(args) => init::run(&cli.config, &args, &environment).await,
             Command::Serve => serve(&cli.config, environment).await,
-            Command::Check => check::run(&cli.config, environment).await,
             Command::Backup(args) => backup::make(&cli.config, &args, &environment).await,
             Command::Restore(args) => backup::restore(&cli.config, &args, &environment).await,
             Command::Clock(command) => clock::run(&open(&cli.config, environment).await?, command).await,
+            Command::Check { json } => check::run(&cli.config, environment, json).await,
             Command::Invite(args) => invite::run(&open(&cli.config, environment).await?, args).await,
             Command::Device(command) => device::run(&open(&cli.config, environment).await?, command).await,
             Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),

@@ -17,7 +17,7 @@ use daypass_proto::{
 };
 use std::sync::Arc;
 
-use super::{EnrolmentError, make_credential::make_credential};
+use super::{EnrolmentError, make_credential::make_credential, record, refusal};
 use crate::{
     error::{Body, Refusal},
     issuer::Issuer,
@@ -27,7 +27,8 @@ use crate::{
 
 /// Judges the invitation, the keys and the EKs; answers with a challenge.
 pub async fn begin(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Result<Response, Refusal> {
-    let answer = decide(&issuer, &body).await?;
+    let answer =
+        decide(&issuer, &body).await.inspect_err(|error| tracing::info!(%error, "an enrolment was not begun"))?;
     // The bytes that were hashed are the bytes that leave.
     Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], answer).into_response())
 }
@@ -38,11 +39,27 @@ async fn decide(issuer: &Issuer, body: &[u8]) -> Result<Vec<u8>, EnrolmentError>
     if request.endorsement_keys.is_empty() || request.endorsement_keys.len() > MAX_ENDORSEMENT_KEYS {
         return Err(EnrolmentError::Malformed(format!("expected 1 to {MAX_ENDORSEMENT_KEYS} endorsement keys")));
     }
-    let environment = &issuer.environment;
-    let now = environment.now();
     let secret = CodeSecret::from_random(request.secret.0);
     let invitation = issuer.store.invitation_by_secret(secret.hash()).await?.ok_or(EnrolmentError::UnknownCode)?;
-    let earlier = usable(issuer, &invitation, now).await?;
+    let answer = judge(issuer, &invitation, request, body).await;
+    if let Err(error) = &answer
+        && error.reason().is_some()
+    {
+        record(issuer, Decision::new(refusal(issuer, error).text("invitation", &invitation.id))).await;
+    }
+    answer
+}
+
+/// The request of somebody who holds an invitation.
+async fn judge(
+    issuer: &Issuer,
+    invitation: &Invitation,
+    request: BeginRequest,
+    body: &[u8],
+) -> Result<Vec<u8>, EnrolmentError> {
+    let environment = &issuer.environment;
+    let now = environment.now();
+    let earlier = usable(issuer, invitation, now).await?;
 
     let keys = DeviceKeySet::parse(&request.attestation_key.0, &request.identity_key.0, &request.proof_key.0)?;
     if csr_key(&request.csr.0).map_err(EnrolmentError::Csr)? != *keys.identity().point() {
@@ -55,7 +72,7 @@ async fn decide(issuer: &Issuer, body: &[u8]) -> Result<Vec<u8>, EnrolmentError>
             AssessedEk::assess(&ek.public.0, ek.certificate.as_ref().map(|der| der.0.as_slice()), &issuer.ek_roots, now)
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let (index, ek, tier) = choose(issuer, &invitation, &eks)?;
+    let (index, ek, tier) = choose(issuer, invitation, &eks)?;
     let device_keys = DeviceKeys {
         ek_hash: Fixed(ek.public().hash()),
         attestation_key: request.attestation_key.clone(),
@@ -147,4 +164,59 @@ fn choose<'a>(
         let why = eks.iter().find_map(AssessedEk::certificate_error).cloned();
         EnrolmentError::EkUntrusted(why.unwrap_or(EkCertificateError::Missing))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fixture::Made,
+        invitation::{Invite, invite},
+    };
+
+    fn request(secret: [u8; 16]) -> Vec<u8> {
+        serde_json::to_vec(&BeginRequest {
+            secret: Fixed(secret),
+            endorsement_keys: vec![daypass_proto::enrolment::EndorsementKey {
+                public: Bytes(vec![0; 4]),
+                certificate: None,
+            }],
+            attestation_key: Bytes(vec![0; 4]),
+            identity_key: Bytes(vec![0; 4]),
+            proof_key: Bytes(vec![0; 4]),
+            csr: Bytes(vec![0; 4]),
+        })
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_an_event_for_whoever_holds_an_invitation_and_for_nobody_else() {
+        let made = Made::new().await;
+        let issuer = &made.issuer;
+        let asked = Invite {
+            collaborator: "alice".parse().unwrap(),
+            project: "apollo".parse().unwrap(),
+            role: "developer".parse().unwrap(),
+            until: made.now().plus(3600),
+            code_expires_at: made.now().plus(60),
+            ek_hash: None,
+            by: "olga".to_owned(),
+        };
+        let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
+        let pin = issuer.keyring().pin();
+        let (invitation, code) =
+            invite(store, environment, &issuer.projects, &issuer.config.issuer_url, pin, asked).await.unwrap();
+        for garbage in [&b"{}"[..], &request([7; 16])] {
+            decide(issuer, garbage).await.unwrap_err();
+        }
+        assert!(made.events("enrolment_refused").await.is_empty(), "strangers fill nothing");
+        let held = request(*code.secret.expose());
+        assert!(matches!(decide(issuer, &held).await, Err(EnrolmentError::Keys(_))));
+        made.pass(61);
+        assert!(matches!(decide(issuer, &held).await, Err(EnrolmentError::CodeExpired { .. })));
+        let events = made.events("enrolment_refused").await;
+        assert_eq!(events.len(), 2, "{events:?}");
+        assert!(events.iter().all(|leaf| leaf.contains(&invitation.id.to_string())), "{events:?}");
+        assert!(events.iter().any(|leaf| leaf.contains("expired")), "{events:?}");
+    }
 }

@@ -9,10 +9,9 @@ use daypass_proto::{
     enrolment::{CompleteAnswer, CompleteRequest, DeviceLife, TrustTier, comparison_code},
     ledger::EventKind,
     names::DeviceId,
-    redaction::redacted,
 };
 
-use super::{EnrolmentError, begin::usable};
+use super::{EnrolmentError, begin::usable, record, refusal};
 use crate::{
     device::{device_state, issue_certificate},
     error::{Body, Refusal},
@@ -37,15 +36,9 @@ pub async fn complete(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Re
         Err(error) => {
             tracing::info!(%error, "an enrolment was refused");
             // Single-use: a wrong answer spends the challenge too. Where it is gone already, somebody else spent it.
-            let event = issuer
-                .environment
-                .event(EventKind::EnrolmentRefused)
-                .text("enrolment", &challenge.id)
-                .text("why", redacted(&error.to_string()));
+            let event = refusal(&issuer, &error).text("enrolment", &challenge.id);
             let spent = Decision::new(event).change(Change::TakeChallenge(challenge.id.clone()));
-            if let Err(error) = issuer.store.decide(spent).await {
-                tracing::warn!(error = %daypass_service::told(&error), "could not record a refused enrolment");
-            }
+            record(&issuer, spent).await;
             Err(error.into())
         }
     }

@@ -14,7 +14,9 @@ mod make_credential;
 
 use daypass_proto::{
     attestation::{AttestationError, EkCertificateError, EkError, KeyError as DeviceKeyError},
+    ledger::{Event, EventKind},
     oauth_error::{OAuthError, Reason},
+    redaction::redacted,
     time::Timestamp,
 };
 use thiserror::Error;
@@ -23,8 +25,9 @@ use self::make_credential::MakeCredentialError;
 pub use self::{begin::begin, complete::complete};
 use crate::{
     error::Refusal,
+    issuer::Issuer,
     keys::KeyError,
-    store::{Condition, DecideError, StoreError},
+    store::{Condition, DecideError, Decision, StoreError},
 };
 
 /// Why an enrolment is refused.
@@ -162,6 +165,19 @@ impl From<EnrolmentError> for Refusal {
             EnrolmentError::Certificate(error) => error.into(),
             other => Self::internal(&other),
         }
+    }
+}
+
+/// The event of a refusal. There is one for whoever held an invitation or a challenge; what strangers send is in the log alone, since
+/// they could fill the ledger with it.
+fn refusal(issuer: &Issuer, error: &EnrolmentError) -> Event {
+    issuer.environment.event(EventKind::EnrolmentRefused).text("why", redacted(&error.to_string()))
+}
+
+/// Writes a refusal down. Nothing was given, so it stands where that fails, too.
+async fn record(issuer: &Issuer, refused: Decision) {
+    if let Err(error) = issuer.store.decide(refused).await {
+        tracing::warn!(error = %daypass_service::told(&error), "could not record a refused enrolment");
     }
 }
 

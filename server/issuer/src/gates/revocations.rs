@@ -1,16 +1,16 @@
-//! `GET /gate/v1/revocations`: which live-looking tokens are dead. A gate asks often; a feed takes this place later.
+//! `GET /gate/v1/revocations`: which tokens, devices and grants are dead. A gate asks often; a feed takes this place later.
 
 use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State};
 use daypass_proto::{
     enrolment::DeviceLife,
-    gate_api::{Revocations, RevokedToken},
+    gate_api::{DeadDevice, DeadGrant, Revocations, RevokedToken},
     oauth_error::Reason,
 };
 use daypass_service::Peer;
 
-use crate::{caller::EnrolledGate, error::Refusal, issuer::Issuer, store::DeadReason};
+use crate::{caller::EnrolledGate, error::Refusal, issuer::Issuer, store::DeviceEnd};
 
 /// The endpoint.
 pub async fn revocations(
@@ -20,17 +20,23 @@ pub async fn revocations(
     let caller = EnrolledGate::identify(&issuer, &peer).await?;
     let as_of = issuer.environment.now();
     let resources = caller.gate().resources.clone();
-    let dead = issuer.store.dead_tokens(&resources, as_of, issuer.config.allow_software_keys).await?;
-    let tokens = dead.into_iter().map(|(jti, reason)| RevokedToken { jti, reason: wire_reason(reason) }).collect();
-    Ok(Json(Revocations { as_of, resources, tokens }))
+    let dead = issuer.store.dead(&resources, as_of, issuer.config.allow_software_keys).await?;
+    let tokens = dead.tokens.into_iter().map(|jti| RevokedToken { jti, reason: Reason::TokenRevoked });
+    let devices = dead.devices.into_iter().map(|(device, end)| DeadDevice { device, reason: wire_reason(end) });
+    let grants = dead.grants.into_iter().map(|grant| DeadGrant { grant, reason: Reason::GrantEnded });
+    Ok(Json(Revocations {
+        as_of,
+        resources,
+        tokens: tokens.collect(),
+        devices: devices.collect(),
+        grants: grants.collect(),
+    }))
 }
 
-const fn wire_reason(reason: DeadReason) -> Reason {
-    match reason {
-        DeadReason::Device(DeviceLife::Suspended) => Reason::DeviceSuspended,
-        DeadReason::Device(_) => Reason::DeviceRevoked,
-        DeadReason::Grant => Reason::GrantEnded,
-        DeadReason::Software => Reason::SoftwareKeysOff,
-        DeadReason::Token => Reason::TokenRevoked,
+const fn wire_reason(end: DeviceEnd) -> Reason {
+    match end {
+        DeviceEnd::Life(DeviceLife::Suspended) => Reason::DeviceSuspended,
+        DeviceEnd::Life(_) => Reason::DeviceRevoked,
+        DeviceEnd::Software => Reason::SoftwareKeysOff,
     }
 }

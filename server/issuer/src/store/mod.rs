@@ -186,13 +186,8 @@ pub trait Store: LedgerStore {
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>>;
     /// A token that was issued.
     fn token(&self, jti: &str) -> Answer<'_, Option<IssuedToken>>;
-    /// Every token for `resources` that ends after `now` and whose device is not approved, whose grant is not active, or which was revoked.
-    fn dead_tokens(
-        &self,
-        resources: &[Resource],
-        now: Timestamp,
-        software_allowed: bool,
-    ) -> Answer<'_, Vec<(String, DeadReason)>>;
+    /// What is dead among all that had a token for `resources` which a request can still be using at `now`.
+    fn dead(&self, resources: &[Resource], now: Timestamp, software_allowed: bool) -> Answer<'_, Dead>;
     /// The gate whose code has this hash.
     fn gate_by_secret(&self, hash: [u8; 32]) -> Answer<'_, Option<Gate>>;
     /// A gate.
@@ -211,15 +206,22 @@ pub trait Store: LedgerStore {
     fn clock_floor(&self) -> Answer<'_, Timestamp>;
 }
 
-/// Why a token must be refused before its end.
+/// What gates must refuse.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Dead {
+    /// Tokens that were revoked themselves.
+    pub tokens: Vec<String>,
+    /// Devices that are not approved, or that have software keys where those are off.
+    pub devices: Vec<(DeviceId, DeviceEnd)>,
+    /// Grants that are not active.
+    pub grants: Vec<GrantId>,
+}
+
+/// Why a device may use none of its tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DeadReason {
-    /// It was revoked itself.
-    Token,
-    /// Its device is in this state.
-    Device(DeviceLife),
-    /// Its grant is not active.
-    Grant,
+pub enum DeviceEnd {
+    /// It is in this state, which is not the approved one.
+    Life(DeviceLife),
     /// Software keys were switched off.
     Software,
 }

@@ -4,6 +4,7 @@
 //! answers: a batch costs one `fsync`, and no answer leaves before its decision is durable.
 
 mod copy;
+mod dead;
 mod ledger;
 mod lock;
 mod published;
@@ -21,10 +22,11 @@ use std::{
 
 use daypass_proto::{
     enrolment::DeviceLife,
+    gate_api::FLOW_OUTLIVES_TOKEN,
     ledger::tree::{Head, TileId, Tiles},
     names::{DeviceId, GateName, GrantId},
     resource::Resource,
-    time::Timestamp,
+    time::{Skew, Timestamp},
 };
 use sqlx::{
     SqlitePool,
@@ -36,7 +38,7 @@ use tokio::{
 };
 
 use super::{
-    Answer, DeadReason, DecideError, Decision, Fault, Store, StoreError,
+    Answer, Dead, DecideError, Decision, Fault, Store, StoreError,
     fault::Health,
     ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place},
     records::{
@@ -47,6 +49,8 @@ use super::{
 /// How many decisions may wait for the writer, and how many one transaction takes.
 const QUEUE: usize = 1024;
 const BATCH: usize = 64;
+/// For how long after its end a token is kept, in seconds: a request may still be using it, at a gate whose clock is behind.
+const USED_AFTER_END: i64 = FLOW_OUTLIVES_TOKEN + Skew::MAX_SECONDS;
 
 /// Nobody waits longer for a decision to become durable than this. What is under way may still become so.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -371,13 +375,8 @@ impl Store for SqliteStore {
         Box::pin(read::token(&self.readers, jti.to_owned()))
     }
 
-    fn dead_tokens(
-        &self,
-        resources: &[Resource],
-        now: Timestamp,
-        software_allowed: bool,
-    ) -> Answer<'_, Vec<(String, DeadReason)>> {
-        Box::pin(read::dead_tokens(&self.readers, resources.to_vec(), now, software_allowed))
+    fn dead(&self, resources: &[Resource], now: Timestamp, software_allowed: bool) -> Answer<'_, Dead> {
+        Box::pin(dead::dead(&self.readers, resources.to_vec(), now, software_allowed))
     }
 
     fn gate_by_secret(&self, hash: [u8; 32]) -> Answer<'_, Option<Gate>> {

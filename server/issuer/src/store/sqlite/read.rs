@@ -1,16 +1,12 @@
 //! Reads: each one query, each giving whole records.
 
-use daypass_proto::{
-    enrolment::DeviceLife,
-    resource::Resource,
-    time::{Skew, Timestamp},
-};
+use daypass_proto::{enrolment::DeviceLife, time::Timestamp};
 use serde::de::DeserializeOwned;
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use super::engine;
 use crate::store::{
-    DeadReason, StoreError,
+    StoreError,
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose,
         KeyRecord, device_state,
@@ -113,49 +109,6 @@ pub(super) async fn token(pool: &SqlitePool, jti: String) -> Result<Option<Issue
         expires_at: Timestamp::from_seconds(number("expires_at")?),
         revoked: number("revoked")? != 0,
     }))
-}
-
-pub(super) async fn dead_tokens(
-    pool: &SqlitePool,
-    resources: Vec<Resource>,
-    now: Timestamp,
-    software_allowed: bool,
-) -> Result<Vec<(String, DeadReason)>, StoreError> {
-    let failed = engine("list revoked tokens");
-    let mut dead = Vec::new();
-    for resource in resources {
-        let rows = sqlx::query(
-            "SELECT t.jti, t.revoked, d.state AS device_state, d.software, g.state AS grant_state \
-             FROM tokens t JOIN devices d ON d.id = t.device JOIN grants g ON g.id = t.grant_id \
-             WHERE t.expires_at > $1 AND t.resource = $2 \
-             AND (t.revoked <> 0 OR d.state <> 'approved' OR g.state <> 'active' OR (d.software <> 0 AND $3 = 0))",
-        )
-        .bind(now.plus(-Skew::MAX_SECONDS).seconds())
-        .bind(resource.as_str().to_owned())
-        .bind(i64::from(software_allowed))
-        .fetch_all(pool)
-        .await
-        .map_err(&failed)?;
-        for row in rows {
-            let jti: String = row.try_get("jti").map_err(&failed)?;
-            let state: String = row.try_get("device_state").map_err(&failed)?;
-            let revoked: i64 = row.try_get("revoked").map_err(&failed)?;
-            let grant: String = row.try_get("grant_state").map_err(&failed)?;
-            let reason = if state == device_state(DeviceLife::Suspended) {
-                DeadReason::Device(DeviceLife::Suspended)
-            } else if state != device_state(DeviceLife::Approved) {
-                DeadReason::Device(DeviceLife::Revoked)
-            } else if revoked != 0 {
-                DeadReason::Token
-            } else if grant != "active" {
-                DeadReason::Grant
-            } else {
-                DeadReason::Software
-            };
-            dead.push((jti, reason));
-        }
-    }
-    Ok(dead)
 }
 
 pub(super) async fn gate_by_secret(pool: &SqlitePool, hash: [u8; 32]) -> Result<Option<Gate>, StoreError> {

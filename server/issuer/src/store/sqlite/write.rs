@@ -9,7 +9,7 @@ use daypass_proto::{
 use serde::Serialize;
 use sqlx::{Acquire as _, Connection as _, Row as _, SqliteConnection, SqlitePool};
 
-use super::engine;
+use super::{USED_AFTER_END, engine};
 use crate::store::{
     Change, Condition, DecideError, Decision, Fault, KeyRecord, StoreError,
     ledger::{LedgerWork, Outcome},
@@ -346,7 +346,7 @@ pub(super) async fn sweep(pool: &SqlitePool, now: Timestamp) -> Result<(), Store
     for (statement, before) in [
         ("DELETE FROM challenges WHERE expires_at < $1", now),
         ("DELETE FROM proofs_seen WHERE remember_until < $1", now),
-        ("DELETE FROM tokens WHERE expires_at < $1", now.plus(-Skew::MAX_SECONDS)),
+        ("DELETE FROM tokens WHERE expires_at < $1", now.plus(-USED_AFTER_END)),
         ("DELETE FROM certificates WHERE not_after < $1", now.plus(-REMEMBER_CERTIFICATES)),
     ] {
         sqlx::query(statement).bind(before.seconds()).execute(pool).await.map_err(&failed)?;

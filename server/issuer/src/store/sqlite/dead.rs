@@ -1,0 +1,53 @@
+//! What gates must refuse.
+
+use daypass_proto::{enrolment::DeviceLife, resource::Resource, time::Timestamp};
+use sqlx::{Row as _, SqlitePool};
+
+use super::{USED_AFTER_END, engine};
+use crate::store::{Dead, DeviceEnd, StoreError, records::device_state};
+
+/// Who has no token that can be in use is left out: a gate learns of nobody whom it never met.
+pub(super) async fn dead(
+    pool: &SqlitePool,
+    resources: Vec<Resource>,
+    now: Timestamp,
+    software_allowed: bool,
+) -> Result<Dead, StoreError> {
+    let failed = engine("list what is dead");
+    let since = now.plus(-USED_AFTER_END).seconds();
+    let mut dead = Dead::default();
+    for resource in resources {
+        let asked = |sql| sqlx::query(sql).bind(since).bind(resource.as_str().to_owned());
+        let tokens = "SELECT jti FROM tokens WHERE expires_at > $1 AND resource = $2 AND revoked <> 0";
+        for row in asked(tokens).fetch_all(pool).await.map_err(&failed)? {
+            dead.tokens.push(row.try_get("jti").map_err(&failed)?);
+        }
+        let devices = asked(
+            "SELECT d.id, d.state FROM devices d WHERE (d.state <> 'approved' OR (d.software <> 0 AND $3 = 0)) \
+             AND EXISTS (SELECT 1 FROM tokens t WHERE t.device = d.id AND t.resource = $2 AND t.expires_at > $1)",
+        );
+        let devices = devices.bind(i64::from(software_allowed)).fetch_all(pool).await.map_err(&failed)?;
+        for row in devices {
+            let (id, state): (String, String) =
+                (row.try_get("id").map_err(&failed)?, row.try_get("state").map_err(&failed)?);
+            let lives = [DeviceLife::Approved, DeviceLife::Pending, DeviceLife::Suspended, DeviceLife::Revoked];
+            let end = match lives.into_iter().find(|life| device_state(*life) == state) {
+                Some(DeviceLife::Approved) => DeviceEnd::Software,
+                Some(life) => DeviceEnd::Life(life),
+                // Nothing that we wrote; whatever it was, it is not approved.
+                None => DeviceEnd::Life(DeviceLife::Revoked),
+            };
+            // What we wrote ourselves parses; no token bears another name.
+            dead.devices.extend(id.parse().ok().map(|id| (id, end)));
+        }
+        let grants = asked(
+            "SELECT g.id FROM grants g WHERE g.state <> 'active' \
+             AND EXISTS (SELECT 1 FROM tokens t WHERE t.grant_id = g.id AND t.resource = $2 AND t.expires_at > $1)",
+        );
+        for row in grants.fetch_all(pool).await.map_err(&failed)? {
+            let id: String = row.try_get("id").map_err(&failed)?;
+            dead.grants.extend(id.parse().ok());
+        }
+    }
+    Ok(dead)
+}

@@ -1,0 +1,119 @@
+//! What issuer and gate say to programs: JSON from commands, errors in one form, logs without colours.
+
+use daypass_tests::{Act, Failure, PROJECT, Place, Programs, Ran, Request, SoftwareKeys, Story, Who, World, ensure};
+use serde_json::{Value, json};
+
+fn field(ran: &Ran, pointer: &str, expected: &Value) -> Story {
+    let answer = ran.json()?;
+    ensure(answer.pointer(pointer) == Some(expected), format!("`{pointer}`: {expected}"), answer)
+}
+
+#[test]
+fn what_commands_decide_they_also_say_in_json() -> Story {
+    let world = World::with_software_keys(false)?;
+    let issuer = |arguments: &[&str]| world.issuer.act(arguments).arg("--json").run();
+    let keys = SoftwareKeys::new(&world.place, "client", Who::Server)?;
+    let arguments = keys.registration(PROJECT, "developer")?;
+    let registered = issuer(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?.succeeded()?;
+    let answer = registered.json()?;
+    let certificate = answer.pointer("/certificate_chain/0").and_then(Value::as_str).unwrap_or_default();
+    ensure(certificate.starts_with("-----BEGIN CERTIFICATE-----"), "a certificate", &registered)?;
+    let device = answer.get("device").and_then(Value::as_str).unwrap_or_default();
+    for (verb, state) in [("suspend", "suspended"), ("resume", "approved"), ("revoke", "revoked")] {
+        let done = issuer(&["device", verb, device])?.succeeded()?;
+        field(&done, "/state", &json!(state))?;
+        field(&done, "/device", &json!(device))?;
+    }
+    let checked = issuer(&["check"])?.succeeded()?;
+    field(&checked, "/ok", &json!(true))?;
+    field(&checked, "/loosenings", &json!(["allow_software_keys"]))?;
+    let checked = world.gate.act(["check", "--json"]).run()?.succeeded()?;
+    field(&checked, "/resources/0/resource", &json!(world.gate.resource()))?;
+    field(&checked, "/loosenings/0", &json!("allow_software_keys"))?;
+    // What is wrong is there too, and the exit code is as without.
+    world.issuer.run(["gate", "add", "second", "--resource", "https://second.example.com/"])?;
+    field(&issuer(&["gate", "remove", "second"])?.succeeded()?, "/gate", &json!("second"))?;
+    issuer(&["gate", "remove", "gate"])?.succeeded()?;
+    let gate_is_gone = issuer(&["check"])?.refused(&["1 problem(s)"])?.code(4)?;
+    field(&gate_is_gone, "/ok", &json!(false))
+}
+
+#[test]
+fn what_is_made_is_named_in_json() -> Story {
+    let place = Place::new()?;
+    let programs = Programs::find()?;
+    let folder = place.folder("made", Who::Server, 0o700)?;
+    let act = |program: &str, file: &str, arguments: &[&str]| {
+        let at = folder.join(file);
+        let act = Act::new(programs.built(program), Who::Server).arg("--config").arg(&at).args(arguments).arg("--json");
+        field(&act.run()?.succeeded()?, "/configuration", &json!(at))
+    };
+    act("daypass-issuer", "issuer.toml", &["init", "--url", "https://localhost:8443"])?;
+    act("daypass-gate", "gate.toml", &["init"])
+}
+
+#[test]
+fn an_issuer_that_no_command_would_take_is_not_made() -> Story {
+    let place = Place::new()?;
+    let folder = place.folder("made", Who::Server, 0o700)?;
+    let init = |more: &[&str]| {
+        let act = Act::new(Programs::find()?.built("daypass-issuer"), Who::Server);
+        let at = folder.join("issuer.toml");
+        act.arg("--config").arg(at).args(["init", "--url", "https://localhost:8443"]).args(more).run()
+    };
+    init(&["--mtls-url", "https://localhost:8443"])?.refused(&["mtls_url", "must differ"])?.code(4)?;
+    let left = std::fs::read_dir(&folder).map_err(Failure::machine("list the folder"))?.count();
+    ensure(left == 0, "nothing made", left)?;
+    init(&["--mtls-url", "https://localhost:8444"])?.succeeded()?;
+    Ok(())
+}
+
+#[test]
+fn what_is_not_there_is_refused_in_the_form_of_every_refusal() -> Story {
+    let world = World::with_software_keys(false)?;
+    let client = world.software_client("client", "developer")?;
+    let public = |path: &str| Request::new(Who::Bob, &format!("{}{path}", world.issuer.url()), world.issuer.root());
+    let mtls = |path: &str| client.request(&format!("{}{path}", world.issuer.mtls_url()));
+    for (request, status, allowed) in [
+        (public("/nowhere")?, 404, None),
+        (mtls("/nowhere")?, 404, None),
+        (public("/jwks")?.with(["-X", "DELETE"]), 405, Some("GET,HEAD")),
+        (public("/enrolment/v1/begin")?, 405, Some("POST")),
+        (mtls("/oauth/token")?, 405, Some("POST")),
+        (mtls("/device/v1/renewal/complete")?, 405, Some("POST")),
+    ] {
+        let answer = request.send()?.status(status)?;
+        let told = answer.json()?;
+        for name in ["error", "error_description", "daypass_reason", "daypass_next_step"] {
+            let text = told.get(name).and_then(Value::as_str).unwrap_or_default();
+            ensure(!text.is_empty(), format!("a `{name}`"), &answer.ran)?;
+        }
+        ensure(answer.header("allow") == allowed, format!("the methods {allowed:?}"), &answer.ran)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn logs_in_files_have_no_colours() -> Story {
+    let world = World::start()?;
+    for (folder, name) in [(world.issuer.folder(), "issuer"), (world.gate.folder(), "gate")] {
+        let at = folder.join(format!("{name}.log"));
+        let log = std::fs::read_to_string(&at).map_err(Failure::machine(format!("read `{}`", at.display())))?;
+        ensure(log.contains("INFO"), "a log", &log)?;
+        ensure(!log.contains('\u{1b}'), "no escape sequences", format!("{log:?}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_code_is_good_for_no_longer_than_its_grant() -> Story {
+    let world = World::start()?;
+    let invite = |until: &str| {
+        let more = ["--project", PROJECT, "--role", "developer", "--until", until, "--json"];
+        world.issuer.run(["invite", "alice"].iter().chain(&more))?.json()
+    };
+    let short = invite("3d")?;
+    ensure(short.get("expires_at") == short.get("until"), "a code that ends with its grant", &short)?;
+    let long = invite("30d")?;
+    ensure(long.get("expires_at") != long.get("until"), "a code that ends before its grant", &long)
+}
