@@ -225,10 +225,12 @@ fn unwrap(master: &[u8], key: &WrappedKey) -> Option<Vec<u8>> {
     Some(opener.open_in_place(nonce, Aad::from(key.kid.as_bytes()), &mut opened).ok()?.to_vec())
 }
 
-/// The private half of a P-256 key in PKCS#8 (RFC 5915: behind version and length).
+/// The private half of a P-256 key in PKCS#8 (RFC 5915: behind version and length), or of an Ed25519 one (RFC 8410 section 7: a string in a
+/// string).
 fn scalar(pkcs8: &[u8]) -> Option<&[u8]> {
-    let at = pkcs8.windows(5).position(|window| window == [2, 1, 1, 4, 32])?;
-    pkcs8.get(at + 5..at + 37)
+    let behind = |mark: &[u8]| Some(pkcs8.windows(mark.len()).position(|window| window == mark)? + mark.len());
+    let at = behind(&[2, 1, 1, 4, 32]).or_else(|| behind(&[4, 34, 4, 32]))?;
+    pkcs8.get(at..at + 32)
 }
 
 fn add_code(secrets: &mut Secrets, name: &str, kind: CodeKind, code: &str) -> Story {
@@ -257,7 +259,7 @@ fn add_keys(secrets: &mut Secrets, world: &World, state: &Path) -> Result<usize,
     for key in records::<WrappedKey>(&store, "{\"kid\":") {
         let der =
             unwrap(&master, &key).ok_or_else(|| Failure::unexpected("a key that the master key opens", &key.kid))?;
-        secrets.add(ISSUER_KEY, scalar(&der).ok_or_else(|| Failure::unexpected("a P-256 key", &key.kid))?);
+        secrets.add(ISSUER_KEY, scalar(&der).ok_or_else(|| Failure::unexpected("a key of a known kind", &key.kid))?);
         opened += 1;
     }
     // The issuer itself kept only hashes of what the TPMs were to open.
