@@ -33,7 +33,7 @@ use crate::{
     issuer,
     state::{Completed, Folder, Record, StateError, prepare},
     tokens::{CallerEvidence, TokenCache},
-    tpm::{DeviceKeys, Surroundings, Tpm, TpmError, explain_missing},
+    tpm::{DeviceKeys, Surroundings, Tcti, Tpm, TpmError, explain_missing},
 };
 
 /// How long looking at the TPM for all of a user's enrolments may take.
@@ -141,7 +141,8 @@ impl Agent {
     /// A missing TPM, with what was found around it.
     fn explained(&self, error: AgentError) -> AgentError {
         match error {
-            AgentError::Tpm(TpmError::NoDevice { tcti, why }) => {
+            // What the kernel has explains a device, and nothing else.
+            AgentError::Tpm(TpmError::NoDevice { tcti, why }) if matches!(self.config.tpm.tcti, Tcti::Device(_)) => {
                 let found = explain_missing(Surroundings::probe());
                 AgentError::Tpm(TpmError::NoDevice { tcti, why: format!("{why}; {found}") })
             }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod enrolment;
 pub mod error;
+mod file_kind;
 pub mod git_config;
 pub mod git_helper;
 pub mod issuer;
