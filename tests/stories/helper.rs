@@ -106,3 +106,29 @@ fn a_helper_that_is_asked_often_answers_fast() -> Story {
         format!("{times:?}"),
     )
 }
+
+#[test]
+fn a_device_that_waits_for_approval_hears_so_from_git() -> Story {
+    let world = World::start()?;
+    let laptop = Machine::start(&world, "laptop", Who::Alice)?;
+    laptop.enrol(&world.issuer.invite("alice", daypass_tests::PROJECT, "developer", &[])?)?;
+    let helper = |line: &[&str]| {
+        let ask = format!("protocol=https\nhost={}\npath=team/app.git\n\n", world.gate.address());
+        laptop.person.act(world.programs.built("git-credential-daypass")).args(line).input(ask).run()
+    };
+    // Configured for every host there is, it leaves the word to others.
+    let silent = helper(&["get"])?.succeeded()?;
+    ensure(silent.seen().is_empty(), "silence", &silent)?;
+    let told = helper(&["--exclusive", "get"])?.code(6)?.says(&["quit=1", "waits for approval"])?;
+    told.says(&["daypass enroll --wait"])?;
+    let (resource, url) = (world.gate.resource(), world.clone_url());
+    let clone = laptop.person.clones_with_helper(&resource, world.issuer.root(), &url, "app");
+    clone.run()?.refused(&["waits for approval"])?.says_nothing_of(&["could not read Username"])?;
+    laptop
+        .daypass(["proof", "GET", "http://x/"])
+        .run()?
+        .refused(&["https"])?
+        .code(3)?
+        .says_nothing_of(&["git remote"])?;
+    Ok(())
+}

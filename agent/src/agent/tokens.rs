@@ -131,7 +131,7 @@ impl Agent {
             return Err(AgentError::Malformed("`method` must be an HTTP method in upper case".to_owned()));
         }
         // Only https URLs have a resource, and only resources have proofs; the issuer is none.
-        let resource = Resource::of_url(&request.url)?;
+        let resource = Resource::of_url(&request.url).map_err(AgentError::Url)?;
         let member = self.member_at(uid, &resource, Ask::All).await.map_err(|error| match error {
             AgentError::NotGranted(_) | AgentError::NeverEnrolled => AgentError::NoProofFor(resource.to_string()),
             other => other,
