@@ -6,6 +6,7 @@ pub mod caller;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connections;
 pub mod daemon;
 pub mod enrolment;
 pub mod error;

@@ -15,6 +15,10 @@ use crate::{
 
 /// The largest request body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
+/// How many connections of one user are open at once.
+pub const MAX_CONNECTIONS_OF_USER: usize = 96;
+/// How many connections of all users are open at once: each takes two descriptors, and a process has 1024 where nobody sets more.
+pub const MAX_CONNECTIONS: usize = 384;
 /// The life that a token has left at least when it is handed out and nothing else was asked for, in seconds.
 pub const DEFAULT_MIN_TTL: i64 = 30;
 

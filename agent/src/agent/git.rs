@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
-    local_api::{DEFAULT_MIN_TTL, GitCredential, GitCredentialRequest, GitEraseRequest, ProofProtection},
+    local_api::{GitCredential, GitCredentialRequest, GitEraseRequest, ProofProtection},
     presentation::{BASIC_USERNAME, SCHEME, key_binding_input, present, token_of},
     resource::{Repository, Resource},
 };
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::AgentError,
     issuer::{outside_its_time, trusting, why},
-    tokens::CallerEvidence,
+    tokens::{CallerEvidence, Life},
 };
 
 /// The longest header that is looked at for a nonce, in bytes.
@@ -45,7 +45,7 @@ impl Agent {
                 &Wanted {
                     resource: &resource,
                     details: Some(&details),
-                    min_ttl: DEFAULT_MIN_TTL,
+                    life: Life::Most,
                     protection: Some(ProofProtection::Hardware),
                     caller,
                 },

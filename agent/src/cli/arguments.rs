@@ -30,7 +30,8 @@ const EXIT_CODES: &str = "Exit codes:
 pub struct Arguments {
     /// The agent's socket
     ///
-    /// Without it: the `socket` of the configuration, then /run/daypass/agent.sock.
+    /// Without it: the `socket` of the configuration; then /run/daypass/agent.sock, which is root's and the service's; then that of an agent which
+    /// you run yourself, $XDG_RUNTIME_DIR/daypass/agent.sock, or without that folder ~/.local/state/daypass/run/agent.sock. `daypass agent` opens it there.
     #[arg(long, global = true, env = "DAYPASS_SOCKET", value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
     /// The agent's configuration

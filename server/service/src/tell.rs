@@ -24,7 +24,9 @@ pub fn told(error: &(dyn Error + 'static)) -> String {
 /// Logs go to standard error; `DAYPASS_LOG` says how much. Whatever a request or a library brings into them, no token comes through.
 pub fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Redacting(io::stderr())).init();
+    // For eyes only: a log file is read by programs.
+    let colours = io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(|| Redacting(io::stderr())).init();
 }
 
 /// Closes this process's memory, with the keys in it, to everybody but itself and the kernel: no core file, no handler that cores are piped
