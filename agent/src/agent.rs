@@ -18,7 +18,7 @@ use daypass_proto::{
     caller::Evidence,
     encoding::sha256,
     invitation::Code,
-    local_api::{Enrolment, EnrolmentLife, LeaveAnswer, LiveToken, LocalResource, Status, TpmStatus},
+    local_api::{Enrolment, EnrolmentLife, LeaveAnswer, LiveToken, LocalResource, Status, Told, TpmStatus},
 };
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Mutex;
@@ -33,7 +33,7 @@ use crate::{
     issuer,
     state::{Completed, Folder, Record, StateError, prepare},
     tokens::{CallerEvidence, TokenCache},
-    tpm::{DeviceKeys, Surroundings, Tpm, TpmError, explain_missing},
+    tpm::{DeviceKeys, Surroundings, Tcti, Tpm, TpmError, explain_missing},
 };
 
 /// How long looking at the TPM for all of a user's enrolments may take.
@@ -130,7 +130,18 @@ impl Agent {
         let folder = Folder::new(&self.config.state_dir, uid, code.issuer());
         let enroller =
             Enroller { tpm: &self.tpm, config: &self.config.tpm, clock: self.clock.as_ref(), folder: &folder };
-        let record = enroller.enrol(&code).await.map_err(|error| self.explained(error))?;
+        let record = enroller.enrol(&code).await.map_err(|error| match error {
+            AgentError::IssuerUnreachable { url, why } => AgentError::NoIssuer { url, why },
+            other => self.explained(other),
+        })?;
+        if let Ok(member) = self.member(uid, &key.1) {
+            // It is enrolled with this very invitation. What has become of it since, the issuer knows.
+            return match self.ask_state(&member).await {
+                // Suspended or revoked: that is its state now.
+                Ok(()) | Err(AgentError::Refused(_)) => Ok(self.describe(&member)),
+                Err(error) => Err(error),
+            };
+        }
         let keys = folder.keys()?.ok_or_else(|| AgentError::NotEnrolled(code.issuer().to_owned()))?;
         tracing::info!(uid, issuer = record.issuer, "enrolled");
         self.admit(uid, folder, record, keys)?;
@@ -141,7 +152,8 @@ impl Agent {
     /// A missing TPM, with what was found around it.
     fn explained(&self, error: AgentError) -> AgentError {
         match error {
-            AgentError::Tpm(TpmError::NoDevice { tcti, why }) => {
+            // What the kernel has explains a device, and nothing else.
+            AgentError::Tpm(TpmError::NoDevice { tcti, why }) if matches!(self.config.tpm.tcti, Tcti::Device(_)) => {
                 let found = explain_missing(Surroundings::probe());
                 AgentError::Tpm(TpmError::NoDevice { tcti, why: format!("{why}; {found}") })
             }
@@ -178,24 +190,27 @@ impl Agent {
     /// Leaves an issuer: tells it, and erases the keys either way.
     pub async fn leave(&self, uid: u32, issuer: &str) -> Result<LeaveAnswer, AgentError> {
         let issuer = daypass_proto::invitation::canonical_issuer(issuer).unwrap_or_else(|| issuer.to_owned());
-        let told = match self.member(uid, &issuer) {
+        let (told, problem) = match self.member(uid, &issuer) {
             Ok(member) => {
                 let url = format!("{}/device/v1/leave", member.device().mtls_url);
-                issuer::bytes(&url, member.client().post(&url)).await.map(|_| ())
+                match issuer::bytes(&url, member.client().post(&url)).await {
+                    Ok(_) => (Told::Told, None),
+                    Err(error) => (Told::CouldNotTell, Some(error.problem())),
+                }
             }
-            // An interrupted enrolment: the issuer knows nothing that could be told.
+            // An interrupted enrolment: no certificate to tell it with.
             Err(error) => {
                 if Folder::new(&self.config.state_dir, uid, &issuer).record()?.is_none() {
                     return Err(error);
                 }
-                Ok(())
+                (Told::NothingToTell, None)
             }
         };
         self.members.write().unwrap_or_else(PoisonError::into_inner).remove(&(uid, issuer.clone()));
         self.tokens.drop_all(uid, &issuer);
         Folder::new(&self.config.state_dir, uid, &issuer).erase()?;
-        tracing::info!(uid, issuer, told = told.is_ok(), "left");
-        Ok(LeaveAnswer { issuer, told_issuer: told.is_ok(), problem: told.err().map(|error| error.problem()) })
+        tracing::info!(uid, issuer, ?told, "left");
+        Ok(LeaveAnswer { issuer, told, problem })
     }
 
     /// Everything that this user may know.

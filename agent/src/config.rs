@@ -43,6 +43,15 @@ pub enum ConfigError {
         /// Each key with what is wrong.
         faults: Vec<String>,
     },
+    /// The socket that the command line names.
+    #[error("`{}` is no path for a socket", path.display())]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// No folder of this user's is known.
     #[error("this user has no home folder; name a configuration with `--config`")]
     NoHome,
@@ -90,8 +99,17 @@ impl Defaults {
 }
 
 impl Config {
-    /// Reads `path`, or the system's file where there is one; what neither says is the default.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+    /// Reads `path`, or the system's file where there is one; what neither says is the default. A `socket` from the command line outranks both.
+    pub fn load(path: Option<&Path>, socket: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut config = Self::read(path)?;
+        if let Some(socket) = socket {
+            config.socket = std::path::absolute(socket)
+                .map_err(|source| ConfigError::Socket { path: socket.to_owned(), source })?;
+        }
+        Ok(config)
+    }
+
+    fn read(path: Option<&Path>) -> Result<Self, ConfigError> {
         let system = Path::new(SYSTEM);
         match path.or_else(|| system.exists().then_some(system)) {
             Some(path) => {
@@ -154,6 +172,16 @@ mod tests {
         let config = parse(REFERENCE).unwrap();
         assert_eq!(config.tpm.tcti.to_string(), "device:/dev/tpmrm0");
         assert_eq!(config.state_dir, Path::new("/var/lib/daypass"));
+    }
+
+    #[test]
+    fn the_command_lines_socket_outranks_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent.toml");
+        fs::write(&file, "socket = \"a.sock\"\nstate_dir = \"s\"\n").unwrap();
+        assert_eq!(Config::load(Some(&file), None).unwrap().socket, folder.path().join("a.sock"));
+        let named = Config::load(Some(&file), Some(Path::new("/run/b.sock"))).unwrap();
+        assert_eq!((named.socket.as_path(), named.state_dir), (Path::new("/run/b.sock"), folder.path().join("s")));
     }
 
     #[test]

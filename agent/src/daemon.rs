@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -17,7 +17,9 @@ use crate::{
     caller::Caller,
     clock,
     config::Config,
+    connections::Bounded,
     error::AgentError,
+    file_kind::kind_in_words,
     tpm::{Deadlines, TpmOwner, real_pace},
 };
 
@@ -41,6 +43,14 @@ pub enum DaemonError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// Something at the socket's path that is no socket.
+    #[error("`{}` is {kind}, and no socket: it is left alone; move it away, or name another `socket`", path.display())]
+    Taken {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
     },
     /// Another agent.
     #[error("another agent answers on `{}`", .0.display())]
@@ -70,7 +80,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         }
     });
     let service = api::routes(agent).into_make_service_with_connect_info::<Caller>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(stopped).await;
+    let served = axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stopped).await;
     housekeeping.abort();
     served.map_err(DaemonError::Serve)
 }
@@ -88,6 +98,16 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// Whether a socket is there; nothing else is ever taken away.
+fn is_socket(path: &Path) -> Result<bool, DaemonError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => Ok(true),
+        Ok(found) => Err(DaemonError::Taken { path: path.to_owned(), kind: kind_in_words(found.file_type()) }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(DaemonError::Socket { path: path.to_owned(), source }),
+    }
+}
+
 /// The service manager's socket where it hands one over; else our own, in a folder that decides who reaches it.
 fn listen(path: &Path) -> Result<UnixListener, DaemonError> {
     let failed = |source| DaemonError::Socket { path: path.to_owned(), source };
@@ -97,7 +117,7 @@ fn listen(path: &Path) -> Result<UnixListener, DaemonError> {
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    if path.exists() {
+    if is_socket(path)? {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(DaemonError::Running(path.to_owned()));
         }
@@ -107,11 +127,34 @@ fn listen(path: &Path) -> Result<UnixListener, DaemonError> {
     // Bound under another name and moved into place when it is ready: nobody meets a socket with the wrong mode. Any local user may
     // connect where the folder lets them; whom the agent answers, it decides by uid.
     let new = path.with_extension("new");
-    if new.exists() {
+    if is_socket(&new)? {
         fs::remove_file(&new).map_err(failed)?;
     }
     let listener = UnixListener::bind(&new).map_err(failed)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o666)).map_err(failed)?;
     fs::rename(&new, path).map_err(failed)?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        for taken in [path.clone(), folder.path().join("agent.new")] {
+            fs::write(&taken, "kept").unwrap();
+            let refused = listen(&path).unwrap_err().to_string();
+            assert!(refused.contains(&format!("`{}` is a regular file", taken.display())), "{refused}");
+            assert_eq!(fs::read(&taken).unwrap(), b"kept");
+            fs::remove_file(&taken).unwrap();
+        }
+        // One that an agent left behind which was killed.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let listening = listen(&path).unwrap();
+        assert!(matches!(listen(&path), Err(DaemonError::Running(_))));
+        drop(listening);
+    }
 }

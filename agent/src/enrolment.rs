@@ -14,6 +14,7 @@ use daypass_proto::{
         RenewalChallenge, RenewalRequest, comparison_code, extra_data, transcript_hash,
     },
     invitation::Code,
+    oauth_error::Reason,
 };
 use rcgen::{CertificateParams, PublicKeyData, SignatureAlgorithm, SigningKey};
 use reqwest::Client;
@@ -109,14 +110,34 @@ pub struct Enroller<'a> {
 
 impl Enroller<'_> {
     /// Enrols with an invitation; can be run again after any interruption.
+    ///
+    /// An enrolment that is complete here stands: to enrol once more would give it another comparison code, while somebody perhaps is comparing.
     pub async fn enrol(&self, code: &Code) -> Result<Record, AgentError> {
         let invitation = Fixed(code.secret.hash());
-        if let Some(record) = self.folder.record()?
+        let before = self.folder.record()?;
+        if let Some(record) = &before
             && record.completed.is_some()
-            && record.invitation != invitation
         {
-            return Err(AgentError::AlreadyEnrolled(record.issuer));
+            return if record.invitation == invitation {
+                Ok(record.clone())
+            } else {
+                Err(AgentError::AlreadyEnrolled(record.issuer.clone()))
+            };
         }
+        let enrolled = self.enrol_anew(code, invitation).await;
+        if let Err(AgentError::Refused(body)) = &enrolled
+            && is_final(body.daypass_reason)
+        {
+            match before.filter(|record| record.invitation != invitation) {
+                // Begun with another invitation, which may be as good as ever.
+                Some(other) => self.folder.save_record(&other)?,
+                None => self.folder.erase()?,
+            }
+        }
+        enrolled
+    }
+
+    async fn enrol_anew(&self, code: &Code, invitation: Fixed<32>) -> Result<Record, AgentError> {
         let keys = match self.folder.keys()? {
             Some(keys) => keys,
             None => {
@@ -218,6 +239,21 @@ impl Enroller<'_> {
         let answer: RenewalAnswer = issuer::answer(&url, client.post(&url).json(&request)).await?;
         Ok(answer.certificate_chain)
     }
+}
+
+/// Whether an invitation was refused for good: nothing is left to take up, and keys that no issuer knows are of no use. Another machine's
+/// invitation, an unknown EK: an issuer that changes its mind is met with new keys.
+const fn is_final(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::UnknownCode
+            | Reason::CodeUsed
+            | Reason::CodeExpired
+            | Reason::CodeWithdrawn
+            | Reason::EkMismatch
+            | Reason::EkUntrusted
+            | Reason::DeviceRevoked
+    )
 }
 
 /// The comparison code, from what this side knows.

@@ -77,12 +77,23 @@ pub enum AgentError {
     /// Not a repository.
     #[error(transparent)]
     Repository(#[from] ResourceError),
+    /// Not a URL of a resource.
+    #[error(transparent)]
+    Url(ResourceError),
     /// A proof for a place where it must not go.
     #[error("proofs are made for granted resources only, and never for the issuer: `{0}` is none")]
     NoProofFor(String),
     /// The issuer is not reached.
     #[error("could not reach the issuer at `{url}`: {why}")]
     IssuerUnreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// The issuer is not reached by who is not enrolled with it yet.
+    #[error("could not reach the issuer at `{url}`: {why}")]
+    NoIssuer {
         /// Where.
         url: String,
         /// Why.
@@ -142,8 +153,10 @@ impl AgentError {
             Self::Refused(body) => refused_code(body.daypass_reason),
             Self::Pending { .. } => ErrorCode::DevicePending,
             Self::NotGranted(_) | Self::NoProofFor(_) | Self::TooShort(_) => ErrorCode::NotGranted,
-            Self::PlainHttp(_) | Self::NoPath | Self::Repository(_) => ErrorCode::UnsafeRemote,
-            Self::IssuerUnreachable { .. } | Self::IssuerAnswer { .. } => ErrorCode::IssuerUnreachable,
+            Self::PlainHttp(_) | Self::NoPath | Self::Repository(_) | Self::Url(_) => ErrorCode::UnsafeRemote,
+            Self::IssuerUnreachable { .. } | Self::NoIssuer { .. } | Self::IssuerAnswer { .. } => {
+                ErrorCode::IssuerUnreachable
+            }
             Self::GateUnreachable { .. } | Self::NoNonce(_) => ErrorCode::GateUnreachable,
             Self::Tpm(error) => error.code(),
             Self::State(_) => ErrorCode::Configuration,
@@ -182,6 +195,8 @@ impl AgentError {
             Self::PlainHttp(_) => "use an https remote: `git remote set-url origin https://…`",
             Self::NoPath => "run `daypass setup git`, which sets `credential.useHttpPath` for its hosts",
             Self::Repository(_) => "check the remote with `git remote -v`",
+            Self::Url(_) => "give the https URL of the request, at a resource that `daypass status` shows",
+            Self::NoIssuer { .. } => "check the network, then run `daypass enroll` with the same invitation again",
             Self::IssuerUnreachable { .. } => "check the network; live tokens are served meanwhile",
             Self::IssuerAnswer { .. } => "check that the address is the issuer's, and that nothing stands in between",
             Self::GateUnreachable { .. } => "check the network, and the remote with `git remote -v`",

@@ -34,6 +34,17 @@ pub enum StateError {
         #[source]
         source: io::Error,
     },
+    /// A state folder that is not the agent's alone.
+    #[error(
+        "the state folder `{}` is open to others (mode {mode:04o}): close it (`chmod 700 {}`), or name another `state_dir`",
+        path.display(), path.display()
+    )]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// A record that does not read.
     #[error("the record `{}` does not read: {source}", path.display())]
     Record {
@@ -180,16 +191,34 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, StateError> {
     }
 }
 
-/// Makes the state folder, closed to others, and holds one that is there to it.
+/// Makes the state folder, closed to others. One that is there has to be: whose it was meant to be, only its owner knows.
 pub fn prepare(state_dir: &Path) -> Result<(), StateError> {
     let failed = |attempted| move |source| StateError::File { attempted, path: state_dir.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed("make"))?;
-    fs::set_permissions(state_dir, fs::Permissions::from_mode(0o700)).map_err(failed("close"))
+    let mode = fs::metadata(state_dir).map_err(failed("look at"))?.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 { Ok(()) } else { Err(StateError::Open { path: state_dir.to_owned(), mode }) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_was_there_is_refused_and_not_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("made/state");
+        prepare(&state).unwrap();
+        let mode = || fs::metadata(&state).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o700);
+        for open in [0o755, 0o710, 0o701, 0o770] {
+            fs::set_permissions(&state, fs::Permissions::from_mode(open)).unwrap();
+            let refused = prepare(&state).unwrap_err().to_string();
+            assert!(refused.contains(&format!("mode {open:04o}")) && refused.contains("chmod 700"), "{refused}");
+            assert_eq!(mode(), open);
+        }
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+        prepare(&state).unwrap();
+    }
 
     #[test]
     fn users_and_issuers_are_apart_and_private() {

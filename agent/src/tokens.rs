@@ -9,8 +9,12 @@ use std::{
 };
 
 use daypass_proto::{
-    authorization::AuthorizationDetails, caller::Evidence, jose::SoftwareKey, local_api::ProofProtection,
-    resource::Resource, time::Timestamp,
+    authorization::AuthorizationDetails,
+    caller::Evidence,
+    jose::SoftwareKey,
+    local_api::{DEFAULT_MIN_TTL, ProofProtection},
+    resource::Resource,
+    time::Timestamp,
 };
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -48,6 +52,26 @@ pub struct TokenKey {
     pub protection: ProofProtection,
     /// Who asked.
     pub caller: CallerEvidence,
+}
+
+/// The life that a token is to have left when it is handed out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Life {
+    /// So many seconds.
+    AtLeast(i64),
+    /// Two thirds of its life: for git, which may pack for minutes between two requests, says nothing of how long, and does not try again
+    /// after a 401. Where the issuer is silent, what is left has to do.
+    Most,
+}
+
+impl Life {
+    /// What has to do where no other token can be had.
+    pub fn least(self) -> Self {
+        match self {
+            Self::Most => Self::AtLeast(DEFAULT_MIN_TTL),
+            Self::AtLeast(_) => self,
+        }
+    }
 }
 
 /// A token, and what is needed to hand it out again. Prints nothing of itself.
@@ -101,9 +125,14 @@ impl HeldToken {
         now.now.plus(self.left(now))
     }
 
-    /// Whether it has `min_ttl` seconds left.
-    pub fn is_fit(&self, now: Moment, min_ttl: i64) -> bool {
-        self.left(now) >= min_ttl.max(1)
+    /// Whether it has this life left.
+    pub fn is_fit(&self, now: Moment, life: Life) -> bool {
+        let left = self.left(now);
+        left >= 1
+            && match life {
+                Life::AtLeast(seconds) => left >= seconds,
+                Life::Most => left.saturating_mul(3) >= self.lifetime.saturating_mul(2),
+            }
     }
 
     /// Whether to renew it ahead: two thirds of its life are over, and somebody used it within one lifetime.
@@ -128,10 +157,10 @@ impl TokenCache {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A token with `min_ttl` seconds left; remembers that it was asked for.
-    pub fn get(&self, key: &TokenKey, now: Moment, min_ttl: i64) -> Option<HeldToken> {
+    /// A token with this life left; remembers that it was asked for.
+    pub fn get(&self, key: &TokenKey, now: Moment, life: Life) -> Option<HeldToken> {
         let mut held = self.held();
-        let token = held.get_mut(key).filter(|token| token.is_fit(now, min_ttl))?;
+        let token = held.get_mut(key).filter(|token| token.is_fit(now, life))?;
         token.last_used = now;
         Some(token.clone())
     }
@@ -227,8 +256,19 @@ mod tests {
         for (now, min_ttl, fit) in
             [(1000, 600, true), (1001, 600, false), (1570, 30, true), (1571, 30, false), (1600, 0, false)]
         {
-            assert_eq!(token.is_fit(at(now), min_ttl), fit, "at {now} for {min_ttl}");
+            assert_eq!(token.is_fit(at(now), Life::AtLeast(min_ttl)), fit, "at {now} for {min_ttl}");
         }
+    }
+
+    #[test]
+    fn git_is_given_most_of_a_tokens_life() {
+        let token = token("t");
+        for (now, fit) in [(1000, true), (1200, true), (1201, false), (1599, false), (1600, false)] {
+            assert_eq!(token.is_fit(at(now), Life::Most), fit, "at {now}");
+        }
+        // What has to do while the issuer is silent.
+        assert!(token.is_fit(at(1570), Life::Most.least()) && !token.is_fit(at(1571), Life::Most.least()));
+        assert_eq!(Life::AtLeast(400).least(), Life::AtLeast(400));
     }
 
     #[test]
@@ -239,8 +279,8 @@ mod tests {
             assert_eq!(token.left(clocks(now, 160)), left, "at {now}");
         }
         assert_eq!(token.expires_at(clocks(500, 160)).seconds(), 1040, "as the clock stands now");
-        assert!(!token.is_fit(clocks(100_000_000, 160), 1), "ahead by years");
-        assert!(!token.is_fit(clocks(1010, 700), 1), "the machine slept, and its clock was put back");
+        assert!(!token.is_fit(clocks(100_000_000, 160), Life::AtLeast(1)), "ahead by years");
+        assert!(!token.is_fit(clocks(1010, 700), Life::AtLeast(1)), "the machine slept, and its clock was put back");
     }
 
     #[test]
@@ -250,7 +290,7 @@ mod tests {
         assert!(!token.is_due(at(1100)));
         assert!(token.is_due(at(1400)));
         token.last_used = at(1390);
-        assert!(!token.is_fit(at(5000), 1));
+        assert!(!token.is_fit(at(5000), Life::AtLeast(1)));
     }
 
     #[test]
@@ -267,11 +307,11 @@ mod tests {
         let cache = TokenCache::default();
         cache.put(key(1), token("a"), false);
         cache.put(key(2), token("b"), false);
-        assert!(cache.get(&key(1), at(1001), 30).is_some());
+        assert!(cache.get(&key(1), at(1001), Life::AtLeast(30)).is_some());
         cache.drop_token(2, "a");
-        assert!(cache.get(&key(1), at(1001), 30).is_some(), "another user's erase drops nothing");
+        assert!(cache.get(&key(1), at(1001), Life::AtLeast(30)).is_some(), "another user's erase drops nothing");
         cache.drop_token(1, "a");
-        assert!(cache.get(&key(1), at(1001), 30).is_none());
+        assert!(cache.get(&key(1), at(1001), Life::AtLeast(30)).is_none());
         assert_eq!(cache.live(2, "https://i", at(1001)).len(), 1);
         cache.drop_all(2, "https://i");
         assert!(cache.live(2, "https://i", at(1001)).is_empty());
@@ -282,7 +322,7 @@ mod tests {
         let cache = TokenCache::default();
         cache.put(key(1), token("a"), false);
         assert!(cache.due(at(1300)).is_empty());
-        cache.get(&key(1), at(1300), 1);
+        cache.get(&key(1), at(1300), Life::AtLeast(1));
         assert_eq!(cache.due(at(1400)).len(), 1);
         assert!(cache.due(at(1600)).is_empty());
         assert!(cache.live(1, "https://i", at(1599)).is_empty());

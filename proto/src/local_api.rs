@@ -15,6 +15,10 @@ use crate::{
 
 /// The largest request body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
+/// How many connections of one user are open at once.
+pub const MAX_CONNECTIONS_OF_USER: usize = 96;
+/// How many connections of all users are open at once: each takes two descriptors, and a process has 1024 where nobody sets more.
+pub const MAX_CONNECTIONS: usize = 384;
 /// The life that a token has left at least when it is handed out and nothing else was asked for, in seconds.
 pub const DEFAULT_MIN_TTL: i64 = 30;
 
@@ -158,9 +162,21 @@ pub struct LeaveAnswer {
     /// The issuer that was left.
     pub issuer: String,
     /// Whether the issuer heard of it; the keys are erased either way.
-    pub told_issuer: bool,
-    /// Why it did not, where it did not.
+    pub told: Told,
+    /// Why it did not, where it could not be told.
     pub problem: Option<Problem>,
+}
+
+/// What an issuer knows of somebody's leaving.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// It has ended the device's access.
+    Told,
+    /// It did not hear of it: the device stands on its list.
+    CouldNotTell,
+    /// The enrolment was never complete on this side, so that there was no device to speak for.
+    NothingToTell,
 }
 
 /// `POST /v1/tokens`.
@@ -247,6 +263,10 @@ pub struct GitCredentialRequest {
     /// Whether git takes `authtype` and `credential` back (2.46 and later).
     #[serde(default)]
     pub authtype: bool,
+    /// Whether the helper is configured for this host and no other: then it is ours, and the answer is why there is no credential, not that
+    /// the host is nobody's.
+    #[serde(default)]
+    pub scoped: bool,
 }
 
 /// The answer to git.

@@ -69,6 +69,9 @@ pub enum Fault {
     Garble,
 }
 
+/// A command as it crossed the line, and the chip's answer.
+pub type Exchanged = (Vec<u8>, Vec<u8>);
+
 /// A fault, for which command (all, where none is named), and how often it still happens (for as long as it is set, where that is not said).
 #[derive(Clone, Copy, Debug)]
 struct Rule {
@@ -81,6 +84,8 @@ struct Rule {
 struct State {
     rules: Vec<Rule>,
     seen: BTreeMap<u32, usize>,
+    /// Commands and their answers, where somebody wants to see them.
+    recorded: Option<Vec<Exchanged>>,
     /// How many commands wait in [`Fault::Stall`].
     stalled: usize,
     /// Counts the times that what waited was let go on.
@@ -174,6 +179,16 @@ impl FaultyTpm {
         self.shared.state().seen.get(&command).copied().unwrap_or_default()
     }
 
+    /// Keeps what crosses the line from now on.
+    pub fn record(&self) {
+        self.shared.state().recorded = Some(Vec::new());
+    }
+
+    /// What crossed the line since [`Self::record`].
+    pub fn recorded(&self) -> Vec<Exchanged> {
+        self.shared.state().recorded.take().unwrap_or_default()
+    }
+
     /// How many commands wait now.
     pub fn stalled(&self) -> usize {
         self.shared.state().stalled
@@ -231,7 +246,7 @@ fn accept(
 }
 
 /// The control channel: whatever is said on it.
-fn relay(client: &TcpStream, to: SocketAddr) -> io::Result<()> {
+pub(crate) fn relay(client: &TcpStream, to: SocketAddr) -> io::Result<()> {
     let chip = TcpStream::connect(to)?;
     let (mut from, mut into) = (client.try_clone()?, chip.try_clone()?);
     let asking = thread::spawn(move || {
@@ -263,6 +278,9 @@ impl Shared {
                 _ => {}
             }
             let response = self.exchange(&command)?;
+            if let Some(recorded) = &mut self.state().recorded {
+                recorded.push((command.clone(), response.clone()));
+            }
             match fault {
                 Some(Fault::Swallow) => {}
                 Some(Fault::Cut) => return Ok(()),

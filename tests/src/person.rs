@@ -74,6 +74,18 @@ impl Person {
         self.git("", ["clone", "--quiet"]).args(options).args([url, folder])
     }
 
+    /// A clone with git pointed at Daypass for this resource by hand: before an approval `setup git` does not know it.
+    pub fn clones_with_helper(&self, resource: &str, authority: &Path, url: &str, folder: &str) -> Act {
+        let settings = [
+            format!("credential.{resource}.helper="),
+            format!("credential.{resource}.helper=daypass --exclusive"),
+            format!("credential.{resource}.useHttpPath=true"),
+            format!("http.{resource}.sslCAInfo={}", authority.display()),
+        ];
+        let settings = settings.iter().flat_map(|setting| ["-c", setting.as_str()]);
+        self.git("", settings.chain(["clone", "--quiet", url, folder]))
+    }
+
     /// Writes a file and commits it.
     pub fn commits(&self, folder: &str, file: &str, content: impl AsRef<[u8]>) -> Result<(), Failure> {
         place::write(&self.home.join(folder).join(file), self.who, 0o644, content)?;

@@ -32,7 +32,10 @@ fn it_survives_a_restart_of_its_own() -> Story {
     laptop.daypass(["status"]).run()?.refused(&[])?.code(12)?;
     laptop.start_agent()?;
     laptop.person.clones(&world.clone_url(), "app", &[]).run()?.succeeded()?;
-    laptop.stop_agent()
+    laptop.stop_agent()?;
+    let log = laptop.agent_log();
+    ensure(log.contains("serving") && !log.contains('\u{1b}'), "a log without colours", &log)?;
+    ensure(!log.contains("tss_esapi"), "no errors of the binding's that are none", &log)
 }
 
 #[test]
@@ -162,5 +165,22 @@ fn live_tokens_outlive_the_issuers_absence() -> Story {
     world.issuer.kill();
     laptop.person.git("app", ["fetch"]).run()?.succeeded()?;
     world.issuer.serve()?;
+    Ok(())
+}
+
+#[test]
+fn it_listens_where_the_command_line_says() -> Story {
+    let world = World::start()?;
+    let mut laptop = Machine::new(&world.place, "laptop", Who::Alice, &world.maker, None)?;
+    laptop.chip.start()?;
+    for (name, by_variable) in [("option.sock", false), ("variable.sock", true)] {
+        let socket = laptop.folder().join("run").join(name);
+        let act = laptop.agent_act();
+        let act = if by_variable { act.env("DAYPASS_SOCKET", &socket) } else { act.arg("--socket").arg(&socket) };
+        let mut agent = Service::new(name, act, Ready::Socket(socket.clone()), laptop.folder()).start()?;
+        laptop.daypass(["status"]).env("DAYPASS_SOCKET", &socket).run()?.succeeded()?;
+        ensure(!laptop.socket().exists(), "nothing at the configuration's socket", laptop.socket().display())?;
+        agent.stop()?;
+    }
     Ok(())
 }

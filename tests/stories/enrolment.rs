@@ -192,3 +192,92 @@ fn certificates_are_renewed_ahead_of_their_end() -> Story {
     laptop.daypass(["token", &world.gate.resource()]).run()?.succeeded()?;
     Ok(())
 }
+
+/// The comparison code on a machine.
+fn shown_code(laptop: &Machine) -> Result<String, Failure> {
+    let status = laptop.daypass(["status", "--json"]).run()?.succeeded()?;
+    let code =
+        status.json()?.pointer("/enrolments/0/comparison_code").and_then(|code| code.as_str().map(str::to_owned));
+    code.ok_or_else(|| status.surprise("a comparison code"))
+}
+
+#[test]
+fn enrolling_again_keeps_the_code_that_somebody_may_be_comparing() -> Story {
+    let world = World::start()?;
+    let mut laptop = machine(&world)?;
+    let code = world.issuer.invite("alice", PROJECT, "developer", &[])?;
+    laptop.enrol(&code)?.says(&["daypass enroll --wait"])?;
+    let first = shown_code(&laptop)?;
+    laptop.enrol(&code)?.says(&[&first])?;
+    ensure(shown_code(&laptop)? == first, "the same code", first.as_str())?;
+
+    // The agent lost power after the issuer had recorded the completion, and before it had itself.
+    laptop.kill_agent();
+    for (path, content) in laptop.state_files()? {
+        if path.ends_with("enrolment.json") {
+            let mut record: serde_json::Value =
+                serde_json::from_slice(&content).map_err(|error| Failure::unexpected("a record", error))?;
+            record["completed"] = serde_json::Value::Null;
+            std::fs::write(&path, record.to_string()).map_err(Failure::machine("write the record"))?;
+        }
+    }
+    laptop.start_agent()?;
+    laptop.daypass(["status"]).run()?.succeeded()?.says(&["interrupted"])?;
+    laptop.enrol(&code)?;
+    let second = shown_code(&laptop)?;
+
+    // What this machine shows now is what the issuer compares with.
+    let device = world.issuer.device_of("alice")?;
+    world.issuer.run(["device", "show", &device])?.says(&[&second])?;
+    let waiting = laptop.daypass(["enroll", "--wait"]).start();
+    world.issuer.run(["device", "approve", &device, "--code", &second])?;
+    waiting.finish()?.succeeded()?.says(&["approved"])?;
+    // Enrolled and approved: the same invitation once more changes nothing.
+    laptop.enrol(&code)?.says(&["approved"])?;
+    laptop.daypass(["token", &world.gate.resource()]).run()?.succeeded()?;
+    // And it tells what has become of the device since.
+    world.issuer.run(["device", "suspend", &device])?;
+    laptop.daypass(["enroll", &code]).run()?.refused(&["suspended"])?.code(7)?;
+    Ok(())
+}
+
+#[test]
+fn an_invitation_that_is_refused_for_good_leaves_nothing_behind() -> Story {
+    let world = World::with_clock()?;
+    let laptop = machine(&world)?;
+    let nothing = |machine: &Machine| {
+        let files = machine.state_files()?;
+        let paths: Vec<_> = files.iter().map(|(path, _)| path).collect();
+        ensure(files.is_empty(), "an empty state folder", format!("{paths:?}"))?;
+        machine.daypass(["status"]).run()?.succeeded()?.says(&["enrolments none"]).map(drop)
+    };
+    let good = world.issuer.invite("alice", PROJECT, "developer", &[])?;
+    let short = world.issuer.invite("carol", PROJECT, "developer", &["--code-expires", "10m"])?;
+    world.advance(Duration::from_secs(660))?;
+    laptop.daypass(["enroll", &short]).run()?.refused(&["expired"])?.code(5)?;
+    nothing(&laptop)?;
+    laptop.enrol(&good)?;
+    let other = Machine::start(&world, "other", Who::Bob)?;
+    other.daypass(["enroll", &good]).run()?.refused(&[])?.code(5)?;
+    nothing(&other)?;
+    // The first machine's is as it was.
+    laptop.enrol(&good)?.says(&["waits for"])?;
+    Ok(())
+}
+
+#[test]
+fn who_is_not_reached_is_not_said_to_have_been_told() -> Story {
+    let world = World::start()?;
+    let laptop = machine(&world)?;
+    let nowhere = readdressed(&world.issuer.invite("alice", PROJECT, "developer", &[])?, "https://nohost.invalid")?;
+    laptop
+        .daypass(["enroll", &nowhere])
+        .run()?
+        .refused(&["could not reach the issuer", "next step: check the network"])?
+        .code(10)?
+        .says_nothing_of(&["live tokens"])?;
+    let left = laptop.daypass(["leave", "--yes"]).run()?.succeeded()?;
+    left.says(&["the issuer was not told"])?.says_nothing_of(&["has ended this device's access"])?;
+    laptop.daypass(["enroll", "--wait"]).run()?.refused(&["no enrolment waits"])?.code(4)?;
+    Ok(())
+}

@@ -45,6 +45,34 @@ fn unknown_hosts_are_left_to_others() -> Story {
     Ok(())
 }
 
+/// The token in a credential.
+fn token_in(text: &str) -> Option<String> {
+    text.lines().find_map(|line| Some(line.strip_prefix("credential=")?.split('~').next()?.to_owned()))
+}
+
+#[test]
+fn git_is_given_most_of_a_tokens_life() -> Story {
+    let mut world = World::with_clock()?;
+    let laptop = joined(&world)?;
+    let ask = format!("capability[]=authtype\nprotocol=https\nhost={}\npath=team/app.git\n\n", world.gate.address());
+    let get = || -> Result<Option<String>, Failure> {
+        let helper = laptop.person.act(world.programs.built("git-credential-daypass")).arg("get").input(ask.clone());
+        Ok(token_in(&helper.run()?.succeeded()?.text()))
+    };
+    let first = get()?;
+    // Of five minutes. A token is renewed ahead only after two thirds of that.
+    world.advance(Duration::from_secs(60))?;
+    ensure(get()? == first, "the same token after a minute", "another")?;
+    world.advance(Duration::from_secs(60))?;
+    let second = get()?;
+    ensure(second.is_some() && second != first, "another token after two minutes", "the same")?;
+    // While the issuer is silent, what is left has to do.
+    world.advance(Duration::from_secs(120))?;
+    world.issuer.kill();
+    ensure(get()? == second, "the live token", "another")?;
+    world.issuer.serve()
+}
+
 #[test]
 fn store_does_nothing_and_erase_drops() -> Story {
     let world = World::start()?;
@@ -53,19 +81,16 @@ fn store_does_nothing_and_erase_drops() -> Story {
         laptop.person.act(world.programs.built("git-credential-daypass")).arg(verb).input(input).run()
     };
     let ask = format!("capability[]=authtype\nprotocol=https\nhost={}\npath=team/app.git\n\n", world.gate.address());
-    let token = |text: &str| {
-        text.lines().find_map(|line| Some(line.strip_prefix("credential=")?.split('~').next()?.to_owned()))
-    };
     let first =
         helper("get", &ask)?.succeeded()?.says(&["capability[]=authtype", "authtype=Daypass", "ephemeral=1"])?;
-    let (Some(one), full) = (token(&first.text()), first.text()) else { return Err(first.surprise("a credential")) };
+    let (Some(one), full) = (token_in(&first.text()), first.text()) else { return Err(first.surprise("a credential")) };
     helper("store", &full)?.succeeded()?;
     let again = helper("get", &ask)?.succeeded()?.text();
-    ensure(token(&again).as_deref() == Some(one.as_str()), "the same token while it lives", again)?;
+    ensure(token_in(&again).as_deref() == Some(one.as_str()), "the same token while it lives", again)?;
     helper("erase", &format!("protocol=https\nhost={}\npath=team/app.git\n{full}\n", world.gate.address()))?
         .succeeded()?;
     let after = helper("get", &ask)?.succeeded()?.text();
-    ensure(token(&after).is_some_and(|token| token != one), "another token after `erase`", after)
+    ensure(token_in(&after).is_some_and(|token| token != one), "another token after `erase`", after)
 }
 
 #[test]
@@ -105,4 +130,30 @@ fn a_helper_that_is_asked_often_answers_fast() -> Story {
         "a fast answer",
         format!("{times:?}"),
     )
+}
+
+#[test]
+fn a_device_that_waits_for_approval_hears_so_from_git() -> Story {
+    let world = World::start()?;
+    let laptop = Machine::start(&world, "laptop", Who::Alice)?;
+    laptop.enrol(&world.issuer.invite("alice", daypass_tests::PROJECT, "developer", &[])?)?;
+    let helper = |line: &[&str]| {
+        let ask = format!("protocol=https\nhost={}\npath=team/app.git\n\n", world.gate.address());
+        laptop.person.act(world.programs.built("git-credential-daypass")).args(line).input(ask).run()
+    };
+    // Configured for every host there is, it leaves the word to others.
+    let silent = helper(&["get"])?.succeeded()?;
+    ensure(silent.seen().is_empty(), "silence", &silent)?;
+    let told = helper(&["--exclusive", "get"])?.code(6)?.says(&["quit=1", "waits for approval"])?;
+    told.says(&["daypass enroll --wait"])?;
+    let (resource, url) = (world.gate.resource(), world.clone_url());
+    let clone = laptop.person.clones_with_helper(&resource, world.issuer.root(), &url, "app");
+    clone.run()?.refused(&["waits for approval"])?.says_nothing_of(&["could not read Username"])?;
+    laptop
+        .daypass(["proof", "GET", "http://x/"])
+        .run()?
+        .refused(&["https"])?
+        .code(3)?
+        .says_nothing_of(&["git remote"])?;
+    Ok(())
 }

@@ -1,8 +1,8 @@
 //! A TPM with faults: what the agent says, what it still hands out, and that it goes on when the fault is over.
 
 use daypass_tests::{
-    Failure, Fault, FaultyTpm, Machine, PROJECT, REPOSITORY, Ran, Story, Who, World, tpm_command as command,
-    tpm_response as response,
+    Failure, Fault, FaultyTpm, Machine, PROJECT, REPOSITORY, Ran, Relay, Request, Story, Who, World, ensure,
+    eventually, tpm_command as command, tpm_response as response,
 };
 
 /// Words for faults of the network, which none of these is.
@@ -232,4 +232,59 @@ fn another_program_that_puts_its_keys_in_place_of_ours_hinders_nobody() -> Story
         tool(&laptop, &proxy, "tpm2_createprimary -C n -G ecc -c theirs.ctx")?;
     }
     is_over(&world, &laptop)
+}
+
+#[test]
+fn connections_are_kept_and_sessions_resumed_so_that_a_request_costs_no_signature() -> Story {
+    let mut relay = None;
+    let world = World::build(false, |issuer, _| {
+        let line = Relay::before(issuer.mtls_address())?;
+        issuer.configure(
+            &format!("mtls_url = \"{}\"", issuer.mtls_url()),
+            &format!("mtls_url = \"https://{}\"", line.address()),
+        )?;
+        relay = Some(line);
+        Ok(())
+    })?;
+    let Some(relay) = relay else { return Err(Failure::unexpected("a relay", "none")) };
+    let (laptop, proxy) = joined(&world)?;
+    let signed = || proxy.seen(command::SIGN);
+    let refreshed = || -> Result<bool, Failure> {
+        let request = Request::local(Who::Alice, &laptop.socket(), "/v1/enrolments/refresh")?;
+        let answer = request.header("Content-Type", "application/json").body("{}").send()?.status(200)?.json()?;
+        Ok(answer.pointer("/enrolments/0/problem").is_some_and(serde_json::Value::is_null))
+    };
+    ensure(refreshed()?, "an answer of the issuer's", "none")?;
+    let (before, connections) = (signed(), relay.taken());
+    for _ in 0..10 {
+        ensure(refreshed()?, "an answer of the issuer's", "none")?;
+    }
+    ensure(signed() == before, "no signature for ten requests", signed() - before)?;
+    ensure(relay.taken() == connections, "no new connection for ten requests", relay.taken() - connections)?;
+
+    // A token costs the proof, and nothing beside it.
+    for branch in 0..5 {
+        let details = format!(
+            r#"[{{"type":"git_repository","locations":["{}"],"actions":["push"],"refs":["refs/heads/alice/{branch}"]}}]"#,
+            world.repository()
+        );
+        laptop.daypass(["token", "--details", &details, &world.gate.resource()]).run()?.succeeded()?;
+    }
+    ensure(signed() == before + 5, "five signatures for five tokens", signed() - before)?;
+
+    // New connections, and the same sessions.
+    for _ in 0..3 {
+        let connections = relay.taken();
+        relay.cut();
+        eventually("an answer over a new connection", || {
+            Ok((refreshed()? && relay.taken() > connections).then_some(()))
+        })?;
+    }
+    ensure(signed() == before + 5, "no signature for three resumed sessions", signed() - before - 5)?;
+    // The control: an issuer that starts anew knows none of them.
+    let mut world = world;
+    world.issuer.kill();
+    world.issuer.serve()?;
+    eventually("an answer of the new issuer", || Ok(refreshed()?.then_some(())))?;
+    ensure(signed() > before + 5, "a signature for a new session", signed() - before - 5)
 }

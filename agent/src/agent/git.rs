@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
-    local_api::{DEFAULT_MIN_TTL, GitCredential, GitCredentialRequest, GitEraseRequest, ProofProtection},
+    local_api::{GitCredential, GitCredentialRequest, GitEraseRequest, ProofProtection},
     presentation::{BASIC_USERNAME, SCHEME, key_binding_input, present, token_of},
     resource::{Repository, Resource},
 };
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::AgentError,
     issuer::{outside_its_time, trusting, why},
-    tokens::CallerEvidence,
+    tokens::{CallerEvidence, Life},
 };
 
 /// The longest header that is looked at for a nonce, in bytes.
@@ -30,7 +30,7 @@ impl Agent {
         caller: &CallerEvidence,
         request: &GitCredentialRequest,
     ) -> Result<GitCredential, AgentError> {
-        let (member, resource) = self.member_at_host(uid, &request.host).await?;
+        let (member, resource) = self.member_at_host(uid, &request.host, request.scoped).await?;
         let remote = format!("{}://{}", request.protocol, request.host);
         if request.protocol != "https" {
             return Err(AgentError::PlainHttp(remote));
@@ -45,7 +45,7 @@ impl Agent {
                 &Wanted {
                     resource: &resource,
                     details: Some(&details),
-                    min_ttl: DEFAULT_MIN_TTL,
+                    life: Life::Most,
                     protection: Some(ProofProtection::Hardware),
                     caller,
                 },
@@ -75,9 +75,12 @@ impl Agent {
     }
 
     /// The enrolment and resource at a host, as git names it.
-    async fn member_at_host(&self, uid: u32, host: &str) -> Result<(Arc<Member>, Resource), AgentError> {
+    async fn member_at_host(&self, uid: u32, host: &str, scoped: bool) -> Result<(Arc<Member>, Resource), AgentError> {
         let unknown = || AgentError::UnknownHost(host.chars().take(260).collect());
         let resource: Resource = format!("https://{host}/").parse().map_err(|_| unknown())?;
+        if scoped {
+            return Ok((self.member_at(uid, &resource, Ask::All).await?, resource));
+        }
         // Nobody's, or nobody's yet: other helpers may know it, and git says the rest.
         let member = self.member_at(uid, &resource, Ask::Pending).await.map_err(|error| {
             tracing::debug!(host, %error, "left to other helpers");

@@ -8,7 +8,7 @@ use daypass_proto::{
     encoding::{base64url, sha256},
     enrolment::DeviceLife,
     jose::{EcPublicKey, Header, SoftwareKey, assemble},
-    local_api::{DEFAULT_MIN_TTL, ProofAnswer, ProofProtection, ProofRequest, TokenAnswer, TokenRequest},
+    local_api::{DEFAULT_MIN_TTL, ErrorCode, ProofAnswer, ProofProtection, ProofRequest, TokenAnswer, TokenRequest},
     oauth_error::Reason,
     resource::Resource,
     token::Protection,
@@ -20,7 +20,7 @@ use crate::{
     clock::random,
     error::AgentError,
     issuer,
-    tokens::{CallerEvidence, HeldToken, TokenKey, TokenResponse},
+    tokens::{CallerEvidence, HeldToken, Life, TokenKey, TokenResponse},
     tpm::KeyFile,
 };
 
@@ -38,8 +38,8 @@ pub(super) struct Wanted<'a> {
     pub(super) resource: &'a Resource,
     /// Everything that is granted there where it is left out.
     pub(super) details: Option<&'a AuthorizationDetails>,
-    /// The life it must have left, in seconds.
-    pub(super) min_ttl: i64,
+    /// The life it must have left.
+    pub(super) life: Life,
     /// What the roles say where it is left out.
     pub(super) protection: Option<ProofProtection>,
     pub(super) caller: &'a CallerEvidence,
@@ -104,7 +104,7 @@ impl Agent {
         let wanted = Wanted {
             resource: &request.resource,
             details: request.authorization_details.as_ref(),
-            min_ttl,
+            life: Life::AtLeast(min_ttl),
             protection: request.protection,
             caller,
         };
@@ -131,7 +131,7 @@ impl Agent {
             return Err(AgentError::Malformed("`method` must be an HTTP method in upper case".to_owned()));
         }
         // Only https URLs have a resource, and only resources have proofs; the issuer is none.
-        let resource = Resource::of_url(&request.url)?;
+        let resource = Resource::of_url(&request.url).map_err(AgentError::Url)?;
         let member = self.member_at(uid, &resource, Ask::All).await.map_err(|error| match error {
             AgentError::NotGranted(_) | AgentError::NeverEnrolled => AgentError::NoProofFor(resource.to_string()),
             other => other,
@@ -140,7 +140,7 @@ impl Agent {
         let wanted = Wanted {
             resource: &resource,
             details: None,
-            min_ttl: DEFAULT_MIN_TTL,
+            life: Life::AtLeast(DEFAULT_MIN_TTL),
             protection: request.protection,
             caller,
         };
@@ -209,30 +209,49 @@ impl Agent {
             caller: wanted.caller.clone(),
         };
         let protection = wanted.protection.unwrap_or_else(|| protection_at(member, wanted.resource));
-        match self.obtain_for(member, key(protection), wanted.min_ttl).await {
+        match self.obtain_for(member, key(protection), wanted.life).await {
             // Policy changed since the issuer was last asked: what nobody insisted on is had the other way.
             Err(AgentError::Refused(body))
                 if wanted.protection.is_none() && body.daypass_reason == Reason::DelegationNotAllowed =>
             {
-                self.obtain_for(member, key(ProofProtection::Hardware), wanted.min_ttl).await
+                self.obtain_for(member, key(ProofProtection::Hardware), wanted.life).await
             }
             other => other,
         }
     }
 
-    async fn obtain_for(&self, member: &Member, key: TokenKey, min_ttl: i64) -> Result<HeldToken, AgentError> {
-        if let Some(token) = self.tokens.get(&key, self.clock.moment(), min_ttl) {
+    async fn obtain_for(&self, member: &Member, key: TokenKey, life: Life) -> Result<HeldToken, AgentError> {
+        if let Some(token) = self.tokens.get(&key, self.clock.moment(), life) {
             return Ok(token);
         }
         let flight = self.tokens.flight(&key);
         let _one_at_a_time = flight.lock().await;
-        if let Some(token) = self.tokens.get(&key, self.clock.moment(), min_ttl) {
+        if let Some(token) = self.tokens.get(&key, self.clock.moment(), life) {
+            return Ok(token);
+        }
+        let live = || self.tokens.get(&key, self.clock.moment(), life.least());
+        // An issuer that was silent a moment ago is not waited for once more where what there is will do.
+        if self.rests(member)
+            && let Some(token) = live()
+        {
             return Ok(token);
         }
         let result = self.request(member, &key).await;
-        let token = member.note(result)?;
+        let token = match member.note(result) {
+            Err(error) if error.code() == ErrorCode::IssuerUnreachable => {
+                let Some(token) = live() else { return Err(error) };
+                self.rest(member);
+                return Ok(token);
+            }
+            other => other?,
+        };
         self.tokens.put(key, token.clone(), false);
-        if token.is_fit(self.clock.moment(), min_ttl) { Ok(token) } else { Err(AgentError::TooShort(min_ttl)) }
+        match life.least() {
+            Life::AtLeast(seconds) if !token.is_fit(self.clock.moment(), life.least()) => {
+                Err(AgentError::TooShort(seconds))
+            }
+            _ => Ok(token),
+        }
     }
 
     pub(super) async fn renew_token(&self, member: &Member, key: TokenKey) -> Result<(), AgentError> {

@@ -11,7 +11,7 @@ use daypass_proto::{
 };
 
 use super::{Agent, Member};
-use crate::{clock::Moment, enrolment::Enroller, error::AgentError, issuer, state::Completed};
+use crate::{enrolment::Enroller, error::AgentError, issuer, state::Completed};
 
 /// How long an issuer that could not be reached is left in peace by what nobody waits for, in seconds.
 const REST: i64 = 30;
@@ -23,7 +23,7 @@ impl Agent {
     pub async fn housekeeping(&self) {
         for key in self.tokens.due(self.clock.moment()) {
             if let Ok(member) = self.member(key.uid, &key.issuer)
-                && !rests(&member, self.clock.moment())
+                && !self.rests(&member)
                 && let Err(error) = self.renew_token(&member, key).await
             {
                 self.rest(&member);
@@ -31,7 +31,7 @@ impl Agent {
             }
         }
         for member in self.all_members() {
-            if rests(&member, self.clock.moment()) {
+            if self.rests(&member) {
                 continue;
             }
             let completed = member.completed();
@@ -50,8 +50,15 @@ impl Agent {
         }
     }
 
-    fn rest(&self, member: &Member) {
+    /// Leaves the issuer in peace for a while.
+    pub(super) fn rest(&self, member: &Member) {
         *member.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.moment());
+    }
+
+    /// Whether the issuer is left in peace.
+    pub(super) fn rests(&self, member: &Member) -> bool {
+        let failed = *member.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|failed| self.clock.moment().since(failed) < REST)
     }
 
     /// The issuer's time, as far as it is known.
@@ -157,11 +164,6 @@ impl Agent {
 pub(super) fn is_certificate_outside_its_time(error: &AgentError) -> bool {
     let AgentError::Refused(body) = error else { return false };
     matches!(body.daypass_reason, Reason::CertificateExpired | Reason::CertificateNotYet)
-}
-
-fn rests(member: &Member, here: Moment) -> bool {
-    let failed = *member.failed.lock().unwrap_or_else(PoisonError::into_inner);
-    failed.is_some_and(|failed| here.since(failed) < REST)
 }
 
 fn certificate_times(der: &[u8]) -> Option<(Timestamp, Timestamp)> {

@@ -1,6 +1,9 @@
 //! `daypass`: the agent and its command line; see `daypass_agent::cli` and `daypass_agent::daemon`.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use daypass_agent::{cli, config::Config, daemon, memory};
 use daypass_proto::redaction::Redacting;
@@ -11,9 +14,18 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     cli::main(|arguments| {
-        let filter = tracing_subscriber::EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Redacting(std::io::stderr())).init();
-        let config = match Config::load(arguments.config.as_deref()) {
+        // The binding calls an error what is the ordinary way of a full chip; what comes of it, the agent says in its own words.
+        let wanted = std::env::var("DAYPASS_LOG").unwrap_or_else(|_| "info".to_owned());
+        let filter = tracing_subscriber::EnvFilter::try_new(format!("tss_esapi=off,{wanted}"))
+            .unwrap_or_else(|_| "tss_esapi=off,info".into());
+        // For eyes only: a log file is read by programs.
+        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(colours)
+            .with_writer(|| Redacting(std::io::stderr()))
+            .init();
+        let config = match Config::load(arguments.config.as_deref(), arguments.socket.as_deref()) {
             Ok(config) => config,
             Err(error) => return failed(&error, 13),
         };

@@ -16,8 +16,7 @@ pub mod process;
 
 use std::sync::Arc;
 
-use axum::{extract::connect_info::Connected, serve::IncomingStream};
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
 use self::peer::Peer;
 
@@ -30,9 +29,9 @@ pub struct Caller {
     pub peer: Option<Arc<Peer>>,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let stream = stream.io();
+impl Caller {
+    /// Whoever is at the other end of this connection.
+    pub fn at(stream: &UnixStream) -> Self {
         Self { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()), peer: Peer::of(stream).map(Arc::new) }
     }
 }

@@ -30,7 +30,8 @@ const EXIT_CODES: &str = "Exit codes:
 pub struct Arguments {
     /// The agent's socket
     ///
-    /// Without it: the `socket` of the configuration, then /run/daypass/agent.sock.
+    /// Without it: the `socket` of the configuration; then /run/daypass/agent.sock, which is root's and the service's; then that of an agent which
+    /// you run yourself, $XDG_RUNTIME_DIR/daypass/agent.sock, or without that folder ~/.local/state/daypass/run/agent.sock. `daypass agent` opens it there.
     #[arg(long, global = true, env = "DAYPASS_SOCKET", value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
     /// The agent's configuration
@@ -51,7 +52,7 @@ pub struct Arguments {
 pub enum Command {
     /// Enrol this machine with an invitation
     ///
-    /// Running it again with the same invitation is safe, and takes up an enrolment that was interrupted.
+    /// Running it again with the same invitation is safe: it takes up an enrolment that was interrupted, and leaves one that is complete as it is.
     Enroll(Enroll),
     /// Show the agent, its TPM, and your enrolments
     Status(StatusArguments),
@@ -104,11 +105,14 @@ pub struct Inspector {
 #[derive(Args, Debug)]
 pub struct Enroll {
     /// The invitation, `dpinv1_…`; without it, or with `-`, it is read from stdin, so that no other user sees it in the process list
-    #[arg(value_name = "INVITATION", default_value = "-", hide_default_value = true)]
-    pub invitation: String,
-    /// Wait until the device is approved
+    #[arg(value_name = "INVITATION")]
+    pub invitation: Option<String>,
+    /// Wait until the device is approved; without an invitation, wait for the enrolment that is pending already
     #[arg(long)]
     pub wait: bool,
+    /// Whose enrolment to wait for, where several are pending
+    #[arg(long, value_name = "URL", requires = "wait", conflicts_with = "invitation")]
+    pub issuer: Option<String>,
 }
 
 /// `daypass status`.

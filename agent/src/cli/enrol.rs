@@ -5,38 +5,21 @@ use std::time::Duration;
 use daypass_proto::{
     enrolment::DeviceLife,
     invitation::{Code, CodeError, CodeKind},
-    local_api::{EnrolRequest, Enrolment, EnrolmentLife, Enrolments, ErrorCode, RefreshRequest},
+    local_api::{EnrolRequest, Enrolment, EnrolmentLife, Enrolments, ErrorCode, RefreshRequest, Status},
 };
 use zeroize::Zeroizing;
 
-use super::{arguments::Enroll, failure::Failure, status::tier_in_words, terminal::Terminal};
-use crate::local_client::{ENROLMENT, LONG, LocalClient};
+use super::{arguments::Enroll, failure::Failure, leave::issuer_named, status::tier_in_words, terminal::Terminal};
+use crate::local_client::{ENROLMENT, LONG, LocalClient, SHORT};
 
 /// How often a waiting `enroll` asks.
 const PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(asked: &Enroll, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
-    let text = Zeroizing::new(if asked.invitation == "-" {
-        if !terminal.json() {
-            terminal.note("reading the invitation from stdin: paste it and press Enter");
-        }
-        terminal.line().map_err(|error| {
-            Failure::new(
-                ErrorCode::Malformed,
-                format!("could not read stdin: {error}"),
-                "give the invitation as an argument",
-            )
-        })?
-    } else {
-        asked.invitation.clone()
-    });
-    let code = Code::parse(CodeKind::Invitation, &text).map_err(bad_invitation)?;
-    if !terminal.json() {
-        terminal.note(&format!("enrolling with {}: the TPM makes keys, which may take a while", code.issuer()));
-    }
-    let request = EnrolRequest { invitation: code.expose().to_string() };
-    let enrolled: Enrolment = agent.post("/v1/enrolments", &request, ENROLMENT)?;
-    drop(request);
+    let enrolled = match asked.invitation.as_deref() {
+        None if asked.wait => standing(asked.issuer.as_deref(), agent)?,
+        invitation => enrol(invitation.unwrap_or("-"), agent, terminal)?,
+    };
     let enrolment = if asked.wait && enrolled.state == EnrolmentLife::Device(DeviceLife::Pending) {
         if !terminal.json() {
             terminal.words(&pending(&enrolled))?;
@@ -60,6 +43,60 @@ pub(super) fn run(asked: &Enroll, agent: &LocalClient, terminal: &mut dyn Termin
             Err(ended(ErrorCode::DeviceRevoked, "this device was not approved, or its access has ended"))
         }
     }
+}
+
+/// The enrolment that is meant where no invitation is given: the one that waits, or the only one there is.
+fn standing(issuer: Option<&str>, agent: &LocalClient) -> Result<Enrolment, Failure> {
+    let issuer = issuer.map(issuer_named).transpose()?;
+    let status: Status = agent.get("/v1/status", SHORT)?;
+    let of_issuer = |enrolment: &Enrolment| issuer.as_ref().is_none_or(|issuer| enrolment.issuer == *issuer);
+    let all: Vec<_> = status
+        .enrolments
+        .into_iter()
+        .filter(|enrolment| enrolment.state != EnrolmentLife::Interrupted && of_issuer(enrolment))
+        .collect();
+    let waiting: Vec<_> =
+        all.iter().filter(|enrolment| enrolment.state == EnrolmentLife::Device(DeviceLife::Pending)).cloned().collect();
+    match (<[Enrolment; 1]>::try_from(waiting), <[Enrolment; 1]>::try_from(all)) {
+        (Ok([one]), _) => Ok(one),
+        (Err(waiting), _) if !waiting.is_empty() => {
+            let issuers: Vec<_> = waiting.iter().map(|enrolment| enrolment.issuer.as_str()).collect();
+            Err(Failure::new(
+                ErrorCode::Malformed,
+                format!("several enrolments wait for approval: {}", issuers.join(", ")),
+                "name one with `--issuer`",
+            ))
+        }
+        (_, Ok([one])) => Ok(one),
+        _ => Err(Failure::new(
+            ErrorCode::NotEnrolled,
+            "no enrolment waits for approval",
+            "to enrol and wait, give the invitation: `daypass enroll --wait -` asks for it; `daypass status` shows what there is",
+        )),
+    }
+}
+
+fn enrol(invitation: &str, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<Enrolment, Failure> {
+    let text = Zeroizing::new(if invitation == "-" {
+        if !terminal.json() {
+            terminal.note("reading the invitation from stdin: paste it and press Enter");
+        }
+        terminal.line().map_err(|error| {
+            Failure::new(
+                ErrorCode::Malformed,
+                format!("could not read stdin: {error}"),
+                "give the invitation as an argument",
+            )
+        })?
+    } else {
+        invitation.to_owned()
+    });
+    let code = Code::parse(CodeKind::Invitation, &text).map_err(bad_invitation)?;
+    if !terminal.json() {
+        terminal.note(&format!("enrolling with {}: the TPM makes keys, which may take a while", code.issuer()));
+    }
+    let request = EnrolRequest { invitation: code.expose().to_string() };
+    Ok(agent.post("/v1/enrolments", &request, ENROLMENT)?)
 }
 
 fn ended(error: ErrorCode, message: &str) -> Failure {
@@ -141,7 +178,7 @@ fn describe(enrolment: &Enrolment, waited: bool) -> String {
         EnrolmentLife::Device(DeviceLife::Pending) if waited => "still pending".to_owned(),
         EnrolmentLife::Device(DeviceLife::Pending) => {
             format!(
-                "{}\nask them to compare the code and approve; `daypass status --refresh` shows when it is done",
+                "{}\nask them to compare the code and approve; `daypass enroll --wait` waits for it",
                 pending(enrolment)
             )
         }
@@ -174,7 +211,8 @@ mod tests {
     }
 
     fn enroll(agent: &MockAgent, invitation: &str, wait: bool, terminal: &mut Buffer) -> Result<(), Failure> {
-        run(&Enroll { invitation: invitation.to_owned(), wait }, &agent.client(), terminal)
+        let asked = Enroll { invitation: Some(invitation.to_owned()), wait, issuer: None };
+        run(&asked, &agent.client(), terminal)
     }
 
     #[test]
@@ -188,7 +226,7 @@ mod tests {
   trust      EK chains to a root
   code       ABCD-2345   whoever approves must see the same
   waits for  olga@example.com
-ask them to compare the code and approve; `daypass status --refresh` shows when it is done
+ask them to compare the code and approve; `daypass enroll --wait` waits for it
 "
         );
     }
@@ -243,5 +281,54 @@ ask them to compare the code and approve; `daypass status --refresh` shows when 
         assert_eq!(failure.exit_code(), 7);
         failure.show(&mut terminal);
         assert_eq!(terminal.parsed()["state"], "revoked");
+    }
+
+    fn wait_alone(
+        enrolments: &[String],
+        refreshed: Option<&str>,
+        issuer: Option<&str>,
+    ) -> (Result<(), Failure>, Buffer) {
+        let status = format!(
+            r#"{{"version":"0","now":1,"tpm":{{"tcti":"x","available":true,"description":null,"problem":null}},"enrolments":[{}]}}"#,
+            enrolments.join(",")
+        );
+        let agent = match refreshed {
+            Some(refreshed) => MockAgent::start([(200, status.as_str()), (200, refreshed)]),
+            None => MockAgent::start([(200, status.as_str())]),
+        };
+        let mut terminal = Buffer::default();
+        let asked = Enroll { invitation: None, wait: true, issuer: issuer.map(str::to_owned) };
+        (run(&asked, &agent.client(), &mut terminal), terminal)
+    }
+
+    #[test]
+    fn without_an_invitation_the_enrolment_that_waits_is_waited_for() {
+        let done = format!(r#"{{"enrolments":[{}]}}"#, enrolment("approved"));
+        let elsewhere = enrolment("approved").replace("issuer.example", "other.example");
+        let (result, terminal) = wait_alone(&[elsewhere, enrolment("pending")], Some(&done), None);
+        result.unwrap();
+        assert!(
+            terminal.said().contains("ABCD-2345") && terminal.said().contains("approved: dev-"),
+            "{}",
+            terminal.said()
+        );
+        // Approved meanwhile.
+        let (result, terminal) = wait_alone(&[enrolment("approved")], None, None);
+        result.unwrap();
+        assert!(terminal.said().starts_with("approved: dev-"), "{}", terminal.said());
+    }
+
+    #[test]
+    fn which_enrolment_is_waited_for_has_to_be_clear() {
+        let two = [enrolment("pending"), enrolment("pending").replace("issuer.example", "other.example")];
+        let (result, _) = wait_alone(&two, None, None);
+        assert!(result.unwrap_err().to_string().contains("https://other.example"));
+        let done = format!(r#"{{"enrolments":[{}]}}"#, enrolment("approved"));
+        wait_alone(&two, Some(&done), Some("https://issuer.example/")).0.unwrap();
+        for none in [vec![], vec![enrolment("interrupted")]] {
+            let failure = wait_alone(&none, None, None).0.unwrap_err();
+            assert_eq!(failure.exit_code(), 4);
+            assert!(failure.to_string().contains("no enrolment waits"), "{failure}");
+        }
     }
 }

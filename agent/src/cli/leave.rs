@@ -2,7 +2,7 @@
 
 use daypass_proto::{
     invitation::canonical_issuer,
-    local_api::{ErrorCode, LeaveAnswer, LeaveRequest, Status},
+    local_api::{ErrorCode, LeaveAnswer, LeaveRequest, Status, Told},
 };
 
 use super::{arguments::Leave, failure::Failure, terminal::Terminal};
@@ -10,13 +10,7 @@ use crate::local_client::{LONG, LocalClient, SHORT};
 
 pub(super) fn run(asked: &Leave, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let issuer = match &asked.issuer {
-        Some(issuer) => canonical_issuer(issuer).ok_or_else(|| {
-            Failure::new(
-                ErrorCode::Malformed,
-                format!("`{issuer}` is not an issuer's address"),
-                "give it as `daypass status` shows it",
-            )
-        })?,
+        Some(issuer) => issuer_named(issuer)?,
         None => only_issuer(&agent.get::<Status>("/v1/status", SHORT)?)?,
     };
     if !asked.yes {
@@ -34,10 +28,13 @@ pub(super) fn run(asked: &Leave, agent: &LocalClient, terminal: &mut dyn Termina
         return terminal.document(&answer);
     }
     terminal.words(&format!("left {}: this machine's keys for it are erased", answer.issuer))?;
-    match (answer.told_issuer, &answer.problem) {
-        (true, _) => terminal.words("the issuer has ended this device's access")?,
-        (false, problem) => {
-            let cause = problem.as_ref().map_or(String::new(), |problem| format!(": {}", problem.message));
+    match answer.told {
+        Told::Told => terminal.words("the issuer has ended this device's access")?,
+        Told::NothingToTell => terminal.words(
+            "the issuer was not told: the enrolment was never complete here; should an owner see the device on the list all the same, they can revoke it",
+        )?,
+        Told::CouldNotTell => {
+            let cause = answer.problem.as_ref().map_or(String::new(), |problem| format!(": {}", problem.message));
             terminal.words(&format!("the issuer could not be told{cause}"))?;
             terminal.words("nobody can use the keys any more; ask an owner of the project to revoke the device, so that it does not stay on the list")?;
         }
@@ -45,6 +42,17 @@ pub(super) fn run(asked: &Leave, agent: &LocalClient, terminal: &mut dyn Termina
     terminal.words(
         "if git was set up for it, run `daypass setup git` again, or `daypass setup git --undo` when nothing is left",
     )
+}
+
+/// An issuer, as somebody typed it.
+pub(super) fn issuer_named(issuer: &str) -> Result<String, Failure> {
+    canonical_issuer(issuer).ok_or_else(|| {
+        Failure::new(
+            ErrorCode::Malformed,
+            format!("`{issuer}` is not an issuer's address"),
+            "give it as `daypass status` shows it",
+        )
+    })
 }
 
 fn only_issuer(status: &Status) -> Result<String, Failure> {
@@ -74,7 +82,7 @@ mod tests {
         mock_agent::MockAgent,
     };
 
-    const LEFT: &str = r#"{"issuer":"https://issuer.example","told_issuer":true,"problem":null}"#;
+    const LEFT: &str = r#"{"issuer":"https://issuer.example","told":"told","problem":null}"#;
 
     #[test]
     fn the_only_enrolment_is_meant_and_a_person_confirms() {
@@ -100,13 +108,24 @@ mod tests {
     fn an_issuer_that_was_not_told_is_said() {
         let agent = MockAgent::start([(
             200,
-            r#"{"issuer":"https://issuer.example","told_issuer":false,"problem":{"error":"issuer_unreachable","message":"no answer","next_step":"x"}}"#,
+            r#"{"issuer":"https://issuer.example","told":"could_not_tell","problem":{"error":"issuer_unreachable","message":"no answer","next_step":"x"}}"#,
         )]);
         let mut terminal = Buffer::default();
         run(&Leave { issuer: Some("https://issuer.example/".to_owned()), yes: true }, &agent.client(), &mut terminal)
             .unwrap();
         assert!(agent.requests()[0].ends_with(r#"{"issuer":"https://issuer.example"}"#));
         assert!(terminal.said().contains("could not be told: no answer"));
+    }
+
+    #[test]
+    fn where_nobody_was_told_nobody_is_said_to_be() {
+        let agent =
+            MockAgent::start([(200, r#"{"issuer":"https://issuer.example","told":"nothing_to_tell","problem":null}"#)]);
+        let mut terminal = Buffer::default();
+        run(&Leave { issuer: Some("https://issuer.example/".to_owned()), yes: true }, &agent.client(), &mut terminal)
+            .unwrap();
+        assert!(terminal.said().contains("the issuer was not told"), "{}", terminal.said());
+        assert!(!terminal.said().contains("has ended"), "{}", terminal.said());
     }
 
     #[test]

@@ -136,6 +136,7 @@ fn get(
         path: request.path().map(str::to_owned),
         wwwauth: request.wwwauth().to_vec(),
         authtype: request.takes_authtype(),
+        scoped: exclusive,
     };
     let credential: GitCredential = match surroundings.agent.post("/v1/git-credentials", &question, local_client::LONG)
     {

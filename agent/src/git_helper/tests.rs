@@ -42,7 +42,7 @@ fn a_new_git_gets_a_credential_that_is_not_stored() {
     let body = asked.split_once("\r\n\r\n").unwrap().1;
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(body).unwrap(),
-        serde_json::json!({"protocol":"https","host":"g.example:8443","path":"team/app.git","wwwauth":["Daypass nonce=\"n\""],"authtype":true})
+        serde_json::json!({"protocol":"https","host":"g.example:8443","path":"team/app.git","wwwauth":["Daypass nonce=\"n\""],"authtype":true,"scoped":false})
     );
 }
 
@@ -105,6 +105,19 @@ fn a_refusal_names_cause_and_next_step_and_stops_git() {
     assert_eq!(ended.out, "quit=1\n\n");
     assert_eq!(ended.err, "daypass: device dev-1 is suspended\ndaypass: next step: ask an owner\n");
     assert_eq!(ended.code, 7);
+}
+
+#[test]
+fn a_scoped_helper_says_that_it_is_one_and_stops_git_over_a_pending_device() {
+    let agent = MockAgent::start([(
+        403,
+        r#"{"error":"device_pending","message":"device dev-1 waits for approval","next_step":"read the code out"}"#,
+    )]);
+    let ended = run(&agent, &["--exclusive", "get"], NEW_GIT);
+    assert!(agent.requests()[0].contains(r#""scoped":true"#));
+    assert_eq!(ended.out, "quit=1\n\n");
+    assert!(ended.err.contains("waits for approval"), "{}", ended.err);
+    assert_eq!(ended.code, 6);
 }
 
 #[test]

@@ -3,7 +3,16 @@
 //! A bare TPM has three slots, and a persistent key takes one while it is used. So loading tries, and where there is no room
 //! gives up the key that was used longest ago, and tries again. Nothing that a command needed for itself outlives it.
 
-use std::{fs::OpenOptions, io, net::TcpStream, sync::Arc};
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    net::TcpStream,
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    path::Path,
+    sync::Arc,
+};
+
+use nix::fcntl::OFlag;
 
 use tss_esapi::{
     Context, Error as TssError,
@@ -18,6 +27,7 @@ use tss_esapi::{
 use super::{
     TpmConfig, error::TpmError, key_file::KeyFile, pace::Pace, signature::is_by, storage::Storage, tcti::Tcti,
 };
+use crate::file_kind::kind_in_words;
 
 /// A connected chip.
 pub struct Connection {
@@ -37,7 +47,8 @@ impl Connection {
         let name = config.tcti.name_conf().map_err(|error| missing(error.to_string()))?;
         let mut context = Context::new(name).map_err(|error| match config.tcti {
             // Nobody has looked yet whether it is there.
-            Tcti::Tabrmd(_) => missing(error.to_string()),
+            // The stack has no words for it but a number.
+            Tcti::Tabrmd(_) => missing(format!("no `tpm2-abrmd` answers on D-Bus there ({error})")),
             Tcti::Device(_) | Tcti::Swtpm { .. } => TpmError::lost("connect to it", error),
         })?;
         if !config.tcti.is_managed() {
@@ -126,10 +137,28 @@ fn is_full(error: TssError) -> bool {
     matches!(error, TssError::Tss2Error(code) if matches!(code.kind(), Some(Kind::ObjectMemory | Kind::Memory)))
 }
 
+/// A device that can be opened. What is no character device is not even opened: the TPM stack would write its commands into any file.
+fn device(path: &Path) -> Result<Result<(), TpmError>, io::Error> {
+    let no_device = |kind| TpmError::NoCharacterDevice { path: path.to_owned(), kind: kind_in_words(kind) };
+    let kind = fs::metadata(path)?.file_type();
+    if !kind.is_char_device() {
+        return Ok(Err(no_device(kind)));
+    }
+    // Neither waits for anybody nor takes a terminal: which device it is, nobody has said yet.
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let opened = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path)?;
+    // Another one may have been put there meanwhile.
+    let kind = opened.metadata()?.file_type();
+    Ok(if kind.is_char_device() { Ok(()) } else { Err(no_device(kind)) })
+}
+
 /// Why the transport cannot work, before the stack turns it into a number.
 fn probe(tcti: &Tcti) -> Result<(), TpmError> {
     let (name, result) = match tcti {
-        Tcti::Device(path) => (tcti.to_string(), OpenOptions::new().read(true).write(true).open(path).map(|_| ())),
+        Tcti::Device(path) => match device(path) {
+            Ok(judged) => return judged,
+            Err(error) => (tcti.to_string(), Err(error)),
+        },
         Tcti::Swtpm { host, port } => (tcti.to_string(), TcpStream::connect((host.as_str(), *port)).map(|_| ())),
         Tcti::Tabrmd(_) => return Ok(()),
     };

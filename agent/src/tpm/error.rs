@@ -1,6 +1,6 @@
 //! What can go wrong with a TPM, told apart by what somebody can do about it.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use daypass_proto::local_api::ErrorCode;
 use thiserror::Error;
@@ -61,6 +61,14 @@ pub enum TpmError {
         tcti: String,
         /// What was found.
         why: String,
+    },
+    /// Something else is there.
+    #[error("`{}` is {kind}, and no TPM's device", path.display())]
+    NoCharacterDevice {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
     },
     /// It is there, and this process may not use it.
     #[error("the agent (uid {uid}) may not use the TPM at `{tcti}`")]
@@ -250,7 +258,7 @@ impl TpmError {
     /// The cause, for programs.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::NoDevice { .. } => ErrorCode::TpmMissing,
+            Self::NoDevice { .. } | Self::NoCharacterDevice { .. } => ErrorCode::TpmMissing,
             Self::PermissionDenied { .. } => ErrorCode::TpmPermission,
             Self::KeyOfAnotherTpm | Self::Moved | Self::Cleared => ErrorCode::TpmChanged,
             Self::InUse { .. }
@@ -273,6 +281,15 @@ impl TpmError {
     /// What to do about it.
     pub fn next_step(&self) -> &'static str {
         match self {
+            Self::NoDevice { tcti, .. } if tcti.starts_with("swtpm") => {
+                "start the software TPM, or correct `tcti` in the agent's configuration"
+            }
+            Self::NoDevice { tcti, .. } if tcti.starts_with("tabrmd") => {
+                "start the resource manager (`systemctl start tpm2-abrmd`), or use the kernel's: `tcti = \"device:/dev/tpmrm0\"`"
+            }
+            Self::NoCharacterDevice { .. } => {
+                "correct `tcti` in the agent's configuration: usually it is `device:/dev/tpmrm0`; then start the agent again"
+            }
             Self::NoDevice { .. } => {
                 "switch the TPM on in the firmware's setup (fTPM, PTT); `daypass doctor` says what was found here"
             }
@@ -330,6 +347,7 @@ mod tests {
         let refused = |of| TpmError::Authorization { attempted, of };
         let all = [
             TpmError::NoDevice { tcti: tcti.clone(), why: why.clone() },
+            TpmError::NoCharacterDevice { path: tcti.clone().into(), kind: "…" },
             TpmError::PermissionDenied { tcti: tcti.clone(), uid: 7 },
             TpmError::InUse { tcti: tcti.clone() },
             TpmError::Lost { tcti, attempted, why },
@@ -351,6 +369,16 @@ mod tests {
             let words = error.to_string().replace("uid 7", "uid N").replace(&source.to_string(), "…");
             assert!(page.contains(&words), "{words}");
             assert!(!error.next_step().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_to_do_is_about_the_transport_that_is_missing() {
+        let step = |tcti: &str| TpmError::NoDevice { tcti: tcti.to_owned(), why: String::new() }.next_step();
+        assert!(step("device:/dev/tpmrm0").contains("firmware"));
+        assert!(step("swtpm:host=127.0.0.1,port=2321").contains("software TPM"));
+        for tcti in ["tabrmd", "tabrmd:bus_type=system"] {
+            assert!(step(tcti).contains("tpm2-abrmd"));
         }
     }
 }

@@ -405,3 +405,35 @@ async fn a_missing_tpm_is_said_to_be_missing() {
     assert!(matches!(error, TpmError::NoDevice { .. }), "{error}");
     assert_eq!(error.code(), daypass_proto::local_api::ErrorCode::TpmMissing);
 }
+
+#[tokio::test]
+async fn what_is_no_device_is_not_opened() {
+    use std::os::unix::{fs::FileTypeExt as _, net::UnixListener};
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("file"), "kept").unwrap();
+    std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+    nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _socket = UnixListener::bind(at("socket")).unwrap();
+    for (name, words) in [
+        ("file", "is a regular file, and no TPM's device"),
+        ("link", "is a regular file"),
+        ("pipe", "is a named pipe"),
+        ("socket", "is a socket"),
+        ("", "is a folder"),
+    ] {
+        let error = owner(&format!("device:{}", at(name).display())).describe().await.unwrap_err();
+        assert!(error.to_string().contains(words), "{name}: {error}");
+        assert!(error.to_string().contains(&at(name).display().to_string()), "{error}");
+        assert_eq!(error.code(), daypass_proto::local_api::ErrorCode::TpmMissing);
+    }
+    assert_eq!(std::fs::read(at("file")).unwrap(), b"kept");
+    assert!(std::fs::metadata(at("pipe")).unwrap().file_type().is_fifo());
+}
+
+#[tokio::test]
+async fn a_resource_manager_that_is_not_there_is_named() {
+    let error = owner("tabrmd:bus_name=org.example.Nobody,bus_type=session").describe().await.unwrap_err();
+    assert!(error.to_string().contains("tpm2-abrmd"), "{error}");
+    assert!(error.next_step().contains("tpm2-abrmd"), "{}", error.next_step());
+}

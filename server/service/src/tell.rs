@@ -28,7 +28,7 @@ pub fn told(error: &(dyn Error + 'static)) -> String {
 pub fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("DAYPASS_LOG").unwrap_or_else(|_| "info".into());
     // Colours are for eyes: in a file or a journal they are bytes that searches stumble over.
-    let ansi = io::stderr().is_terminal();
+    let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(|| Redacting(io::stderr())).init();
 }
 

@@ -11,6 +11,8 @@ use daypass_proto::{local_api::ErrorCode, resource::Resource};
 use crate::cli::failure::Failure;
 
 const BEGIN: &str = "# begin: written by `daypass setup git`; `daypass setup git --undo` takes it away";
+/// Ends the first line where the line before ours had no line break of its own.
+const JOINED: &str = " (the line break before this is ours, too)";
 const END: &str = "# end: written by `daypass setup git`";
 const CREDENTIAL: &str = "[credential]";
 const INCLUDE: &str = "[include]";
@@ -65,8 +67,10 @@ pub(super) fn include(ours: &Path) -> Result<String, Failure> {
 
 /// `text` with the include as its last lines.
 pub(super) fn with_include(text: &str, include: &str) -> String {
-    let line_break = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    format!("{text}{line_break}{include}")
+    if text.is_empty() || text.ends_with('\n') {
+        return format!("{text}{include}");
+    }
+    format!("{text}\n{}", include.replacen(BEGIN, &format!("{BEGIN}{JOINED}"), 1))
 }
 
 /// `text` without our lines. What git wrote among them since stays.
@@ -74,10 +78,11 @@ pub(super) fn without_include(text: &str) -> Result<String, Failure> {
     let mut rest = String::new();
     let mut lines = text.split_inclusive('\n');
     while let Some(line) = lines.next() {
-        if line.trim_end() != BEGIN {
+        let Some(joined) = begins(line) else {
             rest.push_str(line);
             continue;
-        }
+        };
+        let before = rest.len();
         let mut heading = "";
         let mut path_seen = false;
         loop {
@@ -100,8 +105,21 @@ pub(super) fn without_include(text: &str) -> Result<String, Failure> {
                 }
             }
         }
+        // What git wrote since needs the line break.
+        if joined && rest.len() == before && lines.clone().next().is_none() && rest.ends_with('\n') {
+            rest.pop();
+        }
     }
     Ok(rest)
+}
+
+/// Whether our lines begin here, and with them a line break that is ours.
+fn begins(line: &str) -> Option<bool> {
+    match line.trim_end().strip_prefix(BEGIN)? {
+        "" => Some(false),
+        JOINED => Some(true),
+        _ => None,
+    }
 }
 
 fn plain(path: &Path) -> Result<&str, Failure> {

@@ -10,7 +10,7 @@ use daypass_proto::local_api::ErrorCode;
 use directories::BaseDirs;
 use serde::Serialize;
 
-use crate::cli::failure::Failure;
+use crate::{cli::failure::Failure, file_kind::kind_in_words};
 
 /// Where the two files are.
 pub(super) struct Places {
@@ -25,14 +25,24 @@ impl Places {
         let folders = BaseDirs::new()
             .ok_or_else(|| Failure::new(ErrorCode::Configuration, "this user has no home folder", "set HOME"))?;
         let named = std::env::var_os("GIT_CONFIG_GLOBAL").filter(|path| !path.is_empty()).map(PathBuf::from);
-        Ok(Self::within(folders.home_dir(), folders.config_dir(), named))
+        Self::within(folders.home_dir(), folders.config_dir(), named)
     }
 
-    pub(super) fn within(home: &Path, config: &Path, named: Option<PathBuf>) -> Self {
+    pub(super) fn within(home: &Path, config: &Path, named: Option<PathBuf>) -> Result<Self, Failure> {
+        // What is written names our file, and is read from other folders than this one.
+        for folder in [home, config] {
+            if !folder.is_absolute() {
+                return Err(Failure::new(
+                    ErrorCode::Configuration,
+                    format!("this user's folder is `{}`, which is no absolute path", folder.display()),
+                    "set HOME to the home folder's full path, then run this again",
+                ));
+            }
+        }
         let usual = home.join(".gitconfig");
         let other = config.join("git/config");
         let git = named.unwrap_or(if !usual.exists() && other.exists() { other } else { usual });
-        Self { git, ours: config.join("daypass/git.config") }
+        Ok(Self { git, ours: config.join("daypass/git.config") })
     }
 
     pub(super) fn read_git(&self) -> Result<Option<String>, Failure> {
@@ -44,7 +54,31 @@ impl Places {
     }
 }
 
+/// Refuses what is there and is no file: renaming over a device takes it away from everybody, and reading a pipe waits for ever.
+fn must_be_file(path: &Path) -> Result<(), Failure> {
+    let kind = match fs::metadata(path) {
+        Ok(found) if found.is_file() => return Ok(()),
+        // Whatever else is wrong with it, reading or writing it says so.
+        Err(_) => return Ok(()),
+        Ok(found) => kind_in_words(found.file_type()),
+    };
+    // git's own way of saying it (git(1), GIT_CONFIG_GLOBAL).
+    let (message, next_step) = if path.canonicalize().is_ok_and(|path| path == Path::new("/dev/null")) {
+        (
+            format!("the git configuration is `{}`: git is told to have no global configuration", path.display()),
+            "unset GIT_CONFIG_GLOBAL, or let it name a file, then run this again",
+        )
+    } else {
+        (
+            format!("`{}` is {kind}, and no file", path.display()),
+            "let GIT_CONFIG_GLOBAL name a file, or unset it; then run this again",
+        )
+    };
+    Err(Failure::new(ErrorCode::Configuration, message, next_step))
+}
+
 fn read(path: &Path) -> Result<Option<String>, Failure> {
+    must_be_file(path)?;
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -102,6 +136,7 @@ impl Change {
                 "see to the permissions of the file and its folder, then run this again",
             )
         };
+        must_be_file(&self.path)?;
         let target = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
         let Some(after) = &self.after else {
             return remove(&self.path).map_err(failed);

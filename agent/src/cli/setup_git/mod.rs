@@ -22,7 +22,7 @@ use self::{
 };
 use super::{arguments::SetupGit, failure::Failure, terminal::Terminal};
 use crate::{
-    git_config::{self, Git},
+    git_config::{self, Git, GitConfigError},
     local_client::{LONG, LocalClient, SHORT, SYSTEM_SOCKET},
 };
 
@@ -180,6 +180,16 @@ fn carry_out(
         }
     }
     if write {
+        // Words that git cannot read would make ours of no use, and git says only once what is wrong with them.
+        if !asked.undo
+            && let Err(error @ GitConfigError::Failed(_)) = git.helpers()
+        {
+            return Err(Failure::new(
+                ErrorCode::Configuration,
+                format!("git cannot read its configuration as it is, so nothing was written: {error}"),
+                "repair what git names (`git config --list --show-origin` shows it), then run this again",
+            ));
+        }
         for change in &pending {
             change.apply()?;
         }

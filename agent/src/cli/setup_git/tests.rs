@@ -11,7 +11,7 @@ use crate::{
 const QUIET: SetupGit = SetupGit { undo: false, yes: true, dry_run: false };
 
 fn places(home: &TempDir) -> Places {
-    Places::within(home.path(), &home.path().join(".config"), None)
+    Places::within(home.path(), &home.path().join(".config"), None).unwrap()
 }
 
 fn helper(program: &str) -> HelperLine {
@@ -246,10 +246,10 @@ fn the_other_place_of_gits_configuration_counts() {
     let config = home.path().join(".config");
     fs::create_dir_all(config.join("git")).unwrap();
     fs::write(config.join("git/config"), "").unwrap();
-    assert_eq!(Places::within(home.path(), &config, None).git, config.join("git/config"));
+    assert_eq!(Places::within(home.path(), &config, None).unwrap().git, config.join("git/config"));
     fs::write(home.path().join(".gitconfig"), "").unwrap();
-    assert_eq!(Places::within(home.path(), &config, None).git, home.path().join(".gitconfig"));
-    assert_eq!(Places::within(home.path(), &config, Some("/named".into())).git, Path::new("/named"));
+    assert_eq!(Places::within(home.path(), &config, None).unwrap().git, home.path().join(".gitconfig"));
+    assert_eq!(Places::within(home.path(), &config, Some("/named".into())).unwrap().git, Path::new("/named"));
 }
 
 #[test]
@@ -284,5 +284,80 @@ fn a_helper_that_is_left_over_is_warned_of() {
             .variable("GIT_CONFIG_VALUE_0", "store".as_ref());
         let warnings = remaining(&[resource], &later);
         assert!(warnings[0].contains("`store`"), "{warnings:?}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_refused_and_left_as_it_is() {
+    use std::os::unix::{fs::FileTypeExt as _, net::UnixListener};
+    let home = TempDir::new().unwrap();
+    let at = |name: &str| home.path().join(name);
+    nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _socket = UnixListener::bind(at("socket")).unwrap();
+    std::os::unix::fs::symlink(at("pipe"), at("link")).unwrap();
+    fs::create_dir(at("folder")).unwrap();
+    for (name, words) in
+        [("pipe", "a named pipe"), ("link", "a named pipe"), ("socket", "a socket"), ("folder", "a folder")]
+    {
+        let places = Places::within(home.path(), &at(".config"), Some(at(name))).unwrap();
+        let refused = setup(&places, &one_resource(), &helper("/usr/bin/git-credential-daypass")).err().unwrap();
+        assert!(refused.to_string().contains(words), "{refused}");
+        assert!(undo(&places).is_err(), "{name}");
+        // It may have become one since it was read.
+        for after in [Some("x".to_owned()), None] {
+            let refused = Change::new(&at(name), None, after, String::new()).apply().unwrap_err();
+            assert!(refused.to_string().contains(words), "{refused}");
+        }
+    }
+    assert!(at("pipe").symlink_metadata().unwrap().file_type().is_fifo());
+    assert!(at("socket").symlink_metadata().unwrap().file_type().is_socket());
+    assert!(at("link").is_symlink());
+}
+
+#[test]
+fn no_global_configuration_is_named_as_such() {
+    // Read only: nothing here writes.
+    let home = TempDir::new().unwrap();
+    let places = Places::within(home.path(), &home.path().join(".config"), Some("/dev/null".into())).unwrap();
+    let refused = places.read_git().unwrap_err();
+    assert!(refused.to_string().contains("no global configuration"), "{refused}");
+    assert_eq!(refused.exit_code(), 13);
+}
+
+#[test]
+fn a_home_that_is_no_full_path_is_refused() {
+    assert!(Places::within(Path::new("home"), Path::new("/x/.config"), None).is_err());
+    assert!(Places::within(Path::new("/x"), Path::new(".config"), None).is_err());
+}
+
+#[test]
+fn undo_leaves_the_last_line_as_it_was() {
+    for text in ["", "[user]\n\tname = A\n", "[user]\n\tname = A", "[user]\r\n\tname = A"] {
+        let with = content::with_include(text, &content::include(Path::new("/x/git.config")).unwrap());
+        assert_eq!(content::without_include(&with).unwrap(), text);
+        let later = format!("{with}[core]\n\tx = y\n");
+        let kept = content::without_include(&later).unwrap();
+        assert!(kept.ends_with("[core]\n\tx = y\n") && kept.starts_with(text), "{kept:?}");
+        assert!(text.is_empty() || kept.contains("name = A\n"), "{kept:?}");
+    }
+}
+
+#[test]
+fn a_configuration_that_git_cannot_read_is_not_added_to() {
+    for program in gits() {
+        let home = TempDir::new().unwrap();
+        let broken = "[user\n\tname = A\n";
+        fs::write(home.path().join(".gitconfig"), broken).unwrap();
+        let git = Git::default()
+            .program(program.as_ref())
+            .variable("HOME", home.path().as_os_str())
+            .variable("GIT_CONFIG_NOSYSTEM", "1".as_ref())
+            .folder(home.path());
+        let changes = setup(&places(&home), &one_resource(), &helper("/usr/bin/git-credential-daypass")).unwrap();
+        let refused = carry_out(&QUIET, &changes, &[], &git, &mut Buffer::default()).unwrap_err();
+        assert!(refused.to_string().contains("bad config"), "{refused}");
+        assert_eq!(refused.exit_code(), 13);
+        assert_eq!(fs::read_to_string(home.path().join(".gitconfig")).unwrap(), broken);
+        assert!(!home.path().join(".config/daypass/git.config").exists());
     }
 }

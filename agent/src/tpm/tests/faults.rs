@@ -291,3 +291,52 @@ async fn a_key_that_somebody_puts_behind_our_handle_signs_nothing_for_us() {
     connection.loaded.clear();
     connection.sign(&keys.identity, [1; 32]).unwrap();
 }
+
+fn number(message: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(message[at..at + 4].try_into().unwrap())
+}
+
+/// The handle and the attributes of each session of a command with two handles (Part 1, section 18.6).
+fn sessions(command: &[u8]) -> Vec<(u32, u8)> {
+    let end = 22 + usize::try_from(number(command, 18)).unwrap();
+    let (mut at, mut found) = (22, Vec::new());
+    let sized = |at: usize| 2 + usize::from(u16::from_be_bytes([command[at], command[at + 1]]));
+    while at < end {
+        let attributes = at + 4 + sized(at + 4);
+        found.push((number(command, at), command[attributes]));
+        at = attributes + 1;
+        at += sized(at);
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_secret_of_a_credential_crosses_the_line_encrypted_under_a_salted_session() {
+    const ENCRYPT: u8 = 1 << 6;
+    const RH_NULL: u32 = 0x4000_0007;
+    let it = Faulty::new();
+    let keys = it.tpm.create_keys().await.unwrap();
+    it.proxy.record();
+    it.answers(&keys).await.unwrap();
+    let line = it.proxy.recorded();
+    let crossed = |bytes: &[u8]| {
+        line.iter().any(|(command, answer)| {
+            [command, answer].iter().any(|message| message.windows(bytes.len()).any(|part| part == bytes))
+        })
+    };
+    // What is no secret is there to be read; so would the secret be.
+    let blob = std::fs::read(it.swtpm.folder.path().join("blob")).unwrap();
+    assert!(crossed(&blob[10..42]), "the credential, as the issuer sent it");
+    assert!(!crossed(&[9; 16]), "the secret in it");
+
+    let succeeded =
+        |code: u32| line.iter().filter(move |(command, answer)| number(command, 6) == code && number(answer, 6) == 0);
+    let (activation, _) = succeeded(command::ACTIVATE_CREDENTIAL).next().unwrap();
+    let encrypting: Vec<_> =
+        sessions(activation).into_iter().filter(|(_, attributes)| attributes & ENCRYPT != 0).collect();
+    assert_eq!(encrypting.len(), 1, "{:x?}", sessions(activation));
+    // The session's handle stands first in the answer that began it; the key that its salt is for, first in the command.
+    let (begun, _) =
+        succeeded(command::START_AUTH_SESSION).rfind(|(_, answer)| number(answer, 10) == encrypting[0].0).unwrap();
+    assert_ne!(number(begun, 10), RH_NULL, "salted");
+}

@@ -48,7 +48,9 @@ pub(crate) fn write(path: &Path, scene: &Scene, client: &SoftwareClient, termina
         ("DAYPASS_BIN", show(programs)),
     ];
     let mut text = String::from(
-        "# Written by `cargo xtask demo --serve`; good while that runs. Read it with `. target/demo/env`.\n",
+        "# Written by `cargo xtask demo --serve`; good while that runs. Read it with `. target/demo/env`.\n\
+         # It works for the user who started the demo, who has an enrolment and a git configuration of their own in it. The agent tells users\n\
+         # apart by uid: what is Alice's works through $AS_ALICE only, as in `$AS_ALICE daypass status`.\n",
     );
     for (name, value) in pairs {
         // Infallible: a String takes it all.
