@@ -23,6 +23,7 @@ use daypass_proto::{
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Mutex;
 
+pub use self::git::nonce_in;
 use self::member::{IssuerTime, Member};
 use crate::{
     caller::{Caller, evidence::Witness},

@@ -10,9 +10,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use daypass_proto::local_api::{
-    EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest, LeaveRequest, MAX_BODY, ProofRequest,
-    RefreshRequest, TokenRequest,
+use daypass_proto::{
+    json::fault,
+    local_api::{
+        EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest, LeaveRequest, MAX_BODY, ProofRequest,
+        RefreshRequest, TokenRequest,
+    },
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -43,7 +46,7 @@ fn uid(caller: &Caller) -> Result<u32, AgentError> {
 }
 
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, AgentError> {
-    serde_json::from_slice(body).map_err(|error| AgentError::Malformed(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| AgentError::Malformed(fault(&error)))
 }
 
 /// An answer that may hold a credential: nobody on the way keeps it.
@@ -124,6 +127,21 @@ pub fn routes(agent: Arc<Agent>) -> Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_invitation_in_the_wrong_place_is_not_thrown_back() {
+        for body in [
+            r#""dpinv1_secret""#,
+            r#"{"dpinv1_SECRET":1}"#,
+            r#"{"invitation":["dpinv1_secret"]}"#,
+            r#"{"invitation":{"a":"dpinv1_secret"}}"#,
+        ] {
+            let error = read::<EnrolRequest>(&Bytes::from_static(body.as_bytes())).err().unwrap().to_string();
+            assert!(!error.contains("dpinv1_"), "{error}");
+        }
+        let error = read::<GitEraseRequest>(&Bytes::from_static(br#"{"secret":1,"host":"token"}"#)).err().unwrap();
+        assert!(!error.to_string().contains("token"), "{error}");
+    }
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused_in_our_words() {

@@ -1,7 +1,8 @@
 //! The configuration: a raw struct that mirrors the file, then the typed one. Every bad key is named, all at once.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +13,8 @@ use crate::tpm::{Tcti, TpmConfig};
 
 /// The reference file: every key, commented.
 pub const REFERENCE: &str = include_str!("../agent.toml.example");
+/// The largest file that is read, in bytes; far above what anybody writes.
+const MAX_TEXT: u64 = 1024 * 1024;
 /// Where the configuration of a system service is.
 pub const SYSTEM: &str = "/etc/daypass/agent.toml";
 
@@ -113,14 +116,29 @@ impl Config {
         let system = Path::new(SYSTEM);
         match path.or_else(|| system.exists().then_some(system)) {
             Some(path) => {
-                let text =
-                    fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-                let raw: Raw = toml::from_str(&text)
-                    .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
-                raw.check(path)
+                let text = read_text(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                Self::parse(&text, path)
             }
             None => Raw::default().check(Path::new("(defaults)")),
         }
+    }
+
+    /// Checks what stands in `path`.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let raw: Raw = toml::from_str(text)
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
+        raw.check(path)
+    }
+}
+
+/// A file of at most [`MAX_TEXT`] bytes of UTF-8.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = fs::File::open(path)?.take(MAX_TEXT + 1).read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read <= MAX_TEXT) {
+        Ok(text)
+    } else {
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {MAX_TEXT} bytes")))
     }
 }
 

@@ -152,7 +152,7 @@ fn find_socket_in(named: Option<&Path>, config: Option<&Path>, variable: &dyn Fn
 
 /// Only the one key: whether the rest is right is for the agent to judge.
 fn socket_in_config(path: &Path) -> Option<PathBuf> {
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = crate::config::read_text(path).ok()?;
     let table: toml::Table = text.parse().ok()?;
     let socket = table.get("socket")?.as_str()?;
     Some(path.parent().unwrap_or(Path::new(".")).join(socket))
@@ -266,14 +266,24 @@ impl LocalClient {
     }
 }
 
-enum Split<'a> {
-    Whole { status: u16, body: &'a [u8] },
+/// An answer, taken apart.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Split<'a> {
+    /// All of it is there.
+    Whole {
+        /// HTTP status.
+        status: u16,
+        /// As many bytes as it says.
+        body: &'a [u8],
+    },
+    /// More was to come.
     CutOff,
+    /// It is no answer of an agent's: why.
     Foreign(&'static str),
 }
 
 /// Takes an answer apart. The agent's answers carry their length, so a shorter one was cut off.
-fn split(received: &[u8]) -> Split<'_> {
+pub fn split(received: &[u8]) -> Split<'_> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(received) {
@@ -281,7 +291,10 @@ fn split(received: &[u8]) -> Split<'_> {
         Ok(httparse::Status::Partial) if received.len() < MAX_HEAD => return Split::CutOff,
         _ => return Split::Foreign("no HTTP/1.1"),
     };
-    let Some(status) = response.code else { return Split::Foreign("no status") };
+    // RFC 9110 section 15: other numbers are no status.
+    let Some(status) = response.code.filter(|status| (100..600).contains(status)) else {
+        return Split::Foreign("no status");
+    };
     let length = response
         .headers
         .iter()
@@ -353,6 +366,7 @@ mod tests {
         for raw in [
             "SSH-2.0-OpenSSH\r\n\r\n",
             "HTTP/1.1 200 OK\r\n\r\n{}",
+            "HTTP/1.1 020 OK\r\nContent-Length: 18\r\n\r\n{\"enrolments\":[ ]}",
             "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}",
             "HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\n{}",
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",

@@ -186,7 +186,9 @@ fn normalised(url: &str) -> Option<String> {
     let mut rest = url.as_str();
     while let Some((before, after)) = rest.split_once('%') {
         out.push_str(before);
-        let byte = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok())?;
+        // `from_str_radix` would take a sign.
+        let digits = after.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        let byte = u8::from_str_radix(digits, 16).ok()?;
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             out.push(char::from(byte));
         } else {
@@ -273,7 +275,9 @@ mod tests {
         }
         assert_eq!(normalised("https://h/%2f"), normalised("https://h/%2F"));
         assert_ne!(normalised("https://h/%2F"), normalised("https://h//"));
-        assert_eq!(normalised("https://h/%zz"), None);
+        for bad in ["https://h/%zz", "https://h/%+1", "https://h/%-1", "https://h/%1", "https://h/%"] {
+            assert_eq!(normalised(bad), None, "{bad}");
+        }
     }
 
     #[test]

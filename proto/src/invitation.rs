@@ -191,10 +191,39 @@ mod tests {
         );
     }
 
+    /// A code with a checksum that fits.
+    fn sealed(content: &[u8]) -> String {
+        let checksum = sha256(&[b"dpinv1_", content]);
+        format!("dpinv1_{}", base64url(&[content, &checksum[..4]].concat()))
+    }
+
+    #[test]
+    fn what_is_no_code_behind_a_good_checksum() {
+        let (head, issuer) = ([3; 48], b"https://issuer.test");
+        assert!(sealed(&[&head[..], issuer].concat()).parse::<Code>().is_ok());
+        assert_eq!(sealed(&[&head[..], b"https://\xff"].concat()).parse::<Code>(), Err(CodeError::Issuer), "no UTF-8");
+        assert_eq!(sealed(&[&head[..], issuer, issuer].concat()).parse::<Code>(), Err(CodeError::Issuer), "twice");
+        assert_eq!(sealed(&head[..40]).parse::<Code>(), Err(CodeError::Checksum), "no whole secret");
+        assert_eq!(sealed(&[]).parse::<Code>(), Err(CodeError::Checksum));
+        let long = format!("https://{}.test", "a".repeat(600));
+        assert_eq!(sealed(&[&head[..], long.as_bytes()].concat()).parse::<Code>(), Err(CodeError::Issuer));
+        assert_eq!(sealed(&[9; 100_000]).parse::<Code>(), Err(CodeError::Checksum), "too long to be looked at");
+        let text = code().expose();
+        assert_eq!(format!("{}{}", *text, *text).parse::<Code>(), Err(CodeError::Checksum));
+        assert_eq!(format!("{}\u{fffd}", *text).parse::<Code>(), Err(CodeError::Checksum));
+    }
+
     proptest! {
         #[test]
         fn nothing_panics(text in "(dpinv1_)?[A-Za-z0-9_-]{0,300}") {
             prop_assert!(text.parse::<Code>().is_err());
+        }
+
+        #[test]
+        fn what_is_sealed_comes_back_or_is_refused(content in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(code) = sealed(&content).parse::<Code>() {
+                prop_assert_eq!(code.expose().parse::<Code>(), Ok(code));
+            }
         }
     }
 }

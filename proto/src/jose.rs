@@ -46,7 +46,7 @@ pub enum JoseError {
     /// The signature does not verify.
     #[error("has a signature that does not verify")]
     Signature,
-    /// The payload is not what the context needs; serde's words, which hold names of fields and no values of ours.
+    /// The payload is not what the context needs; serde's words without the texts that it met.
     #[error("has claims that do not fit: {0}")]
     Claims(String),
 }
@@ -259,7 +259,7 @@ pub struct VerifiedPayload(Vec<u8>);
 impl VerifiedPayload {
     /// The claims; a duplicated or ill-typed field is refused.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, JoseError> {
-        json::from_slice(&self.0).map_err(|error| JoseError::Claims(error.to_string()))
+        json::from_slice(&self.0).map_err(|error| JoseError::Claims(json::fault(&error)))
     }
 }
 

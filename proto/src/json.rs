@@ -11,6 +11,37 @@ pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Resul
     serde_json::from_slice(bytes)
 }
 
+/// The longest that is said of somebody's text, in characters.
+const MAX_FAULT: usize = 200;
+
+/// The longest unknown name that is shown, in bytes: codes and tokens are longer.
+const MAX_NAME: usize = 32;
+
+/// What a reader found wrong with somebody's text, for an error that leaves or is written down: names of members, and no texts that stood there, since
+/// one of them may be a code or a token in the wrong place. Short and printable: an error is no place for a megabyte.
+pub fn fault(error: &dyn fmt::Display) -> String {
+    let text = nameless(error.to_string());
+    // serde shows a text that it met between quotation marks.
+    let shown = match text.split_once('"') {
+        Some((before, rest)) => format!("{before}\"…\"{}", rest.rsplit_once('"').map_or("", |(_, behind)| behind)),
+        None => text,
+    };
+    shown.chars().take(MAX_FAULT).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Without the name of a member or variant that is not known, where it is none that a person would write: it may be a code, too.
+fn nameless(text: String) -> String {
+    let Some((kind, rest)) =
+        ["unknown field `", "unknown variant `"].into_iter().find_map(|kind| Some((kind, text.strip_prefix(kind)?)))
+    else {
+        return text;
+    };
+    // The names that are expected are ours, and hold no such mark.
+    let (name, behind) = rest.rsplit_once("`, expected ").unwrap_or((rest, "nothing"));
+    let plain = name.len() <= MAX_NAME && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    format!("{kind}{}`, expected {behind}", if plain { name } else { "…" })
+}
+
 /// Any JSON value whose objects name each member once.
 struct Unique;
 
@@ -75,6 +106,42 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    #[test]
+    fn a_fault_shows_names_and_no_texts() {
+        let read =
+            |text: &str| fault(&serde_json::from_str::<std::collections::BTreeMap<String, u8>>(text).unwrap_err());
+        let wrong = read(r#"{"a":"dpinv1_\"secret"}"#);
+        assert!(wrong.starts_with("invalid type: string \"…\", expected u8") && !wrong.contains("secret"), "{wrong}");
+        assert!(read("[]").contains("expected a map"));
+        assert_eq!(fault(&format!("missing field `{}", "x".repeat(100_000))).chars().count(), MAX_FAULT);
+        assert_eq!(fault(&"a\nb\u{7f}\""), "a\u{fffd}b\u{fffd}\"…\"");
+    }
+
+    #[test]
+    fn an_unknown_name_is_shown_where_it_is_one() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Known {
+            #[serde(rename = "a")]
+            _a: Option<Choice>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        enum Choice {
+            One,
+        }
+        let read = |text: &str| fault(&serde_json::from_str::<Known>(text).unwrap_err());
+        assert!(read(r#"{"more":1}"#).starts_with("unknown field `more`, expected `a` at"));
+        for hidden in [r#"{"dpinv1_Secret0":1}"#, r#"{"a":"dpinv1_Secret0"}"#, r#"{"dpinv1_Secret0`, expected `x":1}"#]
+        {
+            let shown = read(hidden);
+            assert!(
+                shown.starts_with("unknown ") && !shown.contains("dpinv1") && shown.contains("expected `"),
+                "{shown}"
+            );
+        }
+        assert!(matches!(serde_json::from_str::<Known>(r#"{"a":"One"}"#).unwrap()._a, Some(Choice::One)));
+    }
 
     #[test]
     fn each_member_once_at_any_depth() {

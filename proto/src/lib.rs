@@ -17,7 +17,7 @@ pub mod enrolment;
 pub mod gate_api;
 pub mod invitation;
 pub mod jose;
-mod json;
+pub mod json;
 pub mod ledger;
 pub mod local_api;
 pub mod names;

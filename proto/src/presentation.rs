@@ -229,6 +229,14 @@ mod tests {
         let good = scene.kb(&scene.holder, TYP, |_| (), &token);
         assert_eq!(scene.check(&format!("{token}~~{good}"), 1100).unwrap_err(), PresentationError::Form);
         assert_eq!(scene.check(&token, 1100).unwrap_err(), PresentationError::Form);
+        let long = present(&token, &"a".repeat(2 * MAX_JWS));
+        assert_eq!(scene.check(&long, 1100).unwrap_err(), PresentationError::Form);
+        let whole = present(&token, &good);
+        for cut in 0..whole.len() {
+            assert!(scene.check(&whole[..cut], 1100).is_err(), "cut at {cut}");
+        }
+        assert!(scene.check(&format!("{whole}{whole}"), 1100).is_err(), "twice");
+        assert!(scene.check(&format!("{whole}\u{e9}"), 1100).is_err());
         assert!(scene.check(&present(&token, &good), 1630).is_err(), "expired");
     }
 }

@@ -10,10 +10,13 @@ use url::Url;
 
 use crate::names::serde_as_text;
 
+/// The longest URL of a resource or repository, in bytes: a host, and 16 components of 100.
+const MAX_URL: usize = 2048;
+
 /// Why a URL is not a resource or a repository.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum ResourceError {
-    /// Not a URL at all.
+    /// Not a URL at all, or longer than any here.
     #[error("`{0}` is not a URL")]
     NotAUrl(String),
     /// Only TLS protects a proof on its way.
@@ -83,6 +86,10 @@ impl Resource {
     }
 }
 
+fn short(text: &str) -> Result<&str, ResourceError> {
+    if text.len() <= MAX_URL { Ok(text) } else { Err(ResourceError::NotAUrl(shown(text))) }
+}
+
 fn parse_https(text: &str) -> Result<Url, ResourceError> {
     let url = Url::parse(text).map_err(|_| ResourceError::NotAUrl(shown(text)))?;
     if url.scheme() != "https" {
@@ -99,7 +106,7 @@ impl FromStr for Resource {
     type Err = ResourceError;
 
     fn from_str(text: &str) -> Result<Self, ResourceError> {
-        let url = parse_https(text)?;
+        let url = parse_https(short(text)?)?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err(ResourceError::Decorated(shown(text)));
         }
@@ -147,7 +154,7 @@ impl FromStr for Repository {
 
     /// Takes a git remote too: one final `/` and one `.git` come off.
     fn from_str(text: &str) -> Result<Self, ResourceError> {
-        let url = parse_https(text)?;
+        let url = parse_https(short(text)?)?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err(ResourceError::Decorated(shown(text)));
         }
@@ -196,6 +203,8 @@ pub(crate) fn is_component(component: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -246,5 +255,23 @@ mod tests {
         }
         let deep = format!("https://h/{}", ["a"; 17].join("/"));
         assert!(deep.parse::<Repository>().is_err());
+        let long = format!("https://{}/", "a".repeat(MAX_URL));
+        assert!(matches!(long.parse::<Resource>(), Err(ResourceError::NotAUrl(shown)) if shown.len() == 200));
+        assert!(format!("{long}a").parse::<Repository>().is_err());
+        assert!(format!("https://h/{}", "a".repeat(101)).parse::<Repository>().is_err());
+    }
+    proptest! {
+        #[test]
+        fn one_form_for_each(text in "(https|HTTPS|http)://[a-zA-Z0-9.@:\\[\\]%ü-]{0,12}(/[a-zA-Z0-9._%?#/\\\\-]{0,20})?") {
+            if let Ok(resource) = text.parse::<Resource>() {
+                prop_assert_eq!(resource.as_str().parse::<Resource>(), Ok(resource.clone()));
+                prop_assert_eq!(Resource::of_url(&text), Ok(resource));
+            }
+            if let Ok(repository) = text.parse::<Repository>() {
+                prop_assert_eq!(repository.as_str().parse::<Repository>(), Ok(repository.clone()));
+                prop_assert_eq!(repository.as_str(), format!("{}{}", repository.resource(), repository.path()));
+                prop_assert!(!repository.as_str().contains(['%', '?', '#', '\\']));
+            }
+        }
     }
 }

@@ -20,6 +20,15 @@ pub(crate) enum Failure {
     /// The build said no.
     #[error("the build failed; what cargo printed stands above")]
     Build,
+    /// No such fuzz target.
+    #[error("there is no fuzz target `{unknown}`; there are {}", known.join(", "))]
+    FuzzTarget { unknown: String, known: Vec<String> },
+    /// A search ended early: most likely it found something.
+    #[error(
+        "the search with `{target}` ended early; what it printed stands above, and an input that broke something lies in `{}`\nrun that again with `cargo run -p daypass-fuzz --bin fuzz-corpus -- run {target} FILE`; once it is mended, put it into `tests/fuzz/regressions/{target}/`, named after the fault",
+        folder.display()
+    )]
+    FuzzFind { target: String, folder: PathBuf },
     /// A program did not start.
     #[error("could not start {what}: {source}")]
     Start { what: String, source: io::Error },

@@ -6,6 +6,7 @@
 mod build;
 mod deb;
 mod failure;
+mod fuzz;
 mod packages;
 mod tool;
 mod workspace;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     build::{What, build},
     failure::Failure,
+    fuzz::{Search, fuzz},
     packages::Need,
     workspace::Workspace,
 };
@@ -53,6 +55,13 @@ enum Task {
     Deb {
         #[command(flatten)]
         options: deb::Options,
+        #[command(flatten)]
+        packages: Install,
+    },
+    /// Searches for inputs that break what reads strangers' bytes (docs/fuzzing.md)
+    Fuzz {
+        #[command(flatten)]
+        search: Search,
         #[command(flatten)]
         packages: Install,
     },
@@ -105,6 +114,11 @@ fn run(task: &Task) -> Result<ExitCode, Failure> {
                 demo.arg("--serve");
             }
             Err(become_program("the demo", &mut demo))
+        }
+        Task::Fuzz { search, packages } => {
+            packages::ensure(&workspace, Need::Build, packages.install)?;
+            fuzz(&workspace, search)?;
+            Ok(ExitCode::SUCCESS)
         }
         Task::Test { packages, arguments } => {
             packages::ensure(&workspace, Need::Test, packages.install)?;

@@ -141,7 +141,7 @@ fn certificates(pem: &str) -> Vec<Vec<u8>> {
 }
 
 /// The nonce of a `Daypass` challenge for this resource. What a challenge says widens nothing: it only gives the nonce.
-fn nonce_in(challenges: &[String], resource: &Resource) -> Option<String> {
+pub fn nonce_in(challenges: &[String], resource: &Resource) -> Option<String> {
     let parameters = challenges.iter().filter(|challenge| challenge.len() <= MAX_HEADER).find_map(|challenge| {
         challenge.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case(SCHEME)).map(|(_, rest)| rest)
     })?;

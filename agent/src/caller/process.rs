@@ -134,6 +134,8 @@ fn executable(pid: i32) -> Option<Executable> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -173,5 +175,17 @@ mod tests {
         assert_eq!(reader.read(own), process, "from memory");
         assert_eq!(parent(own), Some(i32::try_from(std::os::unix::process::parent_id()).unwrap()));
         assert_eq!(reader.read(i32::MAX), Process::default());
+    }
+    proptest! {
+        #[test]
+        fn whatever_a_process_calls_itself(name in "[ -~\n)(]{0,40}", junk in "\\PC{0,60}") {
+            let numbers = "S 7 1 1 0 -1 4194560 100 0 0 0 0 0 0 0 20 0 1 0 12345 1000 10";
+            let expected = Some(Stat { parent: 7, start_time: 12345 });
+            prop_assert_eq!(Stat::parse(&format!("42 ({name}) {numbers}")), expected);
+            let _ = Stat::parse(&junk);
+            if let Some(unit) = unit_of(&format!("0::/{junk}\n")) {
+                prop_assert!(junk.contains(unit.as_ref()));
+            }
+        }
     }
 }

@@ -131,6 +131,8 @@ fn parse_helpers(output: &str) -> Vec<HelperEntry> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -149,5 +151,13 @@ mod tests {
     fn a_missing_git_says_so() {
         let error = Git::default().program(OsStr::new("/nonexistent/git")).helpers().unwrap_err();
         assert!(matches!(error, GitConfigError::Start(_)));
+    }
+    proptest! {
+        #[test]
+        fn a_listing_of_anything_is_taken_apart(text in "(credential\\.)?[a-z.:/*\0\n]{0,40}(helper)?[a-z\0\n ]{0,20}") {
+            for entry in parse_helpers(&text) {
+                prop_assert!(text.contains(&entry.helper) && !entry.helper.contains('\0'));
+            }
+        }
     }
 }

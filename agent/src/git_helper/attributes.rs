@@ -157,6 +157,13 @@ mod tests {
     }
 
     #[test]
+    fn of_an_attribute_that_stands_there_twice_the_last_counts() {
+        // As git itself reads them (git-credential(1)).
+        let said = read("protocol=http\nhost=a\npath=x\nprotocol=https\nhost=b\npath=\n").unwrap();
+        assert_eq!((said.protocol(), said.host(), said.path()), (Some("https"), Some("b"), None));
+    }
+
+    #[test]
     fn what_is_no_attribute_is_refused() {
         assert!(read("protocol\n").is_err());
         assert!(read("host=a\0b\n").is_err());

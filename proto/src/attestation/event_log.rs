@@ -67,9 +67,11 @@ pub(super) fn replay(log: &[u8], pcrs: &[u8], values: &[[u8; 32]]) -> Result<Sec
     let sizes = header(&mut reader)?;
     let mut state = [[0_u8; 32]; 24];
     let mut secure_boot = None;
-    for _ in 0..MAX_EVENTS {
-        if reader.0.is_empty() {
-            break;
+    let mut events = 0;
+    while !reader.0.is_empty() {
+        events += 1;
+        if events > MAX_EVENTS {
+            return Err(EventLogError::Malformed);
         }
         let event = event(&mut reader, &sizes)?;
         if event.kind == EV_NO_ACTION {
@@ -133,7 +135,11 @@ fn event<'a>(reader: &mut Reader<'a>, sizes: &[(u16, usize)]) -> Result<Event<'a
             sizes.iter().find(|(id, _)| *id == algorithm).map(|(_, size)| *size).ok_or(EventLogError::Malformed)?;
         let bytes = reader.take(size)?;
         if algorithm == SHA256 {
-            digest = Some(bytes.try_into().map_err(|_| EventLogError::Malformed)?);
+            let one = bytes.try_into().map_err(|_| EventLogError::Malformed)?;
+            // Of two, nothing says which was extended.
+            if digest.replace(one).is_some() {
+                return Err(EventLogError::Malformed);
+            }
         }
     }
     let length = reader.length()?;
@@ -229,6 +235,21 @@ mod tests {
         let mut start = [0; 32];
         start[31] = 3;
         assert_eq!(replay(&log, &[0], &[extended(start, b"x")]), Ok(SecureBoot(None)));
+    }
+
+    #[test]
+    fn one_digest_an_event_and_an_end() {
+        let good = log(&[(0, 8, b"x")]);
+        let digest = [&SHA256.to_le_bytes()[..], &sha256(&[b"x"])].concat();
+        let at = good.windows(digest.len()).position(|window| window == digest).unwrap();
+        let mut twice = [&good[..at], &digest, &good[at..]].concat();
+        twice[at - 4] = 2;
+        assert_eq!(replay(&good, &[0], &[extended([0; 32], b"x")]), Ok(SecureBoot(None)));
+        assert_eq!(replay(&twice, &[0], &[extended([0; 32], b"x")]), Err(EventLogError::Malformed));
+        // Events that are only remarks lead nowhere, so that the number alone decides.
+        let remark: (u32, u32, &[u8]) = (0, EV_NO_ACTION, b"");
+        assert_eq!(replay(&log(&vec![remark; MAX_EVENTS]), &[0], &[[0; 32]]), Ok(SecureBoot(None)));
+        assert_eq!(replay(&log(&vec![remark; MAX_EVENTS + 1]), &[0], &[[0; 32]]), Err(EventLogError::Malformed));
     }
 
     proptest! {

@@ -26,6 +26,10 @@ use crate::{
 /// The most details in one list, and the most entries in one list of a detail.
 pub const MAX_ENTRIES: usize = 64;
 
+/// The longest list that is read as a request's or a role's, in bytes of JSON: what is granted has to fit a token
+/// ([`crate::jose::MAX_JWS`]), and comparing two lists takes time.
+pub const MAX_DETAILS: usize = 8 * 1024;
+
 /// Why a list of authorization details was refused.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum DetailError {

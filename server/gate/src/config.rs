@@ -1,7 +1,7 @@
 //! The configuration: a raw struct that mirrors the file, then the typed one. Every bad key is named, all at once.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -148,8 +148,14 @@ pub struct Config {
 impl Config {
     /// Reads and checks `path`; relative paths in it are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let raw: Raw = toml::from_str(&text)
+        let text =
+            daypass_service::read_text(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks what stands in `path`.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let raw: Raw = toml::from_str(text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
         let folder = path.parent().unwrap_or(Path::new("."));
         raw.check(folder).map_err(|faults| ConfigError::Values { path: path.to_owned(), faults })

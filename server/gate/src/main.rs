@@ -1,24 +1,9 @@
-//! `daypass-gate`: stands in front of a git server and lets through what a bound token covers.
-
-mod authentication;
-mod commands;
-mod config;
-mod flow;
-mod gate;
-mod git;
-mod nonce;
-mod probe;
-mod proxy;
-mod refusal;
-mod replay;
-mod route;
-mod serve;
-mod trust;
-mod upstream;
+//! `daypass-gate`; see the library of the same name.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use daypass_gate::commands::{Cli, run};
 use daypass_proto::redaction::redacted;
 
 fn main() -> ExitCode {
@@ -26,7 +11,7 @@ fn main() -> ExitCode {
         tell(&format!("could not close this program's memory to others: {error}"));
         return ExitCode::FAILURE;
     }
-    let cli = match commands::Cli::try_parse() {
+    let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             // It repeats what was typed, which may have been a secret in the wrong place.
@@ -36,7 +21,7 @@ fn main() -> ExitCode {
         // Help and version.
         Err(error) => error.exit(),
     };
-    match commands::run(cli) {
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&redacted(&daypass_service::told(&error)));

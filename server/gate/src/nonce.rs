@@ -103,6 +103,8 @@ fn network(address: IpAddr) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const HERE: &str = "192.0.2.1";
@@ -165,5 +167,13 @@ mod tests {
         let nonce = nonces.issue(scope, HERE.parse().unwrap(), now.plus(61), [1; RANDOM]);
         assert_eq!(nonces.check(&nonce, scope, "192.0.2.9".parse().unwrap(), now), Err(NonceError::Future));
         assert!(nonces.check(&nonce, scope, "192.0.2.9".parse().unwrap(), now.plus(1)).is_ok());
+    }
+    proptest! {
+        #[test]
+        fn nothing_that_was_not_given_out_is_one(text in "[A-Za-z0-9_=-]{0,90}", bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let scope = Scope::Presentation("https://h/a");
+            prop_assert_eq!(check(&text, scope, HERE), Err(NonceError::Foreign));
+            prop_assert_eq!(check(&base64url(&bytes), scope, HERE), Err(NonceError::Foreign));
+        }
     }
 }

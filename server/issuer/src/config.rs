@@ -1,7 +1,7 @@
 //! The configuration: a raw struct that mirrors the file, then the typed one. Every bad key is named, all at once.
 
 use std::{
-    fs, io,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -148,7 +148,7 @@ pub struct Config {
 impl Config {
     /// Reads and checks `path`; relative paths in it are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = service::read_text(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 

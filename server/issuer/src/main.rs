@@ -1,30 +1,9 @@
-//! `daypass-issuer`: decides who gets what, and writes every decision down.
-
-mod backup;
-mod caller;
-mod clock;
-mod commands;
-mod config;
-mod device;
-mod enrolment;
-mod error;
-#[cfg(test)]
-mod fixture;
-mod gates;
-mod invitation;
-mod issuer;
-mod keys;
-mod ledger;
-mod metadata;
-mod projects;
-mod serve;
-mod store;
-mod token;
-mod until;
+//! `daypass-issuer`; see the library of the same name.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use daypass_issuer::commands::{Cli, run};
 use daypass_proto::redaction::redacted;
 
 fn main() -> ExitCode {
@@ -32,7 +11,7 @@ fn main() -> ExitCode {
         tell(&format!("could not close this program's memory to others: {error}"));
         return ExitCode::FAILURE;
     }
-    let cli = match commands::Cli::try_parse() {
+    let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             // It repeats what was typed, which may have been a secret in the wrong place.
@@ -42,7 +21,7 @@ fn main() -> ExitCode {
         // Help and version.
         Err(error) => error.exit(),
     };
-    match commands::run(cli) {
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&redacted(&daypass_service::told(&error)));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use daypass_proto::{
-    authorization::{AuthorizationDetails, substitute_user},
+    authorization::{AuthorizationDetails, MAX_DETAILS, substitute_user},
     encoding::sha256,
     names::{Collaborator, ProjectName, RoleName},
     resource::Resource,
@@ -74,6 +74,11 @@ pub struct Project {
 }
 
 impl Project {
+    /// The project in the file `path`, whose content is `text`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, PolicyError> {
+        parse(path, text).map(|(_, project, _)| project).map_err(PolicyError)
+    }
+
     /// A role of this project.
     pub fn role(&self, name: &RoleName) -> Option<&Role> {
         self.roles.get(name)
@@ -183,11 +188,15 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
 }
 
 fn read(path: &Path) -> Result<(ProjectName, Project, [u8; 32]), Vec<Fault>> {
+    let text = service::read_text(path).map_err(|source| vec![Fault::Read { path: path.to_owned(), source }])?;
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<(ProjectName, Project, [u8; 32]), Vec<Fault>> {
     let content = |message: String| Fault::Content { path: path.to_owned(), message };
-    let text = fs::read_to_string(path).map_err(|source| vec![Fault::Read { path: path.to_owned(), source }])?;
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let name: ProjectName = stem.parse().map_err(|error| vec![content(format!("the file name: {error}"))])?;
-    let raw: RawProject = toml::from_str(&text).map_err(|error| vec![content(error.to_string())])?;
+    let raw: RawProject = toml::from_str(text).map_err(|error| vec![content(error.to_string())])?;
     let mut faults = Vec::new();
     if raw.owners.is_empty() {
         faults.push(content("`owners` is empty: somebody must be able to approve".to_owned()));
@@ -231,6 +240,9 @@ fn check_role(raw: &RawRole) -> Result<Role, Vec<String>> {
         );
     }
     let template = serde_json::to_string(&raw.authorization_details).unwrap_or_default();
+    if template.len() > MAX_DETAILS {
+        faults.push(format!("`authorization_details`: over {MAX_DETAILS} bytes, which no token holds; split the role"));
+    }
     let role = Role { token_lifetime, longest_grant, protection: raw.protection, template };
     if let Ok(probe) = PROBE.parse()
         && let Err(message) = role.details_for(&probe)
@@ -282,6 +294,34 @@ refs = ["refs/heads/{user}/**"]
         let error = load(&text).unwrap_err().to_string();
         for part in ["owners", "token_lifetime", "longest_grant", "authorization_details"] {
             assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn a_role_that_no_token_holds_is_refused() {
+        let many = (0..200).map(|n| format!("\"https://h/team/{n}{}\"", "x".repeat(60))).collect::<Vec<_>>().join(",");
+        let error = load(&GOOD.replace("\"https://h/team/app\"", &many)).unwrap_err().to_string();
+        assert!(error.contains("split the role"), "{error}");
+    }
+
+    #[test]
+    fn a_policy_file_has_an_end_and_is_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |content: &[u8]| {
+            fs::write(folder.path().join("apollo.toml"), content).unwrap();
+            Projects::load(folder.path()).map_err(|error| error.to_string())
+        };
+        assert!(write(GOOD.as_bytes()).is_ok());
+        let long = format!("{GOOD}#{}", "x".repeat(2 * 1024 * 1024));
+        assert!(write(long.as_bytes()).unwrap_err().contains("larger than"));
+        assert!(write(&[GOOD.as_bytes(), b"# \xff"].concat()).unwrap_err().contains("UTF-8"));
+        assert!(write(format!("owners = [\"x\"]\n{GOOD}").as_bytes()).unwrap_err().contains("duplicate key"));
+        assert!(write(GOOD.replace("\"10m\"", "10").as_bytes()).unwrap_err().contains("invalid type"));
+        for cut in 1..GOOD.trim_end().len() {
+            // What is cut may be a smaller policy, and is never a wider one.
+            if let Ok(projects) = write(&GOOD.as_bytes()[..cut]) {
+                assert!(projects.resources().len() <= 1);
+            }
         }
     }
 

@@ -117,7 +117,7 @@ async fn method_not_allowed() -> Refusal {
 }
 
 /// What anybody may reach.
-fn public_routes(issuer: Arc<Issuer>) -> Router {
+pub fn public_routes(issuer: Arc<Issuer>) -> Router {
     Router::new()
         .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
         .route("/jwks", get(metadata::jwks))
@@ -136,7 +136,7 @@ fn public_routes(issuer: Arc<Issuer>) -> Router {
 }
 
 /// What a client certificate is needed for; each handler asks whose it is, on every request.
-fn mtls_routes(issuer: Arc<Issuer>) -> Router {
+pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
     Router::new()
         .route(token::PATH, post(token::token))
         .route("/oauth/introspect", post(token::introspect))

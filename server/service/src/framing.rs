@@ -16,7 +16,7 @@ const SIZE_DIGITS: u8 = 16;
 
 /// What has more than one reading.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-pub(crate) enum FramingError {
+pub enum FramingError {
     /// RFC 9112 section 2.2.
     #[error("a line of the head ends without a carriage return, or has one inside")]
     LineEnd,
@@ -44,7 +44,7 @@ pub(crate) enum FramingError {
 }
 
 /// How far the reading of a connection has come.
-pub(crate) struct Framing(State);
+pub struct Framing(State);
 
 enum State {
     Head(Head),
@@ -84,12 +84,12 @@ impl Default for Framing {
 
 impl Framing {
     /// Whether more of a body is to come.
-    pub(crate) fn is_inside_body(&self) -> bool {
+    pub fn is_inside_body(&self) -> bool {
         matches!(self.0, State::Length(_) | State::Chunk(_))
     }
 
     /// Looks at the next bytes of the connection; on an error also says how many of them were good. There is no way on after one.
-    pub(crate) fn see(&mut self, bytes: &[u8]) -> Result<(), (usize, FramingError)> {
+    pub fn see(&mut self, bytes: &[u8]) -> Result<(), (usize, FramingError)> {
         let mut rest = bytes;
         while let Some((first, behind)) = rest.split_first() {
             let whole = match &mut self.0 {
@@ -239,6 +239,8 @@ const fn is_token(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn see(text: &str) -> Result<bool, FramingError> {
@@ -332,5 +334,32 @@ mod tests {
         assert_eq!(see(&long), Err(FramingError::Length));
         let long = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked{}, identity\r\n\r\n", " ".repeat(KEPT));
         assert_eq!(see(&long), Err(FramingError::Coding));
+    }
+    proptest! {
+        /// However a connection's bytes come in, they say the same.
+        #[test]
+        fn pieces_are_read_as_the_whole(
+            parts in prop::collection::vec(prop_oneof![
+                Just("POST / HTTP/1.1\r\n".to_owned()), Just("Content-Length: 3\r\n".to_owned()), Just("\r\n".to_owned()),
+                Just("Transfer-Encoding: chunked\r\n".to_owned()), Just("0\r\n\r\n".to_owned()), Just("3\r\nabc\r\n".to_owned()),
+                "[ -~\r\n]{0,6}",
+            ], 0..12),
+            cuts in prop::collection::vec(1..9_usize, 1..40),
+        ) {
+            let bytes = parts.concat().into_bytes();
+            let mut whole = Framing::default();
+            let expected = whole.see(&bytes);
+            let (mut framing, mut seen, mut at) = (Framing::default(), Ok(()), 0);
+            for length in cuts.iter().cycle() {
+                if at >= bytes.len() || seen.is_err() {
+                    break;
+                }
+                let end = bytes.len().min(at + length);
+                seen = framing.see(&bytes[at..end]).map_err(|(good, error)| (at + good, error));
+                at = end;
+            }
+            prop_assert_eq!(seen, expected);
+            prop_assert_eq!(framing.is_inside_body(), whole.is_inside_body());
+        }
     }
 }

@@ -8,7 +8,8 @@
 mod client;
 mod clock;
 mod duration;
-mod framing;
+mod file;
+pub mod framing;
 mod idle;
 mod serve;
 mod stop;
@@ -18,6 +19,7 @@ mod tls;
 pub use self::{
     clock::{Clock, random, system_clock},
     duration::{DurationError, seconds},
+    file::{MAX_TEXT, read_text},
     idle::Idle,
     serve::{Limits, Listener, Peer, ServeError},
     stop::stop_signal,

@@ -14,6 +14,8 @@ use super::pkt_line::{self, Packet, write_data, write_flush};
 const MAX_COMMANDS: usize = 4096;
 /// The longest ref name, in bytes.
 const MAX_REF: usize = 1024;
+/// The longest list of capabilities, in bytes: git's is a tenth of it, and the line that is written anew fits a pkt-line.
+const MAX_CAPABILITIES: usize = 8 * 1024;
 /// The capabilities that are passed on; others are dropped, and so switched off.
 const CAPABILITIES: [&str; 6] = ["report-status", "report-status-v2", "delete-refs", "quiet", "atomic", "ofs-delta"];
 
@@ -32,6 +34,9 @@ pub enum CommandError {
     /// Too many.
     #[error("the push has more than {MAX_COMMANDS} commands")]
     TooMany,
+    /// Capabilities without end.
+    #[error("the push has more than {MAX_CAPABILITIES} bytes of capabilities")]
+    TooLong,
     /// `push-cert`.
     #[error("signed pushes (`push-cert`) are not served here; push without `--signed`")]
     PushCertificate,
@@ -210,6 +215,9 @@ fn ref_name(bytes: &[u8]) -> Option<String> {
 }
 
 fn parse_capabilities(bytes: &[u8]) -> Result<Vec<String>, CommandError> {
+    if bytes.len() > MAX_CAPABILITIES {
+        return Err(CommandError::TooLong);
+    }
     let text = std::str::from_utf8(bytes).map_err(|_| CommandError::Malformed)?;
     if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Err(CommandError::Malformed);
@@ -335,6 +343,10 @@ mod tests {
             write_data(&mut out, &line(OLD, NEW, &format!("refs/heads/{n}")));
         }
         assert!(matches!(read_head(&mut &out[..]).await, Err(CommandError::TooMany)));
+        let mut longest = line(OLD, NEW, "refs/heads/a");
+        longest.extend_from_slice(b"\0agent=");
+        longest.resize(pkt_line::MAX_DATA, b'x');
+        assert!(matches!(read(&[&longest]).await, Err(CommandError::TooLong)));
         assert!(matches!(read_head(&mut &b"0032"[..]).await, Err(CommandError::Read(_))));
     }
 

@@ -104,6 +104,7 @@ enum Command {
 
 /// Why a command failed. Each has one exit code.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "each says it in its message")]
 pub enum CommandError {
     #[error("could not start the runtime")]
     Runtime(#[source] std::io::Error),

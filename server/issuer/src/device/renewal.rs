@@ -7,6 +7,7 @@ use daypass_proto::{
     attestation::{DeviceKeySet, KeyError as DeviceKeyError, StatementError, verify_quote},
     encoding::Fixed,
     enrolment::{Purpose, RenewalAnswer, RenewalChallenge, RenewalRequest, extra_data, transcript_hash},
+    json::fault,
     ledger::EventKind,
     names::RenewalId,
     oauth_error::{OAuthError, Reason},
@@ -152,7 +153,7 @@ pub async fn complete(
     Body(body): Body,
 ) -> Result<Json<RenewalAnswer>, Refusal> {
     let request: RenewalRequest =
-        serde_json::from_slice(&body).map_err(|error| Refusal::from(RenewalError::Malformed(error.to_string())))?;
+        serde_json::from_slice(&body).map_err(|error| Refusal::from(RenewalError::Malformed(fault(&error))))?;
     let caller = EnrolledDevice::identify_for_renewal(&issuer, &peer).await?;
     let device = caller.device().clone();
     match renew(&issuer, &device, &request).await {

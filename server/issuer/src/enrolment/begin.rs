@@ -11,6 +11,7 @@ use daypass_proto::{
     enrolment::DeviceLife,
     enrolment::{BeginAnswer, BeginRequest, MAX_ENDORSEMENT_KEYS, TrustTier, transcript_hash},
     invitation::CodeSecret,
+    json::fault,
     ledger::EventKind,
     names::EnrolmentId,
     time::Timestamp,
@@ -35,7 +36,7 @@ pub async fn begin(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Resul
 
 async fn decide(issuer: &Issuer, body: &[u8]) -> Result<Vec<u8>, EnrolmentError> {
     let request: BeginRequest =
-        serde_json::from_slice(body).map_err(|error| EnrolmentError::Malformed(error.to_string()))?;
+        serde_json::from_slice(body).map_err(|error| EnrolmentError::Malformed(fault(&error)))?;
     if request.endorsement_keys.is_empty() || request.endorsement_keys.len() > MAX_ENDORSEMENT_KEYS {
         return Err(EnrolmentError::Malformed(format!("expected 1 to {MAX_ENDORSEMENT_KEYS} endorsement keys")));
     }

@@ -7,6 +7,7 @@ use daypass_proto::{
     attestation::{DeviceKeySet, Evidence, Expected, VerifiedAttestation, verify_enrolment},
     encoding::{Bytes, sha256},
     enrolment::{CompleteAnswer, CompleteRequest, DeviceLife, TrustTier, comparison_code},
+    json::fault,
     ledger::EventKind,
     names::DeviceId,
 };
@@ -24,7 +25,7 @@ use crate::{
 /// Judges the answer to a challenge; makes the device.
 pub async fn complete(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Result<Json<CompleteAnswer>, Refusal> {
     let request: CompleteRequest =
-        serde_json::from_slice(&body).map_err(|error| Refusal::from(EnrolmentError::Malformed(error.to_string())))?;
+        serde_json::from_slice(&body).map_err(|error| Refusal::from(EnrolmentError::Malformed(fault(&error))))?;
     let challenge = issuer
         .store
         .challenge(request.enrolment.as_str())

@@ -7,6 +7,7 @@ use daypass_proto::{
     encoding::{Bytes, sha256},
     gate_api::{EnrolRequest, GateCertificates, RenewRequest},
     invitation::CodeSecret,
+    json::fault,
     ledger::EventKind,
     oauth_error::{OAuthError, Reason},
     resource::Resource,
@@ -78,7 +79,7 @@ impl From<GateError> for Refusal {
 /// The first certificates, for whoever holds the code.
 pub async fn enrol(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Result<Json<GateCertificates>, Refusal> {
     let request: EnrolRequest =
-        serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(error.to_string())))?;
+        serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(fault(&error))))?;
     Ok(Json(enrol_with_code(&issuer, &request).await?))
 }
 
@@ -109,7 +110,7 @@ pub async fn renew(
 ) -> Result<Json<GateCertificates>, Refusal> {
     let caller = EnrolledGate::identify(&issuer, &peer).await?;
     let request: RenewRequest =
-        serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(error.to_string())))?;
+        serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(fault(&error))))?;
     let (certificates, change) = certify(&issuer, caller.gate(), &request.client_csr, request.server_csr.as_ref())?;
     let event = issuer.environment.event(EventKind::GateRenewed).text("gate", &caller.gate().name);
     issuer.store.decide(Decision::new(event).change(change)).await?;

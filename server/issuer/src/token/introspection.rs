@@ -7,7 +7,7 @@ use axum::{
     extract::{State, rejection::FormRejection},
     response::{IntoResponse as _, Response},
 };
-use daypass_proto::{enrolment::DeviceLife, token::AccessTokenClaims};
+use daypass_proto::{enrolment::DeviceLife, json::fault, token::AccessTokenClaims};
 use daypass_service::Peer;
 use serde::Deserialize;
 use serde_json::json;
@@ -35,7 +35,7 @@ pub async fn introspect(
     form: Result<Form<IntrospectionForm>, FormRejection>,
 ) -> Result<Response, Refusal> {
     let caller = EnrolledGate::identify(&issuer, &peer).await?;
-    let Form(form) = form.map_err(|error| Refusal::malformed(error.to_string()))?;
+    let Form(form) = form.map_err(|error| Refusal::malformed(fault(&error)))?;
     let claims = own_token(&issuer, &form.token).filter(|claims| caller.gate().resources.contains(&claims.aud));
     let answer = match claims {
         Some(claims) if is_active(&issuer, &claims).await? => json!({

@@ -9,11 +9,12 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use daypass_proto::{
-    authorization::{AuthorizationDetails, NotCovered},
+    authorization::{AuthorizationDetails, MAX_DETAILS, NotCovered},
     caller::{Evidence, MAX_EVIDENCE},
     delegation::{self, DelegationError, VerifiedDelegation},
     dpop::{self, DpopError, VerifiedDpop},
     jose::JoseError,
+    json::fault,
     ledger::EventKind,
     names::{ProjectName, RoleName},
     oauth_error::{OAuthError, Reason},
@@ -260,7 +261,7 @@ pub async fn token(
     let device = caller.device().id.clone();
     let result = match form {
         Ok(Form(fields)) => decide(&issuer, caller, &headers, fields).await,
-        Err(error) => Err(TokenError::Malformed(error.to_string())),
+        Err(error) => Err(TokenError::Malformed(fault(&error))),
     };
     match result {
         Ok(answer) => Ok((NEVER_STORED, Json(answer)).into_response()),
@@ -301,20 +302,23 @@ async fn decide(
     }
     let proof = proof_of(issuer, headers)?;
     let holder = Holder::of(issuer, &device, proof, &form.resource, form.daypass_delegation.as_deref())?;
-    let asked = form
-        .authorization_details
-        .map(|text| serde_json::from_str::<AuthorizationDetails>(&text))
-        .transpose()
-        .map_err(|error| TokenError::Details(format!("do not read: {error}")))?;
+    let asked = form.authorization_details.as_deref().map(details).transpose()?;
     let caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
     issue::issue(issuer, &device, &holder, &form.resource, asked, caller.as_ref()).await
+}
+
+fn details(text: &str) -> Result<AuthorizationDetails, TokenError> {
+    if text.len() > MAX_DETAILS {
+        return Err(TokenError::Details(format!("are over {MAX_DETAILS} bytes")));
+    }
+    serde_json::from_str(text).map_err(|error| TokenError::Details(format!("do not read: {}", fault(&error))))
 }
 
 fn evidence(text: &str) -> Result<Evidence, TokenError> {
     if text.len() > MAX_EVIDENCE {
         return Err(TokenError::Malformed(format!("`daypass_caller` is over {MAX_EVIDENCE} bytes")));
     }
-    serde_json::from_str(text).map_err(|error| TokenError::Malformed(format!("`daypass_caller`: {error}")))
+    serde_json::from_str(text).map_err(|error| TokenError::Malformed(format!("`daypass_caller`: {}", fault(&error))))
 }
 
 fn proof_of(issuer: &Issuer, headers: &HeaderMap) -> Result<VerifiedDpop, TokenError> {

@@ -7,7 +7,7 @@ use axum::{
     extract::{State, rejection::FormRejection},
     http::StatusCode,
 };
-use daypass_proto::ledger::EventKind;
+use daypass_proto::{json::fault, ledger::EventKind};
 use daypass_service::Peer;
 use serde::Deserialize;
 
@@ -35,7 +35,7 @@ pub async fn revoke(
     form: Result<Form<RevocationForm>, FormRejection>,
 ) -> Result<StatusCode, Refusal> {
     let caller = EnrolledDevice::identify(&issuer, &peer).await?.approved()?;
-    let Form(form) = form.map_err(|error| Refusal::malformed(error.to_string()))?;
+    let Form(form) = form.map_err(|error| Refusal::malformed(fault(&error)))?;
     // Who it is, the certificate has said already; somebody who names another is mixed up (RFC 8705 section 2).
     if form.client_id.is_some_and(|named| named != caller.device().id.client_id()) {
         return Err(super::request::TokenError::ClientMismatch.into());

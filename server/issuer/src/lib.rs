@@ -1,0 +1,25 @@
+//! `daypass-issuer`: decides who gets what, and writes every decision down.
+//!
+//! A library, so that what reads strangers' bytes can be driven from tests; the program is [`commands::run`].
+
+mod backup;
+mod caller;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod device;
+mod enrolment;
+mod error;
+#[cfg(test)]
+mod fixture;
+pub mod gates;
+pub mod invitation;
+pub mod issuer;
+pub mod keys;
+mod ledger;
+mod metadata;
+pub mod projects;
+pub mod serve;
+pub mod store;
+mod token;
+mod until;

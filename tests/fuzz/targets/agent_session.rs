@@ -1,0 +1,4 @@
+//! `daypass_fuzz::agent_session` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| daypass_fuzz::agent_session::run(input));
