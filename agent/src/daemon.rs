@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     connections::Bounded,
     error::AgentError,
-    file_kind::kind_in_words,
+    file_kind::{AtSocket, at_socket},
     tpm::{Deadlines, TpmOwner, real_pace},
 };
 
@@ -100,10 +100,10 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 
 /// Whether a socket is there; nothing else is ever taken away.
 fn is_socket(path: &Path) -> Result<bool, DaemonError> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => Ok(true),
-        Ok(found) => Err(DaemonError::Taken { path: path.to_owned(), kind: kind_in_words(found.file_type()) }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+    match at_socket(path) {
+        Ok(AtSocket::Socket) => Ok(true),
+        Ok(AtSocket::Nothing) => Ok(false),
+        Ok(AtSocket::Other(kind)) => Err(DaemonError::Taken { path: path.to_owned(), kind }),
         Err(source) => Err(DaemonError::Socket { path: path.to_owned(), source }),
     }
 }

@@ -117,6 +117,7 @@ impl Enroller<'_> {
         let before = self.folder.record()?;
         if let Some(record) = &before
             && record.completed.is_some()
+            && self.folder.keys()?.is_some()
         {
             return if record.invitation == invitation {
                 Ok(record.clone())

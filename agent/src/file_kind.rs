@@ -1,6 +1,11 @@
 //! What stands at a path, in words for whoever expected something else there.
 
-use std::{fs::FileType, os::unix::fs::FileTypeExt as _};
+use std::{
+    fs::{self, FileType},
+    io,
+    os::unix::fs::FileTypeExt as _,
+    path::Path,
+};
 
 /// The kind of a file, with its article.
 pub fn kind_in_words(kind: FileType) -> &'static str {
@@ -18,5 +23,25 @@ pub fn kind_in_words(kind: FileType) -> &'static str {
         "a block device"
     } else {
         "a character device"
+    }
+}
+
+/// What stands where a socket is to be.
+pub enum AtSocket {
+    /// Nothing.
+    Nothing,
+    /// A socket, which can be taken away.
+    Socket,
+    /// Something else, which is somebody's.
+    Other(&'static str),
+}
+
+/// Looks at the path of a socket; a link there is something else.
+pub fn at_socket(path: &Path) -> io::Result<AtSocket> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => Ok(AtSocket::Socket),
+        Ok(found) => Ok(AtSocket::Other(kind_in_words(found.file_type()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(AtSocket::Nothing),
+        Err(error) => Err(error),
     }
 }

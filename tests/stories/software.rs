@@ -201,7 +201,10 @@ fn introspection_and_revocations_are_for_gates() -> Story {
         client.request(&url("/oauth/introspect"))?.with(["--data-urlencode", &format!("token={token}")]).send()?;
     ensure((400..500).contains(&answer.status) && !answer.body.contains("active"), "a refusal", &answer.ran)?;
     let answer = client.request(&url("/gate/v1/revocations"))?.send()?;
-    ensure((400..500).contains(&answer.status), "a refusal", &answer.ran)
+    ensure((400..500).contains(&answer.status), "a refusal", &answer.ran)?;
+    // It is enrolled, and need not be once more.
+    ensure(!answer.body.contains("enrol this machine"), "no advice to enrol", &answer.ran)?;
+    answer.says(&["serves gates only"]).map(drop)
 }
 
 #[test]

@@ -153,10 +153,12 @@ fn a_device_that_the_agent_may_not_open_is_no_network_error() -> Story {
     let world = World::start()?;
     let (mut laptop, proxy) = joined(&world)?;
     laptop.stop_agent()?;
-    let device = laptop.folder().join("tpmrm0");
-    std::fs::write(&device, "").map_err(Failure::machine("make a file in the device's place"))?;
-    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o000);
-    std::fs::set_permissions(&device, closed).map_err(Failure::machine("close it to everybody"))?;
+    // Nobody but root makes a device, so a folder that nobody enters stands before its place: the kernel says the same.
+    let folder = laptop.folder().join("closed");
+    std::fs::create_dir(&folder).map_err(Failure::machine("make a folder around the device"))?;
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&folder, closed).map_err(Failure::machine("close it to everybody"))?;
+    let device = folder.join("tpmrm0");
     laptop.configure(&format!("device:{}", device.display()))?;
     laptop.start_agent()?;
     let words: &[&str] = &["may not use the TPM", &device.display().to_string(), "group `tss`"];

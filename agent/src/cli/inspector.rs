@@ -6,7 +6,10 @@ use daypass_proto::local_api::ErrorCode;
 use nix::unistd::{User, chown};
 
 use super::{arguments::Inspector, failure::Failure};
-use crate::caller::inspector::serve;
+use crate::{
+    caller::inspector::serve,
+    file_kind::{AtSocket, at_socket},
+};
 
 pub(super) fn run(asked: &Inspector) -> Result<(), Failure> {
     let asker = uid_of(&asked.asker)?;
@@ -49,8 +52,13 @@ fn uid_of(asker: &str) -> Result<u32, Failure> {
 fn listen(path: &Path, asker: u32) -> io::Result<UnixListener> {
     let new = path.with_extension("new");
     for old in [path, &new] {
-        if old.exists() {
-            fs::remove_file(old)?;
+        match at_socket(old)? {
+            AtSocket::Socket => fs::remove_file(old)?,
+            AtSocket::Nothing => {}
+            AtSocket::Other(kind) => {
+                let taken = format!("`{}` is {kind}, and no socket: it is left alone", old.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, taken));
+            }
         }
     }
     let listener = UnixListener::bind(&new)?;
@@ -60,4 +68,21 @@ fn listen(path: &Path, asker: u32) -> io::Result<UnixListener> {
     }
     fs::rename(&new, path)?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_socket_is_left_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, own) = (folder.path().join("inspector.sock"), nix::unistd::geteuid().as_raw());
+        fs::write(&path, "kept").unwrap();
+        assert!(listen(&path, own).unwrap_err().to_string().contains("is a regular file"));
+        assert_eq!(fs::read(&path).unwrap(), b"kept");
+        fs::remove_file(&path).unwrap();
+        drop(listen(&path, own).unwrap());
+        listen(&path, own).unwrap();
+    }
 }

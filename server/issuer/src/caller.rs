@@ -21,9 +21,15 @@ use crate::{
 /// Why a caller is not served.
 #[derive(Debug, Error)]
 pub enum CallerError {
-    /// No certificate of ours, or one of the other kind.
+    /// No certificate of ours.
     #[error("the client certificate is not one that this endpoint knows")]
     Unknown,
+    /// A device where gates are served.
+    #[error("device `{0}` is enrolled, and this endpoint serves gates only")]
+    NotAGate(String),
+    /// A gate where devices are served.
+    #[error("gate `{0}` is registered, and this endpoint serves devices only")]
+    NotADevice(String),
     /// Its time is over.
     #[error("the client certificate ended at {ended}, and it is {now}")]
     Expired {
@@ -67,6 +73,12 @@ impl From<CallerError> for Refusal {
         let (code, reason, next_step) = match error {
             CallerError::Unknown => {
                 (InvalidClient, Reason::CertificateUnknown, "enrol this machine with a new invitation")
+            }
+            CallerError::NotAGate(_) => {
+                (AccessDenied, Reason::CertificateUnknown, "ask the endpoints for devices; docs/wire.md lists both")
+            }
+            CallerError::NotADevice(_) => {
+                (AccessDenied, Reason::CertificateUnknown, "ask the endpoints for gates; docs/wire.md lists both")
             }
             CallerError::Expired { .. } => (
                 InvalidClient,
@@ -120,7 +132,10 @@ impl EnrolledDevice {
 
     async fn of(issuer: &Issuer, certificate: CertificateRecord) -> Result<Self, CallerError> {
         let CertificateRecord { holder, not_after, .. } = certificate;
-        let Holder::Device(id) = holder else { return Err(CallerError::Unknown) };
+        let id = match holder {
+            Holder::Device(id) => id,
+            Holder::Gate(name) => return Err(CallerError::NotADevice(name.to_string())),
+        };
         let device = issuer.store.device(&id).await?.ok_or(CallerError::Unknown)?;
         if device.is_software() && !issuer.config.allow_software_keys {
             return Err(CallerError::SoftwareOff(id.to_string()));
@@ -171,7 +186,10 @@ impl EnrolledGate {
     pub async fn identify(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
         let certificate = certificate(issuer, peer).await?;
         in_its_time(issuer, &certificate)?;
-        let Holder::Gate(name) = certificate.holder else { return Err(CallerError::Unknown) };
+        let name = match certificate.holder {
+            Holder::Gate(name) => name,
+            Holder::Device(id) => return Err(CallerError::NotAGate(id.to_string())),
+        };
         let gate = issuer.store.gate(&name).await?.ok_or(CallerError::Unknown)?;
         if gate.state == GateLife::Enrolled { Ok(Self(gate)) } else { Err(CallerError::GateRemoved(name.to_string())) }
     }
