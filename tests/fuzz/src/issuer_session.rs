@@ -350,11 +350,13 @@ DPoP: <proof>
 
 grant_type=client_credentials&client_id=<client_id>&resource=https%3A%2F%2Fgit.example.com%2F";
 
+/// Evidence of a caller of whom nothing is known.
+const CALLER: &str = "%7B%22identified_by%22%3A%22nothing%22%2C%22peer%22%3A%7B%22executable%22%3A%22unavailable%22%2C%22sha256%22%3A%22unavailable%22%2C%22unit%22%3A%22unavailable%22%7D%2C%22via%22%3A%5B%5D%7D";
+
 /// Each endpoint.
 pub fn seeds() -> Vec<Vec<u8>> {
     let form = "Content-Type: application/x-www-form-urlencoded";
     let details = "%5B%7B%22type%22%3A%22git_repository%22%2C%22locations%22%3A%5B%22https%3A%2F%2Fgit.example.com%2Fteam%2Fapp%22%5D%2C%22actions%22%3A%5B%22read%22%5D%7D%5D";
-    let caller = "%7B%22identified_by%22%3A%22nothing%22%2C%22peer%22%3A%7B%22executable%22%3A%22unavailable%22%2C%22sha256%22%3A%22unavailable%22%2C%22unit%22%3A%22unavailable%22%7D%2C%22via%22%3A%5B%5D%7D";
     let delegated = TOKEN.replace("<proof>", "<delegated_proof>");
     vec![
         seed(b'a', "GET /.well-known/oauth-authorization-server\n\n"),
@@ -370,7 +372,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
 {"secret":"<gate_secret>","client_csr":"<csr>","server_csr":"<csr>"}"#,
         ),
         seed(b'b', TOKEN),
-        seed(b'b', format!("{TOKEN}&authorization_details={details}&daypass_caller={caller}")),
+        seed(b'b', format!("{TOKEN}&authorization_details={details}&daypass_caller={CALLER}")),
         seed(b'b', format!("{delegated}&daypass_delegation=<delegation>")),
         seed(b'b', "GET /device/v1/state\n\n"),
         seed(b'b', "POST /device/v1/renewal/begin\n\n{}"),
@@ -433,9 +435,9 @@ mod tests {
             ("no UTF-8", details("%FF%FE")),
             ("no list", details("%7B%7D")),
             ("cut off", details("%5B%7B%22type%22")),
-            ("too much", details(&"%20".repeat(9 * 1024))),
+            ("too much", details(&format!("%5B%5D{}", "%20".repeat(9 * 1024)))),
             ("evidence that is none", format!("{TOKEN}&daypass_caller=%7B%7D")),
-            ("too much evidence", format!("{TOKEN}&daypass_caller={}", "%20".repeat(17 * 1024))),
+            ("too much evidence", format!("{TOKEN}&daypass_caller={CALLER}{}", "%20".repeat(17 * 1024))),
             ("a number for a resource", TOKEN.replace("https%3A%2F%2Fgit.example.com%2F", "1")),
             ("a long resource", TOKEN.replace("git.example", &"a".repeat(3000))),
         ] {
