@@ -112,7 +112,19 @@ fn certificate() -> Vec<u8> {
     // SEQUENCE { tcg-kp-EKCertificate }
     let usage = vec![0x30, 0x07, 0x06, 0x05, 0x67, 0x81, 0x05, 0x08, 0x01];
     params.custom_extensions.push(CustomExtension::from_oid_content(&[2, 5, 29, 37], usage));
+    params.custom_extensions.push(CustomExtension::from_oid_content(&[2, 5, 29, 17], description()));
     params.signed_by(&certifying(EK), &maker().1).unwrap().der().to_vec()
+}
+
+/// A SAN that names manufacturer, model and version of a TPM, all in one set (TCG EK Credential Profile section 3.2.9).
+fn description() -> Vec<u8> {
+    let der = |tag: u8, content: Vec<u8>| [vec![tag, content.len().try_into().unwrap()], content].concat();
+    let attribute = |last: u8, text: &str| {
+        let name = der(0x06, vec![0x67, 0x81, 0x05, 0x02, last]);
+        der(0x30, [name, der(0x0c, text.as_bytes().to_vec())].concat())
+    };
+    let set = [attribute(1, "id:53544D20"), attribute(2, "ST33"), attribute(3, "id:00490004")].concat();
+    der(0x30, der(0xa4, der(0x30, der(0x31, set))))
 }
 
 /// One of each.

@@ -123,7 +123,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         format!(
             r#"{{{gate},"resources":["https://h/"],"root_chain":["AA"],"client_chain":["AA"],"server_chain":["AA"]}}"#
         ),
-        r#"{"as_of":1,"resources":["https://h/"],"tokens":[{"jti":"j","reason":"device_revoked"}]}"#.to_owned(),
+        r#"{"as_of":1,"resources":["https://h/"],"tokens":[{"jti":"j","reason":"device_revoked"}],"devices":[{"device":"dev-0123456789abcdef","reason":"device_suspended"}],"grants":[{"grant":"gr-0123456789abcdef","reason":"grant_ended"}]}"#
+            .to_owned(),
         r#"{"error":"access_denied","error_description":"d","daypass_reason":"device_suspended","daypass_next_step":"n"}"#
             .to_owned(),
         format!(r#"{{"identified_by":"peer_pidfd","peer":{process},"via":[{process}]}}"#),
