@@ -113,9 +113,11 @@ fn hash(value: &serde_json::Value) -> Option<[u8; 32]> {
     STANDARD.decode(value.as_str()?).ok()?.try_into().ok()
 }
 
-/// Some of the roots are mere words, which only have to be the same or not.
+/// Some of the roots are mere words, which only have to be the same or not. Nothing is no word.
 fn root(value: &serde_json::Value) -> Option<[u8; 32]> {
-    hash(value).or_else(|| value.as_str().map(|text| crate::encoding::sha256(&[text.as_bytes()])))
+    let word =
+        || value.as_str().filter(|text| !text.is_empty()).map(|text| crate::encoding::sha256(&[text.as_bytes()]));
+    hash(value).or_else(word)
 }
 
 fn given_proof(value: &serde_json::Value) -> Option<Vec<Fixed<32>>> {

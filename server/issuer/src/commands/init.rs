@@ -188,7 +188,8 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     store.decide(decision).await?;
     if args.state_dir.is_some() {
         let owner = fs::metadata(&state).map_err(failed(&state))?;
-        for made in [&certificate_at, &master_at] {
+        // The store's lock is a file of ours, which SQLite gives to nobody.
+        for made in [&certificate_at, &master_at, &database.with_extension("db.lock")] {
             chown(made, Some(owner.uid()), Some(owner.gid())).map_err(failed(made))?;
         }
         // Policy is read by the service and written by whoever ran this.
