@@ -66,7 +66,7 @@ fn openid_client_gets_uses_and_revokes_a_bound_token_and_jose_verifies_it() -> S
     told.is("other resource", "/error", "invalid_target")?;
     told.is("too much", "/error", "invalid_authorization_details")?;
     told.is("unknown details", "/error", "invalid_authorization_details")?;
-    told.is("introspection", "/error", "invalid_client")?;
+    told.is("introspection", "/error", "access_denied")?;
     told.is("revoked", "/exchanges/0/status", 200)?;
     // RFC 6750 section 3.1, where the library finds it: one challenge, and what is wrong with the token.
     told.is("after revocation", "/challenges", json!([{"scheme": "dpop", "error": "invalid_token"}]))?;

@@ -125,7 +125,7 @@ pub struct Owner {
 
 /// Whether a flow that was begun at `begun` is too old for the issuer to name what is dead of it.
 fn too_old(claims: &AccessTokenClaims, begun: Moment, now: Moment) -> bool {
-    now.since(begun) > claims.exp.since(begun.at) + FLOW_OUTLIVES_TOKEN
+    now.since(begun) > claims.exp.since(begun.at).saturating_add(FLOW_OUTLIVES_TOKEN)
 }
 
 impl Owner {
