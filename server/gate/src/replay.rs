@@ -36,7 +36,7 @@ struct Entry {
     service: Option<Service>,
 }
 
-/// The memory. Empty after a start, which is safe: what it forgot has a nonce that is too old, or dies with its window.
+/// The memory. Empty after a start: what it forgot can be used once more while its nonce is fresh, 120 s at most, from the same address.
 #[derive(Default)]
 pub struct Replay(Mutex<HashMap<[u8; 32], Entry>>);
 
