@@ -22,7 +22,8 @@ use daypass_proto::{
     pin::Pin,
 };
 use daypass_tests::{
-    Failure, Issuer, Place, Programs, Raw, SoftwareClient, SoftwareKeys, Story, Who, a_moment, ensure, eventually, now,
+    Failure, Issuer, Place, Programs, Raw, Ready, Service, SoftwareClient, SoftwareKeys, Story, Who, a_moment, ensure,
+    eventually, now,
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde::de::DeserializeOwned;
@@ -125,6 +126,18 @@ impl Observer {
 fn pin_of(root: &Path) -> Result<Pin, Failure> {
     let der = CertificateDer::from_pem_file(root).map_err(|error| Failure::unexpected("a root", error))?;
     Pin::of_certificate(&der).ok_or_else(|| Failure::unexpected("a root with a pin", "none"))
+}
+
+#[test]
+fn an_issuer_whose_configuration_is_a_bare_name_signs_as_well() -> Story {
+    let place = Place::new()?;
+    let issuer = Issuer::init(&place, "issuer", &Programs::find()?, None, &[])?;
+    let named = issuer.act(["serve"]).env("DAYPASS_ISSUER_CONFIG", "issuer.toml");
+    let _serving = Service::new("issuer", named, Ready::Says, issuer.folder()).start()?;
+    eventually("a checkpoint", || {
+        let status = issuer.run(["ledger", "status", "--json"])?.json()?;
+        Ok(status["checkpoint"].is_string().then_some(()))
+    })
 }
 
 #[test]

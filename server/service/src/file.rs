@@ -1,9 +1,9 @@
-//! Files that people write: configuration and policy.
+//! Files: those that people write (configuration and policy), and where files are.
 
 use std::{
     fs::File,
     io::{self, Read as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// The largest configuration or policy file that is read, in bytes; far above what anybody writes.
@@ -23,11 +23,41 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     }
 }
 
+/// The folder that a file is in. A bare name is in the working folder, which `Path::parent` gives as a path that cannot be opened.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes durable what was made, renamed or removed in the folder of `path`.
+///
+/// # Errors
+/// The system's.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// The file beside `path` whose name goes on with `suffix`.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn a_bare_name_is_in_the_working_folder() {
+        let cases = [("issuer.db", "."), ("x/issuer.db", "x"), ("/issuer.db", "/"), ("./issuer.db", ".")];
+        for (path, folder) in cases {
+            assert_eq!(folder_of(Path::new(path)), Path::new(folder), "{path}");
+        }
+        sync_folder(Path::new("issuer.db")).unwrap();
+        assert_eq!(beside(Path::new("x/issuer.db"), "-wal"), Path::new("x/issuer.db-wal"));
+    }
 
     #[test]
     fn text_is_read_within_its_limit() {

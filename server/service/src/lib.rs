@@ -11,6 +11,7 @@ mod duration;
 mod file;
 pub mod framing;
 mod idle;
+mod program;
 mod serve;
 mod stop;
 mod tell;
@@ -19,10 +20,11 @@ mod tls;
 pub use self::{
     clock::{Clock, random, system_clock},
     duration::{DurationError, seconds},
-    file::{MAX_TEXT, read_text},
+    file::{MAX_TEXT, beside, folder_of, read_text, sync_folder},
     idle::Idle,
+    program::program,
     serve::{Limits, Listener, Peer, ServeError},
     stop::stop_signal,
-    tell::{keep_memory_private, log_to_stderr, told},
+    tell::{log_to_stderr, told},
     tls::{ClientCertificates, Reload, TlsError, reloadable_server_config, server_config},
 };

@@ -34,7 +34,7 @@ pub fn log_to_stderr() {
 
 /// Closes this process's memory, with the keys in it, to everybody but itself and the kernel: no core file, no handler that cores are piped
 /// to (which no limit of size stops), and `/proc/PID/mem`, `environ` and `ptrace` for no other process of the same user.
-pub fn keep_memory_private() -> io::Result<()> {
+pub(crate) fn keep_memory_private() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     Ok(set_dumpable(false)?)
 }

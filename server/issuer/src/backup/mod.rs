@@ -17,6 +17,7 @@ use std::{
 
 use aws_lc_rs::digest::{Context, SHA256};
 use daypass_proto::{encoding::Fixed, time::Timestamp};
+use daypass_service::folder_of;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -176,20 +177,8 @@ fn remove_if_there(path: &Path) -> Result<(), BackupError> {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn sync_folder(path: &Path) -> Result<(), BackupError> {
-    let folder = folder_of(path);
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("make durable", folder))
-}
-
-/// A file beside `path` with more to its name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
+    daypass_service::sync_folder(path).map_err(failed("make durable", folder_of(path)))
 }
 
 #[cfg(test)]

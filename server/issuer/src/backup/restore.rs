@@ -16,11 +16,12 @@ use daypass_proto::{
     },
     time::Timestamp,
 };
+use daypass_service::{beside, folder_of};
 use zeroize::Zeroizing;
 
 use super::{
     BackupError, CONFIG, EK_ROOTS, Hashing, MANIFEST, MASTER_KEY, MAX_SMALL, Manifest, PROJECTS, ROOT, ROOT_KEY, STORE,
-    VERSION, beside, create, failed, folder_of, remove_if_there, sync_folder,
+    VERSION, create, failed, remove_if_there, sync_folder,
 };
 use crate::{
     clock::Environment,
@@ -93,7 +94,8 @@ pub async fn restore(environment: &Environment, order: Restore<'_>) -> Result<Re
     fs::create_dir_all(folder).map_err(failed("make", folder))?;
     let _alone = SqliteStore::hold_alone(&config.database)?;
 
-    // What the checkpoint is held against needs the root; a root that was not there before goes again if anything fails below.
+    // What the checkpoint is held against needs the root, so the files come first. If anything fails below they stay, and the same command
+    // goes on from there. What an earlier one left of the store goes.
     let fresh = beside(&config.database, ".restoring");
     for suffix in ["", "-wal", "-shm"] {
         remove_if_there(&beside(&fresh, suffix))?;
@@ -114,7 +116,7 @@ pub async fn restore(environment: &Environment, order: Restore<'_>) -> Result<Re
     let recorded = record(environment, &config, &order, &store, &mut restored).await;
     store.close().await;
     recorded?;
-    remove_if_there(&beside(&fresh, ".lock"))?;
+    remove_if_there(&SqliteStore::lock_at(&fresh))?;
     File::open(&fresh).and_then(|file| file.sync_all()).map_err(failed("make durable", &fresh))?;
 
     restored.aside = move_aside(&config.database, environment.now())?;

@@ -8,10 +8,11 @@ use std::{
 };
 
 use daypass_proto::{encoding::Fixed, time::Timestamp};
+use daypass_service::beside;
 
 use super::{
     BackupError, CONFIG, EK_ROOTS, Hashing, MANIFEST, MASTER_KEY, Manifest, PROJECTS, ROOT, ROOT_KEY, STORE, VERSION,
-    beside, create, failed, folder_of, remove_if_there, sync_folder,
+    create, failed, remove_if_there, sync_folder,
 };
 use crate::{config::Config, store::SqliteStore};
 
@@ -51,7 +52,7 @@ pub async fn back_up(
     for left in [&part, &copy] {
         remove_if_there(left)?;
     }
-    let unfinished = Unfinished(vec![part.clone(), copy.clone(), beside(&copy, ".lock")]);
+    let unfinished = Unfinished(vec![part.clone(), copy.clone(), SqliteStore::lock_at(&copy)]);
     // The engine takes an empty file over with its mode.
     create(&copy)?;
     SqliteStore::copy(&config.database, &copy).await?;
@@ -75,7 +76,7 @@ pub async fn back_up(
     // A link and not a renaming, which would go over a file that came meanwhile.
     fs::hard_link(&part, to).map_err(failed("make", to))?;
     drop(unfinished);
-    sync_folder(folder_of(to).join("x").as_path())
+    sync_folder(to)
 }
 
 struct Archive {

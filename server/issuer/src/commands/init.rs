@@ -189,7 +189,7 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     if args.state_dir.is_some() {
         let owner = fs::metadata(&state).map_err(failed(&state))?;
         // The store's lock is a file of ours, which SQLite gives to nobody.
-        for made in [&certificate_at, &master_at, &database.with_extension("db.lock")] {
+        for made in [&certificate_at, &master_at, &SqliteStore::lock_at(&database)] {
             chown(made, Some(owner.uid()), Some(owner.gid())).map_err(failed(made))?;
         }
         // Policy is read by the service and written by whoever ran this.

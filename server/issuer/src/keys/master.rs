@@ -21,6 +21,7 @@ use std::{
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use daypass_proto::encoding::sha256;
+use daypass_service::{beside, folder_of};
 use zeroize::Zeroizing;
 
 use super::KeyError;
@@ -101,7 +102,7 @@ impl MasterKeys {
             Some(folder) => {
                 Self { current: folder.join(CREDENTIAL), next: folder.join(NEXT_CREDENTIAL), credential: true }
             }
-            None => Self { current: path.to_owned(), next: beside(path, "next"), credential: false },
+            None => Self { current: path.to_owned(), next: beside(path, ".next"), credential: false },
         }
     }
 
@@ -119,7 +120,7 @@ impl MasterKeys {
     pub fn find(&self, id: &str) -> Result<MasterKey, KeyError> {
         let mut found = Vec::new();
         // In this order a rotation that goes on meanwhile hides nothing: a key is moved on only when it stands in its next place.
-        for place in [&self.current, &self.next, &beside(&self.current, id), &self.current] {
+        for place in [&self.current, &self.next, &beside(&self.current, &format!(".{id}")), &self.current] {
             match present(self.read(place))? {
                 Some(key) if key.id == id => return Ok(key),
                 Some(key) => found.push(key.id),
@@ -143,7 +144,7 @@ impl MasterKeys {
 
     /// Writes the key that a rotation is to go to; whole or not at all.
     pub fn write_next(&self, key: &[u8]) -> Result<(), KeyError> {
-        let unfinished = beside(&self.next, "new");
+        let unfinished = beside(&self.next, ".new");
         match fs::remove_file(&unfinished) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(failed("remove", &unfinished)(source));
@@ -157,7 +158,7 @@ impl MasterKeys {
 
     /// Keeps the key named `former` beside the current one, for copies of the store that are from before the rotation. Gives its place.
     pub fn keep_former(&self, former: &str) -> Result<PathBuf, KeyError> {
-        let kept = beside(&self.current, former);
+        let kept = beside(&self.current, &format!(".{former}"));
         if present(self.read(&self.current))?.is_some_and(|key| key.id == former) && !kept.exists() {
             fs::hard_link(&self.current, &kept).map_err(failed("keep the former master key at", &kept))?;
             sync_folder(&kept)?;
@@ -178,14 +179,6 @@ impl MasterKeys {
     }
 }
 
-/// The file beside `path` with one more extension.
-fn beside(path: &Path, extension: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(extension);
-    name.into()
-}
-
 /// `None` where there is no such file; every other fault stays one.
 fn present(key: Result<MasterKey, KeyError>) -> Result<Option<MasterKey>, KeyError> {
     match key {
@@ -200,10 +193,8 @@ fn failed(attempted: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Key
     move |source| KeyError::File { attempted, path, source }
 }
 
-/// Makes durable what was made, renamed or removed in the folder of `path`.
 fn sync_folder(path: &Path) -> Result<(), KeyError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("make durable", folder))
+    daypass_service::sync_folder(path).map_err(failed("make durable", folder_of(path)))
 }
 
 /// Reads a file that nobody but its owner may read.

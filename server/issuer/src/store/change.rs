@@ -87,7 +87,6 @@ pub enum Change {
     BeginLedger(Origin),
     /// Gives the ledger another name, as one that was restored must have: none of its checkpoints is promised under it yet, and whoever held
     /// the lease holds it no longer.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for whoever restores a store from before a published checkpoint"))]
     RenameLedger {
         /// As it is to be called.
         to: Origin,

@@ -28,6 +28,7 @@ use daypass_proto::{
     resource::Resource,
     time::{Skew, Timestamp},
 };
+use daypass_service::{beside, folder_of};
 use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -152,9 +153,7 @@ impl SqliteStore {
     pub async fn open_to_read(path: &Path) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new().filename(path).read_only(true);
         // A copy comes without the files that go with a write-ahead log, and may lie where nothing can be written.
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let options = if Path::new(&log).exists() { options } else { options.immutable(true) };
+        let options = if beside(path, "-wal").exists() { options } else { options.immutable(true) };
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options)
@@ -179,8 +178,7 @@ fn close_to_others(path: &Path) -> Result<(), StoreError> {
 /// Asks the system before the engine does, which only says that it cannot open the file. Nothing is opened for it: closing a second descriptor
 /// would take the engine's locks away.
 fn may_write(path: &Path) -> Result<(), StoreError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    for place in [folder, path] {
+    for place in [folder_of(path), path] {
         if let Err(error) = nix::unistd::access(place, nix::unistd::AccessFlags::W_OK) {
             return Err(engine("write to the database or its folder")(sqlx::Error::Io(error.into())));
         }

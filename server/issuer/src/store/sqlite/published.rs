@@ -2,20 +2,16 @@
 //! what was published after it was made, and this file does.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
+use daypass_service::{beside, sync_folder};
+
 use super::{SqliteStore, engine};
 use crate::store::StoreError;
-
-fn beside(database: &Path, extension: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(extension);
-    name.into()
-}
 
 /// Writes it, whole or not at all.
 pub(super) fn remember(database: &Path, note: &str) -> Result<(), StoreError> {
@@ -25,7 +21,7 @@ pub(super) fn remember(database: &Path, note: &str) -> Result<(), StoreError> {
         file.write_all(note.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, &at)?;
-        File::open(at.parent().unwrap_or(Path::new(".")))?.sync_all()
+        sync_folder(&at)
     };
     write().map_err(|source| engine("remember a checkpoint beside")(sqlx::Error::Io(source)))
 }

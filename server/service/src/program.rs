@@ -1,0 +1,42 @@
+//! A program of a service, from its command line to its exit code.
+
+use std::{error::Error, process::ExitCode};
+
+use clap::Parser;
+use daypass_proto::redaction::redacted;
+
+use crate::tell::{keep_memory_private, told};
+
+/// Closes the process's memory to others, reads the command line, runs it, and says on standard error why it failed. Neither what was typed
+/// nor what went wrong repeats a secret that stood in the wrong place.
+pub fn program<C: Parser, E: Error + 'static>(
+    name: &str,
+    run: impl FnOnce(C) -> Result<(), E>,
+    exit_code: impl FnOnce(&E) -> ExitCode,
+) -> ExitCode {
+    if let Err(error) = keep_memory_private() {
+        tell(name, &format!("could not close this program's memory to others: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let cli = match C::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            tell(name, &redacted(&error.render().to_string()));
+            return ExitCode::from(2);
+        }
+        // Help and version.
+        Err(error) => error.exit(),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(name, &redacted(&told(&error)));
+            exit_code(&error)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+fn tell(name: &str, why: &str) {
+    eprintln!("{name}: {why}");
+}
