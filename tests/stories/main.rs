@@ -25,6 +25,7 @@ mod ledger;
 mod path;
 mod proofs;
 mod pushes;
+mod replay;
 mod requests;
 mod secrets;
 mod software;

@@ -10,6 +10,7 @@ use crate::{
     flow::Cut,
     gate::Gate,
     nonce::Scope,
+    replay::ReplayError,
     route::{Route, RouteError},
     upstream::Body,
 };
@@ -58,7 +59,8 @@ impl Refusal {
         use AuthenticationError as E;
         let status = match error {
             E::Unheard(_) => StatusCode::SERVICE_UNAVAILABLE,
-            E::Replay(crate::replay::ReplayError::Full) => StatusCode::SERVICE_UNAVAILABLE,
+            E::Replay(ReplayError::Full) => StatusCode::SERVICE_UNAVAILABLE,
+            E::Replay(ReplayError::TooMany) => StatusCode::TOO_MANY_REQUESTS,
             E::NotGuarded => StatusCode::FORBIDDEN,
             // RFC 6750 section 3.1 has 401 for these. git would ask for a username then, and not show the reason.
             E::Dead(_) | E::Software | E::Delegated if !uses_dpop => StatusCode::FORBIDDEN,

@@ -78,7 +78,8 @@ static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     let config =
         Config::parse(&REFERENCE.replace("unix:/run", "unix:/nonexistent"), Path::new("/etc/daypass/gate.toml"));
     let client = IssuerClient::new(&state).unwrap();
-    let gate = Gate::new(config.unwrap(), ISSUER.to_owned(), CLOCK.clone(), Nonces::new(&[7; 32], true), client);
+    let gate =
+        Gate::new(config.unwrap(), ISSUER.to_owned(), CLOCK.clone(), Nonces::new(&[7; 32], &[8; 32], true), client);
     let issuer = software(3);
     gate.view().learn_keys(vec![("k".to_owned(), *issuer.public())]);
     Scene { gate: Arc::new(gate), issuer, holder: software(4) }
