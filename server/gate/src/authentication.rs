@@ -148,9 +148,20 @@ fn heard(gate: &Gate) -> Result<(), AuthenticationError> {
     }
 }
 
-/// Whether the issuer's newest word lets a token that was authenticated be used, whatever its own end says.
-pub fn still_good(gate: &Gate, claims: &AccessTokenClaims) -> Result<(), AuthenticationError> {
+/// Whether the hard end of a token's grant has come, for something that was begun at `begun`: by the gate's own clocks, whatever the issuer
+/// has said meanwhile, and without a skew.
+fn grant_is_over(claims: &AccessTokenClaims, begun: Moment, now: Moment) -> bool {
+    let until = claims.daypass.grant_until;
+    until <= now.at || until.since(begun.at) <= now.since_boot.saturating_sub(begun.since_boot)
+}
+
+/// Whether a token that was authenticated at `begun` may be used now, whatever its own end says: by its grant's hard end, and by the issuer's
+/// newest word.
+pub fn still_good(gate: &Gate, claims: &AccessTokenClaims, begun: Moment) -> Result<(), AuthenticationError> {
     heard(gate)?;
+    if grant_is_over(claims, begun, gate.moment()) {
+        return Err(AuthenticationError::Dead(Reason::GrantEnded));
+    }
     if !gate.view().guards(&claims.aud) {
         return Err(AuthenticationError::NotGuarded);
     }
@@ -188,7 +199,7 @@ pub async fn authenticate(
     if claims.daypass.protection == Protection::Delegated && gate.config().require_hardware_proofs {
         return Err(AuthenticationError::Delegated);
     }
-    still_good(gate, claims)?;
+    still_good(gate, claims, now)?;
     Ok(Authenticated(token))
 }
 
@@ -246,4 +257,25 @@ fn prove(
     let device = &token.claims().daypass.device;
     gate.replay().proof(Use { id, device, nonce_age, until: proof.remember_until(skew) }, now)?;
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use daypass_proto::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_grant_s_end_is_hard_whatever_becomes_of_the_clock() {
+        let clocks = |at, since_boot| Moment { at: Timestamp::from_seconds(at), since_boot };
+        // Its grant ends with the token.
+        let claims = crate::flow::sample_claims(1300);
+        let over = |now| grant_is_over(&claims, clocks(1000, 5), now);
+        assert!(!over(clocks(1299, 304)));
+        assert!(over(clocks(1300, 304)));
+        // Put back meanwhile, by a little or by years.
+        assert!(over(clocks(1299, 305)) && over(clocks(-1_000_000, 305)));
+        // Begun behind it, within the skew that the token's own end has.
+        assert!(grant_is_over(&claims, clocks(1300, 5), clocks(1300, 5)));
+    }
 }

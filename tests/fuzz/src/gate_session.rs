@@ -93,7 +93,7 @@ impl Scene {
             "iss": ISSUER, "sub": "alice", "aud": RESOURCE, "client_id": format!("urn:daypass:device:{device}"),
             "iat": now, "nbf": now, "exp": now + 60, "jti": "j", "cnf": {"jwk": jwk, "jkt": jwk.thumbprint()},
             "authorization_details": [{"type": "git_repository", "locations": [REPOSITORY], "actions": ["push", "create"], "refs": ["refs/heads/alice/**"]}],
-            "daypass": {"device": device, "grant": "gr-0123456789abcdef", "project": "apollo", "protection": "hardware",
+            "daypass": {"device": device, "grant": "gr-0123456789abcdef", "grant_until": now + 60, "project": "apollo", "protection": "hardware",
                 "posture": {"trust_tier": "ek_chain", "secure_boot": null, "event_log": "absent"}, "leaf": base64url(&[0; 32])},
         });
         self.issuer.sign(&Header { typ: "at+jwt", kid: Some("k"), jwk: None }, &claims).unwrap()

@@ -88,6 +88,7 @@ pub(super) async fn issue(
         daypass: DaypassClaims {
             device: device.id.clone(),
             grant: grant.id.clone(),
+            grant_until: grant.until,
             project: grant.project.clone(),
             protection,
             posture: device.posture.clone(),
