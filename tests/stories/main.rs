@@ -27,6 +27,7 @@ mod proofs;
 mod pushes;
 mod replay;
 mod requests;
+mod revocations;
 mod secrets;
 mod software;
 mod time;

@@ -129,8 +129,7 @@ pub fn run(input: &[u8]) {
     CLOCK.0.fetch_add(1, Ordering::Relaxed);
     let now = scene.gate.now();
     let resources = vec![RESOURCE.parse().unwrap()];
-    let all_well = Revocations { as_of: now, resources, tokens: Vec::new(), devices: Vec::new(), grants: Vec::new() };
-    scene.gate.view().learn_revocations(all_well, scene.gate.moment());
+    scene.gate.view().learn_revocations(Revocations::none(now, resources), scene.gate.moment());
     let mut bytes = fill(input, |name| {
         Some(match name {
             "presentation" => scene.presentation().into_bytes(),
