@@ -27,6 +27,8 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
+/// The longest refusal, in bytes.
+const MAX_REFUSAL: usize = 16 * 1024;
 
 /// The identity key as rustls uses it. The private half stays in the TPM.
 #[derive(Clone)]
@@ -182,6 +184,11 @@ pub fn why(error: &reqwest::Error) -> String {
 
 /// Sends a request to the issuer; gives the answer's body.
 pub async fn bytes(url: &str, request: RequestBuilder) -> Result<Vec<u8>, AgentError> {
+    bytes_within(url, request, MAX_ANSWER).await
+}
+
+/// The same for an answer of at most `limit` bytes; a refusal may be as long as one of ours ever is.
+pub async fn bytes_within(url: &str, request: RequestBuilder, limit: usize) -> Result<Vec<u8>, AgentError> {
     let failed = |error: reqwest::Error| {
         if let Some(error) = outside_its_time(url, &error) {
             error
@@ -196,9 +203,10 @@ pub async fn bytes(url: &str, request: RequestBuilder) -> Result<Vec<u8>, AgentE
     let mut response = request.send().await.map_err(failed)?;
     let status = response.status();
     let wrong = || AgentError::IssuerAnswer { url: url.to_owned(), status: status.as_u16() };
+    let limit = if status.is_success() { limit } else { limit.max(MAX_REFUSAL) };
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
+        if body.len() + chunk.len() > limit {
             return Err(wrong());
         }
         body.extend_from_slice(&chunk);
