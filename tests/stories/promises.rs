@@ -57,8 +57,9 @@ impl Scene {
     /// Waits until the agent has found this by itself.
     fn finds(&self, kind: &str) -> Story {
         eventually(kind, || {
-            let kinds: Vec<Value> = self.ledger()?["findings"].as_array().cloned().unwrap_or_default();
-            Ok(kinds.iter().any(|finding| finding["kind"] == kind).then_some(()))
+            let ledger = self.ledger()?;
+            let kinds = ledger.get("findings").and_then(Value::as_array).cloned().unwrap_or_default();
+            Ok(kinds.iter().any(|finding| finding.get("kind").is_some_and(|found| found == kind)).then_some(()))
         })
     }
 
@@ -130,7 +131,8 @@ fn an_operator_who_rewrites_the_ledger_is_found_by_whoever_saw_it() -> Story {
     // Both checkpoints are there for others, and stay when a person has seen to it.
     let shown = || scene.laptop.daypass(["ledger", "show", "--json"]).run()?.succeeded()?.json();
     let evidence = shown()?.pointer("/findings/0/evidence").cloned().unwrap_or_default();
-    let (kept, now) = (evidence["kept"].as_str().unwrap_or_default(), evidence["shown"].as_str().unwrap_or_default());
+    let note = |name| evidence.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (kept, now) = (note("kept"), note("shown"));
     ensure(kept != now && kept.lines().next() == now.lines().next(), "two checkpoints of one ledger", &evidence)?;
     scene.laptop.daypass(["ledger", "accept"]).run()?.refused(&["asks first"])?.code(2)?;
     scene.laptop.daypass(["ledger", "accept", "--yes"]).run()?.succeeded()?;

@@ -72,7 +72,7 @@ fn check(of: &OneLedger, agent: &LocalClient, terminal: &mut dyn Terminal) -> Re
         terminal.document(&Ledgers { ledgers })?;
     } else {
         for LedgerOf { issuer, ledger } in &ledgers {
-            terminal.words(&format!("{issuer}"))?;
+            terminal.words(issuer)?;
             for (name, value) in lines(ledger, None) {
                 terminal.words(&format!("  {name:<12} {value}"))?;
             }

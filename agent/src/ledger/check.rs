@@ -44,6 +44,8 @@ pub(super) struct Missing {
 pub(super) struct Checked {
     /// To be kept from now on; `None` where nothing new was shown that could be.
     pub(super) kept: Option<(VerifiedCheckpoint, LogKey)>,
+    /// Whether there was a checkpoint that could be believed; where there was none, nothing else was looked at.
+    pub(super) signed: bool,
     /// What is wrong with the ledger itself.
     pub(super) found: Vec<(What, Evidence)>,
     /// Leaves that are there.
@@ -76,6 +78,7 @@ pub(super) async fn check<S: Source>(
     let note = source.checkpoint().await?;
     let mut checked = Checked {
         kept: None,
+        signed: true,
         found: Vec::new(),
         shown: Vec::new(),
         not_yet: Vec::new(),
@@ -98,6 +101,7 @@ pub(super) async fn check<S: Source>(
                 ..Evidence::default()
             };
             checked.found.push((What::BadSignature { why }, evidence));
+            checked.signed = false;
             return Ok(checked);
         }
     };

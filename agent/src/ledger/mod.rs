@@ -223,6 +223,12 @@ impl Follower {
             let _ = state.save(&self.issuer);
             return Some(error);
         }
+        if !checked.signed {
+            // Nothing else could be looked at. The finding says so; it is asked again later and later.
+            state.schedule.failed(now);
+            let _ = state.save(&self.issuer);
+            return None;
+        }
         state.memory.checked_at = Some(now.now);
         if let Some(unchecked) = state.unchecked.take() {
             tracing::info!(issuer = self.issuer, since = %unchecked.since, "the issuer's ledger is checked again");

@@ -209,8 +209,16 @@ async fn a_checkpoint_that_nobody_who_may_has_signed_is_found_once_and_not_kept(
         machine.check(&issuer).await.unwrap();
         issuer.grow(5);
         change(&mut issuer);
-        machine.live(&issuer, 3 * 3600).await;
+        let checked = machine.follower.view(false).checked_at;
+        machine.promise(issuer.leaves[12]);
+        let asked = machine.live(&issuer, 3 * 3600).await;
+        assert!(asked < 20, "asked {asked} times: no more often than one that is away");
         assert_eq!((machine.kinds(), machine.size()), (vec![FindingKind::BadSignature], Some(10)));
+        assert_eq!(
+            (machine.outstanding(), machine.follower.view(false).checked_at),
+            (1, checked),
+            "nothing was looked at"
+        );
         assert!(machine.follower.view(true).findings[0].evidence.as_ref().unwrap().shown.is_some());
     }
 }
