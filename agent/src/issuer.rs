@@ -228,6 +228,44 @@ pub async fn answer<T: DeserializeOwned>(url: &str, request: RequestBuilder) -> 
 mod tests {
     use super::*;
 
+    /// Answers one request with this body.
+    fn answering(status: &str, body: &str) -> String {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            // Whoever has read enough hangs up.
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn an_answer_beyond_its_limit_is_not_kept() {
+        let plain = tls().unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let client = Client::builder().tls_backend_preconfigured(plain).build().unwrap();
+        let ask = async |status: &str, body: String, limit| {
+            let url = answering(status, &body);
+            bytes_within(&url, client.get(&url), limit).await
+        };
+        assert_eq!(ask("200", "a".repeat(100), 100).await.unwrap().len(), 100);
+        assert!(matches!(ask("200", "a".repeat(101), 100).await, Err(AgentError::IssuerAnswer { status: 200, .. })));
+        let refusal = |padding: usize| {
+            let words = "a".repeat(padding);
+            format!(
+                r#"{{"error":"invalid_request","error_description":"{words}","daypass_reason":"leaf_unknown","daypass_next_step":""}}"#
+            )
+        };
+        assert!(
+            matches!(ask("404", refusal(1000), 100).await, Err(AgentError::Refused(_))),
+            "a refusal has a limit of its own"
+        );
+        assert!(matches!(ask("404", refusal(MAX_REFUSAL), 100).await, Err(AgentError::IssuerAnswer { .. })));
+    }
+
     #[test]
     fn signatures_in_der() {
         let mut fixed = [0; 64];
