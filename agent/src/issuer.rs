@@ -27,6 +27,8 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
+/// The longest refusal, in bytes.
+const MAX_REFUSAL: usize = 16 * 1024;
 
 /// The identity key as rustls uses it. The private half stays in the TPM.
 #[derive(Clone)]
@@ -182,6 +184,11 @@ pub fn why(error: &reqwest::Error) -> String {
 
 /// Sends a request to the issuer; gives the answer's body.
 pub async fn bytes(url: &str, request: RequestBuilder) -> Result<Vec<u8>, AgentError> {
+    bytes_within(url, request, MAX_ANSWER).await
+}
+
+/// The same for an answer of at most `limit` bytes; a refusal may be as long as one of ours ever is.
+pub async fn bytes_within(url: &str, request: RequestBuilder, limit: usize) -> Result<Vec<u8>, AgentError> {
     let failed = |error: reqwest::Error| {
         if let Some(error) = outside_its_time(url, &error) {
             error
@@ -196,9 +203,10 @@ pub async fn bytes(url: &str, request: RequestBuilder) -> Result<Vec<u8>, AgentE
     let mut response = request.send().await.map_err(failed)?;
     let status = response.status();
     let wrong = || AgentError::IssuerAnswer { url: url.to_owned(), status: status.as_u16() };
+    let limit = if status.is_success() { limit } else { limit.max(MAX_REFUSAL) };
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
+        if body.len() + chunk.len() > limit {
             return Err(wrong());
         }
         body.extend_from_slice(&chunk);
@@ -219,6 +227,44 @@ pub async fn answer<T: DeserializeOwned>(url: &str, request: RequestBuilder) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Answers one request with this body.
+    fn answering(status: &str, body: &str) -> String {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            // Whoever has read enough hangs up.
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn an_answer_beyond_its_limit_is_not_kept() {
+        let plain = tls().unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let client = Client::builder().tls_backend_preconfigured(plain).build().unwrap();
+        let ask = async |status: &str, body: String, limit| {
+            let url = answering(status, &body);
+            bytes_within(&url, client.get(&url), limit).await
+        };
+        assert_eq!(ask("200", "a".repeat(100), 100).await.unwrap().len(), 100);
+        assert!(matches!(ask("200", "a".repeat(101), 100).await, Err(AgentError::IssuerAnswer { status: 200, .. })));
+        let refusal = |padding: usize| {
+            let words = "a".repeat(padding);
+            format!(
+                r#"{{"error":"invalid_request","error_description":"{words}","daypass_reason":"leaf_unknown","daypass_next_step":""}}"#
+            )
+        };
+        assert!(
+            matches!(ask("404", refusal(1000), 100).await, Err(AgentError::Refused(_))),
+            "a refusal has a limit of its own"
+        );
+        assert!(matches!(ask("404", refusal(MAX_REFUSAL), 100).await, Err(AgentError::IssuerAnswer { .. })));
+    }
 
     #[test]
     fn signatures_in_der() {

@@ -23,6 +23,7 @@ mod issuer;
 mod large;
 mod ledger;
 mod path;
+mod promises;
 mod proofs;
 mod pushes;
 mod replay;

@@ -11,7 +11,7 @@ use axum::{
 use daypass_proto::{
     encoding::Fixed,
     ledger::{
-        api::{Consistency, Inclusion, Log, LogKey, MERGE_DELAY},
+        api::{Consistency, Inclusion, Log, LogKey, MAX_BEGINNINGS, MERGE_DELAY},
         tree,
     },
     oauth_error::{OAuthError, Reason},
@@ -152,5 +152,6 @@ pub async fn log(State(issuer): State<Arc<Issuer>>) -> Result<Json<Log>, ProofEr
         .iter()
         .map(|(key, chain)| LogKey { verifier_key: key.verifier_key(&origin), chain: chain.clone() })
         .collect();
-    Ok(Json(Log { origin, merge_delay: MERGE_DELAY, keys }))
+    let beginnings = issuer.store.beginnings(MAX_BEGINNINGS).await?.into_iter().map(Into::into).collect();
+    Ok(Json(Log { origin, merge_delay: MERGE_DELAY, keys, beginnings }))
 }

@@ -327,6 +327,10 @@ impl LedgerStore for SqliteStore {
         Box::pin(ledger::place_of(&self.readers, leaf_hash))
     }
 
+    fn beginnings(&self, limit: u32) -> Answer<'_, Vec<Vec<u8>>> {
+        Box::pin(ledger::beginnings(&self.readers, limit))
+    }
+
     fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>> {
         Box::pin(ledger::entries(&self.readers, from, limit))
     }

@@ -9,6 +9,7 @@ use axum::{
 use daypass_proto::{
     ledger::{
         api::{Consistency, Inclusion, Log},
+        beginning::Beginning,
         checkpoint::{CheckpointKey, VerifiedCheckpoint},
         tree::{verify_consistency, verify_inclusion},
     },
@@ -77,6 +78,27 @@ async fn a_leaf_is_proved_under_a_checkpoint_that_the_root_s_pin_leads_to() {
     verify_inclusion(first.head(), found.leaf_index, hash, &found.hashes).unwrap();
     assert!(found.checkpoint.is_none());
     assert_eq!(inclusion(&issuer, &format!("leaf={}&size={old}", text(&later))).await, Err((404, Reason::LeafNotYet)));
+}
+
+#[tokio::test]
+async fn how_the_ledger_came_by_its_name_is_published_and_stands_in_the_tree() {
+    let made = Made::new().await;
+    catch_up(&made.issuer).await;
+    let issuer = shared(made.issuer);
+    let log: Log = told(answer(super::super::log(State(Arc::clone(&issuer))).await).await).unwrap();
+    let [leaf] = log.beginnings.as_slice() else { panic!("{log:?}") };
+    let begun = Beginning::read(&leaf.0).unwrap();
+    assert_eq!((&begun.origin, &begun.continues), (&log.origin, &None));
+    assert!(inclusion(&issuer, &format!("leaf={}", text(&leaf_hash(&leaf.0)))).await.is_ok());
+    // One that has no number yet is not there to be proved.
+    let event = issuer.environment.event(EventKind::LedgerBegun).text("origin", "issuer/ledger/next");
+    issuer.store.decide(Decision::new(event)).await.unwrap();
+    let log: Log = told(answer(super::super::log(State(Arc::clone(&issuer))).await).await).unwrap();
+    assert_eq!(log.beginnings.len(), 1);
+    catch_up(&issuer).await;
+    let log: Log = told(answer(super::super::log(State(Arc::clone(&issuer))).await).await).unwrap();
+    let names: Vec<_> = log.beginnings.iter().map(|leaf| Beginning::read(&leaf.0).unwrap().origin).collect();
+    assert_eq!((names.len(), names[1].as_str()), (2, "issuer/ledger/next"), "oldest first");
 }
 
 async fn inclusion_of(made: &Made, hash: &[u8; 32]) -> Result<Inclusion, (u16, Reason)> {
