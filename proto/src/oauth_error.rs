@@ -42,6 +42,10 @@ pub enum Reason {
     Malformed,
     /// Over a size limit.
     TooLarge,
+    /// The body did not come to its end in time.
+    TooSlow,
+    /// As many requests are being read as there is room for.
+    Busy,
     /// No such endpoint or method.
     NotFound,
     /// No invitation or gate has this secret.

@@ -3,6 +3,7 @@
 //! A library, so that what reads strangers' bytes can be driven from tests; the program is [`commands::run`].
 
 mod backup;
+mod body;
 mod caller;
 pub mod clock;
 pub mod commands;

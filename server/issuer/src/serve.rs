@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
     routing::{get, post},
 };
 use daypass_proto::{
@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    body::{LARGE, Room, SMALL, bounded},
     device, enrolment,
     error::Refusal,
     gates,
@@ -118,6 +119,8 @@ async fn method_not_allowed() -> Refusal {
 
 /// What anybody may reach.
 pub fn public_routes(issuer: Arc<Issuer>) -> Router {
+    let (large, small) = (Room::new(LARGE), Room::new(SMALL));
+    let within = |room: &Room, most| from_fn_with_state(room.each(most), bounded);
     Router::new()
         .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
         .route("/jwks", get(metadata::jwks))
@@ -127,9 +130,9 @@ pub fn public_routes(issuer: Arc<Issuer>) -> Router {
         .route(api::INCLUSION, get(ledger::inclusion))
         .route(api::CONSISTENCY, get(ledger::consistency))
         .route(api::LOG, get(ledger::log))
-        .route("/enrolment/v1/begin", post(enrolment::begin).layer(DefaultBodyLimit::max(MAX_BEGIN)))
-        .route("/enrolment/v1/complete", post(enrolment::complete).layer(DefaultBodyLimit::max(MAX_COMPLETE)))
-        .route("/gate/v1/enrol", post(gates::enrol).layer(DefaultBodyLimit::max(MAX_BODY)))
+        .route("/enrolment/v1/begin", post(enrolment::begin).route_layer(within(&small, MAX_BEGIN)))
+        .route("/enrolment/v1/complete", post(enrolment::complete).route_layer(within(&large, MAX_COMPLETE)))
+        .route("/gate/v1/enrol", post(gates::enrol).route_layer(within(&small, MAX_BODY)))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(issuer)
@@ -137,6 +140,8 @@ pub fn public_routes(issuer: Arc<Issuer>) -> Router {
 
 /// What a client certificate is needed for; each handler asks whose it is, on every request.
 pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
+    let (large, small) = (Room::new(LARGE), Room::new(SMALL));
+    let within = |room: &Room, most| from_fn_with_state(room.each(most), bounded);
     Router::new()
         .route(token::PATH, post(token::token))
         .route("/oauth/introspect", post(token::introspect))
@@ -146,8 +151,8 @@ pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
         .route("/device/v1/renewal/begin", post(device::begin_renewal))
         .route("/gate/v1/revocations", get(gates::revocations))
         .route("/gate/v1/renew", post(gates::renew))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .route("/device/v1/renewal/complete", post(device::complete_renewal).layer(DefaultBodyLimit::max(MAX_COMPLETE)))
+        .route_layer(within(&small, MAX_BODY))
+        .route("/device/v1/renewal/complete", post(device::complete_renewal).route_layer(within(&large, MAX_COMPLETE)))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(issuer)
@@ -189,4 +194,69 @@ async fn end_grants(issuer: &Issuer) -> Result<(), DecideError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, Bytes},
+        http::{Request, StatusCode},
+        response::Response,
+    };
+    use http_body_util::BodyExt as _;
+    use tower_service::Service as _;
+
+    use super::*;
+    use crate::{body::tests::slow, fixture::Made};
+
+    async fn send(router: &Router, path: &str, body: impl Into<Body>) -> Response {
+        router.clone().call(Request::post(path).body(body.into()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn strangers_fill_one_room_and_no_other() {
+        let router = public_routes(Arc::new(Made::new().await.issuer));
+        let complete = "/enrolment/v1/complete";
+        let mut held = Vec::new();
+        for _ in 0..LARGE / MAX_COMPLETE {
+            let (chunks, body) = slow();
+            chunks.send(Bytes::from(vec![b' '; MAX_COMPLETE])).unwrap();
+            let router = router.clone();
+            held.push((chunks, tokio::spawn(async move { send(&router, complete, body).await.status() })));
+        }
+        while send(&router, complete, vec![b' '; 1]).await.status() != StatusCode::SERVICE_UNAVAILABLE {
+            tokio::task::yield_now().await;
+        }
+        // Enrolments begin meanwhile, and what has come is judged when it is whole.
+        assert_eq!(send(&router, "/enrolment/v1/begin", "{}").await.status(), StatusCode::BAD_REQUEST);
+        for (chunks, answer) in held {
+            drop(chunks);
+            assert_eq!(answer.await.unwrap(), StatusCode::BAD_REQUEST);
+        }
+        assert_eq!(send(&router, complete, vec![b' '; 1]).await.status(), StatusCode::BAD_REQUEST);
+    }
+
+    #[tokio::test]
+    async fn every_endpoint_that_takes_a_body_has_its_bounds() {
+        let issuer = Arc::new(Made::new().await.issuer);
+        let (public, mtls) = (public_routes(Arc::clone(&issuer)), mtls_routes(issuer));
+        for (router, path, most) in [
+            (&public, "/enrolment/v1/begin", MAX_BEGIN),
+            (&public, "/enrolment/v1/complete", MAX_COMPLETE),
+            (&public, "/gate/v1/enrol", MAX_BODY),
+            (&mtls, token::PATH, MAX_BODY),
+            (&mtls, "/oauth/introspect", MAX_BODY),
+            (&mtls, "/oauth/revoke", MAX_BODY),
+            (&mtls, "/device/v1/leave", MAX_BODY),
+            (&mtls, "/device/v1/renewal/begin", MAX_BODY),
+            (&mtls, "/device/v1/renewal/complete", MAX_COMPLETE),
+            (&mtls, "/gate/v1/renew", MAX_BODY),
+        ] {
+            let answer = send(router, path, vec![b' '; most + 1]).await;
+            assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE, "{path}");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(String::from_utf8_lossy(&body).contains("\"too_large\""), "{path}");
+            assert_ne!(send(router, path, vec![b' '; most]).await.status(), StatusCode::PAYLOAD_TOO_LARGE, "{path}");
+        }
+    }
 }

@@ -18,8 +18,9 @@ use thiserror::Error;
 
 use super::issue_certificate;
 use crate::{
+    body::Body,
     caller::{CallerError, EnrolledDevice},
-    error::{Body, Refusal},
+    error::Refusal,
     issuer::Issuer,
     keys::{KeyError, csr_key},
     store::{Challenge, ChallengeKind, Change, DecideError, Decision, Device, StoreError},

@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use super::{EnrolmentError, make_credential::make_credential, record, refusal};
 use crate::{
-    error::{Body, Refusal},
+    body::Body,
+    error::Refusal,
     issuer::Issuer,
     keys::csr_key,
     store::{Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Invitation, InvitationLife, device_word},
