@@ -148,7 +148,7 @@ pub(crate) mod tests {
     use hyper::body::Frame;
     use tokio::{
         sync::{Notify, mpsc},
-        time::advance,
+        time::{Instant, advance},
     };
     use tower_service::Service as _;
 
@@ -255,6 +255,7 @@ pub(crate) mod tests {
         let (room, may) = (Room::new(100), Arc::new(Notify::new()));
         let router = endpoint(&room, 100, &may);
         let (chunks, body) = slow();
+        let begun = Instant::now();
         let trickle = send(&router, body);
         for _ in 0..5 {
             settled().await;
@@ -268,6 +269,7 @@ pub(crate) mod tests {
         advance(IN_TIME / 6 + Duration::from_millis(1)).await;
         let slow = (StatusCode::REQUEST_TIMEOUT, Reason::TooSlow, None);
         assert_eq!(refused(trickle.await.unwrap()).await, slow);
+        assert_eq!(begun.elapsed(), IN_TIME + Duration::from_millis(1));
         assert_eq!(room.0.available_permits(), 100);
         // The handler's own time is not counted.
         let whole = send(&router, vec![0; 10]);

@@ -5,6 +5,7 @@
 mod backup;
 mod body;
 mod caller;
+mod certificates;
 pub mod clock;
 pub mod commands;
 pub mod config;
