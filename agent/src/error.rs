@@ -244,6 +244,7 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         Reason::Malformed
         | Reason::TooLarge
         | Reason::TooSlow
+        | Reason::SlowDown
         | Reason::NotFound
         | Reason::LeafUnknown
         | Reason::LeafNotYet

@@ -46,6 +46,8 @@ pub enum Reason {
     TooSlow,
     /// As many requests are being read as there is room for.
     Busy,
+    /// Too many requests were refused in a short time; this one was not decided.
+    SlowDown,
     /// No such endpoint or method.
     NotFound,
     /// No invitation or gate has this secret.

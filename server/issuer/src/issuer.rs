@@ -19,6 +19,7 @@ use crate::{
     clock::Environment,
     config::{Config, ConfigError},
     keys::{KeyError, Keyring},
+    pace::{Pace, TooMany},
     projects::{PolicyError, Projects},
     store::{DecideError, Decision, Fault, SqliteStore, Store, StoreError},
 };
@@ -101,6 +102,7 @@ pub struct Issuer {
     pub ek_roots: EkRoots,
     /// Clock and randomness.
     pub environment: Environment,
+    pace: Pace,
     keyring: RwLock<Arc<Keyring>>,
 }
 
@@ -121,7 +123,8 @@ impl Issuer {
         let projects = Projects::load(&config.projects)?;
         let ek_roots = load_ek_roots(&config.ek_roots)?;
         let keyring = Keyring::load(&config, store.as_ref(), environment.now()).await?;
-        Ok(Self { config, store, projects, ek_roots, environment, keyring: RwLock::new(Arc::new(keyring)) })
+        let keyring = RwLock::new(Arc::new(keyring));
+        Ok(Self { config, store, projects, ek_roots, environment, pace: Pace::default(), keyring })
     }
 
     /// Records the start: version of the policy, and every loosening.
@@ -161,6 +164,21 @@ impl Issuer {
     pub async fn clock_is_right(&self) -> Result<(), DecideError> {
         let (now, floor) = (self.environment.now(), self.store.clock_floor().await?);
         if now.plus(Skew::MAX_SECONDS) < floor { Err(DecideError::Clock { now, floor }) } else { Ok(()) }
+    }
+
+    /// Whether `who` may cause one more event of this kind that gives him nothing.
+    pub(crate) fn one_more(&self, kind: EventKind, who: impl ToString) -> Result<(), TooMany> {
+        self.pace.one_more(kind, who, self.environment.since_boot())
+    }
+
+    /// Forgets whose pace is of no interest any more.
+    pub(crate) fn forget_pace(&self) {
+        self.pace.forget(self.environment.since_boot());
+    }
+
+    /// How many requests were not decided for their number.
+    pub(crate) fn held_up(&self) -> u64 {
+        self.pace.held_up()
     }
 
     /// The keys in use.

@@ -20,6 +20,7 @@ pub mod issuer;
 pub mod keys;
 mod ledger;
 mod metadata;
+mod pace;
 pub mod projects;
 pub mod serve;
 pub mod store;

@@ -168,6 +168,7 @@ async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
         if let Err(error) = issuer.reload_keys().await {
             tracing::error!(error = %told(&error), "could not read the keys anew; the old ones stay in use");
         }
+        issuer.forget_pace();
         // The store itself logs what it meets, once it fails and once it works again.
         let _ = issuer.store.probe().await;
         if issuer.store.fault().is_some() {
@@ -197,66 +198,4 @@ async fn end_grants(issuer: &Issuer) -> Result<(), DecideError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::{
-        body::{Body, Bytes},
-        http::{Request, StatusCode},
-        response::Response,
-    };
-    use http_body_util::BodyExt as _;
-    use tower_service::Service as _;
-
-    use super::*;
-    use crate::{body::tests::slow, fixture::Made};
-
-    async fn send(router: &Router, path: &str, body: impl Into<Body>) -> Response {
-        router.clone().call(Request::post(path).body(body.into()).unwrap()).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn strangers_fill_one_room_and_no_other() {
-        let router = public_routes(Arc::new(Made::new().await.issuer));
-        let complete = "/enrolment/v1/complete";
-        let mut held = Vec::new();
-        for _ in 0..LARGE / MAX_COMPLETE {
-            let (chunks, body) = slow();
-            chunks.send(Bytes::from(vec![b' '; MAX_COMPLETE])).unwrap();
-            let router = router.clone();
-            held.push((chunks, tokio::spawn(async move { send(&router, complete, body).await.status() })));
-        }
-        while send(&router, complete, vec![b' '; 1]).await.status() != StatusCode::SERVICE_UNAVAILABLE {
-            tokio::task::yield_now().await;
-        }
-        // Enrolments begin meanwhile, and what has come is judged when it is whole.
-        assert_eq!(send(&router, "/enrolment/v1/begin", "{}").await.status(), StatusCode::BAD_REQUEST);
-        for (chunks, answer) in held {
-            drop(chunks);
-            assert_eq!(answer.await.unwrap(), StatusCode::BAD_REQUEST);
-        }
-        assert_eq!(send(&router, complete, vec![b' '; 1]).await.status(), StatusCode::BAD_REQUEST);
-    }
-
-    #[tokio::test]
-    async fn every_endpoint_that_takes_a_body_has_its_bounds() {
-        let issuer = Arc::new(Made::new().await.issuer);
-        let (public, mtls) = (public_routes(Arc::clone(&issuer)), mtls_routes(issuer));
-        for (router, path, most) in [
-            (&public, "/enrolment/v1/begin", MAX_BEGIN),
-            (&public, "/enrolment/v1/complete", MAX_COMPLETE),
-            (&public, "/gate/v1/enrol", MAX_BODY),
-            (&mtls, token::PATH, MAX_BODY),
-            (&mtls, "/oauth/introspect", MAX_BODY),
-            (&mtls, "/oauth/revoke", MAX_BODY),
-            (&mtls, "/device/v1/leave", MAX_BODY),
-            (&mtls, "/device/v1/renewal/begin", MAX_BODY),
-            (&mtls, "/device/v1/renewal/complete", MAX_COMPLETE),
-            (&mtls, "/gate/v1/renew", MAX_BODY),
-        ] {
-            let answer = send(router, path, vec![b' '; most + 1]).await;
-            assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE, "{path}");
-            let body = answer.into_body().collect().await.unwrap().to_bytes();
-            assert!(String::from_utf8_lossy(&body).contains("\"too_large\""), "{path}");
-            assert_ne!(send(router, path, vec![b' '; most]).await.status(), StatusCode::PAYLOAD_TOO_LARGE, "{path}");
-        }
-    }
-}
+mod tests;
