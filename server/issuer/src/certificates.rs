@@ -304,7 +304,7 @@ mod tests {
     fn files_as_makers_and_tpms_have_them() {
         let ((one, one_pem), (two, two_pem)) = (made("one"), made("two"));
         let padded = [&two[..], &[0xff; 9]].concat();
-        assert_eq!(certificates(&one).unwrap(), [one.clone()]);
+        assert_eq!(certificates(&one).unwrap(), std::slice::from_ref(&one));
         assert_eq!(certificates(&[&one[..], &padded].concat()).unwrap(), [one.clone(), padded]);
         let text = format!("subject=one\n{one_pem}\nsubject=two\r\n{}", two_pem.replace('\n', "\r\n"));
         assert_eq!(certificates(text.as_bytes()).unwrap(), [one, two]);

@@ -55,7 +55,7 @@ fn forged(events: &[(u32, &[u8])], at: usize, other: (u32, &[u8])) -> Option<boo
     let of_other = sha256(&[other.1]);
     let found = bytes.windows(32).enumerate().filter(|(_, window)| *window == of_other);
     // Where the data stand twice, the last is the one that this is about.
-    let place = found.map(|(place, _)| place).last().unwrap();
+    let place = found.map(|(place, _)| place).next_back().unwrap();
     bytes[place..place + 32].copy_from_slice(&digest);
     replay(&bytes, &[7], &[value]).unwrap().0
 }
