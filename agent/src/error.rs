@@ -255,9 +255,11 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         }
         Reason::GrantEnded => ErrorCode::GrantEnded,
         Reason::ProofTime | Reason::CertificateNotYet | Reason::IssuerClock => ErrorCode::ClockSkew,
-        Reason::StoreUnavailable | Reason::Internal => ErrorCode::IssuerUnreachable,
+        Reason::StoreUnavailable | Reason::Busy | Reason::Internal => ErrorCode::IssuerUnreachable,
         Reason::Malformed
         | Reason::TooLarge
+        | Reason::TooSlow
+        | Reason::SlowDown
         | Reason::NotFound
         | Reason::LeafUnknown
         | Reason::LeafNotYet

@@ -117,3 +117,44 @@ fn a_code_is_good_for_no_longer_than_its_grant() -> Story {
     let long = invite("30d")?;
     ensure(long.get("expires_at") != long.get("until"), "a code that ends before its grant", &long)
 }
+
+/// Whatever a person names is a regular file, or is refused by name: a pipe would be waited for, a device read for ever.
+#[test]
+fn no_program_waits_for_what_is_no_file() -> Story {
+    let world = World::with_software_keys(false)?;
+    let folder = world.place.folder("odd", Who::Server, 0o755)?;
+    let pipe = folder.join("pipe.pem");
+    Act::new(Programs::system("mkfifo")?, Who::Server).arg(&pipe).run()?.succeeded()?;
+    let pipe = pipe.display().to_string();
+    let (a_pipe, a_device) = ("it is a pipe, and no regular file", "it is a device, and no regular file");
+    for (arguments, words) in [
+        (vec!["ek", "check", &pipe], a_pipe),
+        (vec!["ek", "check", "/dev/zero"], a_device),
+        (vec!["ledger", "verify", "--export", &pipe], a_pipe),
+        (vec!["ledger", "verify", "--key", &pipe], a_pipe),
+        (vec!["restore", &pipe], a_pipe),
+        (vec!["gate", "add", "second", "--resource", "https://second.example.com/", "--ca", &pipe], a_pipe),
+    ] {
+        world.issuer.act(arguments).run()?.refused(&[words])?;
+    }
+    let mut registration =
+        SoftwareKeys::new(&world.place, "client", Who::Server)?.registration(PROJECT, "developer")?;
+    if let Some(csr) = registration.iter_mut().skip_while(|argument| *argument != "--csr").nth(1) {
+        csr.clone_from(&pipe);
+    }
+    world.issuer.act(registration).run()?.refused(&[a_pipe])?;
+    for program in ["daypass-issuer", "daypass-gate"] {
+        let act = Act::new(Programs::find()?.built(program), Who::Server).args(["--config", &pipe, "check"]);
+        act.run()?.refused(&[a_pipe])?.code(4)?;
+    }
+    let agent = Act::new(Programs::find()?.built("daypass"), Who::Server).args(["agent", "--config", &pipe]);
+    agent.run()?.refused(&["it is a named pipe, and no regular file"])?.code(13)?;
+    // And what the configurations name.
+    let certificate = format!("tls_certificate = \"{pipe}\"\ntls_key = \"{pipe}\"\n");
+    world.gate.configure("listen =", &format!("{certificate}listen ="))?;
+    world.gate.act(["check"]).run()?.refused(&[a_pipe])?;
+    let link = world.issuer.folder().join("ek_roots/pipe.pem");
+    Act::new(Programs::system("ln")?, Who::Server).args(["-s", &pipe]).arg(&link).run()?.succeeded()?;
+    world.issuer.act(["check"]).run()?.refused(&["pipe.pem", a_pipe])?;
+    Ok(())
+}

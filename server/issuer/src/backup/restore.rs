@@ -16,7 +16,7 @@ use daypass_proto::{
     },
     time::Timestamp,
 };
-use daypass_service::{beside, folder_of};
+use daypass_service::{beside, folder_of, open_file, read_text};
 use zeroize::Zeroizing;
 
 use super::{
@@ -84,7 +84,7 @@ pub async fn restore(environment: &Environment, order: Restore<'_>) -> Result<Re
         return Err(BackupError::OtherIssuer { theirs, ours, path: order.config.to_owned() });
     }
     let root = text(ROOT)?;
-    if fs::read_to_string(&config.root_certificate).is_ok_and(|there| there != root) {
+    if read_text(&config.root_certificate).is_ok_and(|there| there != root) {
         return Err(BackupError::OtherRoot(config.root_certificate));
     }
     if config.database.exists() && !order.replace {
@@ -175,7 +175,7 @@ fn published(config: &Config, order: &Restore<'_>) -> Result<Vec<String>, Backup
     let beside = SqliteStore::published_at(&config.database);
     let mut notes = Vec::new();
     for path in order.checkpoint.into_iter().chain(beside.exists().then_some(beside.as_path())) {
-        let note = fs::read_to_string(path).map_err(failed("read", path))?;
+        let note = read_text(path).map_err(failed("read", path))?;
         // What lies beside may be as damaged as the rest; what somebody hands over is theirs to get right.
         if peek(&note).is_err() && order.checkpoint == Some(path) {
             return Err(BackupError::Checkpoint(path.to_owned()));
@@ -316,7 +316,7 @@ fn members(
     mut each: impl FnMut(&str, tar::Entry<'_, File>) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
     let broken = |error: io::Error| not_whole(path, error.to_string());
-    let mut archive = tar::Archive::new(File::open(path).map_err(failed("read", path))?);
+    let mut archive = tar::Archive::new(open_file(path).map_err(failed("read", path))?);
     for entry in archive.entries().map_err(broken)? {
         let entry = entry.map_err(broken)?;
         let name = entry.path().map_err(broken)?.to_str().unwrap_or_default().to_owned();

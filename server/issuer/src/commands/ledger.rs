@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, BufReader, Read as _},
+    io::{self, BufReader},
     path::{Path, PathBuf},
 };
 
@@ -26,9 +26,6 @@ use crate::{
     },
     store::{SqliteStore, Store},
 };
-
-/// No file with keys, a root or a checkpoint is larger.
-const MAX_FILE: u64 = 256 * 1024;
 
 /// What can be done.
 #[derive(Debug, clap::Subcommand)]
@@ -142,10 +139,7 @@ async fn status(config: &Path, environment: Environment, json: bool) -> Result<(
 }
 
 fn read(path: &Path) -> Result<String, CommandError> {
-    let failed = |source| CommandError::File { path: path.to_owned(), source };
-    let mut text = String::new();
-    fs::File::open(path).map_err(failed)?.take(MAX_FILE).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+    daypass_service::read_text(path).map_err(|source| CommandError::File { path: path.to_owned(), source })
 }
 
 /// A file with verifier keys or a root.
@@ -187,7 +181,8 @@ async fn verify(config: &Path, args: Verify) -> Result<(), CommandError> {
             audit_export(io::stdin().lock(), judge, |keys| kept(&args.checkpoint, keys))?
         }
         (Some(path), _) => {
-            let file = fs::File::open(path).map_err(|source| CommandError::File { path: path.clone(), source })?;
+            let file =
+                daypass_service::open_file(path).map_err(|source| CommandError::File { path: path.clone(), source })?;
             audit_export(BufReader::new(file), judge, |keys| kept(&args.checkpoint, keys))?
         }
         (None, database) => {

@@ -289,6 +289,7 @@ pub async fn token(
                 // Of two clocks that differ, ours may be the wrong one; then it says so, and not that the client's is.
                 issuer.clock_is_right().await?;
             }
+            issuer.one_more(EventKind::TokenRefused, &device)?;
             let event = issuer
                 .environment
                 .event(EventKind::TokenRefused)

@@ -52,7 +52,7 @@ async fn a_leaf_is_proved_under_a_checkpoint_that_the_root_s_pin_leads_to() {
     made.pass(1);
     let later = decide(&made.issuer, 2).await;
     let pin = made.issuer.keyring().pin();
-    let issuer = shared(made.issuer);
+    let issuer = made.issuer;
     assert_eq!(inclusion(&issuer, &format!("leaf={}", text(&later))).await, Err((404, Reason::LeafNotYet)));
     assert_eq!(inclusion(&issuer, &format!("leaf={}", text(&[1; 32]))).await, Err((404, Reason::LeafUnknown)));
     // From the pin to the key, from the key to the checkpoint, from the checkpoint to the leaf.
@@ -103,7 +103,7 @@ async fn how_the_ledger_came_by_its_name_is_published_and_stands_in_the_tree() {
 
 async fn inclusion_of(made: &Made, hash: &[u8; 32]) -> Result<Inclusion, (u16, Reason)> {
     let again = Issuer::open(crate::config::Config::load(&made.config).unwrap(), made.issuer.environment.clone());
-    inclusion(&shared(again.await.unwrap()), &format!("leaf={}", text(hash))).await
+    inclusion(&Arc::new(again.await.unwrap()), &format!("leaf={}", text(hash))).await
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_query_that_asks_for_nothing_there_is_malformed() {
     let hash = text(&decide(&made.issuer, 1).await);
     catch_up(&made.issuer).await;
     let size = made.issuer.store.ledger().await.unwrap().unwrap().head.size();
-    let issuer = shared(made.issuer);
+    let issuer = made.issuer;
     let malformed = Err((400, Reason::Malformed));
     for bad in [
         String::new(),
@@ -151,13 +151,14 @@ async fn the_lag_is_a_metric() {
             ("daypass_ledger_checkpoint_events", size),
             ("daypass_ledger_unnumbered_events", 0),
             ("daypass_ledger_integration_lag_seconds", 0),
+            ("daypass_requests_held_up", 0),
         ]
     );
     decide(&made.issuer, 1).await;
     made.pass(7);
     decide(&made.issuer, 2).await;
-    assert_eq!(measured().await[2..].iter().map(|(_, value)| *value).collect::<Vec<_>>(), [2, 7]);
-    let (status, text) = answer(super::super::metrics(State(shared(made.issuer))).await).await;
+    assert_eq!(measured().await[2..4].iter().map(|(_, value)| *value).collect::<Vec<_>>(), [2, 7]);
+    let (status, text) = answer(super::super::metrics(State(made.issuer)).await).await;
     let text = String::from_utf8(text).unwrap();
     assert_eq!(status, 200);
     assert!(
