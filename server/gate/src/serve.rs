@@ -166,7 +166,10 @@ async fn poll(gate: &Gate, keys_too: bool) {
     let asked = gate.moment();
     match client.revocations().await {
         Ok(answer) => gate.view().learn_revocations(answer, asked),
-        Err(error) => tracing::warn!(error = %told(&error), "could not ask which tokens are dead"),
+        Err(error) => {
+            gate.view().learn_silence(error.about_time());
+            tracing::warn!(error = %told(&error), "could not ask which tokens are dead");
+        }
     }
     if keys_too {
         match client.keys().await {

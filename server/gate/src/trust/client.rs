@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use daypass_proto::{
     gate_api::{EnrolRequest, GateCertificates, RenewRequest, Revocations},
     jose::EcPublicKey,
-    oauth_error::ErrorBody,
+    oauth_error::{ErrorBody, Reason},
     pin::{Pin, PinnedRootVerifier},
+    tls_fault::OutsideItsTime,
 };
 use reqwest::{Client, RequestBuilder};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
@@ -33,6 +34,17 @@ pub enum IssuerError {
         #[source]
         source: reqwest::Error,
     },
+    /// Its certificate is not in its time by this machine's clock.
+    #[error(
+        "the certificate of `{url}` {times}, and this machine's clock says {}; set whichever of the two clocks is wrong",
+        .times.now()
+    )]
+    CertificateTime {
+        /// Where.
+        url: String,
+        /// Its end or begin, and the clock here.
+        times: OutsideItsTime,
+    },
     /// It refused.
     #[error("the issuer refused: {}; {}", .0.error_description, .0.daypass_next_step)]
     Refused(Box<ErrorBody>),
@@ -52,6 +64,24 @@ pub enum IssuerError {
     Client(#[source] reqwest::Error),
 }
 
+impl IssuerError {
+    /// What is wrong with the time, here or there, where that is why: with both times, since nobody can tell from here which is the wrong one.
+    pub fn about_time(&self) -> Option<String> {
+        match self {
+            Self::CertificateTime { times, .. } => {
+                Some(format!("the issuer's certificate {times}, and this gate's clock says {}", times.now()))
+            }
+            Self::Refused(body) => match body.daypass_reason {
+                Reason::CertificateExpired | Reason::CertificateNotYet | Reason::IssuerClock => {
+                    Some(format!("the issuer says that {}", body.error_description))
+                }
+                _ => None,
+            },
+            Self::Unreachable { .. } | Self::Answer { .. } | Self::Tls(_) | Self::Client(_) => None,
+        }
+    }
+}
+
 fn client(tls: ClientConfig) -> Result<Client, IssuerError> {
     Client::builder()
         .tls_backend_preconfigured(tls)
@@ -64,7 +94,10 @@ fn client(tls: ClientConfig) -> Result<Client, IssuerError> {
 }
 
 async fn answer<T: DeserializeOwned>(url: &str, request: RequestBuilder) -> Result<T, IssuerError> {
-    let failed = |source| IssuerError::Unreachable { url: url.to_owned(), source };
+    let failed = |source: reqwest::Error| match OutsideItsTime::find(&source) {
+        Some(times) => IssuerError::CertificateTime { url: url.to_owned(), times },
+        None => IssuerError::Unreachable { url: url.to_owned(), source },
+    };
     let mut response = request.send().await.map_err(failed)?;
     let status = response.status();
     let wrong = || IssuerError::Answer { url: url.to_owned(), status: status.as_u16() };
