@@ -298,7 +298,7 @@ fn what_was_published_and_cannot_be_known_stops_the_start() -> Story {
     fs::remove_dir(&published).map_err(Failure::machine("take the folder away"))?;
     moved(&away, &published)?;
     // The issuer is no root here, who reads everything.
-    fs::set_permissions(&published, Permissions::from_mode(0)).map_err(Failure::machine("close the checkpoint"))?;
+    fs::set_permissions(&published, Permissions::from_mode(0o000)).map_err(Failure::machine("close the checkpoint"))?;
     refuses(&scene, "cannot be read: Permission denied")?;
     fs::set_permissions(&published, Permissions::from_mode(0o600)).map_err(Failure::machine("open the checkpoint"))?;
     scene.issuer.serve()?;
