@@ -7,7 +7,7 @@ use daypass_proto::{
     oauth_error::{ErrorBody, Reason},
     redaction::redacted,
     resource::{Repository, Resource, ResourceError},
-    time::Timestamp,
+    tls_fault::OutsideItsTime,
 };
 use thiserror::Error;
 
@@ -43,14 +43,12 @@ pub enum AgentError {
     )]
     WrongIssuer(String),
     /// A server's certificate that is not in its time by this machine's clock.
-    #[error("the certificate of `{url}` {bound}, and this machine's clock says {now}")]
+    #[error("the certificate of `{url}` {times}, and this machine's clock says {}", .times.now())]
     CertificateTime {
         /// Whose.
         url: String,
-        /// Its end or begin, in words.
-        bound: String,
-        /// The clock here.
-        now: Timestamp,
+        /// Its end or begin, and the clock here.
+        times: OutsideItsTime,
     },
     /// The issuer refused.
     #[error("the issuer refused: {}", .0.error_description)]

@@ -6,15 +6,14 @@ use aws_lc_rs::digest;
 use daypass_proto::{
     oauth_error::ErrorBody,
     pin::{Pin, PinnedRootVerifier},
-    time::Timestamp,
+    tls_fault::{OutsideItsTime, certificate_fault, tls_fault},
 };
 use reqwest::{Client, RequestBuilder};
 use rustls::{
-    CertificateError, ClientConfig, OtherError, RootCertStore, SignatureAlgorithm, SignatureScheme,
+    ClientConfig, OtherError, RootCertStore, SignatureAlgorithm, SignatureScheme,
     crypto::aws_lc_rs as provider,
     sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey},
 };
-use rustls_pki_types::UnixTime;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -134,21 +133,6 @@ fn roots(authorities: Vec<Vec<u8>>) -> Result<RootCertStore, AgentError> {
     Ok(store)
 }
 
-/// What went wrong in TLS, where that is why a connection failed.
-fn tls_fault<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return Some(tls);
-    }
-    // An I/O error carries another inside, which is not its source.
-    let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    inside.and_then(|inside| tls_fault(inside)).or_else(|| error.source().and_then(tls_fault))
-}
-
-/// What was wrong with a server's certificate, where that is why a connection failed.
-fn certificate_fault(error: &reqwest::Error) -> Option<&CertificateError> {
-    if let rustls::Error::InvalidCertificate(fault) = tls_fault(error)? { Some(fault) } else { None }
-}
-
 /// Why the identity key did not sign the handshake, where that is why a connection failed: no fault of the network's.
 fn tpm_fault(error: &reqwest::Error) -> Option<TpmError> {
     let rustls::Error::Other(OtherError(fault)) = tls_fault(error)? else { return None };
@@ -157,15 +141,8 @@ fn tpm_fault(error: &reqwest::Error) -> Option<TpmError> {
 
 /// An exchange that failed because of a certificate that is not in its time by this machine's clock, which is the likelier to be wrong.
 pub fn outside_its_time(url: &str, error: &reqwest::Error) -> Option<AgentError> {
-    let seconds = |time: &UnixTime| Timestamp::from_seconds(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
-    let (bound, now) = match certificate_fault(error)? {
-        CertificateError::ExpiredContext { time, not_after } => (format!("ended at {}", seconds(not_after)), time),
-        CertificateError::NotValidYetContext { time, not_before } => {
-            (format!("begins at {}", seconds(not_before)), time)
-        }
-        _ => return None,
-    };
-    Some(AgentError::CertificateTime { url: url.to_owned(), bound, now: seconds(now) })
+    let times = OutsideItsTime::find(error)?;
+    Some(AgentError::CertificateTime { url: url.to_owned(), times })
 }
 
 /// An error of the HTTP client, with its cause.

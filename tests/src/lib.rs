@@ -12,6 +12,7 @@
 //! * **Nobody sleeps.** A part is ready when it says so ([`Ready`]); hours pass by [`Clock`], which the real programs see.
 
 mod address;
+mod boot_time;
 pub mod by_hand;
 mod chip;
 mod clock;
@@ -41,6 +42,7 @@ mod who;
 mod world;
 
 pub use address::Loopback;
+pub use boot_time::goes_by_boot_time;
 pub use chip::{Chip, Maker};
 pub use clock::Clock;
 pub use command::{Act, Ran, Recording, Started};

@@ -10,8 +10,8 @@ use std::{
 
 use daypass_proto::time::Timestamp;
 use daypass_service::{
-    ClientCertificates, Clock, Limits, Listener, MAX_TEXT, ServeError, TlsError, random, read_file, reloadable_server_config,
-    told,
+    ClientCertificates, Clock, Limits, Listener, MAX_TEXT, ServeError, TlsError, random, read_file,
+    reloadable_server_config, told,
 };
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -185,7 +185,10 @@ async fn poll(gate: &Gate, keys_too: bool) {
     let asked = gate.moment();
     match client.revocations().await {
         Ok(answer) => gate.view().learn_revocations(answer, asked),
-        Err(error) => tracing::warn!(error = %told(&error), "could not ask which tokens are dead"),
+        Err(error) => {
+            gate.view().learn_silence(error.about_time());
+            tracing::warn!(error = %told(&error), "could not ask which tokens are dead");
+        }
     }
     if keys_too {
         match client.keys().await {

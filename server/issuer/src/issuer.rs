@@ -6,12 +6,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use daypass_proto::{
-    attestation::EkRoots,
-    ledger::{EventKind, checkpoint::peek},
-    time::Skew,
-};
-use daypass_service::{read_file, read_text};
+use daypass_proto::{attestation::EkRoots, ledger::EventKind, time::Skew};
+use daypass_service::read_file;
 use thiserror::Error;
 
 use crate::{
@@ -21,7 +17,7 @@ use crate::{
     keys::{KeyError, Keyring},
     pace::{Pace, TooMany},
     projects::{PolicyError, Projects},
-    store::{DecideError, Decision, Fault, SqliteStore, Store, StoreError},
+    store::{DecideError, Decision, Fault, PublishedError, SqliteStore, Store, StoreError},
 };
 
 /// Why the issuer does not start.
@@ -60,6 +56,18 @@ pub enum StartError {
         published: u64,
         /// Where that stands.
         checkpoint: PathBuf,
+    },
+    /// It cannot be known whether one was.
+    #[error(
+        "`{}` holds the newest checkpoint that was published of the store, and what it says cannot be known. Make it a file again that the issuer can read; where that cannot be done, move it away and put the newest backup in place with `daypass-issuer restore --replace`, which begins a new ledger",
+        checkpoint.display()
+    )]
+    Published {
+        /// Where it stands.
+        checkpoint: PathBuf,
+        /// Why not.
+        #[source]
+        source: PublishedError,
     },
     /// The keys.
     #[error("the issuer's keys cannot be used")]
@@ -145,17 +153,15 @@ impl Issuer {
         let path = &self.config.database;
         let at = || path.clone();
         SqliteStore::examine(path).await.map_err(|source| StartError::Store { path: at(), source })?;
-        let published = SqliteStore::published_at(path);
-        let Ok(note) = read_text(&published) else { return Ok(()) };
-        let Ok((origin, head)) = peek(&note) else { return Ok(()) };
+        let checkpoint = SqliteStore::published_at(path);
+        let published = SqliteStore::published(path)
+            .map_err(|source| StartError::Published { checkpoint: checkpoint.clone(), source })?;
+        let Some((origin, head)) = published else { return Ok(()) };
         let held = self.store.ledger().await.map_err(|source| StartError::Store { path: at(), source })?;
         match held {
-            Some(held) if held.origin == origin && held.head.size() < head.size() => Err(StartError::Behind {
-                path: at(),
-                held: held.head.size(),
-                published: head.size(),
-                checkpoint: published,
-            }),
+            Some(held) if held.origin == origin && held.head.size() < head.size() => {
+                Err(StartError::Behind { path: at(), held: held.head.size(), published: head.size(), checkpoint })
+            }
             _ => Ok(()),
         }
     }

@@ -43,6 +43,9 @@ pub enum Command {
         /// The file to make; standard output when left out.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Print JSON about the file that was made.
+        #[arg(long, requires = "out")]
+        json: bool,
     },
 }
 
@@ -82,7 +85,7 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
     match command {
         Command::Status { json } => status(config, environment, json).await,
         Command::Verify(args) => verify(config, args).await,
-        Command::Export { out } => {
+        Command::Export { out, json } => {
             let issuer = open(config, environment).await?;
             let keyring = issuer.keyring();
             let store = issuer.store.as_ref();
@@ -96,6 +99,9 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
                     let mut file = io::BufWriter::new(file);
                     let size = export::export(store, keyring.checkpoint_keys(), &mut file).await?;
                     file.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
+                    if json {
+                        return print_json(&json!({"export": path, "events": size}));
+                    }
                     line(format!("exported {size} events to {}", path.display()))
                 }
                 None => {

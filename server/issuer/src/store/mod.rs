@@ -30,7 +30,7 @@ pub use self::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
         Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, device_may_become, device_state as device_word,
     },
-    sqlite::SqliteStore,
+    sqlite::{PublishedError, SqliteStore},
 };
 
 /// What is to happen, whole or not at all.

@@ -38,6 +38,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub use self::published::PublishedError;
 use super::{
     Answer, Dead, DecideError, Decision, Fault, Store, StoreError,
     fault::Health,
@@ -78,6 +79,7 @@ pub struct SqliteStore {
     health: Arc<Health>,
     writing: Option<JoinHandle<()>>,
     path: PathBuf,
+    turn: published::Turn,
     /// Held for as long as the store is open: a restore waits until nobody holds it.
     _lock: Option<fs::File>,
 }
@@ -116,7 +118,8 @@ impl SqliteStore {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let health = Arc::new(Health::default());
         let writing = tokio::spawn(write_loop(writer, receiver, Arc::clone(&health)));
-        Ok(Self { readers, writer: sender, health, writing: Some(writing), path: path.to_owned(), _lock: Some(lock) })
+        let (path, turn) = (path.to_owned(), published::Turn::default());
+        Ok(Self { readers, writer: sender, health, writing: Some(writing), path, turn, _lock: Some(lock) })
     }
 
     /// Closes it, so that everything stands in the one file.
@@ -161,7 +164,8 @@ impl SqliteStore {
             .map_err(engine("open the database for reading"))?;
         let (writer, _) = mpsc::channel(1);
         let health = Arc::default();
-        Ok(Self { readers, writer, health, writing: None, path: path.to_owned(), _lock: None })
+        let (path, turn) = (path.to_owned(), published::Turn::default());
+        Ok(Self { readers, writer, health, writing: None, path, turn, _lock: None })
     }
 }
 
@@ -306,7 +310,7 @@ impl LedgerStore for SqliteStore {
     fn seal_checkpoint(&self, promised: CheckpointRecord, note: String) -> Answer<'_, bool> {
         Box::pin(async move {
             // First outside the store: nobody has seen a checkpoint that a restored store could not be held against.
-            published::remember(&self.path, &note)?;
+            published::remember(&self.turn, &self.path, &note).await?;
             Ok(self.work(LedgerWork::Seal { promised, note }).await?.is_some())
         })
     }
