@@ -16,7 +16,7 @@ pub mod gates;
 pub mod invitation;
 pub mod issuer;
 pub mod keys;
-mod ledger;
+pub mod ledger;
 mod metadata;
 pub mod projects;
 pub mod serve;
