@@ -6,6 +6,8 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    process,
+    sync::{Mutex, PoisonError},
 };
 
 use daypass_service::{beside, sync_folder};
@@ -13,9 +15,14 @@ use daypass_service::{beside, sync_folder};
 use super::{SqliteStore, engine};
 use crate::store::StoreError;
 
-/// Writes it, whole or not at all.
+/// Held while one is written: two at once would take each other's new file away.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Writes it, whole or not at all. Other processes may do the same at the same time, each by a new file of its own.
 pub(super) fn remember(database: &Path, note: &str) -> Result<(), StoreError> {
-    let (at, new) = (SqliteStore::published_at(database), beside(database, ".checkpoint.new"));
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let new = beside(database, &format!(".checkpoint.{}.new", process::id()));
+    let at = SqliteStore::published_at(database);
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(note.as_bytes())?;
