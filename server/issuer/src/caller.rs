@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::{
     error::Refusal,
     issuer::Issuer,
-    store::{CertificateRecord, Device, Gate, GateLife, Holder, StoreError},
+    store::{CertificateRecord, Device, Gate, GateLife, Grant, Holder, Presented, StoreError},
 };
 
 /// Why a caller is not served.
@@ -113,35 +113,36 @@ impl From<CallerError> for Refusal {
 #[derive(Debug)]
 pub struct EnrolledDevice {
     device: Device,
+    grants: Vec<Grant>,
     not_after: Timestamp,
 }
 
 impl EnrolledDevice {
     /// Whoever calls, if it is such a device.
     pub async fn identify(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
-        let certificate = certificate(issuer, peer).await?;
-        in_its_time(issuer, &certificate)?;
-        Self::of(issuer, certificate).await
+        let presented = presented(issuer, peer).await?;
+        in_its_time(issuer, &presented.certificate)?;
+        Self::of(issuer, presented)
     }
 
     /// Whoever calls to have its certificate renewed, which may be outside its time: a laptop that lay in a drawer attests anew with
     /// its AK, and needs nobody for it.
     pub async fn identify_for_renewal(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
-        Self::of(issuer, certificate(issuer, peer).await?).await
+        Self::of(issuer, presented(issuer, peer).await?)
     }
 
-    async fn of(issuer: &Issuer, certificate: CertificateRecord) -> Result<Self, CallerError> {
-        let CertificateRecord { holder, not_after, .. } = certificate;
+    fn of(issuer: &Issuer, presented: Presented) -> Result<Self, CallerError> {
+        let CertificateRecord { holder, not_after, .. } = presented.certificate;
         let id = match holder {
             Holder::Device(id) => id,
             Holder::Gate(name) => return Err(CallerError::NotADevice(name.to_string())),
         };
-        let device = issuer.store.device(&id).await?.ok_or(CallerError::Unknown)?;
+        let (device, grants) = presented.device.ok_or(CallerError::Unknown)?;
         if device.is_software() && !issuer.config.allow_software_keys {
             return Err(CallerError::SoftwareOff(id.to_string()));
         }
         match device.state {
-            DeviceLife::Pending | DeviceLife::Approved => Ok(Self { device, not_after }),
+            DeviceLife::Pending | DeviceLife::Approved => Ok(Self { device, grants, not_after }),
             DeviceLife::Suspended => Err(CallerError::Suspended(id.to_string())),
             DeviceLife::Revoked => Err(CallerError::Revoked(id.to_string())),
         }
@@ -160,7 +161,7 @@ impl EnrolledDevice {
     /// The device as an approved one.
     pub fn approved(self) -> Result<ApprovedDevice, CallerError> {
         match self.device.state {
-            DeviceLife::Approved => Ok(ApprovedDevice(self.device)),
+            DeviceLife::Approved => Ok(ApprovedDevice { device: self.device, grants: self.grants }),
             _ => Err(CallerError::Pending(self.device.id.to_string())),
         }
     }
@@ -168,12 +169,20 @@ impl EnrolledDevice {
 
 /// A device that may ask for tokens.
 #[derive(Debug)]
-pub struct ApprovedDevice(Device);
+pub struct ApprovedDevice {
+    device: Device,
+    grants: Vec<Grant>,
+}
 
 impl ApprovedDevice {
     /// The device.
     pub fn device(&self) -> &Device {
-        &self.0
+        &self.device
+    }
+
+    /// Its grants, in whatever state.
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
     }
 }
 
@@ -184,7 +193,7 @@ pub struct EnrolledGate(Gate);
 impl EnrolledGate {
     /// Whoever calls, if it is such a gate.
     pub async fn identify(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
-        let certificate = certificate(issuer, peer).await?;
+        let Presented { certificate, .. } = presented(issuer, peer).await?;
         in_its_time(issuer, &certificate)?;
         let name = match certificate.holder {
             Holder::Gate(name) => name,
@@ -200,9 +209,9 @@ impl EnrolledGate {
     }
 }
 
-async fn certificate(issuer: &Issuer, peer: &Peer) -> Result<CertificateRecord, CallerError> {
+async fn presented(issuer: &Issuer, peer: &Peer) -> Result<Presented, CallerError> {
     let certificate = peer.certificate.as_ref().ok_or(CallerError::Unknown)?;
-    issuer.store.certificate(sha256(&[certificate])).await?.ok_or(CallerError::Unknown)
+    issuer.store.presented(sha256(&[certificate])).await?.ok_or(CallerError::Unknown)
 }
 
 fn in_its_time(issuer: &Issuer, certificate: &CertificateRecord) -> Result<(), CallerError> {

@@ -174,8 +174,8 @@ pub trait Store: LedgerStore {
     fn device(&self, id: &DeviceId) -> Answer<'_, Option<Device>>;
     /// All devices, or those in one state.
     fn devices(&self, state: Option<DeviceLife>) -> Answer<'_, Vec<Device>>;
-    /// Who holds the certificate with this hash, and until when.
-    fn certificate(&self, hash: [u8; 32]) -> Answer<'_, Option<CertificateRecord>>;
+    /// All that is known of whoever presents the certificate with this hash, as it is at one moment.
+    fn presented(&self, hash: [u8; 32]) -> Answer<'_, Option<Presented>>;
     /// A grant.
     fn grant(&self, id: &GrantId) -> Answer<'_, Option<Grant>>;
     /// The grants of a device.
@@ -204,6 +204,15 @@ pub trait Store: LedgerStore {
     fn fault(&self) -> Option<Fault>;
     /// The time up to which decisions were made, within seconds.
     fn clock_floor(&self) -> Answer<'_, Timestamp>;
+}
+
+/// What is known of whoever presents a certificate.
+#[derive(Debug)]
+pub struct Presented {
+    /// The certificate.
+    pub certificate: CertificateRecord,
+    /// Its device, where it is a device's and there is one, with its grants.
+    pub device: Option<(Device, Vec<Grant>)>,
 }
 
 /// What gates must refuse.

@@ -21,7 +21,7 @@ use crate::{
 
 /// What one grant gives for this request.
 struct Covered<'a> {
-    grant: Grant,
+    grant: &'a Grant,
     role: &'a Role,
     details: AuthorizationDetails,
 }
@@ -35,10 +35,9 @@ pub(super) async fn issue(
     asked: Option<AuthorizationDetails>,
     caller: Option<&Evidence>,
 ) -> Result<TokenAnswer, TokenError> {
-    let device = device.device();
+    let (device, grants) = (device.device(), device.grants());
     let environment = &issuer.environment;
     let now = environment.now();
-    let grants = issuer.store.grants_of(&device.id).await?;
     let Covered { grant, role, details } = cover(issuer, grants, resource, asked, holder)?;
     let Holder { proof, delegation } = holder;
     let protection = match delegation {
@@ -113,7 +112,7 @@ pub(super) async fn issue(
     let decision = decision.change(Change::AddToken(IssuedToken {
         jti,
         device: device.id.clone(),
-        grant: grant.id,
+        grant: grant.id.clone(),
         resource: resource.clone(),
         expires_at: exp,
         revoked: false,
@@ -130,7 +129,7 @@ pub(super) async fn issue(
 /// The first grant that gives what is asked for; otherwise the most telling reason why none does.
 fn cover<'a>(
     issuer: &'a Issuer,
-    grants: Vec<Grant>,
+    grants: &'a [Grant],
     resource: &Resource,
     asked: Option<AuthorizationDetails>,
     holder: &Holder,
@@ -139,11 +138,11 @@ fn cover<'a>(
     let mut refusal = TokenError::NoGrant(resource.clone());
     for grant in grants {
         let Some(role) = issuer.projects.get(&grant.project).and_then(|project| project.role(&grant.role)) else {
-            refusal = TokenError::PolicyMissing(grant.project);
+            refusal = TokenError::PolicyMissing(grant.project.clone());
             continue;
         };
         let Ok(given) = role.details_for(&grant.collaborator) else {
-            refusal = TokenError::PolicyMissing(grant.project);
+            refusal = TokenError::PolicyMissing(grant.project.clone());
             continue;
         };
         let given = given.at_resource(resource);
@@ -158,7 +157,7 @@ fn cover<'a>(
             continue;
         }
         if holder.delegation.is_some() && role.protection != Protection::Delegated {
-            refusal = TokenError::DelegationNotAllowed { project: grant.project, role: grant.role };
+            refusal = TokenError::DelegationNotAllowed { project: grant.project.clone(), role: grant.role.clone() };
             continue;
         }
         match &asked {
