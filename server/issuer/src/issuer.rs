@@ -19,6 +19,7 @@ use crate::{
     config::{Config, ConfigError},
     keys::{KeyError, Keyring},
     projects::{PolicyError, Projects},
+    remembered::Remembered,
     store::{DecideError, Decision, Fault, SqliteStore, Store, StoreError},
 };
 
@@ -95,6 +96,7 @@ pub struct Issuer {
     /// Clock and randomness.
     pub environment: Environment,
     keyring: RwLock<Arc<Keyring>>,
+    pub(crate) remembered: Remembered,
 }
 
 impl Issuer {
@@ -114,7 +116,8 @@ impl Issuer {
         let projects = Projects::load(&config.projects)?;
         let ek_roots = load_ek_roots(&config.ek_roots)?;
         let keyring = Keyring::load(&config, store.as_ref(), environment.now()).await?;
-        Ok(Self { config, store, projects, ek_roots, environment, keyring: RwLock::new(Arc::new(keyring)) })
+        let (keyring, remembered) = (RwLock::new(Arc::new(keyring)), Remembered::default());
+        Ok(Self { config, store, projects, ek_roots, environment, keyring, remembered })
     }
 
     /// Records the start: version of the policy, and every loosening.

@@ -19,6 +19,7 @@ pub mod keys;
 pub mod ledger;
 mod metadata;
 pub mod projects;
+mod remembered;
 pub mod serve;
 pub mod store;
 mod token;

@@ -208,11 +208,56 @@ pub trait Store: LedgerStore {
 
 /// What is known of whoever presents a certificate.
 #[derive(Debug)]
-pub struct Presented {
+pub enum Presented {
+    /// A device.
+    Device(KnownDevice),
+    /// A gate, by the certificate's word; or a device that is not there.
+    Other(CertificateRecord),
+}
+
+impl Presented {
+    /// The certificate.
+    pub fn certificate(&self) -> &CertificateRecord {
+        match self {
+            Self::Device(known) => &known.certificate,
+            Self::Other(certificate) => certificate,
+        }
+    }
+}
+
+/// A device with its grants, as they stood at one moment.
+#[derive(Debug)]
+pub struct KnownDevice {
+    /// SHA-256 of the certificate.
+    pub certificate_hash: [u8; 32],
     /// The certificate.
     pub certificate: CertificateRecord,
-    /// Its device, where it is a device's and there is one, with its grants.
-    pub device: Option<(Device, Vec<Grant>)>,
+    /// The device.
+    pub device: Seen<Device>,
+    /// Its grants, in whatever state.
+    pub grants: Vec<Seen<Grant>>,
+}
+
+/// A record with the text that it was read from.
+#[derive(Clone, Debug)]
+pub struct Seen<T> {
+    record: T,
+    text: Arc<str>,
+}
+
+impl<T: serde::de::DeserializeOwned> Seen<T> {
+    fn read(kind: &'static str, text: &str) -> Result<Self, StoreError> {
+        let record = serde_json::from_str(text).map_err(|source| StoreError::Record { kind, source })?;
+        Ok(Self { record, text: text.into() })
+    }
+}
+
+impl<T> std::ops::Deref for Seen<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.record
+    }
 }
 
 /// What gates must refuse.

@@ -126,6 +126,54 @@ async fn of_what_is_written_together_only_what_is_at_fault_is_refused() {
 }
 
 #[tokio::test]
+async fn what_was_seen_of_a_device_holds_for_as_long_as_none_of_it_changed() {
+    let made = Made::with_software().await;
+    let (store, event) = (made.issuer.store.as_ref(), || made.issuer.environment.event(EventKind::Invited));
+    let device = made.client().await;
+    let record = CertificateRecord {
+        holder: Holder::Device(device.id.clone()),
+        not_before: made.now(),
+        not_after: made.now().plus(60),
+    };
+    let certify = || Decision::new(event()).change(Change::AddCertificate { hash: [1; 32], record: record.clone() });
+    store.decide(certify()).await.unwrap();
+    let seen = async || match store.presented([1; 32]).await.unwrap() {
+        Some(Presented::Device(known)) => Arc::new(known),
+        _ => panic!("a device"),
+    };
+    let require = |known: &Arc<KnownDevice>| {
+        Decision::new(event()).change(Change::RequireSeen { device: Arc::clone(known), grant: known.grants[0].clone() })
+    };
+    let first = seen().await;
+    store.decide(require(&first)).await.unwrap();
+    store.decide(require(&first)).await.unwrap();
+    let old = Device::clone(&first.device);
+    let held = Grant::clone(&first.grants[0]);
+    let reason = Device { reason: Some("still approved".to_owned()), ..old.clone() };
+    let longer = Grant { until: held.until.plus(1), ..held.clone() };
+    let changes = [
+        Decision::new(event()).change(Change::Device { to: Box::new(reason), from: DeviceLife::Approved }),
+        Decision::new(event()).change(Change::Grant { to: longer, from: GrantLife::Active }),
+        Decision::new(event()).change(Change::DropCertificates(record.holder.clone())),
+    ];
+    let mut known = first;
+    for change in changes {
+        store.decide(require(&known)).await.unwrap();
+        store.decide(change).await.unwrap();
+        let refused = store.decide(require(&known)).await;
+        assert!(matches!(refused, Err(DecideError::Conflict(Condition::Device(id))) if id == device.id));
+        // Beside others that wait with it, too.
+        let other = Decision::new(event()).change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved));
+        let (refused, other) = tokio::join!(store.decide(require(&known)), store.decide(other));
+        assert!(refused.is_err() && other.is_ok());
+        if store.presented([1; 32]).await.unwrap().is_some() {
+            known = seen().await;
+        }
+    }
+    assert!(store.presented([1; 32]).await.unwrap().is_none(), "the last change was seen as well");
+}
+
+#[tokio::test]
 async fn a_challenge_and_a_proof_are_taken_once() {
     let (_folder, store) = store().await;
     let challenge = Challenge {
@@ -308,7 +356,7 @@ async fn a_certificate_is_remembered_beyond_its_end_so_that_its_holder_learns_of
     let add = Change::AddCertificate { hash: [3; 32], record: record.clone() };
     store.decide(Decision::new(event()).change(add)).await.unwrap();
     store.sweep(not_after.plus(86_400)).await.unwrap();
-    assert_eq!(store.presented([3; 32]).await.unwrap().unwrap().certificate, record);
+    assert_eq!(*store.presented([3; 32]).await.unwrap().unwrap().certificate(), record);
     assert!(store.presented([4; 32]).await.unwrap().is_none());
     store.decide(Decision::new(event()).change(Change::DropCertificates(holder))).await.unwrap();
     assert!(store.presented([3; 32]).await.unwrap().is_none());
@@ -329,14 +377,14 @@ async fn a_certificate_brings_its_own_device_along_with_the_grants_of_that_devic
         decision = decision.change(Change::AddCertificate { hash: [n; 32], record });
     }
     store.decide(decision).await.unwrap();
-    let (device, grants) = store.presented([1; 32]).await.unwrap().unwrap().device.unwrap();
-    assert_eq!(device.id, first.id);
-    assert_eq!(grants.len(), 2, "in whatever state, and none of another's");
-    assert!(grants.iter().all(|grant| grant.device.as_ref() == Some(&first.id)));
+    let Some(Presented::Device(known)) = store.presented([1; 32]).await.unwrap() else { panic!("a device") };
+    assert_eq!(known.device.id, first.id);
+    assert_eq!(known.grants.len(), 2, "in whatever state, and none of another's");
+    assert!(known.grants.iter().all(|grant| grant.device.as_ref() == Some(&first.id)));
     assert_eq!(store.grants_of(&second.id).await.unwrap().len(), 1);
-    let known = store.presented([2; 32]).await.unwrap().unwrap();
-    assert_eq!((known.certificate.holder, known.device.is_none()), (gate, true));
-    assert!(store.presented([3; 32]).await.unwrap().unwrap().device.is_none());
+    let known = store.presented([2; 32]).await.unwrap();
+    assert!(matches!(known, Some(Presented::Other(certificate)) if certificate.holder == gate));
+    assert!(matches!(store.presented([3; 32]).await.unwrap(), Some(Presented::Other(_))));
 }
 
 #[tokio::test]

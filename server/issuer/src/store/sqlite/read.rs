@@ -6,7 +6,7 @@ use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use super::{engine, lanes::Lanes};
 use crate::store::{
-    Presented, StoreError,
+    KnownDevice, Presented, Seen, StoreError,
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose,
         KeyRecord, device_state,
@@ -83,18 +83,18 @@ pub(super) async fn presented(lanes: &Lanes, hash: [u8; 32]) -> Result<Option<Pr
         .map_err(&failed)?;
     let Some(first) = rows.first() else { return Ok(None) };
     let Some(certificate) = certificate_in(first)? else { return Ok(None) };
-    let device: Option<Device> = match certificate.holder {
-        Holder::Device(_) => optional("device", first, "device")?,
+    let device = match certificate.holder {
+        Holder::Device(_) => seen("device", first, "device")?,
         Holder::Gate(_) => None,
     };
-    let Some(device) = device else { return Ok(Some(Presented { certificate, device: None })) };
-    let grants = rows.iter().filter_map(|row| optional("grant", row, "held").transpose()).collect::<Result<_, _>>()?;
-    Ok(Some(Presented { certificate, device: Some((device, grants)) }))
+    let Some(device) = device else { return Ok(Some(Presented::Other(certificate))) };
+    let grants = rows.iter().filter_map(|row| seen("grant", row, "held").transpose()).collect::<Result<_, _>>()?;
+    Ok(Some(Presented::Device(KnownDevice { certificate_hash: hash, certificate, device, grants })))
 }
 
-fn optional<T: DeserializeOwned>(kind: &'static str, row: &SqliteRow, column: &str) -> Result<Option<T>, StoreError> {
+fn seen<T: DeserializeOwned>(kind: &'static str, row: &SqliteRow, column: &str) -> Result<Option<Seen<T>>, StoreError> {
     let text: Option<&str> = row.try_get(column).map_err(engine("read a record"))?;
-    text.map(|text| serde_json::from_str(text).map_err(|source| StoreError::Record { kind, source })).transpose()
+    text.map(|text| Seen::read(kind, text)).transpose()
 }
 
 pub(super) async fn grant(pool: &SqlitePool, id: String) -> Result<Option<Grant>, StoreError> {

@@ -12,11 +12,14 @@ use daypass_proto::{
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, query_builder::Separated};
 
-use crate::store::{Change, Condition, Decision, GrantLife, IssuedToken, StoreError, records::device_state};
+use crate::store::{
+    Change, Condition, Decision, Grant, GrantLife, IssuedToken, KnownDevice, Seen, StoreError, records::device_state,
+};
 
 /// Changes and events, by where they go.
 #[derive(Default)]
 pub(super) struct Rows<'a> {
+    seen: Vec<(&'a KnownDevice, &'a Seen<Grant>)>,
     devices: Vec<(&'a DeviceId, DeviceLife)>,
     grants: Vec<(&'a GrantId, GrantLife)>,
     proofs: Vec<(&'a [u8; 32], Timestamp)>,
@@ -65,6 +68,10 @@ impl<'a> Rows<'a> {
 
     fn take(&mut self, change: &'a Change) -> Option<Option<Condition>> {
         Some(match change {
+            Change::RequireSeen { device, grant } => {
+                self.seen.push((device, grant));
+                Some(Condition::Device(device.device.id.clone()))
+            }
             Change::RequireDevice(id, state) => {
                 self.devices.push((id, *state));
                 Some(Condition::Device(id.clone()))
@@ -101,30 +108,41 @@ impl<'a> Rows<'a> {
     /// The time up to which decisions were made, and whether every device and grant is in the state that it must be in.
     pub(super) async fn holds(&self, connection: &mut SqliteConnection) -> Result<(Timestamp, bool), sqlx::Error> {
         let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT (SELECT floor FROM clock) AS floor, ");
-        let devices = self.devices.iter().map(|(id, state)| (id.as_str(), device_state(*state)));
-        count(&mut query, "devices", devices);
-        query.push(" AS devices, ");
-        count(&mut query, "grants", self.grants.iter().map(|(id, state)| (id.as_str(), state.as_str())));
-        query.push(" AS grants");
+        let mut required = 0;
+        required += count_those(&mut query, ("devices", "id", "state"), &self.devices, |mut row, (id, state)| {
+            row.push_bind(id.as_str()).push_bind(device_state(*state));
+        });
+        required += count_those(&mut query, ("grants", "id", "state"), &self.grants, |mut row, (id, state)| {
+            row.push_bind(id.as_str()).push_bind(state.as_str());
+        });
+        required += count_those(&mut query, ("certificates", "hash", "holder"), &self.seen, |mut row, (known, _)| {
+            row.push_bind(known.certificate_hash.as_slice()).push_bind(known.certificate.holder.uri());
+        });
+        required += count_those(&mut query, ("devices", "id", "body"), &self.seen, |mut row, (known, _)| {
+            row.push_bind(known.device.id.as_str()).push_bind(&*known.device.text);
+        });
+        required += count_those(&mut query, ("grants", "id", "body"), &self.seen, |mut row, (_, grant)| {
+            row.push_bind(grant.id.as_str()).push_bind(&*grant.text);
+        });
+        // No key is there twice, so no count is larger than it must be, and the sum is right where each of them is.
+        query.push("0 AS found");
         let row = query.build().fetch_one(connection).await?;
-        let met = |name: &str, required: usize| {
-            Ok::<_, sqlx::Error>(usize::try_from(row.try_get::<i64, _>(name)?) == Ok(required))
-        };
-        let holds = met("devices", self.devices.len())? && met("grants", self.grants.len())?;
-        Ok((Timestamp::from_seconds(row.try_get("floor")?), holds))
+        let found: i64 = row.try_get("found")?;
+        Ok((Timestamp::from_seconds(row.try_get("floor")?), usize::try_from(found) == Ok(required)))
     }
 
-    /// Writes everything; `false` where a proof was seen before.
+    /// Writes everything; `false` where a proof was seen before. Whatever stands there after that or after an error must be taken back, so no statement
+    /// keeps what it would need for taking back only its own rows (`OR FAIL`, `OR IGNORE`).
     pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
         let proofs = "proofs_seen (id, remember_until)";
-        let new = insert(connection, proofs, &self.proofs, " ON CONFLICT DO NOTHING", |mut row, (id, until)| {
+        let new = insert(connection, "OR IGNORE", proofs, &self.proofs, |mut row, (id, until)| {
             row.push_bind(id.as_slice()).push_bind(until.seconds());
         });
         if new.await? != self.proofs.len() {
             return Ok(false);
         }
         let tokens = "tokens (jti, device, grant_id, resource, expires_at, revoked)";
-        insert(connection, tokens, &self.tokens, "", |mut row, token| {
+        insert(connection, "OR FAIL", tokens, &self.tokens, |mut row, token| {
             row.push_bind(token.jti.as_str())
                 .push_bind(token.device.as_str())
                 .push_bind(token.grant.as_str())
@@ -133,7 +151,7 @@ impl<'a> Rows<'a> {
                 .push("0");
         })
         .await?;
-        insert(connection, "events (leaf_hash, kind, at, leaf)", &self.events, "", |mut row, event| {
+        insert(connection, "OR FAIL", "events (leaf_hash, kind, at, leaf)", &self.events, |mut row, event| {
             row.push_bind(event.hash.as_slice())
                 .push_bind(event.kind.as_str())
                 .push_bind(event.event.at().seconds())
@@ -148,7 +166,7 @@ impl<'a> Rows<'a> {
             })
             .collect();
         let fields = "personal_fields (leaf_hash, name, salt, value)";
-        insert(connection, fields, &personal, "", |mut row, (hash, name, field)| {
+        insert(connection, "OR FAIL", fields, &personal, |mut row, (hash, name, field)| {
             row.push_bind(hash.as_slice())
                 .push_bind(*name)
                 .push_bind(field.salt.as_slice())
@@ -159,40 +177,36 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// How many of `required` are there: (name, state), each as often as it is required.
-fn count<'a>(
+/// Adds to a sum how many of `required` are in a table: those of which one row has both values, each as often as it is required. Gives how many that must be.
+fn count_those<'a, T>(
     query: &mut QueryBuilder<Sqlite>,
-    table: &'static str,
-    required: impl ExactSizeIterator<Item = (&'a str, &'static str)>,
-) {
-    if required.len() == 0 {
-        query.push("0");
-        return;
+    (table, key, value): (&'static str, &'static str, &'static str),
+    required: &'a [T],
+    row: impl Fn(Separated<'_, Sqlite, &'static str>, &'a T),
+) -> usize {
+    if !required.is_empty() {
+        query.push("(SELECT COUNT(*) FROM (").push_values(required, row);
+        // A cross join is done in the order in which it is written.
+        query.push(") AS given CROSS JOIN ").push(table).push(" AS found WHERE found.").push(key);
+        query.push(" = given.column1 AND found.").push(value).push(" = given.column2) + ");
     }
-    query.push("(SELECT COUNT(*) FROM (");
-    query.push_values(required, |mut row, (id, state)| {
-        row.push_bind(id.to_owned()).push_bind(state);
-    });
-    // A cross join is done in the order in which it is written.
-    query.push(") AS given CROSS JOIN ").push(table);
-    query.push(" AS found WHERE found.id = given.column1 AND found.state = given.column2)");
+    required.len()
 }
 
 /// Inserts rows, and says how many.
 async fn insert<'a, T>(
     connection: &mut SqliteConnection,
+    conflict: &'static str,
     into: &'static str,
     rows: &'a [T],
-    ending: &'static str,
     row: impl Fn(Separated<'_, Sqlite, &'static str>, &'a T),
 ) -> Result<usize, sqlx::Error> {
     if rows.is_empty() {
         return Ok(0);
     }
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO ");
-    query.push(into).push(" ");
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT ");
+    query.push(conflict).push(" INTO ").push(into).push(" ");
     query.push_values(rows, row);
-    query.push(ending);
     let done = query.build().execute(connection).await?;
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
 }

@@ -367,6 +367,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         ),
         // Above.
         Change::RewrapKeys { .. }
+        | Change::RequireSeen { .. }
         | Change::RequireDevice(..)
         | Change::RequireGrant(..)
         | Change::RememberProof { .. }
