@@ -144,7 +144,7 @@ impl EnrolledDevice {
             return Err(CallerError::SoftwareOff(id));
         }
         match known.device.state {
-            DeviceLife::Pending | DeviceLife::Approved => Ok(Self(Arc::new(known))),
+            DeviceLife::Pending | DeviceLife::Approved => Ok(Self(known)),
             DeviceLife::Suspended => Err(CallerError::Suspended(id)),
             DeviceLife::Revoked => Err(CallerError::Revoked(id)),
         }

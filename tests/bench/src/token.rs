@@ -2,7 +2,12 @@
 //!
 //! Both are processes of their own, get the very same requests from the same clients over connections that are kept, and are asked in turns.
 
-use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use daypass_issuer::{
     clock::Environment,
@@ -19,7 +24,7 @@ use crate::{
     figures::{Report, Series},
     rounds::{Sample, Stopwatch},
     scale::Scale,
-    store::{Population, RESOURCE, seed},
+    store::{Forgetting, Population, RESOURCE, seed},
 };
 
 /// How often it is looked whether the integrator has caught up.
@@ -42,6 +47,7 @@ pub(crate) fn bench(place: &Place, programs: &Programs, scale: &Scale) -> Result
     let runtime = runtime.map_err(Failure::machine("start the runtime"))?;
     let mut issuer = Issuer::init(place, "issuer", programs, None, &[])?;
     issuer.configure("allow_software_keys = false", "allow_software_keys = true")?;
+    issuer.configure("tokens_per_device = 1000", "tokens_per_device = 100000")?;
     issuer.write_project("apollo", PROJECT)?;
     let [grants, events] = [scale.grants, scale.events].map(|[small, _]| small);
     say(&format!("seeding an issuer with {grants} grants and {events} events"));
@@ -57,7 +63,8 @@ pub(crate) fn bench(place: &Place, programs: &Programs, scale: &Scale) -> Result
     let bare = Bare::start(place, clients.first().ok_or_else(|| Failure::unexpected("a client", "none"))?)?;
     let store = runtime.block_on(SqliteStore::open_to_read(&issuer.store()));
     let store = store.map_err(|error| Failure::unexpected("the issuer's store", error))?;
-    let stage = Stage { issuer, bare, clients, store, runtime };
+    let forgetting = runtime.block_on(Forgetting::open(&issuer.store()))?;
+    let mut stage = Stage { issuer, bare, clients, store, forgetting, runtime };
 
     let mut series: Vec<(Series, Series)> = scale
         .connections
@@ -88,6 +95,7 @@ struct Stage {
     bare: Bare,
     clients: Vec<SoftwareClient>,
     store: SqliteStore,
+    forgetting: Forgetting,
     runtime: Runtime,
 }
 
@@ -96,7 +104,8 @@ type Requests = Vec<Vec<u8>>;
 
 impl Stage {
     /// The same requests to the bare handler, then to the issuer.
-    fn round(&self, connections: usize, tokens: usize) -> Result<(Sample, Sample), Failure> {
+    fn round(&mut self, connections: usize, tokens: usize) -> Result<(Sample, Sample), Failure> {
+        self.runtime.block_on(self.forgetting.forget())?;
         // One more each, which opens the connection. Signed beforehand: no server waits for its client's signature.
         let requests = self.clients.iter().take(connections).map(|client| {
             (0..=tokens).map(|_| client.raw_token_request(RESOURCE, now())).collect::<Result<Requests, _>>()
@@ -112,7 +121,7 @@ impl Stage {
     fn ask(
         &self,
         address: SocketAddr,
-        root: &PathBuf,
+        root: &Path,
         requests: &[Requests],
         busy: &dyn Fn() -> Result<Duration, Failure>,
         settled: &dyn Fn() -> Result<(), Failure>,

@@ -210,7 +210,7 @@ pub trait Store: LedgerStore {
 #[derive(Debug)]
 pub enum Presented {
     /// A device.
-    Device(KnownDevice),
+    Device(Arc<KnownDevice>),
     /// A gate, by the certificate's word; or a device that is not there.
     Other(CertificateRecord),
 }
@@ -263,7 +263,7 @@ impl<T> std::ops::Deref for Seen<T> {
 /// What gates must refuse.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Dead {
-    /// Tokens that were revoked themselves.
+    /// Tokens that were revoked themselves, and whose device and grant are not dead anyway.
     pub tokens: Vec<String>,
     /// Devices that are not approved, or that have software keys where those are off.
     pub devices: Vec<(DeviceId, DeviceEnd)>,

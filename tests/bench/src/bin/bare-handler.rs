@@ -128,6 +128,7 @@ impl Handler {
             daypass: DaypassClaims {
                 device,
                 grant: GrantId::from_random([2; 10]),
+                grant_until: now.plus(30 * 86_400),
                 project: "apollo".parse()?,
                 protection: Protection::Software,
                 posture: Posture {

@@ -17,6 +17,8 @@ use super::population::{Population, RESOURCE};
 
 const LIFETIME: i64 = 300;
 const REMEMBERED: i64 = 120;
+/// As many as a device may have unless configured.
+const MOST: u32 = 1000;
 
 /// One token, about to be written.
 pub(crate) struct Issued {
@@ -79,10 +81,11 @@ impl Issued {
     /// As the endpoint hands it to the store.
     pub(crate) fn decision(self) -> Decision {
         let Self { event, token, proof, remember_until } = self;
+        let now = event.at();
         Decision::new(event)
             .change(Change::RequireDevice(token.device.clone(), DeviceLife::Approved))
             .change(Change::RequireGrant(token.grant.clone(), GrantLife::Active))
             .change(Change::RememberProof { id: proof, until: remember_until })
-            .change(Change::AddToken(token))
+            .change(Change::AddToken { token, now, most: MOST })
     }
 }

@@ -1,6 +1,7 @@
 //! `bench store`: durable decisions a second, and whether a large store is as quick as a small one.
 
 mod baseline;
+mod forget;
 mod issued;
 mod population;
 mod seed;
@@ -17,6 +18,7 @@ use self::{
     subject::Subject,
 };
 pub(crate) use self::{
+    forget::Forgetting,
     population::{Population, RESOURCE},
     seed::seed,
 };
@@ -30,7 +32,6 @@ const BATCH: usize = 64;
 /// How many askers a small and a large store are compared with.
 const ASKERS: usize = 16;
 
-#[expect(clippy::needless_pass_by_value, reason = "an adapter for `map_err`")]
 fn sql(error: sqlx::Error) -> Failure {
     Failure::unexpected("the database to do this", error)
 }
@@ -95,7 +96,7 @@ impl Stage<'_> {
         let beside = home.database.with_file_name("baseline.db");
         std::fs::copy(&home.database, &beside).map_err(Failure::machine("copy the store"))?;
         let mut baseline = Baseline::open(&beside, Issuing::new(Environment::system(), population)?).await?;
-        let subject = Subject::open(&home.configuration, population).await?;
+        let mut subject = Subject::open(&home.configuration, population).await?;
         let mut row = Series::new("plain loop: one row a commit");
         let mut single = Series::new("plain loop: one decision a commit");
         let mut batch = Series::new(format!("plain loop: {BATCH} decisions a commit"));
@@ -144,14 +145,21 @@ impl Stage<'_> {
             self.store(&format!("few-{of}"), small_population).await?,
             self.store(&format!("many-{of}"), population).await?,
         );
-        let small = Subject::open(&homes.0.configuration, small_population).await?;
-        let large = Subject::open(&homes.1.configuration, population).await?;
+        let mut small = Subject::open(&homes.0.configuration, small_population).await?;
+        let mut large = Subject::open(&homes.1.configuration, population).await?;
         let mut few = Series::new(format!("store with {few} {of}, {ASKERS} at once"));
         let mut many = Series::new(format!("store with {many} {of}, {ASKERS} at once"));
         let decisions = 2 * self.scale.decisions;
         for round in 0..=self.scale.rounds {
             self.tell(of, round);
-            let seen = (small.round(ASKERS, decisions).await?, large.round(ASKERS, decisions).await?);
+            // By turns each is the first.
+            let seen = if round % 2 == 0 {
+                let small = small.round(ASKERS, decisions).await?;
+                (small, large.round(ASKERS, decisions).await?)
+            } else {
+                let large = large.round(ASKERS, decisions).await?;
+                (small.round(ASKERS, decisions).await?, large)
+            };
             if round > 0 {
                 few.push(seen.0);
                 many.push(seen.1);

@@ -27,7 +27,9 @@ impl Population {
     }
 
     pub(crate) fn jti(number: u64) -> String {
-        base64url(&[scattered(2, number), scattered(3, number)].concat()[..16])
+        let [first, second] = [scattered(2, number), scattered(3, number)];
+        // 128 bits, as in tokens.
+        base64url(&first.into_iter().chain(second).take(16).collect::<Vec<_>>())
     }
 
     /// A hash that stands for a certificate or a proof.

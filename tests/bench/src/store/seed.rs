@@ -63,7 +63,7 @@ async fn insert<T>(
     for rows in rows.chunks(ROWS) {
         let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO ");
         query.push(into).push(" ");
-        query.push_values(rows, |separated, given| row(separated, given));
+        query.push_values(rows, &row);
         query.build().execute(&mut *connection).await.map_err(sql)?;
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Reads: each one query, each giving whole records.
 
+use std::sync::Arc;
+
 use daypass_proto::{enrolment::DeviceLife, names::DeviceId, time::Timestamp};
 use serde::de::DeserializeOwned;
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
@@ -89,7 +91,7 @@ pub(super) async fn presented(lanes: &Lanes, hash: [u8; 32]) -> Result<Option<Pr
     };
     let Some(device) = device else { return Ok(Some(Presented::Other(certificate))) };
     let grants = rows.iter().filter_map(|row| seen("grant", row, "held").transpose()).collect::<Result<_, _>>()?;
-    Ok(Some(Presented::Device(KnownDevice { certificate_hash: hash, certificate, device, grants })))
+    Ok(Some(Presented::Device(Arc::new(KnownDevice { certificate_hash: hash, certificate, device, grants }))))
 }
 
 fn seen<T: DeserializeOwned>(kind: &'static str, row: &SqliteRow, column: &str) -> Result<Option<Seen<T>>, StoreError> {

@@ -8,10 +8,11 @@ use daypass_proto::{
     enrolment::DeviceLife,
     ledger::{self, api::MAX_LEAF},
     names::{DeviceId, GrantId},
-    time::Timestamp,
+    time::{Skew, Timestamp},
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, query_builder::Separated};
 
+use super::USED_AFTER_END;
 use crate::store::{
     Change, Condition, Decision, Grant, GrantLife, IssuedToken, KnownDevice, Seen, StoreError, records::device_state,
 };
@@ -23,8 +24,16 @@ pub(super) struct Rows<'a> {
     devices: Vec<(&'a DeviceId, DeviceLife)>,
     grants: Vec<(&'a GrantId, GrantLife)>,
     proofs: Vec<(&'a [u8; 32], Timestamp)>,
-    tokens: Vec<&'a IssuedToken>,
+    tokens: Vec<Token<'a>>,
     events: Vec<Event<'a>>,
+}
+
+struct Token<'a> {
+    token: &'a IssuedToken,
+    now: Timestamp,
+    most: u32,
+    /// How many of the same device stand before it here: the table does not have them yet when they are counted.
+    before: usize,
 }
 
 struct Event<'a> {
@@ -52,8 +61,8 @@ impl<'a> Rows<'a> {
         Ok(rows)
     }
 
-    /// One change alone, with the condition that it has; `None` where it is written in another way.
-    pub(super) fn alone(change: &'a Change) -> Option<(Self, Option<Condition>)> {
+    /// One change alone, with its condition; `None` where it is written in another way.
+    pub(super) fn alone(change: &'a Change) -> Option<(Self, Condition)> {
         let mut rows = Self::default();
         let condition = rows.take(change)?;
         Some((rows, condition))
@@ -66,27 +75,28 @@ impl<'a> Rows<'a> {
         Ok(rows)
     }
 
-    fn take(&mut self, change: &'a Change) -> Option<Option<Condition>> {
+    fn take(&mut self, change: &'a Change) -> Option<Condition> {
         Some(match change {
             Change::RequireSeen { device, grant } => {
                 self.seen.push((device, grant));
-                Some(Condition::Device(device.device.id.clone()))
+                Condition::Device(device.device.id.clone())
             }
             Change::RequireDevice(id, state) => {
                 self.devices.push((id, *state));
-                Some(Condition::Device(id.clone()))
+                Condition::Device(id.clone())
             }
             Change::RequireGrant(id, state) => {
                 self.grants.push((id, *state));
-                Some(Condition::Grant(id.clone()))
+                Condition::Grant(id.clone())
             }
             Change::RememberProof { id, until } => {
                 self.proofs.push((id, *until));
-                Some(Condition::ProofIsNew)
+                Condition::ProofIsNew
             }
-            Change::AddToken(token) => {
-                self.tokens.push(token);
-                None
+            Change::AddToken { token, now, most } => {
+                let before = self.tokens.iter().filter(|other| other.token.device == token.device).count();
+                self.tokens.push(Token { token, now: *now, most: *most, before });
+                Condition::RoomForToken(token.device.clone())
             }
             _ => return None,
         })
@@ -131,7 +141,7 @@ impl<'a> Rows<'a> {
         Ok((Timestamp::from_seconds(row.try_get("floor")?), usize::try_from(found) == Ok(required)))
     }
 
-    /// Writes everything; `false` where a proof was seen before. Whatever stands there after that or after an error must be taken back, so no statement
+    /// Writes everything; `false` where a proof was seen before, or a device has no room for a token. Whatever stands there after that or after an error must be taken back, so no statement
     /// keeps what it would need for taking back only its own rows (`OR FAIL`, `OR IGNORE`).
     pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
         let proofs = "proofs_seen (id, remember_until)";
@@ -141,16 +151,9 @@ impl<'a> Rows<'a> {
         if new.await? != self.proofs.len() {
             return Ok(false);
         }
-        let tokens = "tokens (jti, device, grant_id, resource, expires_at, revoked)";
-        insert(connection, "OR FAIL", tokens, &self.tokens, |mut row, token| {
-            row.push_bind(token.jti.as_str())
-                .push_bind(token.device.as_str())
-                .push_bind(token.grant.as_str())
-                .push_bind(token.resource.as_str())
-                .push_bind(token.expires_at.seconds())
-                .push("0");
-        })
-        .await?;
+        if self.add_tokens(connection).await? != self.tokens.len() {
+            return Ok(false);
+        }
         insert(connection, "OR FAIL", "events (leaf_hash, kind, at, leaf)", &self.events, |mut row, event| {
             row.push_bind(event.hash.as_slice())
                 .push_bind(event.kind.as_str())
@@ -174,6 +177,35 @@ impl<'a> Rows<'a> {
         })
         .await?;
         Ok(true)
+    }
+
+    /// Adds those that there is room for, and says how many.
+    async fn add_tokens(&self, connection: &mut SqliteConnection) -> Result<usize, sqlx::Error> {
+        if self.tokens.is_empty() {
+            return Ok(0);
+        }
+        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+            "INSERT OR FAIL INTO tokens (jti, device, grant_id, resource, expires_at, revoked) \
+             SELECT column1, column2, column3, column4, column5, 0 FROM (",
+        );
+        query.push_values(&self.tokens, |mut row, Token { token, now, most, before }| {
+            row.push_bind(token.jti.as_str())
+                .push_bind(token.device.as_str())
+                .push_bind(token.grant.as_str())
+                .push_bind(token.resource.as_str())
+                .push_bind(token.expires_at.seconds())
+                .push_bind(now.plus(-Skew::MAX_SECONDS).seconds())
+                .push_bind(now.plus(-USED_AFTER_END).seconds())
+                .push_bind(i64::from(*most) - i64::try_from(*before).unwrap_or(i64::MAX));
+        });
+        // Whatever can still be revoked counts as live, so that revoking makes no room.
+        query.push(
+            ") AS given WHERE (SELECT COUNT(*) FROM tokens t WHERE t.device = column2 AND t.expires_at > column6) \
+             + (SELECT COUNT(*) FROM tokens t WHERE t.device = column2 AND t.revoked <> 0 AND t.expires_at > column7 AND t.expires_at <= column6) \
+             < column8",
+        );
+        let done = query.build().execute(connection).await?;
+        Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
     }
 }
 

@@ -238,10 +238,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         let failed = engine("change a record");
         let holds =
             rows.holds(connection).await.map_err(&failed)?.1 && rows.write(connection).await.map_err(&failed)?;
-        return match condition {
-            Some(condition) if !holds => Err(DecideError::Conflict(condition)),
-            _ => Ok(()),
-        };
+        return if holds { Ok(()) } else { Err(DecideError::Conflict(condition)) };
     }
     // Each arm gives the statement and the condition that one changed row proves; no condition where nothing can fail.
     let (query, condition) = match change {
@@ -313,7 +310,10 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             None,
         ),
         Change::TakeChallenge(id) => (sqlx::query("DELETE FROM challenges WHERE id = $1").bind(id.clone()), Some(Condition::Challenge)),
-        Change::RevokeToken(jti) => (sqlx::query("UPDATE tokens SET revoked = 1 WHERE jti = $1").bind(jti.clone()), None),
+        Change::RevokeToken(jti) => (
+            sqlx::query("UPDATE tokens SET revoked = 1 WHERE jti = $1 AND revoked = 0").bind(jti.clone()),
+            Some(Condition::TokenIsGood),
+        ),
         Change::AddGate(new) => (
             sqlx::query("INSERT INTO gates (name, secret_hash, state, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
                 .bind(new.name.to_string())
@@ -371,7 +371,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         | Change::RequireDevice(..)
         | Change::RequireGrant(..)
         | Change::RememberProof { .. }
-        | Change::AddToken(_) => return Ok(()),
+        | Change::AddToken { .. } => return Ok(()),
     };
     let done = query.execute(&mut *connection).await.map_err(engine("change a record"))?;
     match condition {
