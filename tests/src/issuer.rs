@@ -4,6 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -223,6 +224,11 @@ impl Issuer {
     /// The running program.
     pub fn process(&mut self) -> Option<&mut Process> {
         self.process.as_mut()
+    }
+
+    /// How long the running program has kept a processor busy so far.
+    pub fn busy(&self) -> Option<Duration> {
+        self.process.as_ref().and_then(Process::busy)
     }
 
     /// Invites somebody; gives the code.

@@ -10,6 +10,7 @@ use daypass_proto::{
     encoding::sha256,
     oauth_error::Reason,
     presentation::{self, BASIC_USERNAME, PresentationError, SCHEME},
+    time::Timestamp,
     token::{AccessTokenClaims, Expected, Protection, TokenError, VerifiedToken},
 };
 use http::{HeaderMap, HeaderValue, header};

@@ -17,6 +17,7 @@ use crate::{
     keys::{KeyError, Keyring},
     pace::{Pace, TooMany},
     projects::{PolicyError, Projects},
+    remembered::Remembered,
     store::{DecideError, Decision, Fault, PublishedError, SqliteStore, Store, StoreError},
 };
 
@@ -112,6 +113,7 @@ pub struct Issuer {
     pub environment: Environment,
     pace: Pace,
     keyring: RwLock<Arc<Keyring>>,
+    pub(crate) remembered: Remembered,
 }
 
 impl Issuer {
@@ -131,8 +133,8 @@ impl Issuer {
         let projects = Projects::load(&config.projects)?;
         let ek_roots = load_ek_roots(&config.ek_roots)?;
         let keyring = Keyring::load(&config, store.as_ref(), environment.now()).await?;
-        let keyring = RwLock::new(Arc::new(keyring));
-        Ok(Self { config, store, projects, ek_roots, environment, pace: Pace::default(), keyring })
+        let (keyring, remembered, pace) = (RwLock::new(Arc::new(keyring)), Remembered::default(), Pace::default());
+        Ok(Self { config, store, projects, ek_roots, environment, pace, keyring, remembered })
     }
 
     /// Records the start: version of the policy, and every loosening.

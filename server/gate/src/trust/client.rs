@@ -82,7 +82,7 @@ impl IssuerError {
                 }
                 _ => None,
             },
-            Self::Unreachable { .. } | Self::Answer { .. } | Self::Tls(_) | Self::Client(_) => None,
+            Self::Unreachable { .. } | Self::Answer { .. } | Self::List(_) | Self::Tls(_) | Self::Client(_) => None,
         }
     }
 }

@@ -84,7 +84,7 @@ async fn a_leaf_is_proved_under_a_checkpoint_that_the_root_s_pin_leads_to() {
 async fn how_the_ledger_came_by_its_name_is_published_and_stands_in_the_tree() {
     let made = Made::new().await;
     catch_up(&made.issuer).await;
-    let issuer = shared(made.issuer);
+    let issuer = made.issuer;
     let log: Log = told(answer(super::super::log(State(Arc::clone(&issuer))).await).await).unwrap();
     let [leaf] = log.beginnings.as_slice() else { panic!("{log:?}") };
     let begun = Beginning::read(&leaf.0).unwrap();

@@ -6,7 +6,11 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use daypass_proto::ledger::{
@@ -31,29 +35,42 @@ pub enum PublishedError {
     Malformed(#[from] CheckpointError),
 }
 
-/// Whose turn it is to write.
-#[derive(Debug, Default)]
-pub(super) struct Turn(Arc<Mutex<()>>);
+/// How many stores this process has opened.
+static OPENED: AtomicUsize = AtomicUsize::new(0);
+
+/// Whose turn it is to write, and under which name: of its own for each who may write at the same time, in this process or another.
+#[derive(Debug)]
+pub(super) struct Turn {
+    held: Arc<Mutex<()>>,
+    suffix: String,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        let suffix = format!(".checkpoint.{}-{}.new", process::id(), OPENED.fetch_add(1, Ordering::Relaxed));
+        Self { held: Arc::default(), suffix }
+    }
+}
 
 /// Writes it, whole or not at all, away from the threads that serve. In the order of the calls, even where a caller has gone away meanwhile: an
 /// older checkpoint must not come to stand over a newer one.
 pub(super) async fn remember(turn: &Turn, database: &Path, note: &str) -> Result<(), StoreError> {
-    let turn = Arc::clone(&turn.0).lock_owned().await;
-    let (database, note) = (database.to_owned(), note.to_owned());
+    let held = Arc::clone(&turn.held).lock_owned().await;
+    let (database, note, new) = (database.to_owned(), note.to_owned(), beside(database, &turn.suffix));
     let written = tokio::task::spawn_blocking(move || {
-        let _until_it_is_written = turn;
-        write(&database, &note)
+        let _until_it_is_written = held;
+        write(&database, &new, &note)
     });
     let written = written.await.unwrap_or_else(|gone| Err(io::Error::other(gone)));
     written.map_err(|source| engine("remember a checkpoint beside")(sqlx::Error::Io(source)))
 }
 
-fn write(database: &Path, note: &str) -> io::Result<()> {
-    let (at, new) = (SqliteStore::published_at(database), beside(database, ".checkpoint.new"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+fn write(database: &Path, new: &Path, note: &str) -> io::Result<()> {
+    let at = SqliteStore::published_at(database);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(new)?;
     file.write_all(note.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&new, &at)?;
+    fs::rename(new, &at)?;
     sync_folder(&at)
 }
 
@@ -86,15 +103,15 @@ mod tests {
     async fn nobody_is_overtaken_by_whoever_came_later_not_even_when_it_has_gone_away() {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("issuer.db");
-        let (pipe, same) = (beside(&database, ".checkpoint.new"), folder.path().join("pipe"));
+        let turn = Turn::default();
+        let (pipe, same) = (beside(&database, &turn.suffix), folder.path().join("pipe"));
         // Opened for writing, a pipe waits for its reader: a disk that takes its time.
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         fs::hard_link(&pipe, &same).unwrap();
-        let turn = Turn::default();
         let mut first = Box::pin(remember(&turn, &database, "first"));
         assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         drop(first);
-        let is_taken = turn.0.try_lock().is_err();
+        let is_taken = turn.held.try_lock().is_err();
         fs::remove_file(&pipe).unwrap();
         let no_waiting = nix::fcntl::OFlag::O_NONBLOCK.bits();
         let reader = OpenOptions::new().read(true).custom_flags(no_waiting).open(&same).unwrap();
