@@ -136,7 +136,7 @@ fn the_metadata_is_what_rfc_8414_and_fapi_demand() -> Story {
         ("grant_types_supported", json!(["client_credentials"])),
         ("token_endpoint_auth_methods_supported", json!(["tls_client_auth"])),
         ("dpop_signing_alg_values_supported", json!(["ES256"])),
-        ("authorization_details_types_supported", json!(["git_repository"])),
+        ("authorization_details_types_supported", json!(["git_repository", "http_api"])),
     ] {
         ensure(members.get(name) == Some(&value), format!("{name} {value}"), &answer.body)?;
     }
