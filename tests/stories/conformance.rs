@@ -423,8 +423,7 @@ fn a_token_that_is_over_is_not_active() -> Story {
 #[test]
 fn introspection_of_another_gates_token_says_nothing() -> Story {
     let (world, _) = scene()?;
-    let project = fs::read_to_string(world.issuer.folder().join(format!("projects/{PROJECT}.toml")))
-        .map_err(Failure::machine("read the project"))?;
+    let project = fs::read_to_string(world.issuer.project(PROJECT)).map_err(Failure::machine("read the project"))?;
     // The same role at a second resource, which another gate guards.
     let there = "https://other.example.com/";
     let mut world = world;

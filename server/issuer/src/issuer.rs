@@ -18,7 +18,7 @@ use crate::{
     clock::Environment,
     config::{Config, ConfigError},
     keys::{KeyError, Keyring},
-    projects::{PolicyError, Projects},
+    policy::{Policy, PolicyError},
     store::{DecideError, Decision, Fault, SqliteStore, Store, StoreError},
 };
 
@@ -62,9 +62,6 @@ pub enum StartError {
     /// The keys.
     #[error("the issuer's keys cannot be used")]
     Keys(#[from] KeyError),
-    /// The policy.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
     /// The roots of TPM makers.
     #[error("could not read the EK roots in `{}`", path.display())]
     EkRoots {
@@ -82,19 +79,36 @@ pub enum StartError {
     Record(#[from] DecideError),
 }
 
+/// Why a policy was not taken over.
+#[derive(Debug, Error)]
+pub enum PolicyReload {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A rule that this program does not know.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
 /// A configured issuer with its store open.
 pub struct Issuer {
     /// The configuration.
     pub config: Config,
     /// The store.
     pub store: Arc<dyn Store>,
-    /// The policy.
-    pub projects: Projects,
     /// The roots of TPM makers.
     pub ek_roots: EkRoots,
     /// Clock and randomness.
     pub environment: Environment,
     keyring: RwLock<Arc<Keyring>>,
+    policy: RwLock<InForce>,
+}
+
+/// The policy in force, and the number of its version.
+#[derive(Clone, Debug, Default)]
+struct InForce {
+    number: i64,
+    policy: Arc<Policy>,
 }
 
 impl Issuer {
@@ -111,18 +125,20 @@ impl Issuer {
         environment: Environment,
         store: Arc<dyn Store>,
     ) -> Result<Self, StartError> {
-        let projects = Projects::load(&config.projects)?;
         let ek_roots = load_ek_roots(&config.ek_roots)?;
         let keyring = Keyring::load(&config, store.as_ref(), environment.now()).await?;
-        Ok(Self { config, store, projects, ek_roots, environment, keyring: RwLock::new(Arc::new(keyring)) })
+        let policy = RwLock::default();
+        let issuer = Self { config, store, ek_roots, environment, keyring: RwLock::new(Arc::new(keyring)), policy };
+        if let Err(PolicyReload::Store(source)) = issuer.reload_policy().await {
+            return Err(StartError::Store { path: issuer.config.database, source });
+        }
+        Ok(issuer)
     }
 
     /// Records the start: version of the policy, and every loosening.
     pub async fn record_start(&self) -> Result<(), DecideError> {
-        let policy = hex::encode(self.projects.hash());
-        let mut decision =
-            Decision::new(self.environment.event(EventKind::IssuerStarted).text("version", env!("CARGO_PKG_VERSION")))
-                .event(self.environment.event(EventKind::PolicyLoaded).text("policy", policy));
+        let event = self.environment.event(EventKind::IssuerStarted).text("version", env!("CARGO_PKG_VERSION"));
+        let mut decision = Decision::new(event.text("policy", hex::encode(self.policy().hash())));
         for loosening in self.config.loosenings() {
             tracing::warn!(loosening, "this issuer runs with a loosened setting");
             decision = decision.event(self.environment.event(EventKind::LooseningEnabled).text("setting", loosening));
@@ -154,6 +170,24 @@ impl Issuer {
     pub async fn clock_is_right(&self) -> Result<(), DecideError> {
         let (now, floor) = (self.environment.now(), self.store.clock_floor().await?);
         if now.plus(Skew::MAX_SECONDS) < floor { Err(DecideError::Clock { now, floor }) } else { Ok(()) }
+    }
+
+    /// The policy in force; an empty one, which gives nothing, where there is none.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner).policy)
+    }
+
+    /// Takes over the policy that is in force by now, so that it is followed without a restart. One that this program does not understand is
+    /// said, and replaces nothing.
+    pub async fn reload_policy(&self) -> Result<(), PolicyReload> {
+        let known = self.policy.read().unwrap_or_else(PoisonError::into_inner).number;
+        let Some(version) = self.store.newer_policy(known).await? else { return Ok(()) };
+        let policy = Arc::new(Policy::check(&version.files).inspect_err(|error| {
+            tracing::error!(%error, "the policy in the store is not understood by this program; what was in force here stays");
+        })?);
+        tracing::info!(version = hex::encode(version.hash.0), "a policy came into force");
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = InForce { number: version.number, policy };
+        Ok(())
     }
 
     /// The keys in use.

@@ -18,7 +18,7 @@ pub mod issuer;
 pub mod keys;
 mod ledger;
 mod metadata;
-pub mod projects;
+pub mod policy;
 pub mod serve;
 pub mod store;
 mod token;

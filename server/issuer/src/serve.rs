@@ -21,7 +21,7 @@ use crate::{
     device, enrolment,
     error::Refusal,
     gates,
-    issuer::Issuer,
+    issuer::{Issuer, PolicyReload},
     ledger, metadata,
     store::{Change, DecideError, Decision, Grant, GrantLife},
     token,
@@ -162,6 +162,10 @@ async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
         }
         if let Err(error) = issuer.reload_keys().await {
             tracing::error!(error = %told(&error), "could not read the keys anew; the old ones stay in use");
+        }
+        // Where it is not understood, that was said already.
+        if let Err(PolicyReload::Store(error)) = issuer.reload_policy().await {
+            tracing::error!(error = %told(&error), "could not look for a new policy; the old one stays in force");
         }
         // The store itself logs what it meets, once it fails and once it works again.
         let _ = issuer.store.probe().await;

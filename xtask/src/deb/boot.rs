@@ -100,8 +100,9 @@ fn servers(root: &Root, machine: &Machine<'_>) -> Result<(), Failure> {
     machine.run(&[&["daypass-issuer", "init", "--url", "https://localhost:8443"][..], &state].concat())?;
     // A software TPM without a maker's certificate.
     configure(root, "/etc/daypass/issuer.toml", &[("accept_unknown_ek = false", "accept_unknown_ek = true")])?;
-    let project = root.inside("/etc/daypass/projects/apollo.toml");
+    let project = root.inside("/etc/daypass/policy/projects/apollo.toml");
     fs::write(&project, PROJECT).map_err(file("write", &project))?;
+    machine.run(&["daypass-issuer", "policy", "load"])?;
     machine.run(&["systemctl", "start", "daypass-issuer.service"])?;
     machine.is("daypass-issuer.service", "active")?;
     machine.sandboxed("daypass-issuer.service", NONE)?;

@@ -74,7 +74,7 @@ pub async fn register(
         return Err(SoftwareError::NotDistinct);
     }
     check_grant(
-        &issuer.projects,
+        &issuer.policy(),
         &registration.project,
         &registration.role,
         &registration.collaborator,

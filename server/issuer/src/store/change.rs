@@ -11,7 +11,7 @@ use daypass_proto::{
 
 use super::records::{
     CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
-    IssuedToken, KeyRecord,
+    IssuedToken, KeyRecord, PolicyVersion,
 };
 
 /// One change to one record.
@@ -81,6 +81,8 @@ pub enum Change {
         /// As it must be.
         from: GateLife,
     },
+    /// The next version of the policy, if the one before it is in force still.
+    SetPolicy(PolicyVersion),
     /// A new key.
     AddKey(KeyRecord),
     /// Begins the ledger, if there is none.
@@ -143,6 +145,8 @@ pub enum Condition {
     Name(String),
     /// The ledger has not begun, or has this name.
     Ledger,
+    /// The policy that is in force.
+    Policy,
 }
 
 impl fmt::Display for Condition {
@@ -159,6 +163,7 @@ impl fmt::Display for Condition {
             Self::Clock => f.write_str("the time of the newest decision"),
             Self::Name(name) => write!(f, "`{name}`"),
             Self::Ledger => f.write_str("the ledger"),
+            Self::Policy => f.write_str("the policy in force"),
         }
     }
 }

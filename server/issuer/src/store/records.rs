@@ -11,6 +11,8 @@ use daypass_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::policy::Files;
+
 /// A life's word in the store and in lists.
 macro_rules! life {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -219,6 +221,19 @@ pub struct Grant {
     pub state: GrantLife,
     /// The device that uses it.
     pub device: Option<DeviceId>,
+}
+
+/// One version of the policy, as it was put in force.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PolicyVersion {
+    /// Counts up from 1; the highest is in force.
+    pub number: i64,
+    /// SHA-256 over the files.
+    pub hash: Fixed<32>,
+    /// When it was put in force.
+    pub at: Timestamp,
+    /// What it says.
+    pub files: Files,
 }
 
 /// Who holds a certificate.

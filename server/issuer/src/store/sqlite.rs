@@ -44,6 +44,7 @@ use super::{
     ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place},
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord,
+        PolicyVersion,
     },
 };
 
@@ -387,6 +388,14 @@ impl Store for SqliteStore {
 
     fn gates(&self) -> Answer<'_, Vec<Gate>> {
         Box::pin(read::gates(&self.readers))
+    }
+
+    fn newer_policy(&self, known: i64) -> Answer<'_, Option<PolicyVersion>> {
+        Box::pin(read::newer_policy(&self.readers, known))
+    }
+
+    fn policies(&self) -> Answer<'_, Vec<PolicyVersion>> {
+        Box::pin(read::policies(&self.readers))
     }
 
     fn keys(&self, purpose: KeyPurpose) -> Answer<'_, Vec<KeyRecord>> {

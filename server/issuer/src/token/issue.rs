@@ -8,6 +8,7 @@ use daypass_proto::{
     jose::Header,
     ledger::{EventKind, leaf_hash},
     resource::Resource,
+    time::Timestamp,
     token::{AccessTokenClaims, Confirmation, DaypassClaims, Protection, TYP},
 };
 
@@ -15,7 +16,7 @@ use super::request::{Holder, TokenAnswer, TokenError};
 use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
-    projects::Role,
+    policy::{Policy, Role},
     store::{Change, Decision, Grant, GrantLife, IssuedToken},
 };
 
@@ -39,7 +40,8 @@ pub(super) async fn issue(
     let environment = &issuer.environment;
     let now = environment.now();
     let grants = issuer.store.grants_of(&device.id).await?;
-    let Covered { grant, role, details } = cover(issuer, grants, resource, asked, holder)?;
+    let policy = issuer.policy();
+    let Covered { grant, role, details } = cover(&policy, now, grants, resource, asked, holder)?;
     let Holder { proof, delegation } = holder;
     let protection = match delegation {
         _ if device.is_software() => Protection::Software,
@@ -58,7 +60,7 @@ pub(super) async fn issue(
         .text("grant", &grant.id)
         .text("project", &grant.project)
         .text("resource", resource)
-        .text("policy", hex::encode(issuer.projects.hash()))
+        .text("policy", hex::encode(policy.hash()))
         .text("jkt", proof.key().thumbprint())
         .number("exp", exp.seconds())
         .structure("protection", &protection)
@@ -129,16 +131,16 @@ pub(super) async fn issue(
 
 /// The first grant that gives what is asked for; otherwise the most telling reason why none does.
 fn cover<'a>(
-    issuer: &'a Issuer,
+    policy: &'a Policy,
+    now: Timestamp,
     grants: Vec<Grant>,
     resource: &Resource,
     asked: Option<AuthorizationDetails>,
     holder: &Holder,
 ) -> Result<Covered<'a>, TokenError> {
-    let now = issuer.environment.now();
     let mut refusal = TokenError::NoGrant(resource.clone());
     for grant in grants {
-        let Some(role) = issuer.projects.get(&grant.project).and_then(|project| project.role(&grant.role)) else {
+        let Some(role) = policy.role(&grant.project, &grant.role) else {
             refusal = TokenError::PolicyMissing(grant.project);
             continue;
         };
