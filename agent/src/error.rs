@@ -254,6 +254,7 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         | Reason::ProofKeyUnknown
         | Reason::DelegationInvalid
         | Reason::TokenRevoked
+        | Reason::TooManyTokens
         | Reason::Conflict => ErrorCode::RefusedByIssuer,
     }
 }

@@ -96,6 +96,8 @@ pub enum Reason {
     GrantEnded,
     /// The token itself was revoked.
     TokenRevoked,
+    /// The device has as many tokens as one may have.
+    TooManyTokens,
     /// The request goes beyond the grant and today's role.
     ExceedsGrant,
     /// The project or role of the grant does not stand in today's policy.

@@ -80,6 +80,8 @@ pub struct DaypassClaims {
     pub device: DeviceId,
     /// The grant.
     pub grant: GrantId,
+    /// Its hard end. A request may outlive its token, never this.
+    pub grant_until: Timestamp,
     /// The grant's project.
     pub project: ProjectName,
     /// Who signs the proofs.
@@ -204,6 +206,9 @@ pub fn verify(token: &str, expected: &Expected<'_>) -> Result<VerifiedToken, Tok
     if claims.client_id != claims.daypass.device.client_id() {
         return Err(TokenError::Inconsistent("`client_id` is not the device"));
     }
+    if claims.exp > claims.daypass.grant_until {
+        return Err(TokenError::Inconsistent("it ends after its grant"));
+    }
     Ok(VerifiedToken(claims))
 }
 
@@ -234,6 +239,7 @@ pub(crate) mod tests {
             daypass: DaypassClaims {
                 device,
                 grant: GrantId::from_random([2; 10]),
+                grant_until: Timestamp::from_seconds(1600),
                 project: "apollo".parse().unwrap(),
                 protection: Protection::Hardware,
                 posture: Posture {
@@ -284,6 +290,7 @@ pub(crate) mod tests {
         assert!(matches!(with(&|c| c.aud = "https://i/".parse().unwrap()), TokenError::Audience(_)));
         assert!(matches!(with(&|c| c.cnf.jwk = *other.public()), TokenError::Inconsistent(_)));
         assert!(matches!(with(&|c| c.client_id = "x".into()), TokenError::Inconsistent(_)));
+        assert!(matches!(with(&|c| c.daypass.grant_until = c.exp.plus(-1)), TokenError::Inconsistent(_)));
         let token = sign(&other, &claims(&holder));
         assert_eq!(check(&issuer, &token, 1100).unwrap_err(), TokenError::Jose(JoseError::Signature));
         let unknown = issuer.sign(&Header { typ: TYP, kid: Some("z"), jwk: None }, &claims(&holder)).unwrap();

@@ -10,7 +10,6 @@ use daypass_proto::{
     encoding::sha256,
     oauth_error::Reason,
     presentation::{self, BASIC_USERNAME, PresentationError, SCHEME},
-    time::Timestamp,
     token::{AccessTokenClaims, Expected, Protection, TokenError, VerifiedToken},
 };
 use http::{HeaderMap, HeaderValue, header};
@@ -19,9 +18,9 @@ use thiserror::Error;
 use crate::{
     gate::Gate,
     nonce::{NonceError, Scope},
-    replay::ReplayError,
+    replay::{ReplayError, Use},
     route::Route,
-    trust::Freshness,
+    trust::{Freshness, Moment},
 };
 
 /// Why nobody was authenticated.
@@ -149,9 +148,20 @@ fn heard(gate: &Gate) -> Result<(), AuthenticationError> {
     }
 }
 
-/// Whether the issuer's newest word lets a token that was authenticated be used, whatever its own end says.
-pub fn still_good(gate: &Gate, claims: &AccessTokenClaims) -> Result<(), AuthenticationError> {
+/// Whether the hard end of a token's grant has come, for something that was begun at `begun`: by the gate's own clocks, whatever the issuer
+/// has said meanwhile, and without a skew.
+fn grant_is_over(claims: &AccessTokenClaims, begun: Moment, now: Moment) -> bool {
+    let until = claims.daypass.grant_until;
+    until <= now.at || until.since(begun.at) <= now.since_boot.saturating_sub(begun.since_boot)
+}
+
+/// Whether a token that was authenticated at `begun` may be used now, whatever its own end says: by its grant's hard end, and by the issuer's
+/// newest word.
+pub fn still_good(gate: &Gate, claims: &AccessTokenClaims, begun: Moment) -> Result<(), AuthenticationError> {
     heard(gate)?;
+    if grant_is_over(claims, begun, gate.moment()) {
+        return Err(AuthenticationError::Dead(Reason::GrantEnded));
+    }
     if !gate.view().guards(&claims.aud) {
         return Err(AuthenticationError::NotGuarded);
     }
@@ -170,7 +180,7 @@ pub async fn authenticate(
     client: IpAddr,
     target: &str,
 ) -> Result<Authenticated, AuthenticationError> {
-    let now = gate.now();
+    let now = gate.moment();
     heard(gate)?;
     if !gate.view().guards(&route.resource) {
         return Err(AuthenticationError::NotGuarded);
@@ -189,13 +199,19 @@ pub async fn authenticate(
     if claims.daypass.protection == Protection::Delegated && gate.config().require_hardware_proofs {
         return Err(AuthenticationError::Delegated);
     }
-    still_good(gate, claims)?;
+    still_good(gate, claims, now)?;
     Ok(Authenticated(token))
 }
 
-fn with_expected<T>(gate: &Gate, route: &Route, now: Timestamp, check: impl FnOnce(&Expected<'_>) -> T) -> T {
+fn with_expected<T>(gate: &Gate, route: &Route, now: Moment, check: impl FnOnce(&Expected<'_>) -> T) -> T {
     let key = |kid: &str| gate.view().key(kid);
-    check(&Expected { issuer: gate.issuer(), resource: &route.resource, now, skew: gate.config().skew, key: &key })
+    check(&Expected {
+        issuer: gate.issuer(),
+        resource: &route.resource,
+        now: now.at,
+        skew: gate.config().skew,
+        key: &key,
+    })
 }
 
 fn present(
@@ -203,13 +219,15 @@ fn present(
     route: &Route,
     text: &str,
     client: IpAddr,
-    now: Timestamp,
+    now: Moment,
 ) -> Result<VerifiedToken, AuthenticationError> {
     let verified = with_expected(gate, route, now, |expected| presentation::verify(text, &route.repository, expected))?;
     let scope = Scope::Presentation(route.repository.as_str());
-    let issued = gate.nonces().check(verified.nonce(), scope, client, now)?;
-    let until = verified.token().claims().exp.plus(2 * gate.config().skew.seconds());
-    gate.replay().presentation(verified.hash(), route.endpoint.service(), issued, until, now)?;
+    let nonce_age = gate.nonces().age(verified.nonce(), scope, client, now)?;
+    let claims = verified.token().claims();
+    let until = claims.exp.plus(2 * gate.config().skew.seconds());
+    let using = Use { id: verified.hash(), device: &claims.daypass.device, nonce_age, until };
+    gate.replay().presentation(using, route.endpoint.service(), now)?;
     Ok(verified.token().clone())
 }
 
@@ -222,7 +240,7 @@ fn prove(
     headers: &HeaderMap,
     client: IpAddr,
     target: &str,
-    now: Timestamp,
+    now: Moment,
 ) -> Result<VerifiedToken, AuthenticationError> {
     let token = with_expected(gate, route, now, |expected| daypass_proto::token::verify(text, expected))?;
     let mut proofs = headers.get_all("dpop").iter();
@@ -230,11 +248,34 @@ fn prove(
     let proof = HeaderValue::to_str(proof).map_err(|_| AuthenticationError::ProofHeader)?;
     let url = format!("{}{target}", route.resource.origin());
     let skew = gate.config().skew;
-    let expected = dpop::Expected { method, url: &url, token: Some((text, &token.claims().cnf.jwk)), now, skew };
+    let expected =
+        dpop::Expected { method, url: &url, token: Some((text, &token.claims().cnf.jwk)), now: now.at, skew };
     let proof = dpop::verify(proof, &expected)?;
     let nonce = proof.nonce().ok_or(AuthenticationError::NoNonce)?;
-    let issued = gate.nonces().check(nonce, Scope::Dpop(route.resource.as_str()), client, now)?;
+    let nonce_age = gate.nonces().age(nonce, Scope::Dpop(route.resource.as_str()), client, now)?;
     let id = sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]);
-    gate.replay().proof(id, issued, proof.remember_until(skew), now)?;
+    let device = &token.claims().daypass.device;
+    gate.replay().proof(Use { id, device, nonce_age, until: proof.remember_until(skew) }, now)?;
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use daypass_proto::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_grant_s_end_is_hard_whatever_becomes_of_the_clock() {
+        let clocks = |at, since_boot| Moment { at: Timestamp::from_seconds(at), since_boot };
+        // Its grant ends with the token.
+        let claims = crate::flow::sample_claims(1300);
+        let over = |now| grant_is_over(&claims, clocks(1000, 5), now);
+        assert!(!over(clocks(1299, 304)));
+        assert!(over(clocks(1300, 304)));
+        // Put back meanwhile, by a little or by years.
+        assert!(over(clocks(1299, 305)) && over(clocks(-1_000_000, 305)));
+        // Begun behind it, within the skew that the token's own end has.
+        assert!(grant_is_over(&claims, clocks(1300, 5), clocks(1300, 5)));
+    }
 }

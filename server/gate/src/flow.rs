@@ -1,7 +1,8 @@
 //! Bodies on their way: inflated once, cut when their token dies, never collected.
 //!
-//! A body may be under way for longer than its token lives. It is judged anew for every chunk by the issuer's newest word on its token, its
-//! device and its grant, and is cut when that word is missing or the body is too old for the issuer to still speak of it.
+//! A body may be under way for longer than its token lives. It is judged anew for every chunk: by its grant's hard end, which stands in the
+//! token, and by the issuer's newest word on its token, its device and its grant. It is cut when that word is missing, or the body is too old
+//! for the issuer to still speak of it.
 
 use std::{
     future::ready,
@@ -139,7 +140,7 @@ impl Owner {
         if too_old(&self.claims, self.begun, self.gate.moment()) {
             return Err(Cut::TooOld);
         }
-        Ok(still_good(&self.gate, &self.claims)?)
+        Ok(still_good(&self.gate, &self.claims, self.begun)?)
     }
 
     /// Passes chunks on for as long as it may: a push that is cut never reaches its last byte.
@@ -229,7 +230,7 @@ pub fn sample_claims(exp: i64) -> AccessTokenClaims {
         "client_id": device.client_id(), "iat": 0, "nbf": 0, "exp": exp, "jti": "j",
         "cnf": {"jwk": jwk, "jkt": jwk.thumbprint()}, "authorization_details": [],
         "daypass": {
-            "device": device, "grant": daypass_proto::names::GrantId::from_random([2; 10]), "project": "apollo",
+            "device": device, "grant": daypass_proto::names::GrantId::from_random([2; 10]), "grant_until": exp, "project": "apollo",
             "protection": "hardware", "leaf": daypass_proto::encoding::Fixed([0; 32]),
             "posture": {"trust_tier": "ek_chain", "secure_boot": null, "event_log": "absent"},
         },

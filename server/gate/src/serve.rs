@@ -9,13 +9,14 @@ use std::{
 
 use daypass_proto::time::Timestamp;
 use daypass_service::{
-    ClientCertificates, Clock, Limits, Listener, ServeError, TlsError, reloadable_server_config, told,
+    ClientCertificates, Clock, Limits, Listener, ServeError, TlsError, random, reloadable_server_config, told,
 };
 use http::{Request, Response};
 use hyper::body::Incoming;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use zeroize::Zeroizing;
 
 use crate::{
     config::Config,
@@ -75,8 +76,11 @@ pub async fn serve(config: Config, clock: Arc<dyn Clock>, stop: CancellationToke
     let state = GateState::load(&config.state_dir)?;
     let (chain, key) = own_certificate(&config, &state)?;
     let (tls, reload) = reloadable_server_config(chain, key, ClientCertificates::None)?;
-    let nonces =
-        Nonces::new(&*nonce_key(&config.state_dir, config.nonce_key.as_deref())?, config.bind_nonce_to_address);
+    let shared = nonce_key(&config.state_dir, config.nonce_key.as_deref())?;
+    // Of this process: it dies with the memory of what was used.
+    let mut own = Zeroizing::new([0; 32]);
+    random(own.as_mut_slice());
+    let nonces = Nonces::new(&shared, &own, config.bind_nonce_to_address);
     let client = IssuerClient::new(&state)?;
     for loosening in config.loosenings() {
         tracing::warn!(loosening, "this gate runs with a loosened setting");

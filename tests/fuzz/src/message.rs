@@ -44,7 +44,7 @@ fn read(kind: u8, json: &[u8]) -> bool {
         8 => same::<gate_api::EnrolRequest>(json),
         9 => same::<gate_api::RenewRequest>(json),
         10 => same::<gate_api::GateCertificates>(json),
-        11 => same::<gate_api::Revocations>(json),
+        11 => revocations(json),
         12 => same::<ErrorBody>(json),
         13 => same::<caller::Evidence>(json),
         14 => same::<caller::Process>(json),
@@ -64,6 +64,20 @@ fn read(kind: u8, json: &[u8]) -> bool {
 }
 
 /// `asked LF granted`, or one list alone.
+/// What gates must refuse, in whatever pieces it comes.
+fn revocations(lines: &[u8]) -> bool {
+    let read = |lines: &[u8], piece: usize| {
+        let mut reader = gate_api::RevocationReader::default();
+        lines.chunks(piece).try_for_each(|piece| reader.take(piece)).and_then(|()| reader.finish())
+    };
+    let whole = read(lines, lines.len().max(1));
+    assert_eq!(read(lines, 7).is_ok(), whole.is_ok());
+    let Ok(whole) = whole else { return false };
+    let written: Vec<u8> = whole.clone().into_blocks().flat_map(Result::unwrap).collect();
+    assert_eq!(read(&written, 64).as_ref(), Ok(&whole), "what is written reads");
+    true
+}
+
 fn details(json: &[u8]) -> bool {
     let mut lines = json.splitn(2, |byte| *byte == b'\n');
     let list = |json: &[u8]| serde_json::from_slice::<AuthorizationDetails>(json).ok();
@@ -147,8 +161,19 @@ pub fn seeds() -> Vec<Vec<u8>> {
         format!(
             r#"{{{gate},"resources":["https://h/"],"root_chain":["AA"],"client_chain":["AA"],"server_chain":["AA"]}}"#
         ),
-        r#"{"as_of":1,"resources":["https://h/"],"tokens":[{"jti":"j","reason":"device_revoked"}],"devices":[{"device":"dev-0123456789abcdef","reason":"device_suspended"}],"grants":[{"grant":"gr-0123456789abcdef","reason":"grant_ended"}]}"#
-            .to_owned(),
+        concat!(
+            r#"{"line":"begin","as_of":1,"resources":["https://h/"]}"#,
+            "\n",
+            r#"{"line":"token","jti":"j","reason":"device_revoked"}"#,
+            "\n",
+            r#"{"line":"device","device":"dev-0123456789abcdef","reason":"device_suspended"}"#,
+            "\n",
+            r#"{"line":"grant","grant":"gr-0123456789abcdef","reason":"grant_ended"}"#,
+            "\n",
+            r#"{"line":"end","dead":3}"#,
+            "\n",
+        )
+        .to_owned(),
         r#"{"error":"access_denied","error_description":"d","daypass_reason":"device_suspended","daypass_next_step":"n"}"#
             .to_owned(),
         format!(r#"{{"identified_by":"peer_pidfd","peer":{process},"via":[{process}]}}"#),

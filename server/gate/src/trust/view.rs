@@ -123,13 +123,7 @@ mod tests {
     use super::*;
 
     fn nothing_dead() -> Revocations {
-        Revocations {
-            as_of: Timestamp::from_seconds(5),
-            resources: Vec::new(),
-            tokens: Vec::new(),
-            devices: Vec::new(),
-            grants: Vec::new(),
-        }
+        Revocations::none(Timestamp::from_seconds(5), Vec::new())
     }
 
     #[test]

@@ -214,7 +214,7 @@ pub trait Store: LedgerStore {
 /// What gates must refuse.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Dead {
-    /// Tokens that were revoked themselves.
+    /// Tokens that were revoked themselves, and whose device and grant are not dead anyway.
     pub tokens: Vec<String>,
     /// Devices that are not approved, or that have software keys where those are off.
     pub devices: Vec<(DeviceId, DeviceEnd)>,

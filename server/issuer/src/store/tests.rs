@@ -219,7 +219,8 @@ async fn what_is_dead_is_named_for_as_long_as_a_request_can_be_using_it() {
             expires_at,
             revoked: false,
         };
-        store.decide(Decision::new(event()).change(Change::AddToken(token))).await.unwrap();
+        let add = Change::AddToken { token, now: made.now(), most: 2 };
+        store.decide(Decision::new(event()).change(add)).await.unwrap();
     }
     let dead = async |software| store.dead(std::slice::from_ref(&resource), made.now(), software).await.unwrap();
     let become_ = async |from: &Device, state| {
@@ -231,17 +232,21 @@ async fn what_is_dead_is_named_for_as_long_as_a_request_can_be_using_it() {
     assert_eq!(dead(true).await, Dead::default());
     assert_eq!(dead(false).await, Dead { devices: vec![(device.id.clone(), DeviceEnd::Software)], ..Dead::default() });
     store.decide(Decision::new(event()).change(Change::RevokeToken("revoked".into()))).await.unwrap();
-    let token = || vec!["revoked".to_owned()];
-    assert_eq!(dead(true).await, Dead { tokens: token(), ..Dead::default() });
+    let token = Dead { tokens: vec!["revoked".to_owned()], ..Dead::default() };
+    assert_eq!(dead(true).await, token);
+    let only = |end| Dead { devices: vec![(device.id.clone(), end)], ..Dead::default() };
+    assert_eq!(dead(false).await, only(DeviceEnd::Software), "its device's end says it all");
     let suspended = become_(&device, DeviceLife::Suspended).await;
-    let devices = |life| vec![(device.id.clone(), DeviceEnd::Life(life))];
-    let all = Dead { tokens: token(), devices: devices(DeviceLife::Suspended), ..Dead::default() };
+    let all = only(DeviceEnd::Life(DeviceLife::Suspended));
     assert_eq!(dead(true).await, all);
     assert_eq!(dead(false).await, all, "the state is said before the kind of keys");
+    let back = become_(&suspended, DeviceLife::Approved).await;
+    assert_eq!(dead(true).await, token, "it is not forgotten with a device that comes back");
     let ended = Grant { state: GrantLife::Ended, ..grant.clone() };
     store.decide(Decision::new(event()).change(Change::Grant { to: ended, from: GrantLife::Active })).await.unwrap();
-    become_(&suspended, DeviceLife::Revoked).await;
-    let all = Dead { tokens: token(), devices: devices(DeviceLife::Revoked), grants: vec![grant.id.clone()] };
+    assert_eq!(dead(true).await, Dead { grants: vec![grant.id.clone()], ..Dead::default() });
+    become_(&back, DeviceLife::Revoked).await;
+    let all = Dead { grants: vec![grant.id.clone()], ..only(DeviceEnd::Life(DeviceLife::Revoked)) };
     assert_eq!(dead(true).await, all);
     let elsewhere: Resource = "https://other.example.com/".parse().unwrap();
     assert_eq!(store.dead(&[elsewhere], made.now(), true).await.unwrap(), Dead::default(), "not this gate's business");
@@ -253,6 +258,68 @@ async fn what_is_dead_is_named_for_as_long_as_a_request_can_be_using_it() {
     assert_eq!(dead(true).await, Dead::default());
     store.sweep(made.now()).await.unwrap();
     assert!(store.token("kept").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_device_has_room_for_so_many_tokens_and_revoking_makes_none() {
+    let (_folder, store) = store().await;
+    let (now, life, most) = (Timestamp::from_seconds(100_000), 600, 3);
+    let resource: Resource = "https://git.example.com/".parse().unwrap();
+    let add = async |device: u8, jti: &str, now: Timestamp| {
+        let token = IssuedToken {
+            jti: jti.into(),
+            device: DeviceId::from_random([device; 10]),
+            grant: grant(1).id,
+            resource: resource.clone(),
+            expires_at: now.plus(life),
+            revoked: false,
+        };
+        match store.decide(Decision::new(event()).change(Change::AddToken { token, now, most })).await {
+            Ok(()) => true,
+            Err(DecideError::Conflict(Condition::RoomForToken(_))) => false,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let revoke = async |jti: &str| store.decide(Decision::new(event()).change(Change::RevokeToken(jti.into()))).await;
+    for jti in ["a", "b", "c"] {
+        assert!(add(1, jti, now).await);
+    }
+    assert!(!add(1, "d", now).await);
+    assert!(add(2, "other", now).await, "each device has its own room");
+    for jti in ["a", "b"] {
+        revoke(jti).await.unwrap();
+    }
+    assert!(!add(1, "d", now).await, "a revoked one is named to gates for as long");
+    // What has ended by itself makes room, once nobody can revoke it any more.
+    let ended = now.plus(life);
+    assert!(!add(1, "d", ended).await);
+    let over = ended.plus(Skew::MAX_SECONDS);
+    assert!(add(1, "d", over).await);
+    assert!(!add(1, "e", over).await, "`a` and `b` still count");
+    let dead = store.dead(std::slice::from_ref(&resource), over, true).await.unwrap();
+    assert_eq!(dead.tokens.len(), 2);
+    let forgotten = ended.plus(FLOW_OUTLIVES_TOKEN + Skew::MAX_SECONDS);
+    assert!(add(1, "e", forgotten).await);
+}
+
+#[tokio::test]
+async fn a_token_is_revoked_once() {
+    let (_folder, store) = store().await;
+    let revoke = || Decision::new(event()).change(Change::RevokeToken("t".into()));
+    let refused = async || matches!(store.decide(revoke()).await, Err(DecideError::Conflict(Condition::TokenIsGood)));
+    assert!(refused().await, "there is none");
+    let token = IssuedToken {
+        jti: "t".into(),
+        device: DeviceId::from_random([1; 10]),
+        grant: grant(1).id,
+        resource: "https://git.example.com/".parse().unwrap(),
+        expires_at: Timestamp::from_seconds(500),
+        revoked: false,
+    };
+    let add = Change::AddToken { token, now: Timestamp::from_seconds(1), most: 1 };
+    store.decide(Decision::new(event()).change(add)).await.unwrap();
+    store.decide(revoke()).await.unwrap();
+    assert!(refused().await);
 }
 
 #[tokio::test]

@@ -90,6 +90,7 @@ pub(super) async fn issue(
         daypass: DaypassClaims {
             device: device.id.clone(),
             grant: grant.id.clone(),
+            grant_until: grant.until,
             project: grant.project.clone(),
             protection,
             posture: device.posture.clone(),
@@ -112,14 +113,15 @@ pub(super) async fn issue(
         let id = sha256(&[b"delegation.", device.proof.thumbprint().as_bytes(), b".", delegation.jti().as_bytes()]);
         decision = decision.change(Change::RememberProof { id, until: delegation.remember_until(skew) });
     }
-    let decision = decision.change(Change::AddToken(IssuedToken {
+    let token = IssuedToken {
         jti,
         device: device.id.clone(),
         grant: grant.id,
         resource: resource.clone(),
         expires_at: exp,
         revoked: false,
-    }));
+    };
+    let decision = decision.change(Change::AddToken { token, now, most: issuer.config.tokens_per_device });
     issuer.store.decide(decision).await?;
     Ok(TokenAnswer {
         access_token,

@@ -153,6 +153,11 @@ pub enum TokenError {
     /// The grant stands, its role does not.
     #[error("project `{0}` or its role do not stand in today's policy")]
     PolicyMissing(ProjectName),
+    /// As many as a device may have.
+    #[error(
+        "this device has as many tokens as one may have; those count that live, and those that were revoked within the last hours"
+    )]
+    TooMany,
     /// No signing key, or it does not sign.
     #[error("could not sign the token")]
     Sign(#[from] JoseError),
@@ -171,6 +176,7 @@ impl From<DecideError> for TokenError {
     fn from(error: DecideError) -> Self {
         match error {
             DecideError::Conflict(Condition::ProofIsNew) => Self::Replayed,
+            DecideError::Conflict(Condition::RoomForToken(_)) => Self::TooMany,
             other => Self::Decide(other),
         }
     }
@@ -239,6 +245,12 @@ impl From<TokenError> for Refusal {
                 Self::new(InvalidAuthorizationDetails, Reason::ExceedsGrant, text, "ask for less, or an owner for more")
             }
             TokenError::PolicyMissing(_) => Self::new(AccessDenied, Reason::PolicyMissing, text, ASK),
+            TokenError::TooMany => Self::new(
+                AccessDenied,
+                Reason::TooManyTokens,
+                text,
+                "wait until some have ended; where a machine needs more, ask the issuer's administrator for more `tokens_per_device`",
+            ),
             TokenError::Store(error) | TokenError::Decide(DecideError::Store(error)) => error.into(),
             TokenError::Decide(error @ DecideError::Clock { .. }) => error.into(),
             TokenError::Decide(error @ DecideError::Conflict(_)) => {

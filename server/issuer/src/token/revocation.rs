@@ -16,7 +16,7 @@ use crate::{
     caller::EnrolledDevice,
     error::Refusal,
     issuer::Issuer,
-    store::{Change, Decision},
+    store::{Change, Condition, DecideError, Decision},
 };
 
 #[derive(Debug, Deserialize)]
@@ -47,7 +47,11 @@ pub async fn revoke(
             .event(EventKind::TokenRevoked)
             .text("jti", &claims.jti)
             .text("device", &caller.device().id);
-        issuer.store.decide(Decision::new(event).change(Change::RevokeToken(claims.jti))).await?;
+        match issuer.store.decide(Decision::new(event).change(Change::RevokeToken(claims.jti))).await {
+            // Revoked before, and written down then.
+            Ok(()) | Err(DecideError::Conflict(Condition::TokenIsGood)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(StatusCode::OK)
 }

@@ -261,16 +261,27 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             None,
         ),
         Change::TakeChallenge(id) => (sqlx::query("DELETE FROM challenges WHERE id = $1").bind(id.clone()), Some(Condition::Challenge)),
-        Change::AddToken(new) => (
-            sqlx::query("INSERT INTO tokens (jti, device, grant_id, resource, expires_at, revoked) VALUES ($1, $2, $3, $4, $5, 0)")
+        Change::AddToken { token: new, now, most } => (
+            // Whatever can still be revoked counts as live, so that revoking makes no room.
+            sqlx::query(
+                "INSERT INTO tokens (jti, device, grant_id, resource, expires_at, revoked) SELECT $1, $2, $3, $4, $5, 0 \
+                 WHERE (SELECT COUNT(*) FROM tokens WHERE device = $2 AND expires_at > $6) \
+                 + (SELECT COUNT(*) FROM tokens WHERE device = $2 AND revoked <> 0 AND expires_at > $7 AND expires_at <= $6) < $8",
+            )
                 .bind(new.jti.clone())
                 .bind(new.device.to_string())
                 .bind(new.grant.to_string())
                 .bind(new.resource.as_str().to_owned())
-                .bind(new.expires_at.seconds()),
-            None,
+                .bind(new.expires_at.seconds())
+                .bind(now.plus(-Skew::MAX_SECONDS).seconds())
+                .bind(now.plus(-USED_AFTER_END).seconds())
+                .bind(i64::from(*most)),
+            Some(Condition::RoomForToken(new.device.clone())),
         ),
-        Change::RevokeToken(jti) => (sqlx::query("UPDATE tokens SET revoked = 1 WHERE jti = $1").bind(jti.clone()), None),
+        Change::RevokeToken(jti) => (
+            sqlx::query("UPDATE tokens SET revoked = 1 WHERE jti = $1 AND revoked = 0").bind(jti.clone()),
+            Some(Condition::TokenIsGood),
+        ),
         Change::RememberProof { id, until } => (
             sqlx::query("INSERT INTO proofs_seen (id, remember_until) VALUES ($1, $2) ON CONFLICT DO NOTHING")
                 .bind(id.to_vec())
