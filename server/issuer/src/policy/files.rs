@@ -14,10 +14,12 @@ use super::fault::Fault;
 
 /// The folder of projects.
 pub(super) const PROJECTS: &str = "projects";
+/// The folder of guardrails.
+pub(super) const GUARDRAILS: &str = "guardrails";
 /// What is read: each folder, and how its files end.
-const READ: [(&str, &str); 1] = [(PROJECTS, "toml")];
+const READ: [(&str, &str); 2] = [(PROJECTS, "toml"), (GUARDRAILS, "cedar")];
 /// The folders of a policy folder.
-pub const FOLDERS: [&str; 1] = [PROJECTS];
+pub const FOLDERS: [&str; 2] = [PROJECTS, GUARDRAILS];
 /// What may lie beside it: for people.
 const PASSED_OVER: [&str; 2] = ["md", "example"];
 

@@ -2,11 +2,12 @@
 //! by its hash, is in force at a time.
 //!
 //! A role is a named set of authorization details with limits. It is never a grant: those are records. What a grant gives is
-//! decided anew from today's role each time. No policy means no access, and a broken one replaces nothing.
+//! decided anew from today's role each time. Guardrails narrow that further. No policy means no access, and a broken one replaces nothing.
 
 mod fault;
 mod fields;
 mod files;
+mod guardrails;
 mod project;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use thiserror::Error;
 pub use self::{
     fault::Fault,
     files::{FOLDERS, Files},
+    guardrails::{Facts, Guardrails, Mode, Rule, Subject, Verdict},
     project::{Project, Role},
 };
 
@@ -32,6 +34,7 @@ pub struct PolicyError(pub Vec<Fault>);
 #[derive(Debug, Default)]
 pub struct Policy {
     projects: BTreeMap<ProjectName, Project>,
+    guardrails: Guardrails,
     hash: [u8; 32],
 }
 
@@ -48,7 +51,14 @@ impl Policy {
                 Err(mut found) => faults.append(&mut found),
             }
         }
-        if faults.is_empty() { Ok(Self { projects, hash: files.hash() }) } else { Err(PolicyError(faults)) }
+        match Guardrails::read(files) {
+            Ok(guardrails) if faults.is_empty() => Ok(Self { projects, guardrails, hash: files.hash() }),
+            Ok(_) => Err(PolicyError(faults)),
+            Err(mut found) => {
+                faults.append(&mut found);
+                Err(PolicyError(faults))
+            }
+        }
     }
 
     /// A project.
@@ -64,6 +74,11 @@ impl Policy {
     /// All projects.
     pub fn projects(&self) -> impl Iterator<Item = (&ProjectName, &Project)> {
         self.projects.iter()
+    }
+
+    /// The rules that narrow what grants and roles allow.
+    pub fn guardrails(&self) -> &Guardrails {
+        &self.guardrails
     }
 
     /// The version: SHA-256 over all files. All zero where no policy is in force.

@@ -1,6 +1,6 @@
 //! `POST /oauth/token` (docs/wire.md section 6): the request, and every way in which it is refused.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Extension, Form, Json,
@@ -150,6 +150,16 @@ pub enum TokenError {
     /// More than is granted.
     #[error("more is asked for than is granted: {0}")]
     Exceeds(NotCovered),
+    /// A guardrail of the policy.
+    #[error("the guardrail `{rule}` forbids it: {reason}")]
+    Guardrail {
+        /// The rule's name.
+        rule: String,
+        /// What it says to whoever is refused.
+        reason: String,
+        /// All the rules that forbid it.
+        all: Vec<String>,
+    },
     /// The grant stands, its role does not.
     #[error("project `{0}` or its role do not stand in today's policy")]
     PolicyMissing(ProjectName),
@@ -244,6 +254,7 @@ impl From<TokenError> for Refusal {
             TokenError::Exceeds(_) => {
                 Self::new(InvalidAuthorizationDetails, Reason::ExceedsGrant, text, "ask for less, or an owner for more")
             }
+            TokenError::Guardrail { .. } => Self::new(AccessDenied, Reason::Guardrail, text, ASK),
             TokenError::PolicyMissing(_) => Self::new(AccessDenied, Reason::PolicyMissing, text, ASK),
             TokenError::TooMany => Self::new(
                 AccessDenied,
@@ -272,13 +283,14 @@ pub async fn token(
     let caller = EnrolledDevice::identify(&issuer, &peer).await?;
     let device = caller.device().id.clone();
     let result = match form {
-        Ok(Form(fields)) => decide(&issuer, caller, &headers, fields).await,
+        Ok(Form(fields)) => decide(&issuer, caller, peer.address.ip(), &headers, fields).await,
         Err(error) => Err(TokenError::Malformed(fault(&error))),
     };
     match result {
         Ok(answer) => Ok((NEVER_STORED, Json(answer)).into_response()),
         Err(error) => {
             let refusal_text = error.to_string();
+            let rules = if let TokenError::Guardrail { all, .. } = &error { all.clone() } else { Vec::new() };
             let late = matches!(error, TokenError::Proof(DpopError::Time { .. }));
             let refusal = Refusal::from(error);
             if matches!(refusal.reason(), Reason::StoreUnavailable | Reason::IssuerClock) {
@@ -294,7 +306,9 @@ pub async fn token(
                 .event(EventKind::TokenRefused)
                 .text("device", &device)
                 .structure("reason", &refusal.reason())
-                .text("why", redacted(&refusal_text));
+                .text("why", redacted(&refusal_text))
+                .text("policy", hex::encode(issuer.policy().hash()));
+            let event = if rules.is_empty() { event } else { event.structure("rules", &rules) };
             issuer.store.decide(Decision::new(event)).await?;
             Err(refusal)
         }
@@ -304,6 +318,7 @@ pub async fn token(
 async fn decide(
     issuer: &Issuer,
     caller: EnrolledDevice,
+    address: IpAddr,
     headers: &HeaderMap,
     fields: Vec<(String, String)>,
 ) -> Result<TokenAnswer, TokenError> {
@@ -316,7 +331,9 @@ async fn decide(
     let holder = Holder::of(issuer, &device, proof, &form.resource, form.daypass_delegation.as_deref())?;
     let asked = form.authorization_details.as_deref().map(details).transpose()?;
     let caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
-    issue::issue(issuer, &device, &holder, &form.resource, asked, caller.as_ref()).await
+    let asked =
+        issue::Asked { holder: &holder, resource: &form.resource, details: asked, address, caller: caller.as_ref() };
+    issue::issue(issuer, &device, asked).await
 }
 
 fn details(text: &str) -> Result<AuthorizationDetails, TokenError> {
