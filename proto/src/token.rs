@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     authorization::AuthorizationDetails,
-    encoding::Fixed,
+    encoding::{Fixed, from_base64url},
     enrolment::TrustTier,
     jose::{EcPublicKey, JoseError, UnverifiedJws},
     names::{Collaborator, DeviceId, GrantId, ProjectName},
@@ -118,6 +118,32 @@ pub struct AccessTokenClaims {
     pub authorization_details: AuthorizationDetails,
     /// The rest.
     pub daypass: DaypassClaims,
+}
+
+/// What an access token promises of the ledger.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Promise {
+    /// The hash of the leaf that issued it.
+    pub leaf: Fixed<32>,
+    /// When, by the issuer's clock.
+    pub issued: Timestamp,
+}
+
+impl Promise {
+    /// Reads it from a token **without looking at the signature**: for the device that was handed it by the issuer itself. `None` where it makes none.
+    pub fn of_token(token: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Claims {
+            iat: Timestamp,
+            daypass: Daypass,
+        }
+        #[derive(Deserialize)]
+        struct Daypass {
+            leaf: Fixed<32>,
+        }
+        let claims: Claims = crate::json::from_slice(&from_base64url(token.split('.').nth(1)?)?).ok()?;
+        Some(Self { leaf: claims.daypass.leaf, issued: claims.iat })
+    }
 }
 
 /// Why an access token was refused.
@@ -275,6 +301,16 @@ pub(crate) mod tests {
         let token = sign(&issuer, &claims(&holder));
         for (now, good) in [(969, false), (970, true), (1629, true), (1630, false)] {
             assert_eq!(check(&issuer, &token, now).is_ok(), good, "at {now}");
+        }
+    }
+
+    #[test]
+    fn its_holder_reads_what_it_promises() {
+        let token = sign(&key(), &claims(&key()));
+        let promise = Promise { leaf: Fixed([0; 32]), issued: Timestamp::from_seconds(1000) };
+        assert_eq!(Promise::of_token(&token), Some(promise));
+        for none in ["", "a.b.c", "a.e30.c"] {
+            assert_eq!(Promise::of_token(none), None, "{none}");
         }
     }
 

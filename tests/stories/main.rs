@@ -23,6 +23,8 @@ mod issuer;
 mod large;
 mod ledger;
 mod path;
+mod policy;
+mod promises;
 mod proofs;
 mod pushes;
 mod replay;

@@ -2,7 +2,7 @@
 //!
 //! An [`Authenticated`] exists only behind all of them. What it allows is asked next, of `proto`.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use daypass_proto::{
@@ -10,6 +10,7 @@ use daypass_proto::{
     encoding::sha256,
     oauth_error::Reason,
     presentation::{self, BASIC_USERNAME, PresentationError, SCHEME},
+    time::Timestamp,
     token::{AccessTokenClaims, Expected, Protection, TokenError, VerifiedToken},
 };
 use http::{HeaderMap, HeaderValue, header};
@@ -74,11 +75,32 @@ pub enum AuthenticationError {
     #[error("the access was ended: {}", reason_text(*.0))]
     Dead(Reason),
     /// The issuer has not been heard.
-    #[error("this gate has not heard from the issuer since {0}, and lets nobody pass unheard; try again shortly")]
-    Unheard(String),
+    #[error("this gate has not heard from the issuer since {0}")]
+    Unheard(Silence),
     /// The issuer does not let this gate guard what was asked for.
     #[error("the issuer has not registered this gate for this resource")]
     NotGuarded,
+}
+
+/// Since when the issuer has been silent, and why where that is the clocks' fault: nothing that strangers must not know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Silence {
+    since: Option<Timestamp>,
+    wrong_time: Option<String>,
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.since {
+            Some(since) => write!(f, "{since}")?,
+            None => f.write_str("its start")?,
+        }
+        f.write_str(", and lets nobody pass unheard; ")?;
+        match &self.wrong_time {
+            Some(wrong) => write!(f, "{wrong}: one of the two clocks is wrong, tell whoever runs the gate"),
+            None => f.write_str("try again shortly"),
+        }
+    }
 }
 
 const fn reason_text(reason: Reason) -> &'static str {
@@ -141,11 +163,12 @@ fn credential(headers: &HeaderMap) -> Result<Credential, AuthenticationError> {
 
 /// Whether the issuer was heard of late.
 fn heard(gate: &Gate) -> Result<(), AuthenticationError> {
-    match gate.view().freshness(gate.moment(), gate.config().feed_max_age) {
-        Freshness::Fresh => Ok(()),
-        Freshness::Never => Err(AuthenticationError::Unheard("its start".to_owned())),
-        Freshness::Stale(heard) => Err(AuthenticationError::Unheard(heard.to_string())),
-    }
+    let since = match gate.view().freshness(gate.moment(), gate.config().feed_max_age) {
+        Freshness::Fresh => return Ok(()),
+        Freshness::Never => None,
+        Freshness::Stale(heard) => Some(heard),
+    };
+    Err(AuthenticationError::Unheard(Silence { since, wrong_time: gate.view().wrong_time() }))
 }
 
 /// Whether the hard end of a token's grant has come, for something that was begun at `begun`: by the gate's own clocks, whatever the issuer
@@ -180,7 +203,6 @@ pub async fn authenticate(
     client: IpAddr,
     target: &str,
 ) -> Result<Authenticated, AuthenticationError> {
-    let now = gate.moment();
     heard(gate)?;
     if !gate.view().guards(&route.resource) {
         return Err(AuthenticationError::NotGuarded);
@@ -188,6 +210,8 @@ pub async fn authenticate(
     let credential = credential(headers)?;
     let (Credential::Presentation(text) | Credential::Dpop(text)) = &credential;
     gate.know_key_of(text).await;
+    // From here on nothing is waited for: what is good now is good when it is said.
+    let now = gate.moment();
     let token = match credential {
         Credential::Presentation(text) => present(gate, route, &text, client, now)?,
         Credential::Dpop(token) => prove(gate, route, &token, method, headers, client, target, now)?,

@@ -9,7 +9,12 @@ use daypass_proto::{
     authorization::{
         ApiPath, AuthorizationDetail, AuthorizationDetails, GitAccess, GitAction, GitRepository, HttpAccess, HttpApi,
     },
-    caller, enrolment, gate_api, local_api,
+    caller, enrolment, gate_api,
+    ledger::{
+        api::{Inclusion, Log},
+        beginning::Beginning,
+    },
+    local_api,
     oauth_error::ErrorBody,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -28,7 +33,7 @@ fn same<T: DeserializeOwned + Serialize>(json: &[u8]) -> bool {
     true
 }
 
-const KINDS: u8 = 27;
+const KINDS: u8 = 30;
 
 /// Whether it was accepted.
 fn read(kind: u8, json: &[u8]) -> bool {
@@ -59,8 +64,22 @@ fn read(kind: u8, json: &[u8]) -> bool {
         23 => same::<local_api::GitCredential>(json),
         24 => same::<Record>(json),
         25 => same::<GateState>(json),
-        _ => details(json),
+        26 => details(json),
+        27 => log(json),
+        28 => same::<Inclusion>(json),
+        _ => same::<local_api::ledger::Ledgers>(json),
     }
+}
+
+/// What an issuer says of its ledger; each beginning as whoever holds a checkpoint reads it.
+fn log(json: &[u8]) -> bool {
+    if let Ok(log) = serde_json::from_slice::<Log>(json) {
+        for leaf in &log.beginnings {
+            let _ = Beginning::read(&leaf.0);
+        }
+    }
+    let _ = Beginning::read(json);
+    same::<Log>(json)
 }
 
 /// `asked LF granted`, or one list alone.
@@ -196,6 +215,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         ),
         format!(r#"{{{gate},"root":"AA","client":{{"chain":["AA"],"key":[1,2,3]}},"server":null}}"#),
         format!("{narrow}\n{details}"),
+        r#"{"origin":"i/ledger/a","merge_delay":30,"keys":[{"verifier_key":"k","chain":["AA"]}],"beginnings":["AA"]}"#.to_owned(),
+        format!(r#"{{"leaf_index":1,"tree_size":2,"hashes":["{b32}"],"checkpoint":"n"}}"#),
+        r#"{"ledgers":[{"issuer":"https://i","origin":"i/ledger/a","size":1,"checkpoint":"n","checked_at":1,"outstanding":1,"outstanding_since":1,"unkept":0,"unchecked":{"since":1,"problem":{"error":"internal","message":"m","next_step":"n"}},"unsaved":null,"findings":[{"number":1,"kind":"fork","found_at":1,"accepted_at":null,"message":"m","next_step":"n"}],"more_findings":0}]}"#.to_owned(),
     ];
     assert_eq!(values.len(), usize::from(KINDS));
     (b'a'..).zip(values).map(|(letter, json)| seed(letter, json)).collect()

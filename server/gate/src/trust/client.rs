@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use daypass_proto::{
     gate_api::{EnrolRequest, GateCertificates, RenewRequest, RevocationReader, Revocations, RevocationsError},
     jose::EcPublicKey,
-    oauth_error::ErrorBody,
+    oauth_error::{ErrorBody, Reason},
     pin::{Pin, PinnedRootVerifier},
+    tls_fault::OutsideItsTime,
 };
 use reqwest::{Client, RequestBuilder, Response};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
@@ -35,6 +36,17 @@ pub enum IssuerError {
         #[source]
         source: reqwest::Error,
     },
+    /// Its certificate is not in its time by this machine's clock.
+    #[error(
+        "the certificate of `{url}` {times}, and this machine's clock says {}; set whichever of the two clocks is wrong",
+        .times.now()
+    )]
+    CertificateTime {
+        /// Where.
+        url: String,
+        /// Its end or begin, and the clock here.
+        times: OutsideItsTime,
+    },
     /// It refused.
     #[error("the issuer refused: {}; {}", .0.error_description, .0.daypass_next_step)]
     Refused(Box<ErrorBody>),
@@ -57,6 +69,24 @@ pub enum IssuerError {
     Client(#[source] reqwest::Error),
 }
 
+impl IssuerError {
+    /// What is wrong with the time, here or there, where that is why: with both times, since nobody can tell from here which is the wrong one.
+    pub fn about_time(&self) -> Option<String> {
+        match self {
+            Self::CertificateTime { times, .. } => {
+                Some(format!("the issuer's certificate {times}, and this gate's clock says {}", times.now()))
+            }
+            Self::Refused(body) => match body.daypass_reason {
+                Reason::CertificateExpired | Reason::CertificateNotYet | Reason::IssuerClock => {
+                    Some(format!("the issuer says that {}", body.error_description))
+                }
+                _ => None,
+            },
+            Self::Unreachable { .. } | Self::Answer { .. } | Self::List(_) | Self::Tls(_) | Self::Client(_) => None,
+        }
+    }
+}
+
 fn client(tls: ClientConfig) -> Result<Client, IssuerError> {
     Client::builder()
         .tls_backend_preconfigured(tls)
@@ -70,13 +100,20 @@ fn client(tls: ClientConfig) -> Result<Client, IssuerError> {
 }
 
 async fn answer<T: DeserializeOwned>(url: &str, request: RequestBuilder) -> Result<T, IssuerError> {
-    let response = request.send().await.map_err(|source| IssuerError::Unreachable { url: url.to_owned(), source })?;
+    let response = send(url, request).await?;
     let status = response.status();
     if !status.is_success() {
         return refusal(url, response).await;
     }
     let body = collect(url, response).await?;
     serde_json::from_slice(&body).map_err(|_| IssuerError::Answer { url: url.to_owned(), status: status.as_u16() })
+}
+
+async fn send(url: &str, request: RequestBuilder) -> Result<Response, IssuerError> {
+    request.send().await.map_err(|source| match OutsideItsTime::find(&source) {
+        Some(times) => IssuerError::CertificateTime { url: url.to_owned(), times },
+        None => IssuerError::Unreachable { url: url.to_owned(), source },
+    })
 }
 
 async fn refusal<T>(url: &str, response: Response) -> Result<T, IssuerError> {
@@ -157,7 +194,7 @@ impl IssuerClient {
     pub async fn revocations(&self) -> Result<Revocations, IssuerError> {
         let url = format!("{}/gate/v1/revocations", self.mtls_url);
         let failed = |source| IssuerError::Unreachable { url: url.clone(), source };
-        let response = self.client.get(&url).timeout(LIST_TIMEOUT).send().await.map_err(failed)?;
+        let response = send(&url, self.client.get(&url).timeout(LIST_TIMEOUT)).await?;
         if !response.status().is_success() {
             return refusal(&url, response).await;
         }

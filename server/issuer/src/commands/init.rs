@@ -27,6 +27,7 @@ use crate::{
 };
 
 const SAMPLE_PROJECT: &str = include_str!("../../project.toml.example");
+const SAMPLE_GUARDRAILS: &str = include_str!("../../guardrails.cedar.example");
 
 /// Options of `init`.
 #[derive(Debug, clap::Args)]
@@ -151,7 +152,7 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     // Before anything is made: whatever is wrong with what was asked for, it can be asked for anew.
     Config::parse(&text, path)?;
 
-    for name in ["", "policy", "policy/projects", "ek_roots"] {
+    for name in ["", "policy", "policy/projects", "policy/guardrails", "ek_roots"] {
         let made = folder.join(name);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&made).map_err(failed(&made))?;
     }
@@ -166,6 +167,8 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     write_secret(&master_at, &zeroize::Zeroizing::new(environment.random::<32>())[..])?;
     let sample = folder.join("policy/projects/sample.toml.example");
     fs::write(&sample, SAMPLE_PROJECT).map_err(failed(&sample))?;
+    let sample = folder.join("policy/guardrails/sample.cedar.example");
+    fs::write(&sample, SAMPLE_GUARDRAILS).map_err(failed(&sample))?;
 
     let root = Root::load(&certificate_at, &key_at)?;
     let master = MasterKeys::at(&master_at).current()?;
@@ -196,7 +199,7 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
             chown(made, Some(owner.uid()), Some(owner.gid())).map_err(failed(made))?;
         }
         // Policy is read by the service and written by whoever ran this.
-        for name in ["policy", "policy/projects", "ek_roots"] {
+        for name in ["policy", "policy/projects", "policy/guardrails", "ek_roots"] {
             let made = folder.join(name);
             chown(&made, None, Some(owner.gid())).map_err(failed(&made))?;
             fs::set_permissions(&made, fs::Permissions::from_mode(0o750)).map_err(failed(&made))?;

@@ -137,7 +137,7 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
     if json {
         let all: Vec<_> = versions
             .iter()
-            .map(|version| json!({"number": version.number, "version": version.hash, "at": version.at, "files": version.files.len()}))
+            .map(|version| json!({"number": version.number, "version": hex::encode(version.hash.0), "at": version.at, "files": version.files.len()}))
             .collect();
         return print_json(&all);
     }

@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use super::{EnrolmentError, make_credential::make_credential, record, refusal};
 use crate::{
-    error::{Body, Refusal},
+    body::Body,
+    error::Refusal,
     issuer::Issuer,
     keys::csr_key,
     store::{Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Invitation, InvitationLife, device_word},
@@ -46,6 +47,7 @@ async fn decide(issuer: &Issuer, body: &[u8]) -> Result<Vec<u8>, EnrolmentError>
     if let Err(error) = &answer
         && error.reason().is_some()
     {
+        issuer.one_more(EventKind::EnrolmentRefused, &invitation.id)?;
         record(issuer, Decision::new(refusal(issuer, error).text("invitation", &invitation.id))).await;
     }
     answer
@@ -112,6 +114,7 @@ async fn judge(
             csr: request.csr,
         },
     };
+    issuer.one_more(EventKind::EnrolmentBegun, &invitation.id)?;
     let event = environment
         .event(EventKind::EnrolmentBegun)
         .text("invitation", &invitation.id)

@@ -14,8 +14,9 @@ use daypass_proto::{
 
 use super::{EnrolmentError, begin::usable, record, refusal};
 use crate::{
+    body::Body,
     device::{device_state, issue_certificate},
-    error::{Body, Refusal},
+    error::Refusal,
     issuer::Issuer,
     store::{
         Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Grant, GrantLife, Invitation, InvitationLife,

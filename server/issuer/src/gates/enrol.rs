@@ -16,8 +16,9 @@ use daypass_service::Peer;
 use thiserror::Error;
 
 use crate::{
+    body::Body,
     caller::{CallerError, EnrolledGate},
-    error::{Body, Refusal},
+    error::Refusal,
     issuer::Issuer,
     keys::{KeyError, Subject, csr_key, not_before},
     store::{CertificateRecord, Change, DecideError, Decision, Gate, GateLife, Holder, StoreError},

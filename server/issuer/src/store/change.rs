@@ -1,6 +1,6 @@
 //! The changes that a decision can make. Each carries its condition: where that no longer holds, the whole decision is refused.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use daypass_proto::{
     enrolment::DeviceLife,
@@ -9,9 +9,12 @@ use daypass_proto::{
     time::Timestamp,
 };
 
-use super::records::{
-    CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
-    IssuedToken, KeyRecord, PolicyVersion,
+use super::{
+    KnownDevice, Seen,
+    records::{
+        CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
+        IssuedToken, KeyRecord, PolicyVersion,
+    },
 };
 
 /// One change to one record.
@@ -48,6 +51,13 @@ pub enum Change {
     RequireDevice(DeviceId, DeviceLife),
     /// Nothing, if the grant is in this state.
     RequireGrant(GrantId, GrantLife),
+    /// Nothing, if certificate, device and grant stand in the store exactly as they were read.
+    RequireSeen {
+        /// The device, with the certificate that it presented.
+        device: Arc<KnownDevice>,
+        /// One of its grants.
+        grant: Seen<Grant>,
+    },
     /// A certificate that was issued.
     AddCertificate {
         /// SHA-256 of its DER.

@@ -128,6 +128,8 @@ pub trait LedgerStore: Send + Sync {
     fn checkpoints(&self, from: u64, limit: u32) -> Answer<'_, Vec<CheckpointRecord>>;
     /// Where the event with this leaf hash is.
     fn place_of(&self, leaf_hash: [u8; 32]) -> Answer<'_, Place>;
+    /// The leaves of the newest events, at most `limit`, by which the ledger came by a name; those with a number, by number.
+    fn beginnings(&self, limit: u32) -> Answer<'_, Vec<Vec<u8>>>;
     /// Events with a number of `from` or above, by number.
     fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>>;
 }

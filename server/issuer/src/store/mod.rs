@@ -31,7 +31,7 @@ pub use self::{
         Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, device_may_become,
         device_state as device_word,
     },
-    sqlite::SqliteStore,
+    sqlite::{PublishedError, SqliteStore},
 };
 
 /// What is to happen, whole or not at all.
@@ -175,8 +175,8 @@ pub trait Store: LedgerStore {
     fn device(&self, id: &DeviceId) -> Answer<'_, Option<Device>>;
     /// All devices, or those in one state.
     fn devices(&self, state: Option<DeviceLife>) -> Answer<'_, Vec<Device>>;
-    /// Who holds the certificate with this hash, and until when.
-    fn certificate(&self, hash: [u8; 32]) -> Answer<'_, Option<CertificateRecord>>;
+    /// All that is known of whoever presents the certificate with this hash, as it is at one moment.
+    fn presented(&self, hash: [u8; 32]) -> Answer<'_, Option<Presented>>;
     /// A grant.
     fn grant(&self, id: &GrantId) -> Answer<'_, Option<Grant>>;
     /// The grants of a device.
@@ -209,6 +209,60 @@ pub trait Store: LedgerStore {
     fn fault(&self) -> Option<Fault>;
     /// The time up to which decisions were made, within seconds.
     fn clock_floor(&self) -> Answer<'_, Timestamp>;
+}
+
+/// What is known of whoever presents a certificate.
+#[derive(Debug)]
+pub enum Presented {
+    /// A device.
+    Device(Arc<KnownDevice>),
+    /// A gate, by the certificate's word; or a device that is not there.
+    Other(CertificateRecord),
+}
+
+impl Presented {
+    /// The certificate.
+    pub fn certificate(&self) -> &CertificateRecord {
+        match self {
+            Self::Device(known) => &known.certificate,
+            Self::Other(certificate) => certificate,
+        }
+    }
+}
+
+/// A device with its grants, as they stood at one moment.
+#[derive(Debug)]
+pub struct KnownDevice {
+    /// SHA-256 of the certificate.
+    pub certificate_hash: [u8; 32],
+    /// The certificate.
+    pub certificate: CertificateRecord,
+    /// The device.
+    pub device: Seen<Device>,
+    /// Its grants, in whatever state.
+    pub grants: Vec<Seen<Grant>>,
+}
+
+/// A record with the text that it was read from.
+#[derive(Clone, Debug)]
+pub struct Seen<T> {
+    record: T,
+    text: Arc<str>,
+}
+
+impl<T: serde::de::DeserializeOwned> Seen<T> {
+    fn read(kind: &'static str, text: &str) -> Result<Self, StoreError> {
+        let record = serde_json::from_str(text).map_err(|source| StoreError::Record { kind, source })?;
+        Ok(Self { record, text: text.into() })
+    }
+}
+
+impl<T> std::ops::Deref for Seen<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.record
+    }
 }
 
 /// What gates must refuse.

@@ -82,6 +82,108 @@ async fn a_batch_gives_each_its_own_answer() {
 }
 
 #[tokio::test]
+async fn of_what_is_written_together_only_what_is_at_fault_is_refused() {
+    let made = Made::with_software().await;
+    let (good, suspended) = (made.client().await, made.client().await);
+    let store = made.issuer.store.as_ref();
+    let to = Device { state: DeviceLife::Suspended, ..suspended.clone() };
+    let change = Change::Device { to: Box::new(to), from: DeviceLife::Approved };
+    let event = || made.issuer.environment.event(EventKind::Invited);
+    store.decide(Decision::new(event()).change(change)).await.unwrap();
+    let token = |device: &Device, n: u8| {
+        Decision::new(made.issuer.environment.event(EventKind::TokenIssued))
+            .change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved))
+            .change(Change::RememberProof { id: [n; 32], until: made.now().plus(60) })
+            .change(Change::AddToken {
+                token: IssuedToken {
+                    jti: format!("t{n}"),
+                    device: device.id.clone(),
+                    grant: grant(1).id,
+                    resource: "https://git.example.com/".parse().unwrap(),
+                    expires_at: made.now().plus(60),
+                    revoked: false,
+                },
+                now: made.now(),
+                most: 6,
+            })
+    };
+    let huge = || Decision::new(event().text("x", "x".repeat(MAX_LEAF)));
+    let early = Event::new([1; 16], EventKind::Invited, made.now().plus(-1000));
+    // Each three wait together and come in one batch.
+    let (one, again, two) =
+        tokio::join!(store.decide(token(&good, 1)), store.decide(token(&good, 1)), store.decide(token(&good, 2)));
+    assert!(one.is_ok() && two.is_ok());
+    assert!(matches!(again, Err(DecideError::Conflict(Condition::ProofIsNew))));
+    let (three, other, four) =
+        tokio::join!(store.decide(token(&good, 3)), store.decide(token(&suspended, 5)), store.decide(token(&good, 4)));
+    assert!(three.is_ok() && four.is_ok());
+    assert!(matches!(other, Err(DecideError::Conflict(Condition::Device(id))) if id == suspended.id));
+    let (large, clock, five) =
+        tokio::join!(store.decide(huge()), store.decide(Decision::new(early)), store.decide(token(&good, 5)));
+    assert!(matches!(large, Err(DecideError::Store(StoreError::EventTooLarge(_)))));
+    assert!(matches!(clock, Err(DecideError::Clock { .. })));
+    assert!(five.is_ok(), "its proof was not remembered when it was refused");
+    let (six, seven, eight) =
+        tokio::join!(store.decide(token(&good, 6)), store.decide(token(&good, 7)), store.decide(token(&good, 8)));
+    assert!(six.is_ok(), "there is room for one more");
+    for full in [seven, eight] {
+        assert!(matches!(full, Err(DecideError::Conflict(Condition::RoomForToken(id))) if id == good.id));
+    }
+    assert_eq!(made.events("token_issued").await.len(), 6, "what is refused leaves nothing");
+    for jti in ["t1", "t2", "t3", "t4", "t5"] {
+        assert_eq!(store.token(jti).await.unwrap().map(|token| token.device), Some(good.id.clone()), "{jti}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_seen_of_a_device_holds_for_as_long_as_none_of_it_changed() {
+    let made = Made::with_software().await;
+    let (store, event) = (made.issuer.store.as_ref(), || made.issuer.environment.event(EventKind::Invited));
+    let device = made.client().await;
+    let record = CertificateRecord {
+        holder: Holder::Device(device.id.clone()),
+        not_before: made.now(),
+        not_after: made.now().plus(60),
+    };
+    let certify = || Decision::new(event()).change(Change::AddCertificate { hash: [1; 32], record: record.clone() });
+    store.decide(certify()).await.unwrap();
+    let seen = async || match store.presented([1; 32]).await.unwrap() {
+        Some(Presented::Device(known)) => known,
+        _ => panic!("a device"),
+    };
+    let require = |known: &Arc<KnownDevice>| {
+        Decision::new(event()).change(Change::RequireSeen { device: Arc::clone(known), grant: known.grants[0].clone() })
+    };
+    let first = seen().await;
+    store.decide(require(&first)).await.unwrap();
+    store.decide(require(&first)).await.unwrap();
+    let old = Device::clone(&first.device);
+    let held = Grant::clone(&first.grants[0]);
+    let reason = Device { reason: Some("still approved".to_owned()), ..old.clone() };
+    let longer = Grant { until: held.until.plus(1), ..held.clone() };
+    let changes = [
+        Decision::new(event()).change(Change::Device { to: Box::new(reason), from: DeviceLife::Approved }),
+        Decision::new(event()).change(Change::Grant { to: longer, from: GrantLife::Active }),
+        Decision::new(event()).change(Change::DropCertificates(record.holder.clone())),
+    ];
+    let mut known = first;
+    for change in changes {
+        store.decide(require(&known)).await.unwrap();
+        store.decide(change).await.unwrap();
+        let refused = store.decide(require(&known)).await;
+        assert!(matches!(refused, Err(DecideError::Conflict(Condition::Device(id))) if id == device.id));
+        // Beside others that wait with it, too.
+        let other = Decision::new(event()).change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved));
+        let (refused, other) = tokio::join!(store.decide(require(&known)), store.decide(other));
+        assert!(refused.is_err() && other.is_ok());
+        if store.presented([1; 32]).await.unwrap().is_some() {
+            known = seen().await;
+        }
+    }
+    assert!(store.presented([1; 32]).await.unwrap().is_none(), "the last change was seen as well");
+}
+
+#[tokio::test]
 async fn a_challenge_and_a_proof_are_taken_once() {
     let (_folder, store) = store().await;
     let challenge = Challenge {
@@ -331,10 +433,35 @@ async fn a_certificate_is_remembered_beyond_its_end_so_that_its_holder_learns_of
     let add = Change::AddCertificate { hash: [3; 32], record: record.clone() };
     store.decide(Decision::new(event()).change(add)).await.unwrap();
     store.sweep(not_after.plus(86_400)).await.unwrap();
-    assert_eq!(store.certificate([3; 32]).await.unwrap(), Some(record));
-    assert_eq!(store.certificate([4; 32]).await.unwrap(), None);
+    assert_eq!(*store.presented([3; 32]).await.unwrap().unwrap().certificate(), record);
+    assert!(store.presented([4; 32]).await.unwrap().is_none());
     store.decide(Decision::new(event()).change(Change::DropCertificates(holder))).await.unwrap();
-    assert_eq!(store.certificate([3; 32]).await.unwrap(), None);
+    assert!(store.presented([3; 32]).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_certificate_brings_its_own_device_along_with_the_grants_of_that_device() {
+    let made = Made::with_software().await;
+    let (first, second) = (made.client().await, made.client().await);
+    let store = made.issuer.store.as_ref();
+    let more = Grant { device: Some(first.id.clone()), ..grant(1) };
+    // A gate may be called as if a device's name stood where one begins in the URI of a device.
+    let gate = Holder::Gate(format!("ab{}", first.id).parse().unwrap());
+    let nobody = Holder::Device(DeviceId::from_random([9; 10]));
+    let mut decision = Decision::new(event()).change(Change::AddGrant(more));
+    for (n, holder) in [(1, Holder::Device(first.id.clone())), (2, gate.clone()), (3, nobody)] {
+        let record = CertificateRecord { holder, not_before: made.now(), not_after: made.now() };
+        decision = decision.change(Change::AddCertificate { hash: [n; 32], record });
+    }
+    store.decide(decision).await.unwrap();
+    let Some(Presented::Device(known)) = store.presented([1; 32]).await.unwrap() else { panic!("a device") };
+    assert_eq!(known.device.id, first.id);
+    assert_eq!(known.grants.len(), 2, "in whatever state, and none of another's");
+    assert!(known.grants.iter().all(|grant| grant.device.as_ref() == Some(&first.id)));
+    assert_eq!(store.grants_of(&second.id).await.unwrap().len(), 1);
+    let known = store.presented([2; 32]).await.unwrap();
+    assert!(matches!(known, Some(Presented::Other(certificate)) if certificate.holder == gate));
+    assert!(matches!(store.presented([3; 32]).await.unwrap(), Some(Presented::Other(_))));
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use daypass_proto::{
     authorization::AuthorizationDetails,
     caller::Evidence,
     encoding::{Fixed, base64url, sha256},
-    enrolment::DeviceLife,
     jose::Header,
     ledger::{EventKind, leaf_hash},
     resource::Resource,
@@ -19,12 +18,12 @@ use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
     policy::{Facts, Policy, Role, Rule},
-    store::{Change, Decision, Grant, GrantLife, IssuedToken},
+    store::{Change, Decision, Grant, GrantLife, IssuedToken, Seen},
 };
 
 /// What one grant gives for this request.
 struct Covered<'a> {
-    grant: Grant,
+    grant: &'a Seen<Grant>,
     role: &'a Role,
     details: AuthorizationDetails,
 }
@@ -56,14 +55,13 @@ fn guard(policy: &Policy, facts: &Facts<'_>) -> Result<Vec<String>, TokenError> 
 /// Issues a token: its event, its record and the memory of its proof commit together, before the answer leaves.
 pub(super) async fn issue(
     issuer: &Issuer,
-    device: &ApprovedDevice,
+    approved: &ApprovedDevice,
     asked: Asked<'_>,
 ) -> Result<TokenAnswer, TokenError> {
     let Asked { holder, resource, details, address, caller } = asked;
-    let device = device.device();
+    let (device, grants) = (approved.device(), approved.grants());
     let environment = &issuer.environment;
     let now = environment.now();
-    let grants = issuer.store.grants_of(&device.id).await?;
     let policy = issuer.policy();
     let Covered { grant, role, details } = cover(&policy, now, grants, resource, details, holder)?;
     let Holder { proof, delegation } = holder;
@@ -143,13 +141,10 @@ pub(super) async fn issue(
     let access_token = key.key.sign(&Header { typ: TYP, kid: Some(&key.record.kid), jwk: None }, &claims)?;
 
     let skew = issuer.config.skew;
-    let mut decision = Decision::new(event)
-        .change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved))
-        .change(Change::RequireGrant(grant.id.clone(), GrantLife::Active))
-        .change(Change::RememberProof {
-            id: sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]),
-            until: proof.remember_until(skew),
-        });
+    let mut decision = Decision::new(event).change(approved.as_seen(grant)).change(Change::RememberProof {
+        id: sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]),
+        until: proof.remember_until(skew),
+    });
     if let Some(delegation) = delegation {
         let id = sha256(&[b"delegation.", device.proof.thumbprint().as_bytes(), b".", delegation.jti().as_bytes()]);
         decision = decision.change(Change::RememberProof { id, until: delegation.remember_until(skew) });
@@ -157,7 +152,7 @@ pub(super) async fn issue(
     let token = IssuedToken {
         jti,
         device: device.id.clone(),
-        grant: grant.id,
+        grant: grant.id.clone(),
         resource: resource.clone(),
         expires_at: exp,
         revoked: false,
@@ -176,7 +171,7 @@ pub(super) async fn issue(
 fn cover<'a>(
     policy: &'a Policy,
     now: Timestamp,
-    grants: Vec<Grant>,
+    grants: &'a [Seen<Grant>],
     resource: &Resource,
     asked: Option<AuthorizationDetails>,
     holder: &Holder,
@@ -184,11 +179,11 @@ fn cover<'a>(
     let mut refusal = TokenError::NoGrant(resource.clone());
     for grant in grants {
         let Some(role) = policy.role(&grant.project, &grant.role) else {
-            refusal = TokenError::PolicyMissing(grant.project);
+            refusal = TokenError::PolicyMissing(grant.project.clone());
             continue;
         };
         let Ok(given) = role.details_for(&grant.collaborator) else {
-            refusal = TokenError::PolicyMissing(grant.project);
+            refusal = TokenError::PolicyMissing(grant.project.clone());
             continue;
         };
         let given = given.at_resource(resource);
@@ -203,7 +198,7 @@ fn cover<'a>(
             continue;
         }
         if holder.delegation.is_some() && role.protection != Protection::Delegated {
-            refusal = TokenError::DelegationNotAllowed { project: grant.project, role: grant.role };
+            refusal = TokenError::DelegationNotAllowed { project: grant.project.clone(), role: grant.role.clone() };
             continue;
         }
         match &asked {

@@ -16,7 +16,7 @@ use daypass_proto::{
     jose::JoseError,
     json::fault,
     ledger::EventKind,
-    names::{ProjectName, RoleName},
+    names::{DeviceId, ProjectName, RoleName},
     oauth_error::{OAuthError, Reason},
     redaction::redacted,
     resource::Resource,
@@ -280,60 +280,79 @@ pub async fn token(
     headers: HeaderMap,
     form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Result<Response, Refusal> {
+    if let (Some(device), Ok(Form(fields))) = (ApprovedDevice::remembered(&issuer, &peer), &form) {
+        match decide(&issuer, &device, peer.address.ip(), &headers, fields.clone()).await {
+            Ok(answer) => return Ok((NEVER_STORED, Json(answer)).into_response()),
+            // What the store could not do, it may have done all the same: nothing is tried twice.
+            Err(error @ (TokenError::Store(_) | TokenError::Decide(DecideError::Store(_)))) => return Err(error.into()),
+            // Perhaps it is not so any more. Whoever is refused, is by what stands in the store now.
+            Err(_) => device.forget(&issuer),
+        }
+    }
     let caller = EnrolledDevice::identify(&issuer, &peer).await?;
     let device = caller.device().id.clone();
-    let result = match form {
-        Ok(Form(fields)) => decide(&issuer, caller, peer.address.ip(), &headers, fields).await,
-        Err(error) => Err(TokenError::Malformed(fault(&error))),
+    let result = match (caller.approved(), form) {
+        (Err(error), _) => Err(error.into()),
+        (Ok(_), Err(error)) => Err(TokenError::Malformed(fault(&error))),
+        (Ok(device), Ok(Form(fields))) => {
+            let result = decide(&issuer, &device, peer.address.ip(), &headers, fields).await;
+            if result.is_ok() {
+                device.remember(&issuer);
+            }
+            result
+        }
     };
     match result {
         Ok(answer) => Ok((NEVER_STORED, Json(answer)).into_response()),
-        Err(error) => {
-            let refusal_text = error.to_string();
-            let rules = if let TokenError::Guardrail { all, .. } = &error { all.clone() } else { Vec::new() };
-            let late = matches!(error, TokenError::Proof(DpopError::Time { .. }));
-            let refusal = Refusal::from(error);
-            if matches!(refusal.reason(), Reason::StoreUnavailable | Reason::IssuerClock) {
-                // What could not be written down a moment ago cannot be now. It stands in the log.
-                return Err(refusal);
-            }
-            if late {
-                // Of two clocks that differ, ours may be the wrong one; then it says so, and not that the client's is.
-                issuer.clock_is_right().await?;
-            }
-            let event = issuer
-                .environment
-                .event(EventKind::TokenRefused)
-                .text("device", &device)
-                .structure("reason", &refusal.reason())
-                .text("why", redacted(&refusal_text))
-                .text("policy", hex::encode(issuer.policy().hash()));
-            let event = if rules.is_empty() { event } else { event.structure("rules", &rules) };
-            issuer.store.decide(Decision::new(event)).await?;
-            Err(refusal)
-        }
+        Err(error) => Err(refused(&issuer, &device, error).await?),
     }
+}
+
+/// Writes the refusal down.
+async fn refused(issuer: &Issuer, device: &DeviceId, error: TokenError) -> Result<Refusal, Refusal> {
+    let refusal_text = error.to_string();
+    let rules = if let TokenError::Guardrail { all, .. } = &error { all.clone() } else { Vec::new() };
+    let late = matches!(error, TokenError::Proof(DpopError::Time { .. }));
+    let refusal = Refusal::from(error);
+    if matches!(refusal.reason(), Reason::StoreUnavailable | Reason::IssuerClock) {
+        // What could not be written down a moment ago cannot be now. It stands in the log.
+        return Ok(refusal);
+    }
+    if late {
+        // Of two clocks that differ, ours may be the wrong one; then it says so, and not that the client's is.
+        issuer.clock_is_right().await?;
+    }
+    issuer.one_more(EventKind::TokenRefused, device)?;
+    let event = issuer
+        .environment
+        .event(EventKind::TokenRefused)
+        .text("device", device)
+        .structure("reason", &refusal.reason())
+        .text("why", redacted(&refusal_text))
+        .text("policy", hex::encode(issuer.policy().hash()));
+    let event = if rules.is_empty() { event } else { event.structure("rules", &rules) };
+    issuer.store.decide(Decision::new(event)).await?;
+    Ok(refusal)
 }
 
 async fn decide(
     issuer: &Issuer,
-    caller: EnrolledDevice,
+    device: &ApprovedDevice,
     address: IpAddr,
     headers: &HeaderMap,
     fields: Vec<(String, String)>,
 ) -> Result<TokenAnswer, TokenError> {
-    let device = caller.approved()?;
     let form = TokenForm::read(fields)?;
     if form.client_id != device.device().id.client_id() {
         return Err(TokenError::ClientMismatch);
     }
     let proof = proof_of(issuer, headers)?;
-    let holder = Holder::of(issuer, &device, proof, &form.resource, form.daypass_delegation.as_deref())?;
+    let holder = Holder::of(issuer, device, proof, &form.resource, form.daypass_delegation.as_deref())?;
     let asked = form.authorization_details.as_deref().map(details).transpose()?;
     let caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
     let asked =
         issue::Asked { holder: &holder, resource: &form.resource, details: asked, address, caller: caller.as_ref() };
-    issue::issue(issuer, &device, asked).await
+    issue::issue(issuer, device, asked).await
 }
 
 fn details(text: &str) -> Result<AuthorizationDetails, TokenError> {

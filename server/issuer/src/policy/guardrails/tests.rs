@@ -211,6 +211,26 @@ fn every_fault_has_its_place() {
     assert!(twice[0].starts_with("guardrails/all.cedar:6: ") && twice[0].contains("another rule"), "{twice:?}");
 }
 
+/// What comes with `init` is good, and does what it says.
+#[test]
+fn the_samples_are_good() {
+    let rules = read(include_str!("../../../guardrails.cedar.example")).unwrap();
+    let judged = |request: &Request| {
+        let verdict = rules.judge(&request.facts());
+        let names = |rules: &[&Rule]| rules.iter().map(|rule| rule.id.clone()).collect::<Vec<_>>().join(" ");
+        (names(&verdict.enforced), names(&verdict.monitored))
+    };
+    let none = || (String::new(), String::new());
+    assert_eq!(judged(&request()), none());
+    let mut virtual_tpm = request();
+    virtual_tpm.subject.trust_tier = TrustTier::Virtual;
+    assert_eq!(judged(&virtual_tpm), ("real-tpm".to_owned(), String::new()));
+    let mut at_night = request();
+    at_night.now = at_night.now.plus(12 * 3600);
+    at_night.subject.secure_boot = None;
+    assert_eq!(judged(&at_night), (String::new(), "secure-boot working-hours".to_owned()));
+}
+
 #[test]
 fn the_schema_has_the_zones_that_are_asked_for() {
     let text = schema::text(["Europe/Berlin"].into_iter());
