@@ -248,9 +248,11 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         Reason::DeviceSuspended => ErrorCode::DeviceSuspended,
         Reason::DeviceRevoked => ErrorCode::DeviceRevoked,
         Reason::CertificateExpired => ErrorCode::CertificateExpired,
-        Reason::NoGrant | Reason::ExceedsGrant | Reason::PolicyMissing | Reason::DelegationNotAllowed => {
-            ErrorCode::NotGranted
-        }
+        Reason::NoGrant
+        | Reason::ExceedsGrant
+        | Reason::Guardrail
+        | Reason::PolicyMissing
+        | Reason::DelegationNotAllowed => ErrorCode::NotGranted,
         Reason::GrantEnded => ErrorCode::GrantEnded,
         Reason::ProofTime | Reason::CertificateNotYet | Reason::IssuerClock => ErrorCode::ClockSkew,
         Reason::StoreUnavailable | Reason::Busy | Reason::Internal => ErrorCode::IssuerUnreachable,

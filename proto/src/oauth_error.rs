@@ -102,6 +102,8 @@ pub enum Reason {
     GrantEnded,
     /// The token itself was revoked.
     TokenRevoked,
+    /// A guardrail of the policy forbids it.
+    Guardrail,
     /// The device has as many tokens as one may have.
     TooManyTokens,
     /// The request goes beyond the grant and today's role.

@@ -123,9 +123,15 @@ impl Issuer {
         write(&self.configuration(), Who::Server, 0o600, text.replace(from, to))
     }
 
-    /// Writes a project file.
+    /// The file of a project.
+    pub fn project(&self, name: &str) -> PathBuf {
+        self.folder.join("policy/projects").join(format!("{name}.toml"))
+    }
+
+    /// Writes a project file, and puts the policy in force.
     pub fn write_project(&self, name: &str, text: &str) -> Result<(), Failure> {
-        write(&self.folder.join("projects").join(format!("{name}.toml")), Who::Server, 0o644, text)
+        write(&self.project(name), Who::Server, 0o644, text)?;
+        self.run(["policy", "load"]).map(drop)
     }
 
     /// A `daypass-issuer` command.

@@ -150,7 +150,7 @@ fn the_metadata_is_what_rfc_8414_and_fapi_demand() -> Story {
         ("grant_types_supported", json!(["client_credentials"])),
         ("token_endpoint_auth_methods_supported", json!(["tls_client_auth"])),
         ("dpop_signing_alg_values_supported", json!(["ES256"])),
-        ("authorization_details_types_supported", json!(["git_repository"])),
+        ("authorization_details_types_supported", json!(["git_repository", "http_api"])),
     ] {
         ensure(members.get(name) == Some(&value), format!("{name} {value}"), &answer.body)?;
     }
@@ -437,8 +437,7 @@ fn a_token_that_is_over_is_not_active() -> Story {
 #[test]
 fn introspection_of_another_gates_token_says_nothing() -> Story {
     let (world, _) = scene()?;
-    let project = fs::read_to_string(world.issuer.folder().join(format!("projects/{PROJECT}.toml")))
-        .map_err(Failure::machine("read the project"))?;
+    let project = fs::read_to_string(world.issuer.project(PROJECT)).map_err(Failure::machine("read the project"))?;
     // The same role at a second resource, which another gate guards.
     let there = "https://other.example.com/";
     let mut world = world;

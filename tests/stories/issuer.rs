@@ -38,7 +38,11 @@ fn init_makes_all_that_serve_needs_and_nothing_that_others_can_read() -> Story {
 fn check_names_everything_that_is_missing() -> Story {
     let place = Place::new()?;
     let issuer = made(&place)?;
-    issuer.act(["check"]).run()?.refused(&["no project", "no EK roots", "2 problem(s)"])?.code(4)?;
+    issuer
+        .act(["check"])
+        .run()?
+        .refused(&["no policy is in force", "policy load", "no EK roots", "2 problem(s)"])?
+        .code(4)?;
     issuer.write_project("apollo", PROJECT)?;
     issuer.trust(&{
         let maker = Maker::new(&place, "maker")?;
@@ -59,9 +63,27 @@ fn check_names_everything_that_is_missing() -> Story {
 fn broken_policy_refuses_and_names_the_file() -> Story {
     let place = Place::new()?;
     let issuer = made(&place)?;
-    issuer.write_project("apollo", &PROJECT.replace("\"push\"", "\"psuh\""))?;
-    issuer.act(["check"]).run()?.refused(&["apollo.toml", "developer", "psuh"])?;
-    issuer.act(["serve"]).run()?.refused(&["apollo.toml"])?;
+    issuer.write_project("apollo", PROJECT)?;
+    let version = |issuer: &Issuer| -> Result<serde_json::Value, Failure> {
+        Ok(issuer.run(["policy", "list", "--json"])?.json()?[0]["version"].clone())
+    };
+    let good = version(&issuer)?;
+    let broken = PROJECT.replace("\"push\"", "\"psuh\"").replace("\"5m\"", "\"10h\"");
+    std::fs::write(issuer.project("apollo"), broken).map_err(Failure::machine("write a project"))?;
+    let told = ["2 fault(s)", "projects/apollo.toml:", "psuh", "token_lifetime = \"10h\"", "an hour at most"];
+    for command in [["policy", "check"], ["policy", "load"]] {
+        issuer.act(command).run()?.refused(&told)?.code(4)?;
+    }
+    let faults = issuer.act(["policy", "check", "--json"]).run()?.code(4)?.json()?["faults"].clone();
+    ensure(faults[0]["file"] == "projects/apollo.toml" && faults[0]["line"].is_u64(), "where the fault is", &faults)?;
+    // What is in force stays so, and what lies in the folder is told to be something else.
+    issuer.act(["check"]).run()?.refused(&["is not the policy in force"])?;
+    ensure(version(&issuer)? == good, "the good policy", good)?;
+    // A file that nobody reads is a rule that somebody believes in.
+    std::fs::write(issuer.project("apollo"), PROJECT).map_err(Failure::machine("write a project"))?;
+    let stray = issuer.folder().join("policy/guardrail.cedar");
+    std::fs::write(stray, "forbid (principal, action, resource);").map_err(Failure::machine("write a stray file"))?;
+    issuer.act(["policy", "load"]).run()?.refused(&["guardrail.cedar", "is not read from here"])?.code(4)?;
     Ok(())
 }
 

@@ -23,6 +23,7 @@ mod issuer;
 mod large;
 mod ledger;
 mod path;
+mod policy;
 mod promises;
 mod proofs;
 mod pushes;

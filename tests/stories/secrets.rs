@@ -37,8 +37,7 @@ fn world() -> Result<World, Failure> {
     World::build(false, |issuer, gate| {
         issuer.configure("allow_software_keys = false", "allow_software_keys = true")?;
         gate.configure("allow_software_keys = false", "allow_software_keys = true")?;
-        let path = issuer.folder().join(format!("projects/{PROJECT}.toml"));
-        let project = fs::read_to_string(&path).map_err(Failure::machine("read the project"))?;
+        let project = fs::read_to_string(issuer.project(PROJECT)).map_err(Failure::machine("read the project"))?;
         let robot = project.split("[roles.reader]").nth(1).unwrap_or_default().replace("roles.reader", "roles.robot");
         issuer.write_project(PROJECT, &format!("{project}\n[roles.robot]\nprotection = \"delegated\"{robot}"))
     })

@@ -126,19 +126,22 @@ pub(super) fn describe_enrolment(enrolment: &Enrolment, now: Timestamp) -> Strin
 }
 
 fn allowed(details: &AuthorizationDetails) -> Vec<String> {
+    let list = |words: Vec<String>| words.join(", ");
     details
         .iter()
         .flat_map(|detail| match detail {
             AuthorizationDetail::GitRepository(git) => {
                 // Whatever writes implies reading.
                 let read = (!git.actions().contains(&GitAction::Read)).then_some(GitAction::Read);
-                let actions: Vec<String> = read.iter().chain(git.actions()).map(ToString::to_string).collect();
-                let refs: Vec<String> = git.refs().iter().map(ToString::to_string).collect();
-                let on = if refs.is_empty() { String::new() } else { format!(" on {}", refs.join(", ")) };
-                git.locations()
-                    .iter()
-                    .map(|location| format!("{location}: {}{on}", actions.join(", ")))
-                    .collect::<Vec<_>>()
+                let actions = list(read.iter().chain(git.actions()).map(ToString::to_string).collect());
+                let refs = list(git.refs().iter().map(ToString::to_string).collect());
+                let on = if refs.is_empty() { String::new() } else { format!(" on {refs}") };
+                git.locations().iter().map(|location| format!("{location}: {actions}{on}")).collect::<Vec<_>>()
+            }
+            AuthorizationDetail::HttpApi(api) => {
+                let actions = list(api.actions().iter().map(ToString::to_string).collect());
+                let paths = list(api.paths().iter().map(ToString::to_string).collect());
+                api.locations().iter().map(|location| format!("{location}: {actions} of {paths}")).collect()
             }
         })
         .collect()

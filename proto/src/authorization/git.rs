@@ -172,7 +172,7 @@ impl GitRepository {
         Ok(())
     }
 
-    pub(super) fn keep(&self, wanted: &impl Fn(&Repository) -> bool) -> Option<Self> {
+    pub(super) fn keep(&self, wanted: impl Fn(&Repository) -> bool) -> Option<Self> {
         let locations: BTreeSet<_> = self.locations.iter().filter(|location| wanted(location)).cloned().collect();
         (!locations.is_empty()).then(|| Self { locations, ..self.clone() })
     }

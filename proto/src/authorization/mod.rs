@@ -7,15 +7,20 @@
 //! To add a type: a module like `git`, a variant of [`AuthorizationDetail`], and the compiler names the rest.
 
 mod git;
+mod glob;
+mod http;
+mod path;
 mod pattern;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::{
     git::{GitAccess, GitAction, GitRepository},
+    http::{HttpAccess, HttpApi, HttpMethod},
+    path::{ApiPath, PathError, PathPattern},
     pattern::{PatternError, RefPattern},
 };
 use crate::{
@@ -46,18 +51,70 @@ pub enum DetailError {
 #[error("{0} is not covered")]
 pub struct NotCovered(String);
 
+/// One use of a resource, as a gate sees it.
+#[derive(Clone, Copy, Debug)]
+pub enum Access<'a> {
+    /// Of a git repository.
+    Git(GitAccess<'a>),
+    /// Of an HTTP API.
+    Http(HttpAccess<'a>),
+}
+
+impl<'a> From<GitAccess<'a>> for Access<'a> {
+    fn from(access: GitAccess<'a>) -> Self {
+        Self::Git(access)
+    }
+}
+
+impl<'a> From<HttpAccess<'a>> for Access<'a> {
+    fn from(access: HttpAccess<'a>) -> Self {
+        Self::Http(access)
+    }
+}
+
 /// One authorization detail. Closed: an unknown `type`, or an unknown field, is refused.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum AuthorizationDetail {
     /// Git repositories behind a gate.
     GitRepository(GitRepository),
+    /// HTTP APIs behind a gate.
+    HttpApi(HttpApi),
 }
 
 impl AuthorizationDetail {
+    /// The `type` of each, as the metadata lists them (RFC 9396 section 10).
+    pub const TYPES: [&'static str; 2] = ["git_repository", "http_api"];
+
     fn resources(&self) -> BTreeSet<Resource> {
         match self {
             Self::GitRepository(git) => git.locations().iter().map(Repository::resource).collect(),
+            Self::HttpApi(api) => api.locations().clone(),
+        }
+    }
+
+    fn allows(&self, access: &Access<'_>) -> bool {
+        match (self, access) {
+            (Self::GitRepository(git), Access::Git(access)) => git.allows(access),
+            (Self::HttpApi(api), Access::Http(access)) => api.allows(access),
+            (Self::GitRepository(_), Access::Http(_)) | (Self::HttpApi(_), Access::Git(_)) => false,
+        }
+    }
+
+    /// Whether each atom of this detail is covered by one detail of `grant`.
+    fn is_covered_by(&self, grant: &[Self]) -> Result<(), NotCovered> {
+        let judge =
+            |covered: bool, atom: &dyn fmt::Display| if covered { Ok(()) } else { Err(NotCovered(atom.to_string())) };
+        match self {
+            Self::GitRepository(asked) => asked.each_atom(|atom| {
+                judge(
+                    grant.iter().any(|given| matches!(given, Self::GitRepository(given) if given.covers(atom))),
+                    &atom,
+                )
+            }),
+            Self::HttpApi(asked) => asked.each_atom(|atom| {
+                judge(grant.iter().any(|given| matches!(given, Self::HttpApi(given) if given.covers(atom))), &atom)
+            }),
         }
     }
 }
@@ -104,17 +161,18 @@ impl AuthorizationDetails {
     pub fn repositories(&self) -> BTreeSet<&Repository> {
         self.0
             .iter()
-            .flat_map(|detail| match detail {
-                AuthorizationDetail::GitRepository(git) => git.locations(),
+            .filter_map(|detail| match detail {
+                AuthorizationDetail::GitRepository(git) => Some(git.locations()),
+                AuthorizationDetail::HttpApi(_) => None,
             })
+            .flatten()
             .collect()
     }
 
-    /// Whether one detail allows this use of a git repository.
-    pub fn allows(&self, access: &GitAccess<'_>) -> bool {
-        self.0.iter().any(|detail| match detail {
-            AuthorizationDetail::GitRepository(git) => git.allows(access),
-        })
+    /// Whether one detail allows this use.
+    pub fn allows<'a>(&self, access: impl Into<Access<'a>>) -> bool {
+        let access = access.into();
+        self.0.iter().any(|detail| detail.allows(&access))
     }
 
     /// Whether everything that `self` allows is allowed by `grant` too: `request ⊆ grant`.
@@ -122,42 +180,35 @@ impl AuthorizationDetails {
     /// # Errors
     /// [`NotCovered`] names the first atom that is not.
     pub fn is_subset_of(&self, grant: &Self) -> Result<(), NotCovered> {
-        for detail in &self.0 {
-            match detail {
-                AuthorizationDetail::GitRepository(asked) => {
-                    let given = || grant.0.iter().map(|AuthorizationDetail::GitRepository(given)| given);
-                    asked.each_atom(|atom| {
-                        if given().any(|given| given.covers(atom)) { Ok(()) } else { Err(NotCovered(atom.to_string())) }
-                    })?;
-                }
-            }
-        }
-        Ok(())
+        self.0.iter().try_for_each(|detail| detail.is_covered_by(&grant.0))
     }
 
     /// What is left of these details at one resource.
     #[must_use]
     pub fn at_resource(&self, resource: &Resource) -> Self {
-        self.keep(|location| location.resource() == *resource)
+        self.keep(|detail| match detail {
+            AuthorizationDetail::GitRepository(git) => {
+                git.keep(|location| location.resource() == *resource).map(AuthorizationDetail::GitRepository)
+            }
+            AuthorizationDetail::HttpApi(api) => {
+                api.keep(|location| location == resource).map(AuthorizationDetail::HttpApi)
+            }
+        })
     }
 
     /// What is left of these details for one repository.
     #[must_use]
     pub fn at_repository(&self, repository: &Repository) -> Self {
-        self.keep(|location| location == repository)
+        self.keep(|detail| match detail {
+            AuthorizationDetail::GitRepository(git) => {
+                git.keep(|location| location == repository).map(AuthorizationDetail::GitRepository)
+            }
+            AuthorizationDetail::HttpApi(_) => None,
+        })
     }
 
-    fn keep(&self, wanted: impl Fn(&Repository) -> bool) -> Self {
-        Self(
-            self.0
-                .iter()
-                .filter_map(|detail| match detail {
-                    AuthorizationDetail::GitRepository(git) => {
-                        git.keep(&wanted).map(AuthorizationDetail::GitRepository)
-                    }
-                })
-                .collect(),
-        )
+    fn keep(&self, left: impl Fn(&AuthorizationDetail) -> Option<AuthorizationDetail>) -> Self {
+        Self(self.0.iter().filter_map(left).collect())
     }
 }
 

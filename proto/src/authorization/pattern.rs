@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
+use super::glob;
 use crate::names::serde_as_text;
 
 const MAX_LENGTH: usize = 256;
@@ -29,8 +30,6 @@ pub enum PatternError {
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RefPattern(String);
 
-const ACROSS: &[u8] = b"**";
-
 impl FromStr for RefPattern {
     type Err = PatternError;
 
@@ -51,7 +50,7 @@ impl FromStr for RefPattern {
         if parts.next() != Some("refs") || !literal(parts.next()) || parts.next().is_none() {
             return Err(PatternError::Namespace(shown()));
         }
-        if text.split('/').any(|part| part.contains("**") && part != "**") {
+        if text.split('/').any(glob::is_mixed) {
             return Err(PatternError::Across(shown()));
         }
         Ok(Self(text.to_owned()))
@@ -70,70 +69,16 @@ impl RefPattern {
     /// Whether the ref with this full name matches.
     pub fn matches(&self, reference: &[u8]) -> bool {
         let name: Vec<&[u8]> = reference.split(|byte| *byte == b'/').collect();
-        if name.iter().any(|part| part.is_empty()) {
-            return false;
-        }
-        wildcard(&self.parts(), &name, |part| *part == ACROSS, 1, |glob, part| component_matches(glob, part))
+        name.iter().all(|part| !part.is_empty()) && glob::matches(&self.parts(), &name)
     }
 
     /// Whether every ref that matches `self` evidently matches `outer`: the wildcards of `self` count as symbols that only
     /// the same or a wider wildcard of `outer` takes. Never yes where the truth is no; may be no where the truth is yes.
     pub fn is_within(&self, outer: &Self) -> bool {
-        wildcard(
-            &outer.parts(),
-            &self.parts(),
-            |part| *part == ACROSS,
-            1,
-            |glob, part| *part != ACROSS && component_matches(glob, part),
-        )
+        glob::is_within(&self.parts(), &outer.parts())
     }
 
     fn parts(&self) -> Vec<&[u8]> {
         self.0.as_bytes().split(|byte| *byte == b'/').collect()
-    }
-}
-
-/// Within one component `*` takes any run of bytes; a `*` in `part` (when patterns are compared) is a byte that only `*` takes,
-/// since no glob has it as a literal.
-fn component_matches(glob: &[u8], part: &[u8]) -> bool {
-    wildcard(glob, part, |symbol| *symbol == b'*', 0, |one, other| one == other && *other != b'*')
-}
-
-/// Wildcard matching over any symbols: greedy with one point to return to, so quadratic at worst and without recursion.
-/// A wildcard takes at least `least` symbols.
-fn wildcard<T>(
-    pattern: &[T],
-    text: &[T],
-    is_wild: impl Fn(&T) -> bool,
-    least: usize,
-    equal: impl Fn(&T, &T) -> bool,
-) -> bool {
-    // INVARIANT: `back` is the last wildcard met, and how much of the text it has taken so far.
-    let (mut at, mut seen, mut back) = (0, 0, None);
-    loop {
-        match (pattern.get(at), text.get(seen)) {
-            (Some(symbol), _) if is_wild(symbol) => {
-                at += 1;
-                seen += least;
-                if seen > text.len() {
-                    return false;
-                }
-                back = Some((at, seen));
-            }
-            (Some(symbol), Some(other)) if equal(symbol, other) => {
-                at += 1;
-                seen += 1;
-            }
-            (None, None) => return true,
-            (_, None) => return false,
-            (_, Some(_)) => match back {
-                Some((after, taken)) => {
-                    at = after;
-                    seen = taken + 1;
-                    back = Some((after, seen));
-                }
-                None => return false,
-            },
-        }
     }
 }

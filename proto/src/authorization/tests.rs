@@ -1,8 +1,12 @@
+//! Git repositories; what is asked of every type stands here too.
+
+mod api;
+
 use proptest::prelude::*;
 
 use super::*;
 
-fn details(json: &str) -> AuthorizationDetails {
+pub(super) fn details(json: &str) -> AuthorizationDetails {
     serde_json::from_str(json).unwrap()
 }
 
@@ -41,17 +45,24 @@ fn serializes_as_it_was_written() {
 }
 
 #[test]
+fn every_type_is_in_the_list_and_none_else() {
+    let error = serde_json::from_str::<AuthorizationDetail>(r#"{"type":"unknown"}"#).unwrap_err().to_string();
+    let listed = AuthorizationDetail::TYPES.map(|name| format!("`{name}`"));
+    assert!(error.contains(&format!("expected {}", listed.join(" or "))), "{error}");
+}
+
+#[test]
 fn writing_implies_reading_and_nothing_else() {
     let granted = details(APP);
     let app: Repository = "https://h/team/app".parse().unwrap();
     let other: Repository = "https://h/team/other".parse().unwrap();
     let write = |action, reference| GitAccess::Write { repository: &app, action, reference };
-    assert!(granted.allows(&GitAccess::Read(&app)));
-    assert!(!granted.allows(&GitAccess::Read(&other)));
-    assert!(granted.allows(&write(GitAction::Push, b"refs/heads/alice/x")));
-    assert!(granted.allows(&write(GitAction::Create, b"refs/heads/alice/x/y")));
-    assert!(!granted.allows(&write(GitAction::Delete, b"refs/heads/alice/x")));
-    assert!(!granted.allows(&write(GitAction::Read, b"refs/heads/alice/x")));
+    assert!(granted.allows(GitAccess::Read(&app)));
+    assert!(!granted.allows(GitAccess::Read(&other)));
+    assert!(granted.allows(write(GitAction::Push, b"refs/heads/alice/x")));
+    assert!(granted.allows(write(GitAction::Create, b"refs/heads/alice/x/y")));
+    assert!(!granted.allows(write(GitAction::Delete, b"refs/heads/alice/x")));
+    assert!(!granted.allows(write(GitAction::Read, b"refs/heads/alice/x")));
     for reference in [
         &b"refs/heads/main"[..],
         b"refs/heads/alice",
@@ -61,9 +72,9 @@ fn writing_implies_reading_and_nothing_else() {
         b"refs/tags/alice/x",
         b"",
     ] {
-        assert!(!granted.allows(&write(GitAction::Push, reference)), "{}", String::from_utf8_lossy(reference));
+        assert!(!granted.allows(write(GitAction::Push, reference)), "{}", String::from_utf8_lossy(reference));
     }
-    assert!(!AuthorizationDetails::default().allows(&GitAccess::Read(&app)));
+    assert!(!AuthorizationDetails::default().allows(GitAccess::Read(&app)));
 }
 
 #[test]
@@ -164,7 +175,7 @@ fn a_user_is_one_literal_component() {
 }
 
 /// The model: a pattern matches by trying every split, with no cleverness at all.
-fn model_matches(pattern: &[&str], name: &[&str]) -> bool {
+pub(super) fn model_matches(pattern: &[&str], name: &[&str]) -> bool {
     match pattern.split_first() {
         None => name.is_empty(),
         Some((&"**", rest)) => (1..=name.len()).any(|taken| model_matches(rest, &name[taken..])),
@@ -244,7 +255,7 @@ proptest! {
             for name in every_name() {
                 for action in [GitAction::Push, GitAction::Delete, GitAction::Create] {
                     let access = GitAccess::Write { repository: &repository, action, reference: name.as_bytes() };
-                    prop_assert!(!asked.allows(&access) || given.allows(&access));
+                    prop_assert!(!asked.allows(access) || given.allows(access));
                 }
             }
         }

@@ -46,7 +46,7 @@ async fn serve(gate: Arc<Gate>, request: Request<Incoming>, client: IpAddr) -> R
     let who = authenticate(&gate, &route, parts.method.as_str(), &parts.headers, client, target)
         .await
         .map_err(|error| Refusal::of_authentication(&error, &gate, &route, client, uses_dpop(&parts.headers)))?;
-    if !who.claims().authorization_details.allows(&GitAccess::Read(&route.repository)) {
+    if !who.claims().authorization_details.allows(GitAccess::Read(&route.repository)) {
         let text = format!("`{}` is not granted to this machine", route.repository);
         return Err(Refusal::not_granted(text, uses_dpop(&parts.headers)));
     }
@@ -126,7 +126,7 @@ impl Call<'_> {
         let details = &self.who.claims().authorization_details;
         let covered = |command: &crate::git::Command| {
             let (action, reference) = (command.action(), command.reference().as_bytes());
-            details.allows(&GitAccess::Write { repository: &self.route.repository, action, reference })
+            details.allows(GitAccess::Write { repository: &self.route.repository, action, reference })
         };
         let first = head.commands().iter().find(|command| !covered(command))?;
         let verdicts = head

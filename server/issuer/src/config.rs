@@ -59,7 +59,7 @@ struct Raw {
     master_key: PathBuf,
     root_certificate: PathBuf,
     root_key: PathBuf,
-    projects: PathBuf,
+    policy: PathBuf,
     ek_roots: PathBuf,
     #[serde(default = "defaults::pcrs")]
     pcrs: Vec<u8>,
@@ -129,8 +129,8 @@ pub struct Config {
     pub root_certificate: PathBuf,
     /// The root's private key; needed at `init` and `key rotate` only.
     pub root_key: PathBuf,
-    /// The policy folder.
-    pub projects: PathBuf,
+    /// The policy folder: what `policy load` puts in force.
+    pub policy: PathBuf,
     /// Folder of EK root and intermediate certificates.
     pub ek_roots: PathBuf,
     /// The PCRs of the SHA-256 bank to be quoted, ascending.
@@ -235,7 +235,7 @@ impl Raw {
             master_key: path(self.master_key),
             root_certificate: path(self.root_certificate),
             root_key: path(self.root_key),
-            projects: path(self.projects),
+            policy: path(self.policy),
             ek_roots: path(self.ek_roots),
             pcrs: self.pcrs,
             challenge_lifetime,

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     clock::{Clock, Entropy, Environment},
-    commands::make_in,
+    commands::{make_in, put_in_force},
     config::Config,
     device::{Registration, register_software},
     issuer::Issuer,
@@ -64,7 +64,7 @@ impl Made {
         let environment =
             Environment::new(Arc::clone(&hands) as Arc<dyn Clock>, Arc::clone(&hands) as Arc<dyn Entropy>);
         let config = make_in(folder.path(), &environment).await;
-        std::fs::write(folder.path().join("projects/apollo.toml"), PROJECT).unwrap();
+        std::fs::write(folder.path().join("policy/projects/apollo.toml"), PROJECT).unwrap();
         let mut text = std::fs::read_to_string(&config).unwrap();
         for (old, new) in settings {
             assert!(text.contains(old), "{old} is in the reference file");
@@ -72,6 +72,8 @@ impl Made {
         }
         std::fs::write(&config, text).unwrap();
         let issuer = Arc::new(Issuer::open(Config::load(&config).unwrap(), environment).await.unwrap());
+        put_in_force(&issuer, &issuer.config.policy).await.unwrap();
+        issuer.reload_policy().await.unwrap();
         Self { issuer, config, hands, _folder: folder }
     }
 

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{
     clock::Environment,
-    projects::Projects,
+    policy::Policy,
     store::{Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store},
 };
 
@@ -42,7 +42,7 @@ pub enum GrantError {
 
 /// Whether such a grant could be made now.
 pub fn check_grant(
-    projects: &Projects,
+    policy: &Policy,
     project: &ProjectName,
     role: &RoleName,
     collaborator: &Collaborator,
@@ -50,11 +50,11 @@ pub fn check_grant(
     now: Timestamp,
 ) -> Result<(), GrantError> {
     let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    let found = projects.get(project).ok_or_else(|| {
-        GrantError::Project(project.clone(), list(projects.names().map(ToString::to_string).collect()))
+    let found = policy.project(project).ok_or_else(|| {
+        GrantError::Project(project.clone(), list(policy.projects().map(|(name, _)| name.to_string()).collect()))
     })?;
     let limits = found.role(role).ok_or_else(|| {
-        GrantError::Role(project.clone(), role.clone(), list(found.role_names().map(ToString::to_string).collect()))
+        GrantError::Role(project.clone(), role.clone(), list(found.roles().map(|(name, _)| name.to_string()).collect()))
     })?;
     let latest = now.plus(limits.longest_grant);
     if until > latest {
@@ -99,12 +99,12 @@ pub struct Invite {
 pub async fn invite(
     store: &dyn Store,
     environment: &Environment,
-    projects: &Projects,
+    policy: &Policy,
     issuer_url: &str,
     pin: Pin,
     invite: Invite,
 ) -> Result<(Invitation, Code), InviteError> {
-    check_grant(projects, &invite.project, &invite.role, &invite.collaborator, invite.until, environment.now())?;
+    check_grant(policy, &invite.project, &invite.role, &invite.collaborator, invite.until, environment.now())?;
     let secret = CodeSecret::from_random(environment.random());
     let grant = Grant {
         id: GrantId::from_random(environment.random()),
@@ -169,7 +169,7 @@ mod tests {
         };
         let pin = issuer.keyring().pin();
         let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
-        invite(store, environment, &issuer.projects, &issuer.config.issuer_url, pin, asked).await
+        invite(store, environment, &issuer.policy(), &issuer.config.issuer_url, pin, asked).await
     }
 
     #[tokio::test]

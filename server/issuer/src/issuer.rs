@@ -16,7 +16,7 @@ use crate::{
     config::{Config, ConfigError},
     keys::{KeyError, Keyring},
     pace::{Pace, TooMany},
-    projects::{PolicyError, Projects},
+    policy::{Policy, PolicyError},
     remembered::Remembered,
     store::{DecideError, Decision, Fault, PublishedError, SqliteStore, Store, StoreError},
 };
@@ -73,9 +73,6 @@ pub enum StartError {
     /// The keys.
     #[error("the issuer's keys cannot be used")]
     Keys(#[from] KeyError),
-    /// The policy.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
     /// The roots of TPM makers.
     #[error("could not read the EK roots in `{}`", path.display())]
     EkRoots {
@@ -99,14 +96,23 @@ pub enum StartError {
     Record(#[from] DecideError),
 }
 
+/// Why a policy was not taken over.
+#[derive(Debug, Error)]
+pub enum PolicyReload {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A rule that this program does not know.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
 /// A configured issuer with its store open.
 pub struct Issuer {
     /// The configuration.
     pub config: Config,
     /// The store.
     pub store: Arc<dyn Store>,
-    /// The policy.
-    pub projects: Projects,
     /// The roots of TPM makers.
     pub ek_roots: EkRoots,
     /// Clock and randomness.
@@ -114,6 +120,14 @@ pub struct Issuer {
     pace: Pace,
     keyring: RwLock<Arc<Keyring>>,
     pub(crate) remembered: Remembered,
+    policy: RwLock<InForce>,
+}
+
+/// The policy in force, and the number of its version.
+#[derive(Clone, Debug, Default)]
+struct InForce {
+    number: i64,
+    policy: Arc<Policy>,
 }
 
 impl Issuer {
@@ -130,19 +144,28 @@ impl Issuer {
         environment: Environment,
         store: Arc<dyn Store>,
     ) -> Result<Self, StartError> {
-        let projects = Projects::load(&config.projects)?;
         let ek_roots = load_ek_roots(&config.ek_roots)?;
         let keyring = Keyring::load(&config, store.as_ref(), environment.now()).await?;
-        let (keyring, remembered, pace) = (RwLock::new(Arc::new(keyring)), Remembered::default(), Pace::default());
-        Ok(Self { config, store, projects, ek_roots, environment, pace, keyring, remembered })
+        let issuer = Self {
+            config,
+            store,
+            ek_roots,
+            environment,
+            pace: Pace::default(),
+            keyring: RwLock::new(Arc::new(keyring)),
+            remembered: Remembered::default(),
+            policy: RwLock::default(),
+        };
+        if let Err(PolicyReload::Store(source)) = issuer.reload_policy().await {
+            return Err(StartError::Store { path: issuer.config.database, source });
+        }
+        Ok(issuer)
     }
 
     /// Records the start: version of the policy, and every loosening.
     pub async fn record_start(&self) -> Result<(), DecideError> {
-        let policy = hex::encode(self.projects.hash());
-        let mut decision =
-            Decision::new(self.environment.event(EventKind::IssuerStarted).text("version", env!("CARGO_PKG_VERSION")))
-                .event(self.environment.event(EventKind::PolicyLoaded).text("policy", policy));
+        let event = self.environment.event(EventKind::IssuerStarted).text("version", env!("CARGO_PKG_VERSION"));
+        let mut decision = Decision::new(event.text("policy", hex::encode(self.policy().hash())));
         for loosening in self.config.loosenings() {
             tracing::warn!(loosening, "this issuer runs with a loosened setting");
             decision = decision.event(self.environment.event(EventKind::LooseningEnabled).text("setting", loosening));
@@ -172,6 +195,33 @@ impl Issuer {
     pub async fn clock_is_right(&self) -> Result<(), DecideError> {
         let (now, floor) = (self.environment.now(), self.store.clock_floor().await?);
         if now.plus(Skew::MAX_SECONDS) < floor { Err(DecideError::Clock { now, floor }) } else { Ok(()) }
+    }
+
+    /// The policy in force; an empty one, which gives nothing, where there is none.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner).policy)
+    }
+
+    /// Takes over the policy that is in force by now, so that it is followed without a restart. One that this program does not understand is
+    /// said, and replaces nothing.
+    pub async fn reload_policy(&self) -> Result<(), PolicyReload> {
+        let known = self.policy.read().unwrap_or_else(PoisonError::into_inner).number;
+        let Some(version) = self.store.newer_policy(known).await? else { return Ok(()) };
+        let checked = Policy::check(&version.files);
+        let mut in_force = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        // Looked at once, whatever it is.
+        in_force.number = version.number;
+        match checked {
+            Ok(policy) => {
+                tracing::info!(version = hex::encode(version.hash.0), "a policy came into force");
+                in_force.policy = Arc::new(policy);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the policy in the store is not understood by this program; what was in force here stays");
+                Err(error.into())
+            }
+        }
     }
 
     /// Whether `who` may cause one more event of this kind that gives him nothing.

@@ -21,7 +21,7 @@ pub mod keys;
 pub mod ledger;
 mod metadata;
 mod pace;
-pub mod projects;
+pub mod policy;
 mod remembered;
 pub mod serve;
 pub mod store;

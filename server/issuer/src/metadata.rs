@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use daypass_proto::authorization::AuthorizationDetail;
 use serde_json::{Value, json};
 
 use crate::{issuer::Issuer, store::DecideError, token::PATH as TOKEN};
@@ -32,7 +33,7 @@ pub async fn metadata(State(issuer): State<Arc<Issuer>>) -> Json<Value> {
         "introspection_endpoint_auth_methods_supported": ["tls_client_auth"],
         "revocation_endpoint_auth_methods_supported": ["tls_client_auth"],
         "dpop_signing_alg_values_supported": ["ES256"],
-        "authorization_details_types_supported": ["git_repository"],
+        "authorization_details_types_supported": AuthorizationDetail::TYPES,
         "mtls_endpoint_aliases": endpoints,
     });
     if let (Some(document), Some(endpoints)) = (document.as_object_mut(), endpoints.as_object()) {

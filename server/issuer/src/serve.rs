@@ -22,7 +22,7 @@ use crate::{
     device, enrolment,
     error::Refusal,
     gates,
-    issuer::Issuer,
+    issuer::{Issuer, PolicyReload},
     ledger, metadata,
     store::{Change, DecideError, Decision, Grant, GrantLife},
     token,
@@ -32,6 +32,8 @@ use crate::{
 const MAX_BODY: usize = 64 * 1024;
 /// How often keys are looked for and what is over is forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// How often a new policy is looked for.
+const FOLLOW: Duration = Duration::from_secs(1);
 
 /// Why the issuer stops.
 #[derive(Debug, Error)]
@@ -159,10 +161,17 @@ pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
 }
 
 async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    let (mut tick, mut follow) = (tokio::time::interval(HOUSEKEEPING), tokio::time::interval(FOLLOW));
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
+            _ = follow.tick() => {
+                // Where it is not understood, that was said already.
+                if let Err(PolicyReload::Store(error)) = issuer.reload_policy().await {
+                    tracing::error!(error = %told(&error), "could not look for a new policy; the old one stays in force");
+                }
+                continue;
+            }
             _ = tick.tick() => {}
         }
         if let Err(error) = issuer.reload_keys().await {

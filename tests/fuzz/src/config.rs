@@ -5,11 +5,18 @@
 use std::path::Path;
 
 use daypass_agent::tpm::KeyFile;
+use daypass_issuer::policy::{Files, Policy, PolicyError};
 use daypass_proto::time::Skew;
 
 use crate::{choice, seed};
 
 const FOLDER: &str = "/etc/daypass/apollo.toml";
+const PROJECT: &str = "apollo";
+
+/// The policy whose one project this is.
+fn policy(text: &str) -> Result<Policy, PolicyError> {
+    Policy::check(&[(format!("projects/{PROJECT}.toml"), text)].into_iter().collect::<Files>())
+}
 
 /// One file, of the kind that the first letter names.
 pub fn run(input: &[u8]) {
@@ -42,9 +49,10 @@ pub fn run(input: &[u8]) {
             assert!(config.device_certificate_lifetime > 0 && config.challenge_lifetime > 0);
         }
         3 => {
-            let Ok(project) = daypass_issuer::projects::Project::parse(path, text) else { return };
+            let Ok(policy) = policy(text) else { return };
+            let project = policy.project(&PROJECT.parse().unwrap()).expect("the one file");
             assert!(!project.owners.is_empty());
-            for role in project.role_names().filter_map(|name| project.role(name)) {
+            for (_, role) in project.roles() {
                 assert!((1..=3600).contains(&role.token_lifetime) && role.longest_grant > 0);
                 for user in ["alice@example.com", "a*b", "refs/heads"] {
                     let _ = role.details_for(&user.parse().unwrap());
@@ -100,11 +108,7 @@ mod tests {
     #[test]
     fn the_seeds_are_good() {
         assert!(KeyFile::from_pem(&key_file()).is_ok());
-        let path = Path::new(FOLDER);
-        assert!(
-            daypass_issuer::projects::Project::parse(path, include_str!("../../../server/issuer/project.toml.example"))
-                .is_ok()
-        );
+        assert!(policy(include_str!("../../../server/issuer/project.toml.example")).is_ok());
     }
 
     /// Nothing is guessed: a key twice, a table within tables without end, and a number for a text are refused.
@@ -123,7 +127,7 @@ mod tests {
         }
         assert!(daypass_agent::config::Config::parse(&deep, path).is_err());
         assert!(daypass_issuer::config::Config::parse(&deep, path).is_err());
-        assert!(daypass_issuer::projects::Project::parse(path, &deep).is_err());
+        assert!(policy(&deep).is_err());
         assert!(KeyFile::from_pem(&"x".repeat(100_000)).is_err());
     }
 }

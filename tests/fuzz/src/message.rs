@@ -6,7 +6,9 @@ use crate::{choice, seed};
 use daypass_agent::state::Record;
 use daypass_gate::trust::GateState;
 use daypass_proto::{
-    authorization::{AuthorizationDetail, AuthorizationDetails, GitAccess, GitAction},
+    authorization::{
+        ApiPath, AuthorizationDetail, AuthorizationDetails, GitAccess, GitAction, GitRepository, HttpAccess, HttpApi,
+    },
     caller, enrolment, gate_api,
     ledger::{
         api::{Inclusion, Log},
@@ -108,25 +110,47 @@ fn details(json: &[u8]) -> bool {
     if asked.is_subset_of(&granted).is_err() {
         return true;
     }
-    for AuthorizationDetail::GitRepository(detail) in asked.iter() {
-        for repository in detail.locations() {
-            assert!(granted.allows(&GitAccess::Read(repository)));
-            // One ref that each pattern matches.
-            for name in detail.refs().iter().map(|pattern| pattern.to_string().replace("**", "x/y").replace('*', "z")) {
-                for action in [GitAction::Push, GitAction::Create, GitAction::Delete] {
-                    let access = GitAccess::Write { repository, action, reference: name.as_bytes() };
-                    assert!(!asked.allows(&access) || granted.allows(&access), "{action} of {name}");
-                }
-            }
+    for detail in asked.iter() {
+        match detail {
+            AuthorizationDetail::GitRepository(detail) => repositories(detail, &asked, &granted),
+            AuthorizationDetail::HttpApi(detail) => apis(detail, &asked, &granted),
         }
     }
     true
 }
 
+fn repositories(detail: &GitRepository, asked: &AuthorizationDetails, granted: &AuthorizationDetails) {
+    for repository in detail.locations() {
+        assert!(granted.allows(GitAccess::Read(repository)));
+        for name in detail.refs().iter().map(one_of) {
+            for action in [GitAction::Push, GitAction::Create, GitAction::Delete] {
+                let access = GitAccess::Write { repository, action, reference: name.as_bytes() };
+                assert!(!asked.allows(access) || granted.allows(access), "{action} of {name}");
+            }
+        }
+    }
+}
+
+fn apis(detail: &HttpApi, asked: &AuthorizationDetails, granted: &AuthorizationDetails) {
+    for resource in detail.locations() {
+        for path in detail.paths().iter().filter_map(|pattern| one_of(pattern).parse::<ApiPath>().ok()) {
+            for method in detail.actions().iter().copied() {
+                let access = HttpAccess { resource, method, path: &path };
+                assert!(asked.allows(access) && granted.allows(access), "{method} of {path}");
+            }
+        }
+    }
+}
+
+/// One name that the pattern matches.
+fn one_of(pattern: &impl ToString) -> String {
+    pattern.to_string().replace("**", "x/y").replace('*', "z")
+}
+
 /// One of each kind. A list, so that a kind without a good value cannot go unnoticed.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let details = r#"[{"type":"git_repository","locations":["https://h/team/app"],"actions":["push","create"],"refs":["refs/heads/alice/**"]}]"#;
-    let narrow = r#"[{"type":"git_repository","locations":["https://h/team/app"],"actions":["push"],"refs":["refs/heads/alice/x*"]}]"#;
+    let details = r#"[{"type":"git_repository","locations":["https://h/team/app"],"actions":["push","create"],"refs":["refs/heads/alice/**"]},{"type":"http_api","locations":["https://h/"],"actions":["GET","POST"],"paths":["/v1/**"]}]"#;
+    let narrow = r#"[{"type":"git_repository","locations":["https://h/team/app"],"actions":["push"],"refs":["refs/heads/alice/x*"]},{"type":"http_api","locations":["https://h/"],"actions":["HEAD"],"paths":["/v1/items/*"]}]"#;
     let (b16, b32) = ("AAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
     let signed = r#"{"attest":"AAAA","signature":"AAAA"}"#;
     let device = format!(

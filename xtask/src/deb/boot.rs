@@ -39,9 +39,12 @@ actions = ["read"]
 const KEPT: &str = "/etc/daypass
 /etc/daypass/ek_roots
 /etc/daypass/issuer.toml
-/etc/daypass/projects
-/etc/daypass/projects/apollo.toml
-/etc/daypass/projects/sample.toml.example
+/etc/daypass/policy
+/etc/daypass/policy/guardrails
+/etc/daypass/policy/guardrails/sample.cedar.example
+/etc/daypass/policy/projects
+/etc/daypass/policy/projects/apollo.toml
+/etc/daypass/policy/projects/sample.toml.example
 /var/lib/daypass-issuer
 /var/lib/daypass-issuer/issuer.db
 /var/lib/daypass-issuer/issuer.db.checkpoint
@@ -115,8 +118,9 @@ fn servers(root: &Root, machine: &Machine<'_>) -> Result<(), Failure> {
     machine.run(&[&["daypass-issuer", "init", "--url", "https://localhost:8443"][..], &state].concat())?;
     // A software TPM without a maker's certificate.
     configure(root, "/etc/daypass/issuer.toml", &[("accept_unknown_ek = false", "accept_unknown_ek = true")])?;
-    let project = root.inside("/etc/daypass/projects/apollo.toml");
+    let project = root.inside("/etc/daypass/policy/projects/apollo.toml");
     fs::write(&project, PROJECT).map_err(file("write", &project))?;
+    machine.run(&["daypass-issuer", "policy", "load"])?;
     machine.run(&["systemctl", "start", "daypass-issuer.service"])?;
     machine.is("daypass-issuer.service", "active")?;
     machine.sandboxed("daypass-issuer.service", NONE)?;

@@ -26,8 +26,9 @@ pub use self::{
     write::{Include, back_up},
 };
 use crate::{
-    config::ConfigError,
+    config::{Config, ConfigError},
     keys::KeyError,
+    policy::FOLDERS,
     store::{DecideError, StoreError},
 };
 
@@ -41,8 +42,8 @@ const ROOT: &str = "root.pem";
 const STORE: &str = "issuer.db";
 const MASTER_KEY: &str = "master.key";
 const ROOT_KEY: &str = "root.key";
-const PROJECTS: &str = "projects/";
-const EK_ROOTS: &str = "ek_roots/";
+const EK_ROOTS: &str = "ek_roots";
+const POLICY: &str = "policy";
 const MANIFEST: &str = "manifest.json";
 
 /// Why there is no backup, or nothing was restored.
@@ -125,6 +126,12 @@ impl BackupError {
 fn failed(attempted: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError {
     let path = path.to_owned();
     move |source| BackupError::File { attempted, path, source }
+}
+
+/// The folders whose files come along: what their names in the archive begin with, and where they are.
+fn folders(config: &Config) -> Vec<(String, PathBuf)> {
+    let policy = FOLDERS.map(|name| (format!("{POLICY}/{name}/"), config.policy.join(name)));
+    policy.into_iter().chain([(format!("{EK_ROOTS}/"), config.ek_roots.clone())]).collect()
 }
 
 /// The last member: what must be there, and how it was.

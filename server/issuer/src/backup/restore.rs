@@ -20,13 +20,14 @@ use daypass_service::{beside, folder_of, open_file, read_text};
 use zeroize::Zeroizing;
 
 use super::{
-    BackupError, CONFIG, EK_ROOTS, Hashing, MANIFEST, MASTER_KEY, MAX_SMALL, Manifest, PROJECTS, ROOT, ROOT_KEY, STORE,
-    VERSION, create, failed, remove_if_there, sync_folder,
+    BackupError, CONFIG, EK_ROOTS, Hashing, MANIFEST, MASTER_KEY, MAX_SMALL, Manifest, POLICY, ROOT, ROOT_KEY, STORE,
+    VERSION, create, failed, folders, remove_if_there, sync_folder,
 };
 use crate::{
     clock::Environment,
     config::Config,
     keys::{KeyError, MasterKeys, checkpoint_keys_of},
+    policy::FOLDERS,
     store::{Change, Decision, KeyPurpose, LedgerStore as _, SqliteStore, Store as _},
 };
 
@@ -276,7 +277,8 @@ fn put_files(config: &Config, config_path: &Path, small: &Members, restored: &mu
             put(path, content)?;
         }
     }
-    for (prefix, folder) in [(PROJECTS, &config.projects), (EK_ROOTS, &config.ek_roots)] {
+    let folders = folders(config);
+    for (prefix, folder) in &folders {
         let is_empty = fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
         if !is_empty {
             // One file of an older policy among newer ones may grant what somebody took away.
@@ -289,11 +291,11 @@ fn put_files(config: &Config, config_path: &Path, small: &Members, restored: &mu
             }
         }
     }
-    for (prefix, folder) in [(PROJECTS, &config.projects), (EK_ROOTS, &config.ek_roots)] {
-        let same = small.iter().filter_map(|(name, content)| Some((name.strip_prefix(prefix)?, content)));
+    for (prefix, folder) in folders {
+        let same = small.iter().filter_map(|(name, content)| Some((name.strip_prefix(&prefix)?, content)));
         if same.into_iter().any(|(name, content)| fs::read(folder.join(name)).map_or(true, |there| there != **content))
         {
-            restored.kept.push(folder.clone());
+            restored.kept.push(folder);
         }
     }
     Ok(())
@@ -307,7 +309,10 @@ fn not_whole(path: &Path, why: String) -> BackupError {
 fn known(name: &str) -> bool {
     let plain = |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
     [CONFIG, ROOT, STORE, MASTER_KEY, ROOT_KEY, MANIFEST].contains(&name)
-        || [PROJECTS, EK_ROOTS].iter().any(|prefix| name.strip_prefix(prefix).is_some_and(plain))
+        || name.rsplit_once('/').is_some_and(|(folder, name)| {
+            let policy = folder.strip_prefix(POLICY).and_then(|inner| inner.strip_prefix('/'));
+            plain(name) && (folder == EK_ROOTS || policy.is_some_and(|inner| FOLDERS.contains(&inner)))
+        })
 }
 
 /// Calls `each` for every member of the archive, which must have a known name and be a plain file.

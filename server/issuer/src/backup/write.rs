@@ -11,8 +11,8 @@ use daypass_proto::{encoding::Fixed, time::Timestamp};
 use daypass_service::{beside, open_file};
 
 use super::{
-    BackupError, CONFIG, EK_ROOTS, Hashing, MANIFEST, MASTER_KEY, Manifest, PROJECTS, ROOT, ROOT_KEY, STORE, VERSION,
-    create, failed, remove_if_there, sync_folder,
+    BackupError, CONFIG, Hashing, MANIFEST, MASTER_KEY, Manifest, ROOT, ROOT_KEY, STORE, VERSION, create, failed,
+    folders, remove_if_there, sync_folder,
 };
 use crate::{config::Config, store::SqliteStore};
 
@@ -62,8 +62,9 @@ pub async fn back_up(
     let mut archive = Archive { tar: tar::Builder::new(create(&part)?), at: part.clone(), files: BTreeMap::new(), now };
     archive.file(CONFIG, config_path)?;
     archive.file(ROOT, &config.root_certificate)?;
-    archive.folder(PROJECTS, &config.projects)?;
-    archive.folder(EK_ROOTS, &config.ek_roots)?;
+    for (prefix, folder) in folders(config) {
+        archive.folder(&prefix, &folder)?;
+    }
     if include.master_key {
         archive.file(MASTER_KEY, &config.master_key)?;
     }
@@ -107,7 +108,12 @@ impl Archive {
 
     fn folder(&mut self, prefix: &str, folder: &Path) -> Result<(), BackupError> {
         let mut paths = Vec::new();
-        for entry in fs::read_dir(folder).map_err(failed("read", folder))? {
+        // A policy folder need not have every folder that it may have.
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(failed("read", folder))?,
+        };
+        for entry in entries {
             let path = entry.map_err(failed("read", folder))?.path();
             if path.is_file() {
                 paths.push(path);

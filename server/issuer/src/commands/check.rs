@@ -8,7 +8,13 @@ use super::{
     CommandError, open,
     output::{json as print_json, line},
 };
-use crate::{clock::Environment, issuer::Issuer, keys::certificate_validity, store::GateLife};
+use crate::{
+    clock::Environment,
+    issuer::Issuer,
+    keys::certificate_validity,
+    policy::{Files, Policy, PolicyError},
+    store::GateLife,
+};
 
 /// The TLS certificate is named this long before its end.
 const WARN: i64 = 30 * 24 * 3600;
@@ -22,7 +28,8 @@ pub(super) async fn run(path: &std::path::Path, environment: Environment, json: 
 }
 
 fn tell(path: &std::path::Path, issuer: &Issuer, problems: &[String], json: bool) -> Result<(), CommandError> {
-    let (projects, version) = (issuer.projects.names().count(), hex::encode(issuer.projects.hash()));
+    let policy = issuer.policy();
+    let (projects, version) = (policy.projects().count(), hex::encode(policy.hash()));
     let (roots, loosenings) = (issuer.ek_roots.len(), issuer.config.loosenings());
     if json {
         return print_json(&json!({
@@ -42,11 +49,35 @@ fn tell(path: &std::path::Path, issuer: &Issuer, problems: &[String], json: bool
     if problems.is_empty() { line("all good") } else { Ok(()) }
 }
 
+/// What is in force, and whether it is what lies in the folder.
+async fn of_policy(issuer: &Issuer, policy: &Policy) -> Result<Vec<String>, CommandError> {
+    let mut problems = Vec::new();
+    match issuer.store.newer_policy(0).await? {
+        None => problems.push("no policy is in force, so there is no access; run `daypass-issuer policy load`".to_owned()),
+        Some(version) if version.hash.0 != policy.hash() => problems.push(
+            "the policy in force is not understood by this program, so there is no access; see `daypass-issuer policy check`, and load one that is"
+                .to_owned(),
+        ),
+        Some(_) if policy.projects().next().is_none() => problems.push(
+            "there is no project, so nobody can be invited; write `projects/<name>.toml` in the policy folder, and run `daypass-issuer policy load`"
+                .to_owned(),
+        ),
+        Some(version) => match Files::read(&issuer.config.policy) {
+            Ok(files) if files.hash() == version.hash.0 => {}
+            Ok(_) => problems.push(format!(
+                "what lies in `{}` is not the policy in force; run `daypass-issuer policy load` once it should be",
+                issuer.config.policy.display()
+            )),
+            Err(faults) => problems.push(PolicyError(faults).to_string()),
+        },
+    }
+    Ok(problems)
+}
+
 async fn problems(issuer: &Issuer) -> Result<Vec<String>, CommandError> {
     let mut problems = Vec::new();
-    if issuer.projects.names().next().is_none() {
-        problems.push("there is no project, so nobody can be invited; write `projects/<name>.toml`".to_owned());
-    }
+    let policy = issuer.policy();
+    problems.extend(of_policy(issuer, &policy).await?);
     if issuer.ek_roots.is_empty() && !issuer.config.accept_unknown_ek {
         problems.push(
             "there are no EK roots, so only machines with an EK hash in their invitation can enrol; fill `ek_roots/`"
@@ -54,12 +85,12 @@ async fn problems(issuer: &Issuer) -> Result<Vec<String>, CommandError> {
         );
     }
     let gates = issuer.store.gates().await?;
-    for resource in issuer.projects.resources() {
+    for resource in policy.resources() {
         if !gates.iter().any(|gate| gate.state != GateLife::Removed && gate.resources.contains(&resource)) {
             problems.push(format!("no gate guards `{resource}`, which a role names; run `daypass-issuer gate add`"));
         }
     }
-    let needed = 2 * issuer.projects.longest_token();
+    let needed = 2 * policy.longest_token();
     if issuer.config.key_overlap < needed {
         problems.push(format!(
             "`key_overlap` is shorter than twice the longest token life, so a rotation would end tokens early; set at least `{needed}s`"

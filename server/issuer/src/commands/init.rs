@@ -27,6 +27,7 @@ use crate::{
 };
 
 const SAMPLE_PROJECT: &str = include_str!("../../project.toml.example");
+const SAMPLE_GUARDRAILS: &str = include_str!("../../guardrails.cedar.example");
 
 /// Options of `init`.
 #[derive(Debug, clap::Args)]
@@ -101,12 +102,15 @@ pub(super) async fn run(config_path: &Path, args: &Args, environment: &Environme
     let state = args.state_dir.as_deref().unwrap_or(folder);
     if args.json {
         return print_json(&json!({
-            "configuration": config_path, "projects": folder.join("projects"), "ek_roots": folder.join("ek_roots"),
+            "configuration": config_path, "policy": folder.join("policy"), "ek_roots": folder.join("ek_roots"),
             "root_key": state.join("root.key"),
         }));
     }
     line(format!("made a new issuer: {}", config_path.display()))?;
-    line(format!("  policy      {}: a sample project; write your own", folder.join("projects").display()))?;
+    line(format!(
+        "  policy      {}: a sample project; write your own, then `daypass-issuer policy load`",
+        folder.join("policy").display()
+    ))?;
     line(format!(
         "  EK roots    {}: put the TPM makers' certificates here; without them no TPM is trusted",
         folder.join("ek_roots").display()
@@ -148,7 +152,7 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     // Before anything is made: whatever is wrong with what was asked for, it can be asked for anew.
     Config::parse(&text, path)?;
 
-    for name in ["", "projects", "ek_roots"] {
+    for name in ["", "policy", "policy/projects", "policy/guardrails", "ek_roots"] {
         let made = folder.join(name);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&made).map_err(failed(&made))?;
     }
@@ -161,8 +165,10 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     write_secret(&key_at, root_key.as_bytes())?;
     fs::write(&certificate_at, root_certificate).map_err(failed(&certificate_at))?;
     write_secret(&master_at, &zeroize::Zeroizing::new(environment.random::<32>())[..])?;
-    let sample = folder.join("projects/sample.toml.example");
+    let sample = folder.join("policy/projects/sample.toml.example");
     fs::write(&sample, SAMPLE_PROJECT).map_err(failed(&sample))?;
+    let sample = folder.join("policy/guardrails/sample.cedar.example");
+    fs::write(&sample, SAMPLE_GUARDRAILS).map_err(failed(&sample))?;
 
     let root = Root::load(&certificate_at, &key_at)?;
     let master = MasterKeys::at(&master_at).current()?;
@@ -193,7 +199,7 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
             chown(made, Some(owner.uid()), Some(owner.gid())).map_err(failed(made))?;
         }
         // Policy is read by the service and written by whoever ran this.
-        for name in ["projects", "ek_roots"] {
+        for name in ["policy", "policy/projects", "policy/guardrails", "ek_roots"] {
             let made = folder.join(name);
             chown(&made, None, Some(owner.gid())).map_err(failed(&made))?;
             fs::set_permissions(&made, fs::Permissions::from_mode(0o750)).map_err(failed(&made))?;
@@ -278,8 +284,8 @@ mod tests {
         }
         let key = fs::metadata(&config.root_key).unwrap();
         assert_eq!((key.uid(), key.mode() & 0o777), (nix::unistd::geteuid().as_raw(), 0o600));
-        assert_eq!(config.projects.parent(), Some(folder.path()));
-        assert_eq!(fs::metadata(&config.projects).unwrap().mode() & 0o777, 0o750);
+        assert_eq!(config.policy.parent(), Some(folder.path()));
+        assert_eq!(fs::metadata(&config.policy).unwrap().mode() & 0o777, 0o750);
     }
 
     #[tokio::test]

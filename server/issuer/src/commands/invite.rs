@@ -60,16 +60,17 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         ek_hash: args.ek_hash,
         by: operator(),
     };
+    let policy = issuer.policy();
     let (invitation, code) = invite(
         issuer.store.as_ref(),
         &issuer.environment,
-        &issuer.projects,
+        &policy,
         &issuer.config.issuer_url,
         issuer.keyring().pin(),
         asked,
     )
     .await?;
-    let role = issuer.projects.get(&invitation.project).and_then(|project| project.role(&invitation.role));
+    let role = policy.role(&invitation.project, &invitation.role);
     let details = role.and_then(|role| role.details_for(&invitation.collaborator).ok()).unwrap_or_default();
     if args.json {
         return print_json(&json!({
@@ -88,7 +89,7 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         Some(_) => "  only the machine with that EK hash can use it, and it needs no approval",
         None => "  the machine waits for approval: compare its code, then `daypass-issuer device approve`",
     })?;
-    if let Some(contact) = issuer.projects.get(&invitation.project).and_then(|project| project.contact.as_ref()) {
+    if let Some(contact) = policy.project(&invitation.project).and_then(|project| project.contact.as_ref()) {
         line(format!("  questions go to {contact}"))?;
     }
     line(format!("the code works once, until {}; whoever has it can use it", invitation.expires_at))?;

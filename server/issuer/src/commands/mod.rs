@@ -12,6 +12,7 @@ mod key;
 mod ledger;
 mod master;
 mod output;
+mod policy;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -30,6 +31,7 @@ use crate::{
     issuer::{Issuer, StartError},
     keys::KeyError,
     ledger::{audit::ExportError, export::WriteError},
+    policy::PolicyError,
     serve::RunError,
     store::{DecideError, StoreError},
     until::UntilError,
@@ -39,6 +41,8 @@ use crate::{
 pub(crate) use init::make_in;
 #[cfg(test)]
 pub(crate) use key::rotate;
+#[cfg(test)]
+pub(crate) use policy::put_in_force;
 
 /// The issuer of Daypass: temporary access for approved machines.
 #[derive(Debug, Parser)]
@@ -74,6 +78,9 @@ enum Command {
     /// Register gates.
     #[command(subcommand)]
     Gate(gate::Command),
+    /// Check policy, and put it in force.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Look at the issuer's keys, and rotate them.
     #[command(subcommand)]
     Key(key::Command),
@@ -119,6 +126,8 @@ pub enum CommandError {
     Start(#[from] StartError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     #[error(transparent)]
     Invite(#[from] InviteError),
     #[error(transparent)]
@@ -217,7 +226,7 @@ impl CommandError {
             | Self::Ek(_)
             | Self::NotConfirmed => 3,
             Self::Backup(error) => error.exit_code(),
-            Self::Init(_) | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,
+            Self::Init(_) | Self::Policy(_) | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,
             Self::Touched(_) => 5,
         })
     }
@@ -251,6 +260,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Device(command) => device::run(&open(&cli.config, environment).await?, command).await,
             Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
+            Command::Policy(command) => policy::run(&cli.config, environment, command).await,
             Command::Key(command) => key::run(&open(&cli.config, environment).await?, command).await,
             Command::Ledger(command) => ledger::run(&cli.config, environment, command).await,
             Command::Completions { .. } | Command::Man => Ok(()),

@@ -204,7 +204,8 @@ async fn renew(issuer: &Issuer, device: &Device, request: &RenewalRequest) -> Re
     let extra = extra_data(Purpose::RenewalQuote, &challenge.nonce.0, &challenge.transcript.0, &request.csr.0);
     let log = request.event_log.as_ref().map(|log| log.0.as_slice());
     let quote = verify_quote(set.attestation(), &challenge.pcrs, &values, &extra, &request.quote, log)?;
-    let device = Device { posture: quote.posture(device.tier), ..device.clone() };
+    let pcrs = challenge.quoted(&request.pcr_values);
+    let device = Device { posture: quote.posture(device.tier), pcrs, ..device.clone() };
     let certificate = issue_certificate(issuer, &device).map_err(RenewalError::Certificate)?;
     let event = environment
         .event(EventKind::CertificateRenewed)

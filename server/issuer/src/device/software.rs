@@ -1,6 +1,8 @@
 //! Software clients: keys in files, for development, interoperability and load tests. Off unless the configuration says otherwise, and
 //! then shown in every listing and stamped into every token.
 
+use std::collections::BTreeMap;
+
 use daypass_proto::{
     enrolment::{DeviceLife, Facts, TrustTier},
     jose::EcPublicKey,
@@ -74,7 +76,7 @@ pub async fn register(
         return Err(SoftwareError::NotDistinct);
     }
     check_grant(
-        &issuer.projects,
+        &issuer.policy(),
         &registration.project,
         &registration.role,
         &registration.collaborator,
@@ -92,6 +94,7 @@ pub async fn register(
         proof: registration.proof,
         comparison_code: None,
         posture: Posture { trust_tier: TrustTier::Software, secure_boot: None, event_log: EventLogState::Absent },
+        pcrs: BTreeMap::new(),
         facts: Facts::default(),
         enrolled_at: environment.now(),
     };

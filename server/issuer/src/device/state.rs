@@ -9,20 +9,22 @@ use daypass_proto::{
 
 use crate::{
     issuer::Issuer,
+    policy::Policy,
     store::{Device, GateLife, Grant, StoreError},
 };
 
 /// The state, with the end of the certificate in use. A pending device sees no grants and no resources.
 pub async fn device_state(issuer: &Issuer, device: &Device, not_after: Timestamp) -> Result<DeviceState, StoreError> {
     let grants = issuer.store.grants_of(&device.id).await?;
+    let policy = issuer.policy();
     let owners: BTreeSet<String> = grants
         .iter()
-        .filter_map(|grant| issuer.projects.get(&grant.project))
+        .filter_map(|grant| policy.project(&grant.project))
         .flat_map(|project| project.owners.clone())
         .collect();
     let approved = device.state == DeviceLife::Approved;
     let visible: Vec<GrantState> =
-        if approved { grants.into_iter().map(|grant| grant_state(issuer, grant)).collect() } else { Vec::new() };
+        if approved { grants.into_iter().map(|grant| grant_state(&policy, grant)).collect() } else { Vec::new() };
     let resources = visible.iter().flat_map(|grant| grant.authorization_details.resources()).collect::<BTreeSet<_>>();
     let gates = issuer.store.gates().await?;
     let resources = resources
@@ -49,8 +51,8 @@ pub async fn device_state(issuer: &Issuer, device: &Device, not_after: Timestamp
     })
 }
 
-fn grant_state(issuer: &Issuer, grant: Grant) -> GrantState {
-    let role = issuer.projects.get(&grant.project).and_then(|project| project.role(&grant.role));
+fn grant_state(policy: &Policy, grant: Grant) -> GrantState {
+    let role = policy.role(&grant.project, &grant.role);
     GrantState {
         authorization_details: role.and_then(|role| role.details_for(&grant.collaborator).ok()).unwrap_or_default(),
         protection: role.map_or(daypass_proto::token::Protection::Hardware, |role| role.protection),

@@ -136,8 +136,8 @@ pub(super) async fn usable(
             Err(EnrolmentError::CodeExpired { ended: invitation.expires_at, now })
         }
         InvitationLife::Open => {
-            let known = issuer.projects.get(&invitation.project).and_then(|project| project.role(&invitation.role));
-            known.map(|_| None).ok_or(EnrolmentError::PolicyMissing)
+            let known = issuer.policy().role(&invitation.project, &invitation.role).is_some();
+            if known { Ok(None) } else { Err(EnrolmentError::PolicyMissing) }
         }
         InvitationLife::Used => {
             let id = invitation.device.as_ref().ok_or(EnrolmentError::CodeUsed)?;
@@ -209,7 +209,7 @@ mod tests {
         let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
         let pin = issuer.keyring().pin();
         let (invitation, code) =
-            invite(store, environment, &issuer.projects, &issuer.config.issuer_url, pin, asked).await.unwrap();
+            invite(store, environment, &issuer.policy(), &issuer.config.issuer_url, pin, asked).await.unwrap();
         for garbage in [&b"{}"[..], &request([7; 16])] {
             decide(issuer, garbage).await.unwrap_err();
         }

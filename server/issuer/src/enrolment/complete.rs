@@ -1,11 +1,11 @@
 //! `POST /enrolment/v1/complete`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State};
 use daypass_proto::{
     attestation::{DeviceKeySet, Evidence, Expected, VerifiedAttestation, verify_enrolment},
-    encoding::{Bytes, sha256},
+    encoding::{Bytes, Fixed, sha256},
     enrolment::{CompleteAnswer, CompleteRequest, DeviceLife, TrustTier, comparison_code},
     json::fault,
     ledger::EventKind,
@@ -81,7 +81,8 @@ async fn decide(
     let names = set.names();
     let hashes: Vec<[u8; 32]> = ek_hashes.iter().map(|hash| hash.0).collect();
     let code = comparison_code(&hashes, [&names[0], &names[1], &names[2]], &challenge.nonce.0);
-    let enrolled = Enrolled { verified: &verified, keys, tier: *tier, code };
+    let enrolled =
+        Enrolled { verified: &verified, keys, tier: *tier, code, pcrs: challenge.quoted(&request.pcr_values) };
     let (device, decision) = match earlier {
         Some(device) => again(issuer, device, &enrolled, request)?,
         None => first(issuer, invitation, &enrolled, request).await?,
@@ -99,12 +100,14 @@ struct Enrolled<'a> {
     keys: &'a DeviceKeys,
     tier: TrustTier,
     code: String,
+    pcrs: BTreeMap<u8, Fixed<32>>,
 }
 
 impl Enrolled<'_> {
     fn apply(&self, device: &mut Device, request: &CompleteRequest) {
         device.comparison_code = Some(self.code.clone());
         device.posture = self.verified.quote().posture(self.tier);
+        device.pcrs.clone_from(&self.pcrs);
         device.facts = request.facts.clone();
     }
 }
@@ -130,6 +133,7 @@ async fn first(
         proof: *enrolled.verified.keys().proof().point(),
         comparison_code: None,
         posture: enrolled.verified.quote().posture(enrolled.tier),
+        pcrs: BTreeMap::new(),
         facts: request.facts.clone(),
         enrolled_at: environment.now(),
     };

@@ -91,7 +91,7 @@ async fn code(made: &Made) -> String {
     };
     let (store, pin) = (issuer.store.as_ref(), issuer.keyring().pin());
     let url = &issuer.config.issuer_url;
-    let (_, code) = invite(store, &issuer.environment, &issuer.projects, url, pin, invitation).await.unwrap();
+    let (_, code) = invite(store, &issuer.environment, &issuer.policy(), url, pin, invitation).await.unwrap();
     base64url(code.secret.expose())
 }
 

@@ -13,7 +13,7 @@ use super::{
     KnownDevice, Seen,
     records::{
         CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
-        IssuedToken, KeyRecord,
+        IssuedToken, KeyRecord, PolicyVersion,
     },
 };
 
@@ -98,6 +98,8 @@ pub enum Change {
         /// As it must be.
         from: GateLife,
     },
+    /// The next version of the policy, if the one before it is in force still.
+    SetPolicy(PolicyVersion),
     /// A new key.
     AddKey(KeyRecord),
     /// Begins the ledger, if there is none.
@@ -164,6 +166,8 @@ pub enum Condition {
     Name(String),
     /// The ledger has not begun, or has this name.
     Ledger,
+    /// The policy that is in force.
+    Policy,
 }
 
 impl fmt::Display for Condition {
@@ -182,6 +186,7 @@ impl fmt::Display for Condition {
             Self::Clock => f.write_str("the time of the newest decision"),
             Self::Name(name) => write!(f, "`{name}`"),
             Self::Ledger => f.write_str("the ledger"),
+            Self::Policy => f.write_str("the policy in force"),
         }
     }
 }

@@ -28,7 +28,8 @@ pub use self::{
     ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, Place},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
-        Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, device_may_become, device_state as device_word,
+        Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, device_may_become,
+        device_state as device_word,
     },
     sqlite::{PublishedError, SqliteStore},
 };
@@ -196,6 +197,10 @@ pub trait Store: LedgerStore {
     fn gates(&self) -> Answer<'_, Vec<Gate>>;
     /// The keys of one purpose, oldest first.
     fn keys(&self, purpose: KeyPurpose) -> Answer<'_, Vec<KeyRecord>>;
+    /// The version of the policy that is in force, if it is another than number `known`; of the first, `known` is 0.
+    fn newer_policy(&self, known: i64) -> Answer<'_, Option<PolicyVersion>>;
+    /// All versions of the policy that were in force, oldest first.
+    fn policies(&self) -> Answer<'_, Vec<PolicyVersion>>;
     /// Forgets what no rule needs any more: answered or expired challenges, proofs and tokens past their memory.
     fn sweep(&self, now: Timestamp) -> Answer<'_, ()>;
     /// Writes something that changes nothing, durably: whether the store takes writes is known only by trying.

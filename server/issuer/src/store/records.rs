@@ -1,5 +1,7 @@
 //! What is stored, and the lives that records lead. Each life refuses every transition that its diagram does not have.
 
+use std::collections::BTreeMap;
+
 use daypass_proto::{
     encoding::{Bytes, Fixed},
     enrolment::{DeviceLife, Facts, TrustTier},
@@ -10,6 +12,8 @@ use daypass_proto::{
     token::Posture,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::policy::{Files, Subject};
 
 /// A life's word in the store and in lists.
 macro_rules! life {
@@ -189,6 +193,9 @@ pub struct Device {
     pub comparison_code: Option<String>,
     /// What was learned from the newest quote.
     pub posture: Posture,
+    /// The PCRs of the SHA-256 bank that it quoted last.
+    #[serde(default)]
+    pub pcrs: BTreeMap<u8, Fixed<32>>,
     /// What it says of itself.
     pub facts: Facts,
     /// When it enrolled.
@@ -196,6 +203,19 @@ pub struct Device {
 }
 
 impl Device {
+    /// What guardrails can ask about it.
+    pub fn subject(&self) -> Subject {
+        Subject {
+            device: self.id.to_string(),
+            collaborator: self.collaborator.to_string(),
+            trust_tier: self.tier,
+            secure_boot: self.posture.secure_boot,
+            pcrs: self.pcrs.iter().map(|(pcr, value)| (*pcr, hex::encode(value.0))).collect(),
+            os: self.facts.os.clone(),
+            agent_version: self.facts.agent_version.clone(),
+        }
+    }
+
     /// Whether it is a software client.
     pub fn is_software(&self) -> bool {
         self.tier == TrustTier::Software
@@ -219,6 +239,26 @@ pub struct Grant {
     pub state: GrantLife,
     /// The device that uses it.
     pub device: Option<DeviceId>,
+}
+
+/// One version of the policy, as it was put in force.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PolicyVersion {
+    /// Counts up from 1; the highest is in force.
+    pub number: i64,
+    /// SHA-256 over the files.
+    pub hash: Fixed<32>,
+    /// When it was put in force.
+    pub at: Timestamp,
+    /// What it says.
+    pub files: Files,
+}
+
+impl Challenge {
+    /// The values that a verified quote over [`Challenge::pcrs`] has, by their PCR.
+    pub fn quoted(&self, values: &[Fixed<32>]) -> BTreeMap<u8, Fixed<32>> {
+        self.pcrs.iter().copied().zip(values.iter().copied()).collect()
+    }
 }
 
 /// Who holds a certificate.

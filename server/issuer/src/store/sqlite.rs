@@ -46,7 +46,9 @@ use super::{
     Answer, Dead, DecideError, Decision, Fault, Presented, Store, StoreError,
     fault::Health,
     ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place},
-    records::{Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord},
+    records::{
+        Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion,
+    },
 };
 
 /// How many decisions may wait for the writer, and how many one transaction takes.
@@ -420,6 +422,14 @@ impl Store for SqliteStore {
 
     fn gates(&self) -> Answer<'_, Vec<Gate>> {
         Box::pin(read::gates(&self.readers))
+    }
+
+    fn newer_policy(&self, known: i64) -> Answer<'_, Option<PolicyVersion>> {
+        Box::pin(read::newer_policy(&self.readers, known))
+    }
+
+    fn policies(&self) -> Answer<'_, Vec<PolicyVersion>> {
+        Box::pin(read::policies(&self.readers))
     }
 
     fn keys(&self, purpose: KeyPurpose) -> Answer<'_, Vec<KeyRecord>> {

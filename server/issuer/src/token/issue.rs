@@ -1,5 +1,7 @@
 //! The decision itself.
 
+use std::net::IpAddr;
+
 use daypass_proto::{
     authorization::AuthorizationDetails,
     caller::Evidence,
@@ -7,6 +9,7 @@ use daypass_proto::{
     jose::Header,
     ledger::{EventKind, leaf_hash},
     resource::Resource,
+    time::Timestamp,
     token::{AccessTokenClaims, Confirmation, DaypassClaims, Protection, TYP},
 };
 
@@ -14,7 +17,7 @@ use super::request::{Holder, TokenAnswer, TokenError};
 use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
-    projects::Role,
+    policy::{Facts, Policy, Role, Rule},
     store::{Change, Decision, Grant, GrantLife, IssuedToken, Seen},
 };
 
@@ -25,25 +28,64 @@ struct Covered<'a> {
     details: AuthorizationDetails,
 }
 
+/// A request for a token, read and proven.
+pub(super) struct Asked<'a> {
+    pub(super) holder: &'a Holder,
+    pub(super) resource: &'a Resource,
+    /// All that is granted at the resource, where nothing is named.
+    pub(super) details: Option<AuthorizationDetails>,
+    pub(super) address: IpAddr,
+    pub(super) caller: Option<&'a Evidence>,
+}
+
+/// Whether the guardrails let it through; gives the rules that would not, were they enforced.
+fn guard(policy: &Policy, facts: &Facts<'_>) -> Result<Vec<String>, TokenError> {
+    let verdict = policy.guardrails().judge(facts);
+    let names = |rules: &[&Rule]| rules.iter().map(|rule| rule.id.clone()).collect();
+    match verdict.enforced.first() {
+        None => Ok(names(&verdict.monitored)),
+        Some(first) => Err(TokenError::Guardrail {
+            rule: first.id.clone(),
+            reason: first.reason.clone(),
+            all: names(&verdict.enforced),
+        }),
+    }
+}
+
 /// Issues a token: its event, its record and the memory of its proof commit together, before the answer leaves.
 pub(super) async fn issue(
     issuer: &Issuer,
     approved: &ApprovedDevice,
-    holder: &Holder,
-    resource: &Resource,
-    asked: Option<AuthorizationDetails>,
-    caller: Option<&Evidence>,
+    asked: Asked<'_>,
 ) -> Result<TokenAnswer, TokenError> {
+    let Asked { holder, resource, details, address, caller } = asked;
     let (device, grants) = (approved.device(), approved.grants());
     let environment = &issuer.environment;
     let now = environment.now();
-    let Covered { grant, role, details } = cover(issuer, grants, resource, asked, holder)?;
+    let policy = issuer.policy();
+    let Covered { grant, role, details } = cover(&policy, now, grants, resource, details, holder)?;
     let Holder { proof, delegation } = holder;
     let protection = match delegation {
         _ if device.is_software() => Protection::Software,
         Some(_) => Protection::Delegated,
         None => Protection::Hardware,
     };
+    let subject = device.subject();
+    let monitored = guard(
+        &policy,
+        &Facts {
+            subject: &subject,
+            project: &grant.project,
+            role: &grant.role,
+            role_protection: role.protection,
+            resource,
+            details: &details,
+            protection,
+            address: Some(address),
+            now,
+            caller,
+        },
+    )?;
     let lifetime = role.token_lifetime.min(grant.until.since(now));
     let lifetime = delegation.as_ref().map_or(lifetime, |delegation| lifetime.min(delegation.expires_at().since(now)));
     let exp = now.plus(lifetime);
@@ -56,11 +98,12 @@ pub(super) async fn issue(
         .text("grant", &grant.id)
         .text("project", &grant.project)
         .text("resource", resource)
-        .text("policy", hex::encode(issuer.projects.hash()))
+        .text("policy", hex::encode(policy.hash()))
         .text("jkt", proof.key().thumbprint())
         .number("exp", exp.seconds())
         .structure("protection", &protection)
         .structure("authorization_details", &details);
+    let event = if monitored.is_empty() { event } else { event.structure("monitored", &monitored) };
     let event = match delegation {
         Some(delegation) => event.text("delegation", delegation.jti()),
         None => event,
@@ -126,16 +169,16 @@ pub(super) async fn issue(
 
 /// The first grant that gives what is asked for; otherwise the most telling reason why none does.
 fn cover<'a>(
-    issuer: &'a Issuer,
+    policy: &'a Policy,
+    now: Timestamp,
     grants: &'a [Seen<Grant>],
     resource: &Resource,
     asked: Option<AuthorizationDetails>,
     holder: &Holder,
 ) -> Result<Covered<'a>, TokenError> {
-    let now = issuer.environment.now();
     let mut refusal = TokenError::NoGrant(resource.clone());
     for grant in grants {
-        let Some(role) = issuer.projects.get(&grant.project).and_then(|project| project.role(&grant.role)) else {
+        let Some(role) = policy.role(&grant.project, &grant.role) else {
             refusal = TokenError::PolicyMissing(grant.project.clone());
             continue;
         };

@@ -1,6 +1,6 @@
 //! `POST /oauth/token` (docs/wire.md section 6): the request, and every way in which it is refused.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Extension, Form, Json,
@@ -150,6 +150,16 @@ pub enum TokenError {
     /// More than is granted.
     #[error("more is asked for than is granted: {0}")]
     Exceeds(NotCovered),
+    /// A guardrail of the policy.
+    #[error("the guardrail `{rule}` forbids it: {reason}")]
+    Guardrail {
+        /// The rule's name.
+        rule: String,
+        /// What it says to whoever is refused.
+        reason: String,
+        /// All the rules that forbid it.
+        all: Vec<String>,
+    },
     /// The grant stands, its role does not.
     #[error("project `{0}` or its role do not stand in today's policy")]
     PolicyMissing(ProjectName),
@@ -244,6 +254,7 @@ impl From<TokenError> for Refusal {
             TokenError::Exceeds(_) => {
                 Self::new(InvalidAuthorizationDetails, Reason::ExceedsGrant, text, "ask for less, or an owner for more")
             }
+            TokenError::Guardrail { .. } => Self::new(AccessDenied, Reason::Guardrail, text, ASK),
             TokenError::PolicyMissing(_) => Self::new(AccessDenied, Reason::PolicyMissing, text, ASK),
             TokenError::TooMany => Self::new(
                 AccessDenied,
@@ -270,7 +281,7 @@ pub async fn token(
     form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Result<Response, Refusal> {
     if let (Some(device), Ok(Form(fields))) = (ApprovedDevice::remembered(&issuer, &peer), &form) {
-        match decide(&issuer, &device, &headers, fields.clone()).await {
+        match decide(&issuer, &device, peer.address.ip(), &headers, fields.clone()).await {
             Ok(answer) => return Ok((NEVER_STORED, Json(answer)).into_response()),
             // What the store could not do, it may have done all the same: nothing is tried twice.
             Err(error @ (TokenError::Store(_) | TokenError::Decide(DecideError::Store(_)))) => return Err(error.into()),
@@ -284,7 +295,7 @@ pub async fn token(
         (Err(error), _) => Err(error.into()),
         (Ok(_), Err(error)) => Err(TokenError::Malformed(fault(&error))),
         (Ok(device), Ok(Form(fields))) => {
-            let result = decide(&issuer, &device, &headers, fields).await;
+            let result = decide(&issuer, &device, peer.address.ip(), &headers, fields).await;
             if result.is_ok() {
                 device.remember(&issuer);
             }
@@ -300,6 +311,7 @@ pub async fn token(
 /// Writes the refusal down.
 async fn refused(issuer: &Issuer, device: &DeviceId, error: TokenError) -> Result<Refusal, Refusal> {
     let refusal_text = error.to_string();
+    let rules = if let TokenError::Guardrail { all, .. } = &error { all.clone() } else { Vec::new() };
     let late = matches!(error, TokenError::Proof(DpopError::Time { .. }));
     let refusal = Refusal::from(error);
     if matches!(refusal.reason(), Reason::StoreUnavailable | Reason::IssuerClock) {
@@ -316,7 +328,9 @@ async fn refused(issuer: &Issuer, device: &DeviceId, error: TokenError) -> Resul
         .event(EventKind::TokenRefused)
         .text("device", device)
         .structure("reason", &refusal.reason())
-        .text("why", redacted(&refusal_text));
+        .text("why", redacted(&refusal_text))
+        .text("policy", hex::encode(issuer.policy().hash()));
+    let event = if rules.is_empty() { event } else { event.structure("rules", &rules) };
     issuer.store.decide(Decision::new(event)).await?;
     Ok(refusal)
 }
@@ -324,6 +338,7 @@ async fn refused(issuer: &Issuer, device: &DeviceId, error: TokenError) -> Resul
 async fn decide(
     issuer: &Issuer,
     device: &ApprovedDevice,
+    address: IpAddr,
     headers: &HeaderMap,
     fields: Vec<(String, String)>,
 ) -> Result<TokenAnswer, TokenError> {
@@ -335,7 +350,9 @@ async fn decide(
     let holder = Holder::of(issuer, device, proof, &form.resource, form.daypass_delegation.as_deref())?;
     let asked = form.authorization_details.as_deref().map(details).transpose()?;
     let caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
-    issue::issue(issuer, device, &holder, &form.resource, asked, caller.as_ref()).await
+    let asked =
+        issue::Asked { holder: &holder, resource: &form.resource, details: asked, address, caller: caller.as_ref() };
+    issue::issue(issuer, device, asked).await
 }
 
 fn details(text: &str) -> Result<AuthorizationDetails, TokenError> {

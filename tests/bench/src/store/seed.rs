@@ -89,6 +89,7 @@ fn device(number: u64, key: EcPublicKey, now: Timestamp) -> Result<Device, Failu
             secure_boot: Some(true),
             event_log: EventLogState::Replayed,
         },
+        pcrs: std::collections::BTreeMap::new(),
         facts: Facts::default(),
         enrolled_at: now,
     })

@@ -114,7 +114,8 @@ impl Scene {
         let line = ["daypass-issuer", "--config", at.to_str().unwrap(), "init", "--url", "https://localhost:8443"];
         command(Cli::parse_from(line)).unwrap();
         let project = PROJECT.replace("protection = \"hardware\"", "protection = \"delegated\"");
-        std::fs::write(folder.path().join("projects/apollo.toml"), project).unwrap();
+        std::fs::write(folder.path().join("policy/projects/apollo.toml"), project).unwrap();
+        command(Cli::parse_from(["daypass-issuer", "--config", at.to_str().unwrap(), "policy", "load"])).unwrap();
         let text = std::fs::read_to_string(&at).unwrap();
         let text = text
             .replace("allow_software_keys = false", "allow_software_keys = true")
@@ -152,7 +153,7 @@ impl Scene {
             by: "olga".to_owned(),
         };
         let url = &issuer.config.issuer_url;
-        let (_, code) = invite(store, environment, &issuer.projects, url, pin, invitation).await.unwrap();
+        let (_, code) = invite(store, environment, &issuer.policy(), url, pin, invitation).await.unwrap();
         let mut secrets = Vec::new();
         for name in ["front", "back"] {
             let registration = gates::Registration {

@@ -11,7 +11,7 @@ use crate::store::{
     KnownDevice, Presented, Seen, StoreError,
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose,
-        KeyRecord, device_state,
+        KeyRecord, PolicyVersion, device_state,
     },
 };
 
@@ -151,6 +151,15 @@ pub(super) async fn gate(pool: &SqlitePool, name: String) -> Result<Option<Gate>
 
 pub(super) async fn gates(pool: &SqlitePool) -> Result<Vec<Gate>, StoreError> {
     all(pool, "gate", sqlx::query("SELECT body FROM gates ORDER BY name")).await
+}
+
+pub(super) async fn newer_policy(pool: &SqlitePool, known: i64) -> Result<Option<PolicyVersion>, StoreError> {
+    let query = sqlx::query("SELECT body FROM policies WHERE number > $1 ORDER BY number DESC LIMIT 1").bind(known);
+    one(pool, "policy", query).await
+}
+
+pub(super) async fn policies(pool: &SqlitePool) -> Result<Vec<PolicyVersion>, StoreError> {
+    all(pool, "policy", sqlx::query("SELECT body FROM policies ORDER BY number")).await
 }
 
 pub(super) async fn keys(pool: &SqlitePool, purpose: KeyPurpose) -> Result<Vec<KeyRecord>, StoreError> {

@@ -331,6 +331,17 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(from.as_str()),
             Some(Condition::Gate(to.name.to_string())),
         ),
+        Change::SetPolicy(new) => (
+            sqlx::query(
+                "INSERT INTO policies (number, hash, at, body) \
+                 SELECT $1, $2, $3, $4 WHERE (SELECT COALESCE(MAX(number), 0) + 1 FROM policies) = $1",
+            )
+                .bind(new.number)
+                .bind(new.hash.0.to_vec())
+                .bind(new.at.seconds())
+                .bind(json("policy", new)?),
+            Some(Condition::Policy),
+        ),
         Change::AddKey(new) => (
             // All keys are under one master key: whoever read it before a rotation adds nothing after it.
             sqlx::query(

@@ -1,0 +1,102 @@
+//! Policy: files that say what can be granted. They are read whole and checked before anything uses them, and one version of them, named
+//! by its hash, is in force at a time.
+//!
+//! A role is a named set of authorization details with limits. It is never a grant: those are records. What a grant gives is
+//! decided anew from today's role each time. Guardrails narrow that further. No policy means no access, and a broken one replaces nothing.
+
+mod fault;
+mod fields;
+mod files;
+mod guardrails;
+mod project;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use daypass_proto::{
+    names::{ProjectName, RoleName},
+    resource::Resource,
+};
+use thiserror::Error;
+
+pub use self::{
+    fault::Fault,
+    files::{FOLDERS, Files},
+    guardrails::{Facts, Guardrails, Mode, Rule, Subject, Verdict},
+    project::{Project, Role},
+};
+
+/// Everything that is wrong with a policy.
+#[derive(Debug, Error)]
+#[error("the policy has {} fault(s):{}", .0.len(), .0.iter().map(|fault| format!("\n  {}", fault.to_string().replace('\n', "\n  "))).collect::<String>())]
+pub struct PolicyError(pub Vec<Fault>);
+
+/// One version of the policy, checked.
+#[derive(Debug, Default)]
+pub struct Policy {
+    projects: BTreeMap<ProjectName, Project>,
+    guardrails: Guardrails,
+    hash: [u8; 32],
+}
+
+impl Policy {
+    /// Checks the files of one version; names every fault at once.
+    pub fn check(files: &Files) -> Result<Self, PolicyError> {
+        let mut faults = Vec::new();
+        let mut projects = BTreeMap::new();
+        for (name, text) in files.within(files::PROJECTS) {
+            match project::read(name, text) {
+                Ok((name, project)) => {
+                    projects.insert(name, project);
+                }
+                Err(mut found) => faults.append(&mut found),
+            }
+        }
+        match Guardrails::read(files) {
+            Ok(guardrails) if faults.is_empty() => Ok(Self { projects, guardrails, hash: files.hash() }),
+            Ok(_) => Err(PolicyError(faults)),
+            Err(mut found) => {
+                faults.append(&mut found);
+                Err(PolicyError(faults))
+            }
+        }
+    }
+
+    /// A project.
+    pub fn project(&self, name: &ProjectName) -> Option<&Project> {
+        self.projects.get(name)
+    }
+
+    /// A role of a project.
+    pub fn role(&self, project: &ProjectName, role: &RoleName) -> Option<&Role> {
+        self.project(project)?.role(role)
+    }
+
+    /// All projects.
+    pub fn projects(&self) -> impl Iterator<Item = (&ProjectName, &Project)> {
+        self.projects.iter()
+    }
+
+    /// The rules that narrow what grants and roles allow.
+    pub fn guardrails(&self) -> &Guardrails {
+        &self.guardrails
+    }
+
+    /// The version: SHA-256 over all files. All zero where no policy is in force.
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
+    /// The longest life of a token that any role gives, in seconds.
+    pub fn longest_token(&self) -> i64 {
+        self.roles().map(|role| role.token_lifetime).max().unwrap_or_default()
+    }
+
+    /// Every resource that a role names.
+    pub fn resources(&self) -> BTreeSet<Resource> {
+        self.roles().flat_map(Role::resources).collect()
+    }
+
+    fn roles(&self) -> impl Iterator<Item = &Role> {
+        self.projects.values().flat_map(Project::roles).map(|(_, role)| role)
+    }
+}
