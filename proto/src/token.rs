@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     authorization::AuthorizationDetails,
-    encoding::Fixed,
+    encoding::{Fixed, sha256},
     enrolment::TrustTier,
     jose::{EcPublicKey, JoseError, UnverifiedJws},
     names::{Collaborator, DeviceId, GrantId, ProjectName},
@@ -116,6 +116,18 @@ pub struct AccessTokenClaims {
     pub authorization_details: AuthorizationDetails,
     /// The rest.
     pub daypass: DaypassClaims,
+}
+
+impl AccessTokenClaims {
+    /// The hash by which the ledger names the token: SHA-256 over these claims without `daypass.leaf`, as JSON with sorted keys and no white
+    /// space. The leaf hash is left out since it is over an event that has this.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut claims = serde_json::to_value(self).unwrap_or_default();
+        if let Some(own) = claims.get_mut("daypass").and_then(serde_json::Value::as_object_mut) {
+            own.remove("leaf");
+        }
+        sha256(&[claims.to_string().as_bytes()])
+    }
 }
 
 /// Why an access token was refused.

@@ -6,6 +6,7 @@
 use daypass_proto::{
     encoding::sha256,
     enrolment::DeviceLife,
+    names::DeviceId,
     oauth_error::{OAuthError, Reason},
     time::Timestamp,
 };
@@ -58,6 +59,16 @@ pub enum CallerError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl CallerError {
+    /// The device that it is about, where one is known.
+    pub fn device(&self) -> Option<DeviceId> {
+        match self {
+            Self::Pending(id) | Self::Suspended(id) | Self::Revoked(id) | Self::SoftwareOff(id) => id.parse().ok(),
+            Self::Unknown | Self::Expired { .. } | Self::NotYet { .. } | Self::GateRemoved(_) | Self::Store(_) => None,
+        }
+    }
 }
 
 impl From<CallerError> for Refusal {

@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use daypass_proto::{jose::EcPublicKey, time::Timestamp};
+use daypass_proto::{
+    jose::EcPublicKey,
+    ledger::{Event, EventKind},
+    time::Timestamp,
+};
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use tempfile::TempDir;
 
@@ -105,9 +109,15 @@ impl Made {
             until: self.now().plus(3600),
             csr: &csr,
             proof,
+            by: "olga".to_owned(),
         };
         register_software(&self.issuer, registration).await.unwrap().0
     }
+}
+
+/// An event that fits the vocabulary, for decisions whose event does not matter.
+pub fn event(environment: &Environment) -> Event {
+    environment.event(EventKind::IssuerStarted).text("version", "test")
 }
 
 /// A key and a request for it, DER.

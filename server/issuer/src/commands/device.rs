@@ -20,6 +20,7 @@ use super::{
 use crate::{
     device::{LifeError, Registration, Verb, decide_life, register_software},
     issuer::Issuer,
+    ledger::Source,
     store::{Device, device_word},
     until,
 };
@@ -198,15 +199,20 @@ async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) 
         return Err(LifeError::Transition { device: id.clone(), from: device.state, verb: Verb::Approve }.into());
     }
     let expected = device.comparison_code.clone().unwrap_or_default();
-    match code {
-        Some(given) => compare(&expected, given)?,
-        None if yes => {}
+    let rule = match code {
+        Some(given) => {
+            compare(&expected, given)?;
+            "code_compared"
+        }
+        None if yes => "not_compared",
         None => {
             show(issuer, id, false).await?;
             confirm(&format!("does {} see the code {expected}? [y/N] ", device.collaborator))?;
+            "code_confirmed"
         }
-    }
-    decide_life(issuer.store.as_ref(), &issuer.environment, id, Verb::Approve, &operator(), None).await?;
+    };
+    let source = Source::Operator(operator());
+    decide_life(issuer, id, Verb::Approve, &source, Some(rule), None).await?;
     line(format!("approved {id} for {}", device.collaborator))
 }
 
@@ -230,16 +236,8 @@ fn confirm(question: &str) -> Result<(), CommandError> {
 }
 
 async fn decide(issuer: &Issuer, verb: Verb, decision: &Decision) -> Result<(), CommandError> {
-    let by = operator();
-    let device = decide_life(
-        issuer.store.as_ref(),
-        &issuer.environment,
-        &decision.device,
-        verb,
-        &by,
-        decision.reason.as_deref(),
-    )
-    .await?;
+    let source = Source::Operator(operator());
+    let device = decide_life(issuer, &decision.device, verb, &source, None, decision.reason.as_deref()).await?;
     line(format!("{} is now {}", device.id, device_word(device.state)))
 }
 
@@ -269,6 +267,7 @@ async fn software(issuer: &Issuer, register: Register) -> Result<(), CommandErro
             until,
             csr: &csr,
             proof,
+            by: operator(),
         },
     )
     .await?;

@@ -1,6 +1,7 @@
 //! `POST /enrolment/v1/begin`.
 
 use axum::{
+    Extension,
     extract::State,
     http::header,
     response::{IntoResponse as _, Response},
@@ -15,6 +16,7 @@ use daypass_proto::{
     names::EnrolmentId,
     time::Timestamp,
 };
+use daypass_service::Peer;
 use std::sync::Arc;
 
 use super::{EnrolmentError, make_credential::make_credential};
@@ -22,27 +24,53 @@ use crate::{
     error::{Body, Refusal},
     issuer::Issuer,
     keys::csr_key,
+    ledger::Source,
     store::{Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Invitation, InvitationLife, device_word},
 };
 
 /// Judges the invitation, the keys and the EKs; answers with a challenge.
-pub async fn begin(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Result<Response, Refusal> {
-    let answer = decide(&issuer, &body).await?;
+pub async fn begin(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+    Body(body): Body,
+) -> Result<Response, Refusal> {
+    let answer = decide(&issuer, &(&peer).into(), &body).await?;
     // The bytes that were hashed are the bytes that leave.
     Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], answer).into_response())
 }
 
-async fn decide(issuer: &Issuer, body: &[u8]) -> Result<Vec<u8>, EnrolmentError> {
+async fn decide(issuer: &Issuer, source: &Source, body: &[u8]) -> Result<Vec<u8>, Refusal> {
     let request: BeginRequest =
         serde_json::from_slice(body).map_err(|error| EnrolmentError::Malformed(error.to_string()))?;
     if request.endorsement_keys.is_empty() || request.endorsement_keys.len() > MAX_ENDORSEMENT_KEYS {
-        return Err(EnrolmentError::Malformed(format!("expected 1 to {MAX_ENDORSEMENT_KEYS} endorsement keys")));
+        return Err(EnrolmentError::Malformed(format!("expected 1 to {MAX_ENDORSEMENT_KEYS} endorsement keys")).into());
     }
-    let environment = &issuer.environment;
-    let now = environment.now();
     let secret = CodeSecret::from_random(request.secret.0);
     let invitation = issuer.store.invitation_by_secret(secret.hash()).await?.ok_or(EnrolmentError::UnknownCode)?;
-    let earlier = usable(issuer, &invitation, now).await?;
+    match challenge(issuer, source, body, request, &invitation).await {
+        Ok(answer) => Ok(answer),
+        Err(error) => {
+            // Whoever shows a code that is known is known by it; everybody else could fill the ledger.
+            let (environment, why) = (&issuer.environment, error.to_string());
+            let refusal = Refusal::from(error);
+            let event = environment.of_invitation(environment.event(EventKind::EnrolmentRefused), &invitation);
+            let event = environment.asked(environment.refused(event, refusal.reason(), &why), source);
+            issuer.store.decide(Decision::new(event)).await?;
+            Err(refusal)
+        }
+    }
+}
+
+async fn challenge(
+    issuer: &Issuer,
+    source: &Source,
+    body: &[u8],
+    request: BeginRequest,
+    invitation: &Invitation,
+) -> Result<Vec<u8>, EnrolmentError> {
+    let environment = &issuer.environment;
+    let now = environment.now();
+    let earlier = usable(issuer, invitation, now).await?;
 
     let keys = DeviceKeySet::parse(&request.attestation_key.0, &request.identity_key.0, &request.proof_key.0)?;
     if csr_key(&request.csr.0).map_err(EnrolmentError::Csr)? != *keys.identity().point() {
@@ -55,7 +83,7 @@ async fn decide(issuer: &Issuer, body: &[u8]) -> Result<Vec<u8>, EnrolmentError>
             AssessedEk::assess(&ek.public.0, ek.certificate.as_ref().map(|der| der.0.as_slice()), &issuer.ek_roots, now)
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let (index, ek, tier) = choose(issuer, &invitation, &eks)?;
+    let (index, ek, tier) = choose(issuer, invitation, &eks)?;
     let device_keys = DeviceKeys {
         ek_hash: Fixed(ek.public().hash()),
         attestation_key: request.attestation_key.clone(),
@@ -96,9 +124,12 @@ async fn decide(issuer: &Issuer, body: &[u8]) -> Result<Vec<u8>, EnrolmentError>
     };
     let event = environment
         .event(EventKind::EnrolmentBegun)
-        .text("invitation", &invitation.id)
         .text("enrolment", &answer.enrolment)
+        .text("grant", &invitation.grant)
+        .text("role", &invitation.role)
+        .number("expires_at", answer.expires_at.seconds())
         .structure("trust_tier", &tier);
+    let event = environment.asked(environment.of_invitation(event, invitation), source);
     issuer.store.decide(Decision::new(event).change(Change::AddChallenge(challenge))).await?;
     Ok(bytes)
 }

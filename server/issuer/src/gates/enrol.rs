@@ -7,9 +7,10 @@ use daypass_proto::{
     encoding::{Bytes, sha256},
     gate_api::{EnrolRequest, GateCertificates, RenewRequest},
     invitation::CodeSecret,
-    ledger::EventKind,
+    ledger::{Event, EventKind},
     oauth_error::{OAuthError, Reason},
     resource::Resource,
+    time::Timestamp,
 };
 use daypass_service::Peer;
 use thiserror::Error;
@@ -19,6 +20,7 @@ use crate::{
     error::{Body, Refusal},
     issuer::Issuer,
     keys::{KeyError, Subject, csr_key, not_before},
+    ledger::Source,
     store::{CertificateRecord, Change, DecideError, Decision, Gate, GateLife, Holder, StoreError},
 };
 
@@ -76,15 +78,47 @@ impl From<GateError> for Refusal {
 }
 
 /// The first certificates, for whoever holds the code.
-pub async fn enrol(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Result<Json<GateCertificates>, Refusal> {
+pub async fn enrol(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+    Body(body): Body,
+) -> Result<Json<GateCertificates>, Refusal> {
     let request: EnrolRequest =
         serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(error.to_string())))?;
-    Ok(Json(enrol_with_code(&issuer, &request).await?))
+    Ok(Json(enrol_with_code(&issuer, &(&peer).into(), &request).await?))
 }
 
-async fn enrol_with_code(issuer: &Issuer, request: &EnrolRequest) -> Result<GateCertificates, GateError> {
+async fn enrol_with_code(
+    issuer: &Issuer,
+    source: &Source,
+    request: &EnrolRequest,
+) -> Result<GateCertificates, Refusal> {
     let hash = CodeSecret::from_random(request.secret.0).hash();
     let gate = issuer.store.gate_by_secret(hash).await?.ok_or(GateError::UnknownCode)?;
+    match first(issuer, source, &gate, request).await {
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(refuse(issuer, source, &gate, error).await),
+    }
+}
+
+/// Records that a gate that is known got nothing.
+async fn refuse(issuer: &Issuer, source: &Source, gate: &Gate, error: GateError) -> Refusal {
+    let (environment, why) = (&issuer.environment, error.to_string());
+    let refusal = Refusal::from(error);
+    let event = environment.event(EventKind::GateRefused).text("gate", &gate.name);
+    let event = environment.asked(environment.refused(event, refusal.reason(), &why), source);
+    match issuer.store.decide(Decision::new(event)).await {
+        Ok(()) => refusal,
+        Err(error) => error.into(),
+    }
+}
+
+async fn first(
+    issuer: &Issuer,
+    source: &Source,
+    gate: &Gate,
+    request: &EnrolRequest,
+) -> Result<GateCertificates, GateError> {
     match gate.state {
         GateLife::Added => {}
         GateLife::Enrolled => return Err(GateError::CodeUsed(gate.name.to_string())),
@@ -93,9 +127,9 @@ async fn enrol_with_code(issuer: &Issuer, request: &EnrolRequest) -> Result<Gate
     if issuer.environment.now() > gate.code_expires_at {
         return Err(GateError::CodeExpired(gate.name.to_string()));
     }
-    let (certificates, change) = certify(issuer, &gate, &request.client_csr, request.server_csr.as_ref())?;
-    let event = issuer.environment.event(EventKind::GateEnrolled).text("gate", &gate.name);
-    let enrolled = Gate { state: GateLife::Enrolled, ..gate };
+    let (certificates, not_after, change) = certify(issuer, gate, &request.client_csr, request.server_csr.as_ref())?;
+    let event = certified(issuer, EventKind::GateEnrolled, source, gate, not_after);
+    let enrolled = Gate { state: GateLife::Enrolled, ..gate.clone() };
     let decision = Decision::new(event).change(Change::Gate { to: enrolled, from: GateLife::Added }).change(change);
     issuer.store.decide(decision).await?;
     Ok(certificates)
@@ -110,10 +144,20 @@ pub async fn renew(
     let caller = EnrolledGate::identify(&issuer, &peer).await?;
     let request: RenewRequest =
         serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(error.to_string())))?;
-    let (certificates, change) = certify(&issuer, caller.gate(), &request.client_csr, request.server_csr.as_ref())?;
-    let event = issuer.environment.event(EventKind::GateRenewed).text("gate", &caller.gate().name);
+    let (gate, source) = (caller.gate(), Source::from(&peer));
+    let (certificates, not_after, change) =
+        match certify(&issuer, gate, &request.client_csr, request.server_csr.as_ref()) {
+            Ok(certified) => certified,
+            Err(error) => return Err(refuse(&issuer, &source, gate, error).await),
+        };
+    let event = certified(&issuer, EventKind::GateRenewed, &source, gate, not_after);
     issuer.store.decide(Decision::new(event).change(change)).await?;
     Ok(Json(certificates))
+}
+
+fn certified(issuer: &Issuer, kind: EventKind, source: &Source, gate: &Gate, not_after: Timestamp) -> Event {
+    let event = issuer.environment.event(kind).text("gate", &gate.name).structure("resources", &gate.resources);
+    issuer.environment.asked(event.number("not_after", not_after.seconds()), source)
 }
 
 fn certify(
@@ -121,7 +165,7 @@ fn certify(
     gate: &Gate,
     client_csr: &Bytes,
     server_csr: Option<&Bytes>,
-) -> Result<(GateCertificates, Change), GateError> {
+) -> Result<(GateCertificates, Timestamp, Change), GateError> {
     let keyring = issuer.keyring();
     let authority = keyring.gate_ca();
     let not_after = issuer.environment.now().plus(issuer.config.gate_certificate_lifetime);
@@ -151,5 +195,5 @@ fn certify(
         client_chain,
         server_chain,
     };
-    Ok((certificates, change))
+    Ok((certificates, not_after, change))
 }

@@ -15,6 +15,7 @@ mod endpoints;
 pub mod export;
 mod integrator;
 mod metrics;
+mod telling;
 mod tiles;
 
 use daypass_proto::ledger::{checkpoint::CheckpointError, tree::TreeError};
@@ -24,6 +25,7 @@ pub use self::{
     endpoints::{checkpoint, consistency, inclusion, log},
     integrator::run,
     metrics::metrics,
+    telling::Source,
 };
 use crate::store::{DecideError, StoreError};
 

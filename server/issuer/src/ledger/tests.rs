@@ -23,8 +23,8 @@ const HERE: &str = "here/127.0.0.1:8443";
 
 /// An event with something to tell of a person.
 fn event(issuer: &Issuer, number: u64) -> Event {
-    let event = issuer.environment.event(EventKind::Invited).number("number", i64::try_from(number).unwrap());
-    issuer.environment.personal(event, "collaborator", format!("person-{number}@example.com"))
+    let event = issuer.environment.event(EventKind::IssuerStarted).text("version", number);
+    issuer.environment.personal(event, "by", format!("person-{number}@example.com"))
 }
 
 /// Decides something; gives the leaf hash.

@@ -13,7 +13,7 @@ use std::{future::Future, pin::Pin};
 
 use daypass_proto::{
     enrolment::DeviceLife,
-    ledger::{Event, api::MAX_LEAF},
+    ledger::{Event, api::MAX_LEAF, vocabulary::Misfit},
     names::{DeviceId, GateName, GrantId},
     resource::Resource,
     time::Timestamp,
@@ -96,6 +96,9 @@ pub enum StoreError {
     /// An event that no tile could ever carry.
     #[error("an event of {0} bytes is larger than the ledger takes, which is {max} bytes", max = MAX_LEAF)]
     EventTooLarge(usize),
+    /// An event that says more or less than its kind.
+    #[error(transparent)]
+    Vocabulary(Misfit),
     /// The schema could not be brought up to date.
     #[error("could not bring the store's schema up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),

@@ -2,7 +2,6 @@
 
 use daypass_proto::{
     encoding::Fixed,
-    ledger::EventKind,
     names::{GrantId, InvitationId},
     time::{Skew, Timestamp},
 };
@@ -17,7 +16,7 @@ async fn store() -> (tempfile::TempDir, SqliteStore) {
 }
 
 fn event() -> Event {
-    Environment::system().event(EventKind::Invited)
+    crate::fixture::event(&Environment::system())
 }
 
 fn grant(n: u8) -> Grant {
@@ -139,7 +138,7 @@ where
 async fn an_event_row_is_its_leaf_and_a_person_can_be_erased_from_it() {
     let (folder, store) = store().await;
     let environment = Environment::system();
-    let event = environment.personal(event(), "collaborator", "alice@example.com");
+    let event = environment.personal(event(), "by", "alice@example.com");
     let leaf = event.leaf();
     store.decide(Decision::new(event).change(Change::AddGrant(grant(1)))).await.unwrap();
     type Row = (Vec<u8>, Vec<u8>, String, Option<i64>);
@@ -147,11 +146,11 @@ async fn an_event_row_is_its_leaf_and_a_person_can_be_erased_from_it() {
     let [(hash, stored, kind, sequence)] = rows.as_slice() else { panic!("{rows:?}") };
     assert_eq!(stored, &leaf);
     assert_eq!(hash[..], daypass_proto::ledger::leaf_hash(&leaf));
-    assert_eq!((kind.as_str(), sequence), ("invited", &None), "no number when it commits");
+    assert_eq!((kind.as_str(), sequence), ("issuer_started", &None), "no number when it commits");
     assert!(!String::from_utf8_lossy(stored).contains("alice"), "the person stands beside the leaf, not in it");
     let fields: Vec<(String, Vec<u8>, String)> = query(&folder, "SELECT name, salt, value FROM personal_fields").await;
     let [(name, salt, value)] = fields.as_slice() else { panic!("{fields:?}") };
-    assert_eq!((name.as_str(), salt.len(), value.as_str()), ("collaborator", 32, "alice@example.com"));
+    assert_eq!((name.as_str(), salt.len(), value.as_str()), ("by", 32, "alice@example.com"));
 }
 
 #[tokio::test]

@@ -17,7 +17,6 @@ use daypass_proto::{
     ledger::EventKind,
     names::{ProjectName, RoleName},
     oauth_error::{OAuthError, Reason},
-    redaction::redacted,
     resource::Resource,
     time::Timestamp,
 };
@@ -30,7 +29,8 @@ use crate::{
     caller::{ApprovedDevice, CallerError, EnrolledDevice},
     error::{NEVER_STORED, Refusal},
     issuer::Issuer,
-    store::{Condition, DecideError, Decision, StoreError},
+    ledger::Source,
+    store::{Condition, DecideError, Decision, Device, StoreError},
 };
 
 /// The path of the endpoint.
@@ -255,26 +255,60 @@ pub async fn token(
     headers: HeaderMap,
     form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Result<Response, Refusal> {
-    let caller = EnrolledDevice::identify(&issuer, &peer).await?;
-    let device = caller.device().id.clone();
+    let source = Source::from(&peer);
+    let caller = match EnrolledDevice::identify(&issuer, &peer).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            // Who it was is known, where its device is.
+            let device = match error.device() {
+                Some(device) => issuer.store.device(&device).await?,
+                None => None,
+            };
+            return Err(match device {
+                Some(device) => refuse(&issuer, &device, &source, Asked::default(), error.into()).await,
+                None => error.into(),
+            });
+        }
+    };
+    let (device, mut asked) = (caller.device().clone(), Asked::default());
     let result = match form {
-        Ok(Form(fields)) => decide(&issuer, caller, &headers, fields).await,
+        Ok(Form(fields)) => decide(&issuer, caller, &headers, fields, &source, &mut asked).await,
         Err(error) => Err(TokenError::Malformed(error.to_string())),
     };
     match result {
         Ok(answer) => Ok((NEVER_STORED, Json(answer)).into_response()),
-        Err(error) => {
-            let refusal_text = error.to_string();
-            let refusal = Refusal::from(error);
-            let event = issuer
-                .environment
-                .event(EventKind::TokenRefused)
-                .text("device", &device)
-                .structure("reason", &refusal.reason())
-                .text("why", redacted(&refusal_text));
-            issuer.store.decide(Decision::new(event)).await?;
-            Err(refusal)
-        }
+        Err(error) => Err(refuse(&issuer, &device, &source, asked, error).await),
+    }
+}
+
+/// What was asked for, as far as it read.
+#[derive(Default)]
+struct Asked {
+    resource: Option<Resource>,
+    details: Option<AuthorizationDetails>,
+    caller: Option<Evidence>,
+}
+
+/// Records a refusal; gives it, or that it could not be recorded.
+async fn refuse(issuer: &Issuer, device: &Device, source: &Source, asked: Asked, error: TokenError) -> Refusal {
+    let (environment, why) = (&issuer.environment, error.to_string());
+    let refusal = Refusal::from(error);
+    let event = environment.event(EventKind::TokenRefused).text("policy", hex::encode(issuer.projects.hash()));
+    let event = environment.refused(environment.of_device(event, device), refusal.reason(), &why);
+    let mut event = environment.asked(event, source);
+    if let Some(resource) = asked.resource {
+        event = event.text("resource", resource);
+    }
+    if let Some(details) = asked.details {
+        event =
+            environment.personal(event, "authorization_details", serde_json::to_string(&details).unwrap_or_default());
+    }
+    if let Some(caller) = asked.caller {
+        event = environment.personal(event, "caller", serde_json::to_string(&caller).unwrap_or_default());
+    }
+    match issuer.store.decide(Decision::new(event)).await {
+        Ok(()) => refusal,
+        Err(error) => error.into(),
     }
 }
 
@@ -283,21 +317,24 @@ async fn decide(
     caller: EnrolledDevice,
     headers: &HeaderMap,
     fields: Vec<(String, String)>,
+    source: &Source,
+    asked: &mut Asked,
 ) -> Result<TokenAnswer, TokenError> {
     let device = caller.approved()?;
     let form = TokenForm::read(fields)?;
+    asked.resource = Some(form.resource.clone());
     if form.client_id != device.device().id.client_id() {
         return Err(TokenError::ClientMismatch);
     }
     let proof = proof_of(issuer, headers)?;
     let holder = Holder::of(issuer, &device, proof, &form.resource, form.daypass_delegation.as_deref())?;
-    let asked = form
+    asked.details = form
         .authorization_details
         .map(|text| serde_json::from_str::<AuthorizationDetails>(&text))
         .transpose()
         .map_err(|error| TokenError::Details(format!("do not read: {error}")))?;
-    let caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
-    issue::issue(issuer, &device, &holder, &form.resource, asked, caller.as_ref()).await
+    asked.caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
+    issue::issue(issuer, &device, &holder, &form.resource, asked.details.clone(), asked.caller.as_ref(), source).await
 }
 
 fn evidence(text: &str) -> Result<Evidence, TokenError> {

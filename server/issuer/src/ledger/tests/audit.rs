@@ -168,9 +168,9 @@ async fn what_stands_beside_the_events_is_checked_too() {
     for (sql, found) in [
         (
             format!("UPDATE personal_fields SET value = 'mallory@example.com' WHERE leaf_hash = {of}"),
-            field("collaborator"),
+            field("by"),
         ),
-        (format!("UPDATE personal_fields SET salt = zeroblob(32) WHERE leaf_hash = {of}"), field("collaborator")),
+        (format!("UPDATE personal_fields SET salt = zeroblob(32) WHERE leaf_hash = {of}"), field("by")),
         (format!("INSERT INTO personal_fields VALUES ({of}, 'more', x'', '')"), field("more")),
         (
             format!("UPDATE events SET kind = 'token_issued' WHERE sequence = {AT}"),
@@ -412,9 +412,9 @@ async fn an_export_stands_for_the_whole() {
     found(
         touched(&|lines| {
             let Some(Line::Event(event)) = lines.get_mut(place) else { panic!() };
-            event.personal.get_mut("collaborator").unwrap().value.push('x');
+            event.personal.get_mut("by").unwrap().value.push('x');
         }),
-        Finding::Field { event: AT, field: "collaborator".to_owned() },
+        Finding::Field { event: AT, field: "by".to_owned() },
     );
     // The end is cut off: the ledger's line says that there was more, or nothing does.
     let end = at(&lines, honest.sizes[2]);
