@@ -88,7 +88,8 @@ const fn personal(name: &'static str, meaning: &'static str) -> Field {
 const COLLABORATOR: Field = personal("collaborator", "for whom");
 const OWNER: Field = personal("owner", "the project's owners at that time, a JSON list");
 const BY: Field = personal("by", "who decided: the account on the issuer's machine that ran the command");
-const CALLER: Field = personal("caller", "who asked the agent, as the agent reports it: JSON, docs/wire.md section 6.2");
+const CALLER: Field =
+    personal("caller", "who asked the agent, as the agent reports it: JSON, docs/wire.md section 6.2");
 const HOSTNAME: Field = personal("hostname", "what the machine calls itself");
 const DEVICE: Field = text("device", "the device");
 const GATE: Field = text("gate", "the gate");
@@ -98,8 +99,10 @@ const ADDRESS: Field = personal("address", "from where: the IP address at the ot
 const AGAIN: Field = plain("again", Form::Flag, "the same machine once more, after an answer was lost");
 const ACTIVE_FROM: Field = number("active_from", "from when the key is used");
 const CODE: Field = text("comparison_code", "what both sides show");
-const DELEGATION: Field = text("delegation", "the `jti` of the delegation, where the proof was made by a delegated key");
-const DETAILS: Field = personal("authorization_details", "what is granted, or was asked for: JSON; refs and paths name people");
+const DELEGATION: Field =
+    text("delegation", "the `jti` of the delegation, where the proof was made by a delegated key");
+const DETAILS: Field =
+    personal("authorization_details", "what is granted, or was asked for: JSON; refs and paths name people");
 const ENROLMENT: Field = text("enrolment", "the enrolment in flight");
 const ERASED: Field = number("erased_fields", "how many values and salts were removed");
 const EXP: Field = number("exp", "the token's end");
@@ -259,9 +262,12 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::DeviceResumed => ("a device was let on again", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceRevoked => ("a device was ended", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceLeft => ("a device ended itself", Request, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
-        K::RenewalBegun => {
-            ("a device asked for its next certificate, and got a challenge", Request, &[DEVICE, RENEWAL, EXPIRES_AT, COLLABORATOR], &[])
-        }
+        K::RenewalBegun => (
+            "a device asked for its next certificate, and got a challenge",
+            Request,
+            &[DEVICE, RENEWAL, EXPIRES_AT, COLLABORATOR],
+            &[],
+        ),
         K::CertificateRenewed => {
             ("a device got its next certificate", Request, &[DEVICE, RENEWAL, POSTURE, NOT_AFTER, COLLABORATOR], &[])
         }
@@ -277,8 +283,22 @@ pub const fn entry(kind: EventKind) -> Entry {
             "a token was issued",
             Request,
             &[
-                JTI, TOKEN_HASH, DEVICE, GRANT, PROJECT, ROLE, UNTIL, RESOURCE, POLICY, JKT, EXP, LIFETIME, PROTECTION, COLLABORATOR,
-                OWNER, DETAILS,
+                JTI,
+                TOKEN_HASH,
+                DEVICE,
+                GRANT,
+                PROJECT,
+                ROLE,
+                UNTIL,
+                RESOURCE,
+                POLICY,
+                JKT,
+                EXP,
+                LIFETIME,
+                PROTECTION,
+                COLLABORATOR,
+                OWNER,
+                DETAILS,
             ],
             &[DELEGATION, CALLER],
         ),
@@ -398,7 +418,8 @@ pub fn markdown() -> String {
         let mark = if optional { "?" } else { "" };
         fields.iter().map(|field| format!("`{}`{mark}", field.name)).collect()
     };
-    let mut text = String::from("| kind | what happened | comes from | fields | personal fields |\n|---|---|---|---|---|\n");
+    let mut text =
+        String::from("| kind | what happened | comes from | fields | personal fields |\n|---|---|---|---|---|\n");
     let mut fields: Vec<Field> = Vec::new();
     for kind in EventKind::ALL {
         let entry = entry(kind);
@@ -443,7 +464,10 @@ mod tests {
         if std::env::var_os("DAYPASS_WRITE_DOCS").is_some() {
             fs::write(docs(name), &ought).unwrap();
         } else {
-            assert!(is == ought, "docs/{name} is not what the vocabulary says; run this test with DAYPASS_WRITE_DOCS=1");
+            assert!(
+                is == ought,
+                "docs/{name} is not what the vocabulary says; run this test with DAYPASS_WRITE_DOCS=1"
+            );
         }
     }
 
@@ -540,6 +564,9 @@ mod tests {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
             assert_eq!(kind.as_str().parse(), Ok(kind));
         }
-        assert_eq!("token_isued".parse::<EventKind>().unwrap_err().to_string(), "`token_isued` is no kind of event; docs/ledger.md has them all");
+        assert_eq!(
+            "token_isued".parse::<EventKind>().unwrap_err().to_string(),
+            "`token_isued` is no kind of event; docs/ledger.md has them all"
+        );
     }
 }

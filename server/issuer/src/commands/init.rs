@@ -165,9 +165,8 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     for purpose in super::key::ALL {
         let key = new_key(environment, &root, &master, purpose, &hosts, environment.now())?;
         let created = environment.event(EventKind::KeyCreated).text("kid", &key.kid).text("purpose", purpose);
-        decision = decision
-            .event(event(created.number("active_from", key.active_from.seconds())))
-            .change(Change::AddKey(key));
+        decision =
+            decision.event(event(created.number("active_from", key.active_from.seconds()))).change(Change::AddKey(key));
     }
     store.decide(decision).await?;
     if args.state_dir.is_some() {

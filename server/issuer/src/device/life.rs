@@ -15,8 +15,7 @@ use crate::{
     issuer::Issuer,
     ledger::Source,
     store::{
-        Change, DecideError, Decision, Device, Grant, GrantLife, Holder, StoreError, device_may_become,
-        device_word,
+        Change, DecideError, Decision, Device, Grant, GrantLife, Holder, StoreError, device_may_become, device_word,
     },
 };
 

@@ -52,7 +52,8 @@ pub async fn complete(
             let refusal = Refusal::from(error);
             let event = environment.event(EventKind::EnrolmentRefused).text("enrolment", &challenge.id);
             let event = environment.refused(environment.of_invitation(event, &invitation), refusal.reason(), &why);
-            let spent = Decision::new(environment.asked(event, &source)).change(Change::TakeChallenge(challenge.id.clone()));
+            let spent =
+                Decision::new(environment.asked(event, &source)).change(Change::TakeChallenge(challenge.id.clone()));
             if let Err(error) = issuer.store.decide(spent).await {
                 tracing::warn!(error = %daypass_service::told(&error), "could not record a refused enrolment");
             }

@@ -46,5 +46,11 @@ pub enum LedgerError {
     Checkpoint(#[from] CheckpointError),
 }
 
+/// Numbers what waits, and signs it.
+#[cfg(test)]
+pub(crate) async fn integrate(issuer: &crate::issuer::Issuer) {
+    integrator::Integrator::new(issuer, "here/127.0.0.1:8443".to_owned()).catch_up().await.unwrap();
+}
+
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! The writer takes every decision that waits, opens one transaction, gives each decision its savepoint, commits, and only then
 //! answers: a batch costs one `fsync`, and no answer leaves before its decision is durable.
 
+mod erase;
 mod ledger;
 mod read;
 mod write;
@@ -12,7 +13,7 @@ use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path, str::FromStr as
 use daypass_proto::{
     enrolment::DeviceLife,
     ledger::tree::{Head, TileId, Tiles},
-    names::{DeviceId, GateName, GrantId},
+    names::{Collaborator, DeviceId, GateName, GrantId},
     resource::Resource,
     time::Timestamp,
 };
@@ -24,7 +25,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Answer, DeadReason, DecideError, Decision, Store, StoreError,
-    ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place},
+    ledger::{
+        Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place, Traces,
+    },
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord,
     },
@@ -218,6 +221,10 @@ impl LedgerStore for SqliteStore {
 
     fn place_of(&self, leaf_hash: [u8; 32]) -> Answer<'_, Place> {
         Box::pin(ledger::place_of(&self.readers, leaf_hash))
+    }
+
+    fn traces<'a>(&'a self, name: &'a Collaborator, now: Timestamp) -> Answer<'a, Traces> {
+        Box::pin(erase::traces(&self.readers, name, now))
     }
 
     fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>> {

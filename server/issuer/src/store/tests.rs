@@ -2,6 +2,7 @@
 
 use daypass_proto::{
     encoding::Fixed,
+    ledger::EventKind,
     names::{GrantId, InvitationId},
     time::{Skew, Timestamp},
 };
@@ -282,4 +283,25 @@ async fn a_second_process_writes_beside_the_first() {
     };
     tokio::join!(add(server, 0), add(command, 100));
     assert_eq!(events(&folder).await, 40);
+}
+
+#[tokio::test]
+async fn an_event_that_is_not_in_the_vocabulary_is_refused_with_its_decision() {
+    let (folder, store) = store().await;
+    let bare = Environment::system().event(EventKind::Invited);
+    let refused = store.decide(Decision::new(bare).change(Change::AddGrant(grant(1)))).await;
+    assert!(matches!(refused, Err(DecideError::Store(StoreError::Vocabulary(_)))), "{refused:?}");
+    assert!(store.grant(&grant(1).id).await.unwrap().is_none());
+    assert_eq!(events(&folder).await, 0);
+}
+
+#[tokio::test]
+async fn a_person_is_looked_for_by_an_index() {
+    let (folder, _store) = store().await;
+    let plan: Vec<(i64, i64, i64, String)> = query(
+        &folder,
+        "EXPLAIN QUERY PLAN SELECT leaf_hash FROM personal_fields WHERE name = 'collaborator' AND value = 'alice'",
+    )
+    .await;
+    assert!(plan.iter().all(|(.., step)| step.contains("personal_fields_by_value")), "{plan:?}");
 }

@@ -166,10 +166,7 @@ async fn what_stands_beside_the_events_is_checked_too() {
     let checkpoint = |size, why: &str| Finding::Checkpoint { size, why: why.to_owned() };
     let first = honest.sizes[0];
     for (sql, found) in [
-        (
-            format!("UPDATE personal_fields SET value = 'mallory@example.com' WHERE leaf_hash = {of}"),
-            field("by"),
-        ),
+        (format!("UPDATE personal_fields SET value = 'mallory@example.com' WHERE leaf_hash = {of}"), field("by")),
         (format!("UPDATE personal_fields SET salt = zeroblob(32) WHERE leaf_hash = {of}"), field("by")),
         (format!("INSERT INTO personal_fields VALUES ({of}, 'more', x'', '')"), field("more")),
         (

@@ -219,6 +219,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(json("key", new)?),
             None,
         ),
+        Change::ErasePerson { name, fields, now } => return super::erase::erase(connection, name, *fields, *now).await,
         Change::BeginLedger(origin) => (
             sqlx::query("INSERT INTO ledger (id, origin, size, root, epoch, lease_until, promised) VALUES (1, $1, 0, $2, 0, 0, 0) ON CONFLICT DO NOTHING")
                 .bind(origin.as_str().to_owned())
