@@ -258,6 +258,18 @@ pub(crate) mod tests {
         }
     }
 
+    #[test]
+    fn the_ledger_s_hash_is_over_everything_but_the_leaf() {
+        let first = claims(&key());
+        let mut other = first.clone();
+        other.daypass.leaf = Fixed([9; 32]);
+        assert_eq!(first.hash(), other.hash());
+        let read: AccessTokenClaims = serde_json::from_str(&serde_json::to_string(&first).unwrap()).unwrap();
+        assert_eq!(first.hash(), read.hash(), "whoever has the token finds the same");
+        other.exp = other.exp.plus(1);
+        assert_ne!(first.hash(), other.hash());
+    }
+
     pub(crate) fn sign(issuer: &SoftwareKey, claims: &AccessTokenClaims) -> String {
         issuer.sign(&Header { typ: TYP, kid: Some("k"), jwk: None }, claims).unwrap()
     }
