@@ -145,11 +145,8 @@ async fn record(
     if let Some(why) = behind(config, order, store, &ledger.origin, &ledger.head).await? {
         let to = Origin::of_issuer(&config.issuer_url, environment.random())
             .map_err(|_| not_whole(order.from, "its issuer has no name for a ledger".to_owned()))?;
-        let event = environment
-            .event(EventKind::LedgerBegun)
-            .text("origin", &to)
-            .text("continues", &ledger.origin)
-            .text("why", &why);
+        let event = environment.event(EventKind::LedgerBegun).text("origin", &to).text("continues", &ledger.origin);
+        let event = environment.personal(environment.personal(event, "by", &order.by), "why", &why);
         decision = decision.event(event).change(Change::RenameLedger { to: to.clone(), from: ledger.origin });
         restored.new_origin = Some((to, why));
     }

@@ -100,9 +100,12 @@ pub(crate) async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), C
     };
     let key = new_key(environment, &root, &master, purpose, &init::configured_hosts(config), active_from)?;
     let event = environment.event(EventKind::KeyCreated).text("kid", &key.kid).text("purpose", purpose);
-    let mut decision = Decision::new(event.number("active_from", active_from.seconds()));
+    let by = super::operator();
+    let event = environment.personal(event.number("active_from", active_from.seconds()), "by", &by);
+    let mut decision = Decision::new(event);
     for old in issuer.store.keys(purpose).await?.into_iter().filter(|old| old.retire_at.is_none()) {
-        let event = environment.event(EventKind::KeyRetired).text("kid", &old.kid).number("at", retire_old.seconds());
+        let event = environment.event(EventKind::KeyRetired).text("kid", &old.kid).text("purpose", purpose);
+        let event = environment.personal(event.number("retire_at", retire_old.seconds()), "by", &by);
         decision = decision.event(event).change(Change::RetireKey { kid: old.kid, at: retire_old });
     }
     let kid = key.kid.clone();

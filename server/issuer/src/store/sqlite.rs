@@ -5,6 +5,7 @@
 
 mod copy;
 mod dead;
+mod erase;
 mod ledger;
 mod lock;
 mod published;
@@ -24,7 +25,7 @@ use daypass_proto::{
     enrolment::DeviceLife,
     gate_api::FLOW_OUTLIVES_TOKEN,
     ledger::tree::{Head, TileId, Tiles},
-    names::{DeviceId, GateName, GrantId},
+    names::{Collaborator, DeviceId, GateName, GrantId},
     resource::Resource,
     time::{Skew, Timestamp},
 };
@@ -41,7 +42,9 @@ use tokio::{
 use super::{
     Answer, Dead, DecideError, Decision, Fault, Store, StoreError,
     fault::Health,
-    ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place},
+    ledger::{
+        Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place, Traces,
+    },
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord,
     },
@@ -217,6 +220,9 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>, health: 
         match write::batch(&pool, &decisions, &works).await {
             Ok((results, done)) => {
                 let _ = told(&health, Ok(()));
+                if decisions.iter().any(Decision::erases) {
+                    erase::empty_log(&pool).await;
+                }
                 for (answer, result) in answers.into_iter().zip(results) {
                     let _ = answer.send(result);
                 }
@@ -325,6 +331,10 @@ impl LedgerStore for SqliteStore {
 
     fn place_of(&self, leaf_hash: [u8; 32]) -> Answer<'_, Place> {
         Box::pin(ledger::place_of(&self.readers, leaf_hash))
+    }
+
+    fn traces<'a>(&'a self, name: &'a Collaborator, now: Timestamp) -> Answer<'a, Traces> {
+        Box::pin(erase::traces(&self.readers, name, now))
     }
 
     fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>> {

@@ -18,7 +18,7 @@ async fn store() -> (tempfile::TempDir, SqliteStore) {
 }
 
 fn event() -> Event {
-    Environment::system().event(EventKind::Invited)
+    crate::fixture::event(&Environment::system())
 }
 
 fn grant(n: u8) -> Grant {
@@ -140,7 +140,7 @@ where
 async fn an_event_row_is_its_leaf_and_a_person_can_be_erased_from_it() {
     let (folder, store) = store().await;
     let environment = Environment::system();
-    let event = environment.personal(event(), "collaborator", "alice@example.com");
+    let event = environment.personal(event(), "by", "alice@example.com");
     let leaf = event.leaf();
     store.decide(Decision::new(event).change(Change::AddGrant(grant(1)))).await.unwrap();
     type Row = (Vec<u8>, Vec<u8>, String, Option<i64>);
@@ -148,11 +148,11 @@ async fn an_event_row_is_its_leaf_and_a_person_can_be_erased_from_it() {
     let [(hash, stored, kind, sequence)] = rows.as_slice() else { panic!("{rows:?}") };
     assert_eq!(stored, &leaf);
     assert_eq!(hash[..], daypass_proto::ledger::leaf_hash(&leaf));
-    assert_eq!((kind.as_str(), sequence), ("invited", &None), "no number when it commits");
+    assert_eq!((kind.as_str(), sequence), ("issuer_started", &None), "no number when it commits");
     assert!(!String::from_utf8_lossy(stored).contains("alice"), "the person stands beside the leaf, not in it");
     let fields: Vec<(String, Vec<u8>, String)> = query(&folder, "SELECT name, salt, value FROM personal_fields").await;
     let [(name, salt, value)] = fields.as_slice() else { panic!("{fields:?}") };
-    assert_eq!((name.as_str(), salt.len(), value.as_str()), ("collaborator", 32, "alice@example.com"));
+    assert_eq!((name.as_str(), salt.len(), value.as_str()), ("by", 32, "alice@example.com"));
 }
 
 #[tokio::test]
@@ -281,4 +281,14 @@ async fn a_second_process_writes_beside_the_first() {
     };
     tokio::join!(add(server, 0), add(command, 100));
     assert_eq!(events(&folder).await, 40);
+}
+
+#[tokio::test]
+async fn an_event_that_is_not_in_the_vocabulary_is_refused_with_its_decision() {
+    let (folder, store) = store().await;
+    let bare = Environment::system().event(EventKind::Invited);
+    let refused = store.decide(Decision::new(bare).change(Change::AddGrant(grant(1)))).await;
+    assert!(matches!(refused, Err(DecideError::Store(StoreError::Vocabulary(_)))), "{refused:?}");
+    assert!(store.grant(&grant(1).id).await.unwrap().is_none());
+    assert_eq!(events(&folder).await, 0);
 }

@@ -15,6 +15,7 @@ use super::request::{Holder, TokenAnswer, TokenError};
 use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
+    ledger::Source,
     projects::Role,
     store::{Change, Decision, Grant, GrantLife, IssuedToken},
 };
@@ -34,6 +35,7 @@ pub(super) async fn issue(
     resource: &Resource,
     asked: Option<AuthorizationDetails>,
     caller: Option<&Evidence>,
+    source: &Source,
 ) -> Result<TokenAnswer, TokenError> {
     let device = device.device();
     let environment = &issuer.environment;
@@ -54,27 +56,25 @@ pub(super) async fn issue(
     let event = environment
         .event(EventKind::TokenIssued)
         .text("jti", &jti)
-        .text("device", &device.id)
-        .text("grant", &grant.id)
-        .text("project", &grant.project)
         .text("resource", resource)
-        .text("policy", hex::encode(issuer.projects.hash()))
         .text("jkt", proof.key().thumbprint())
         .number("exp", exp.seconds())
-        .structure("protection", &protection)
-        .structure("authorization_details", &details);
+        .number("lifetime", lifetime)
+        .structure("protection", &protection);
     let event = match delegation {
         Some(delegation) => event.text("delegation", delegation.jti()),
         None => event,
     };
-    let event = environment.personal(event, "collaborator", &device.collaborator);
+    let event = environment.asked(environment.of_grant(event, &grant, &issuer.projects), source);
+    let granted = serde_json::to_string(&details).unwrap_or_default();
+    let event = environment.personal(event, "authorization_details", granted);
     // Paths tell of people. Nothing is said where the client reported nothing, as clients that are no agents do.
     let event = match caller {
         Some(caller) => environment.personal(event, "caller", serde_json::to_string(caller).unwrap_or_default()),
         None => event,
     };
 
-    let claims = AccessTokenClaims {
+    let mut claims = AccessTokenClaims {
         iss: issuer.config.issuer_url.clone(),
         sub: device.collaborator.clone(),
         aud: resource.clone(),
@@ -91,9 +91,11 @@ pub(super) async fn issue(
             project: grant.project.clone(),
             protection,
             posture: device.posture.clone(),
-            leaf: Fixed(leaf_hash(&event.leaf())),
+            leaf: Fixed([0; 32]),
         },
     };
+    let event = event.text("token_hash", base64url(&claims.hash()));
+    claims.daypass.leaf = Fixed(leaf_hash(&event.leaf()));
     let keyring = issuer.keyring();
     let key = keyring.signing(now).ok_or(TokenError::NoKey)?;
     let access_token = key.key.sign(&Header { typ: TYP, kid: Some(&key.record.kid), jwk: None }, &claims)?;

@@ -31,7 +31,8 @@ use crate::{
     caller::{ApprovedDevice, CallerError, EnrolledDevice},
     error::{NEVER_STORED, Refusal},
     issuer::Issuer,
-    store::{Condition, DecideError, Decision, StoreError},
+    ledger::Source,
+    store::{Condition, DecideError, Decision, Device, StoreError},
 };
 
 /// The path of the endpoint.
@@ -257,35 +258,69 @@ pub async fn token(
     headers: HeaderMap,
     form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Result<Response, Refusal> {
-    let caller = EnrolledDevice::identify(&issuer, &peer).await?;
-    let device = caller.device().id.clone();
+    let source = Source::from(&peer);
+    let caller = match EnrolledDevice::identify(&issuer, &peer).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            // Who it was is known, where its device is.
+            let device = match error.device() {
+                Some(device) => issuer.store.device(&device).await?,
+                None => None,
+            };
+            return Err(match device {
+                Some(device) => refuse(&issuer, &device, &source, Asked::default(), error.into()).await,
+                None => error.into(),
+            });
+        }
+    };
+    let (device, mut asked) = (caller.device().clone(), Asked::default());
     let result = match form {
-        Ok(Form(fields)) => decide(&issuer, caller, &headers, fields).await,
+        Ok(Form(fields)) => decide(&issuer, caller, &headers, fields, &source, &mut asked).await,
         Err(error) => Err(TokenError::Malformed(fault(&error))),
     };
     match result {
         Ok(answer) => Ok((NEVER_STORED, Json(answer)).into_response()),
-        Err(error) => {
-            let refusal_text = error.to_string();
-            let late = matches!(error, TokenError::Proof(DpopError::Time { .. }));
-            let refusal = Refusal::from(error);
-            if matches!(refusal.reason(), Reason::StoreUnavailable | Reason::IssuerClock) {
-                // What could not be written down a moment ago cannot be now. It stands in the log.
-                return Err(refusal);
-            }
-            if late {
-                // Of two clocks that differ, ours may be the wrong one; then it says so, and not that the client's is.
-                issuer.clock_is_right().await?;
-            }
-            let event = issuer
-                .environment
-                .event(EventKind::TokenRefused)
-                .text("device", &device)
-                .structure("reason", &refusal.reason())
-                .text("why", redacted(&refusal_text));
-            issuer.store.decide(Decision::new(event)).await?;
-            Err(refusal)
-        }
+        Err(error) => Err(refuse(&issuer, &device, &source, asked, error).await),
+    }
+}
+
+/// What was asked for, as far as it read.
+#[derive(Default)]
+struct Asked {
+    resource: Option<Resource>,
+    details: Option<AuthorizationDetails>,
+    caller: Option<Evidence>,
+}
+
+/// Records a refusal; gives it, or that it could not be recorded.
+async fn refuse(issuer: &Issuer, device: &Device, source: &Source, asked: Asked, error: TokenError) -> Refusal {
+    let late = matches!(error, TokenError::Proof(DpopError::Time { .. }));
+    let (environment, why) = (&issuer.environment, error.to_string());
+    let refusal = Refusal::from(error);
+    if refusal.cannot_be_recorded() {
+        return refusal;
+    }
+    if late && let Err(error) = issuer.clock_is_right().await {
+        // Of two clocks that differ, ours may be the wrong one; then it says so, and not that the client's is.
+        return error.into();
+    }
+    let event = environment.event(EventKind::TokenRefused).text("policy", hex::encode(issuer.projects.hash()));
+    let event = environment.refused(environment.of_device(event, device), refusal.reason(), &why);
+    let mut event = environment.asked(event, source);
+    // Whatever else is named stands in the words alone, which can be erased.
+    if let Some(resource) = asked.resource.filter(|resource| issuer.projects.resources().contains(resource)) {
+        event = event.text("resource", resource);
+    }
+    let sent = |json: serde_json::Result<String>| redacted(&json.unwrap_or_default()).into_owned();
+    if let Some(details) = asked.details {
+        event = environment.personal(event, "authorization_details", sent(serde_json::to_string(&details)));
+    }
+    if let Some(caller) = asked.caller {
+        event = environment.personal(event, "caller", sent(serde_json::to_string(&caller)));
+    }
+    match issuer.store.decide(Decision::new(event)).await {
+        Ok(()) => refusal,
+        Err(error) => error.into(),
     }
 }
 
@@ -294,17 +329,20 @@ async fn decide(
     caller: EnrolledDevice,
     headers: &HeaderMap,
     fields: Vec<(String, String)>,
+    source: &Source,
+    asked: &mut Asked,
 ) -> Result<TokenAnswer, TokenError> {
     let device = caller.approved()?;
     let form = TokenForm::read(fields)?;
+    asked.resource = Some(form.resource.clone());
     if form.client_id != device.device().id.client_id() {
         return Err(TokenError::ClientMismatch);
     }
     let proof = proof_of(issuer, headers)?;
     let holder = Holder::of(issuer, &device, proof, &form.resource, form.daypass_delegation.as_deref())?;
-    let asked = form.authorization_details.as_deref().map(details).transpose()?;
-    let caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
-    issue::issue(issuer, &device, &holder, &form.resource, asked, caller.as_ref()).await
+    asked.details = form.authorization_details.as_deref().map(details).transpose()?;
+    asked.caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
+    issue::issue(issuer, &device, &holder, &form.resource, asked.details.clone(), asked.caller.as_ref(), source).await
 }
 
 fn details(text: &str) -> Result<AuthorizationDetails, TokenError> {

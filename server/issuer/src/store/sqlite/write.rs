@@ -122,14 +122,15 @@ async fn write_event(connection: &mut SqliteConnection, event: &ledger::Event) -
     if leaf.len() > MAX_LEAF {
         return Err(StoreError::EventTooLarge(leaf.len()));
     }
+    ledger::vocabulary::fits(event).map_err(StoreError::Vocabulary)?;
     let hash = ledger::leaf_hash(&leaf).to_vec();
-    let kind =
-        serde_json::to_value(event.kind()).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
-    sqlx::query("INSERT INTO events (leaf_hash, kind, at, leaf) VALUES ($1, $2, $3, $4)")
+    sqlx::query("INSERT INTO events (leaf_hash, kind, at, leaf, device, project) VALUES ($1, $2, $3, $4, $5, $6)")
         .bind(hash.clone())
-        .bind(kind)
+        .bind(event.kind().as_str())
         .bind(event.at().seconds())
         .bind(leaf)
+        .bind(event.text_of("device").map(str::to_owned))
+        .bind(event.text_of("project").map(str::to_owned))
         .execute(&mut *connection)
         .await
         .map_err(&failed)?;
@@ -308,6 +309,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(new.master.clone()),
             Some(Condition::MasterKey(new.master.clone())),
         ),
+        Change::ErasePerson { name, fields, now } => return super::erase::erase(connection, name, *fields, *now).await,
         Change::BeginLedger(origin) => (
             sqlx::query("INSERT INTO ledger (id, origin, size, root, epoch, lease_until, promised) VALUES (1, $1, 0, $2, 0, 0, 0) ON CONFLICT DO NOTHING")
                 .bind(origin.as_str().to_owned())
