@@ -1,6 +1,7 @@
 //! The agent itself: enrolments by (uid, issuer), and everything that can be asked of them. The local API and the timers call here.
 
 mod git;
+mod ledger;
 mod member;
 mod tokens;
 mod upkeep;
@@ -77,8 +78,9 @@ impl Agent {
     }
 
     fn admit(&self, uid: u32, folder: Folder, record: Record, keys: DeviceKeys) -> Result<(), AgentError> {
-        let Some(completed) = record.completed else { return Ok(()) };
+        let Some(mut completed) = record.completed.clone() else { return Ok(()) };
         let member = Member {
+            ledger: self.follower(&folder, &record, &mut completed)?,
             client: RwLock::new(issuer::mutual(&completed, &keys.identity, &self.tpm)?),
             uid,
             issuer: record.issuer.clone(),
@@ -285,6 +287,7 @@ impl Agent {
                     grants: Vec::new(),
                     resources: Vec::new(),
                     tokens: Vec::new(),
+                    ledger: None,
                     problem: None,
                 });
             }
@@ -318,6 +321,7 @@ impl Agent {
                 })
                 .collect(),
             tokens: live.into_iter().map(|(resource, expires_at)| LiveToken { resource, expires_at }).collect(),
+            ledger: Some(member.ledger.view(false)),
             problem: member.problem.read().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

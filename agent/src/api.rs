@@ -14,7 +14,7 @@ use daypass_proto::{
     json::fault,
     local_api::{
         EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest, LeaveRequest, MAX_BODY, ProofRequest,
-        RefreshRequest, TokenRequest,
+        RefreshRequest, TokenRequest, ledger::AcceptRequest,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -103,6 +103,28 @@ async fn git_erase(State(agent): Shared, ConnectInfo(caller): Who, Body(body): B
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn ledgers(State(agent): Shared, ConnectInfo(caller): Who) -> Result<Response, AgentError> {
+    Ok(give(agent.ledgers(uid(&caller)?)))
+}
+
+async fn check_ledgers(
+    State(agent): Shared,
+    ConnectInfo(caller): Who,
+    Body(body): Body,
+) -> Result<Response, AgentError> {
+    let request: RefreshRequest = if body.is_empty() { RefreshRequest::default() } else { read(&body)? };
+    Ok(give(agent.check_ledgers(uid(&caller)?, request.issuer.as_deref()).await?))
+}
+
+async fn accept_findings(
+    State(agent): Shared,
+    ConnectInfo(caller): Who,
+    Body(body): Body,
+) -> Result<Response, AgentError> {
+    let request: AcceptRequest = read(&body)?;
+    Ok(give(agent.accept_findings(uid(&caller)?, &request)?))
+}
+
 async fn not_found() -> AgentError {
     AgentError::NotFound
 }
@@ -118,6 +140,9 @@ pub fn routes(agent: Arc<Agent>) -> Router {
         .route("/v1/proofs", post(proof))
         .route("/v1/git-credentials", post(git_credential))
         .route("/v1/git-credentials/erase", post(git_erase))
+        .route("/v1/ledgers", get(ledgers))
+        .route("/v1/ledgers/check", post(check_ledgers))
+        .route("/v1/ledgers/accept", post(accept_findings))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -70,3 +70,13 @@ pub fn random<const N: usize>() -> [u8; N] {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_sleep_counts() -> daypass_tests::Story {
+        daypass_tests::goes_by_boot_time("clock::tests::the_machines_sleep_counts", || system().since_boot())
+    }
+}

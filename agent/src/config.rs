@@ -1,20 +1,20 @@
 //! The configuration: a raw struct that mirrors the file, then the typed one. Every bad key is named, all at once.
 
 use std::{
-    fs,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::tpm::{Tcti, TpmConfig};
+use crate::{
+    file_kind::read_text,
+    tpm::{Tcti, TpmConfig},
+};
 
 /// The reference file: every key, commented.
 pub const REFERENCE: &str = include_str!("../agent.toml.example");
-/// The largest file that is read, in bytes; far above what anybody writes.
-const MAX_TEXT: u64 = 1024 * 1024;
 /// Where the configuration of a system service is.
 pub const SYSTEM: &str = "/etc/daypass/agent.toml";
 
@@ -131,17 +131,6 @@ impl Config {
     }
 }
 
-/// A file of at most [`MAX_TEXT`] bytes of UTF-8.
-pub(crate) fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let read = fs::File::open(path)?.take(MAX_TEXT + 1).read_to_string(&mut text)?;
-    if u64::try_from(read).is_ok_and(|read| read <= MAX_TEXT) {
-        Ok(text)
-    } else {
-        Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {MAX_TEXT} bytes")))
-    }
-}
-
 impl Raw {
     fn check(self, path: &Path) -> Result<Config, ConfigError> {
         let mut faults = Vec::new();
@@ -178,6 +167,8 @@ impl Raw {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Config, String> {

@@ -79,9 +79,20 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
             worker.housekeeping().await;
         }
     });
+    // Apart from the above, so that a ledger that answers slowly holds up no renewal.
+    let worker = Arc::clone(&agent);
+    let following = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(HOUSEKEEPING);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            worker.follow_ledgers().await;
+        }
+    });
     let service = api::routes(agent).into_make_service_with_connect_info::<Caller>();
     let served = axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stopped).await;
     housekeeping.abort();
+    following.abort();
     served.map_err(DaemonError::Serve)
 }
 

@@ -216,7 +216,14 @@ impl Enroller<'_> {
         // Each side computes the code; what the issuer says it is counts for nothing here.
         device.comparison_code = Some(own_code(&eks, keys, &challenge.nonce.0).ok_or_else(wrong)?);
         let clock_offset = (since_boot.saturating_sub(before.since_boot) < 2).then(|| device.server_time.since(now));
-        Ok(Completed { root, chain: completed.certificate_chain, device, clock_offset, last_contact: now })
+        Ok(Completed {
+            root,
+            chain: completed.certificate_chain,
+            device,
+            clock_offset,
+            last_contact: now,
+            follows_ledger: false,
+        })
     }
 
     /// Renews the device certificate over mTLS, with a fresh quote.

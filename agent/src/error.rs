@@ -7,7 +7,7 @@ use daypass_proto::{
     oauth_error::{ErrorBody, Reason},
     redaction::redacted,
     resource::{Repository, Resource, ResourceError},
-    time::Timestamp,
+    tls_fault::OutsideItsTime,
 };
 use thiserror::Error;
 
@@ -43,14 +43,12 @@ pub enum AgentError {
     )]
     WrongIssuer(String),
     /// A server's certificate that is not in its time by this machine's clock.
-    #[error("the certificate of `{url}` {bound}, and this machine's clock says {now}")]
+    #[error("the certificate of `{url}` {times}, and this machine's clock says {}", .times.now())]
     CertificateTime {
         /// Whose.
         url: String,
-        /// Its end or begin, in words.
-        bound: String,
-        /// The clock here.
-        now: Timestamp,
+        /// Its end or begin, and the clock here.
+        times: OutsideItsTime,
     },
     /// The issuer refused.
     #[error("the issuer refused: {}", .0.error_description)]
@@ -118,6 +116,15 @@ pub enum AgentError {
     /// It gave no nonce.
     #[error("the server at `{0}` gave no Daypass nonce: no nonce, no access")]
     NoNonce(Resource),
+    /// A ledger that has just begun, or was restored this moment.
+    #[error("the issuer's ledger is being begun, and has no checkpoint that can be checked")]
+    LedgerUnsettled,
+    /// A check that took too long.
+    #[error("the issuer did not answer everything about its ledger within {0} s")]
+    LedgerSlow(u64),
+    /// A finding that is not there.
+    #[error("there is no finding {0} that waits to be accepted")]
+    NoFinding(u64),
     /// A token that would end before the asked-for time.
     #[error("no token with {0} s of life can be had here")]
     TooShort(i64),
@@ -142,7 +149,7 @@ impl AgentError {
     /// The cause, for programs.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Malformed(_) => ErrorCode::Malformed,
+            Self::Malformed(_) | Self::NoFinding(_) => ErrorCode::Malformed,
             Self::NotFound => ErrorCode::NotFound,
             Self::UnknownHost(_) => ErrorCode::UnknownHost,
             Self::NotEnrolled(_) | Self::NeverEnrolled => ErrorCode::NotEnrolled,
@@ -154,9 +161,11 @@ impl AgentError {
             Self::Pending { .. } => ErrorCode::DevicePending,
             Self::NotGranted(_) | Self::NoProofFor(_) | Self::TooShort(_) => ErrorCode::NotGranted,
             Self::PlainHttp(_) | Self::NoPath | Self::Repository(_) | Self::Url(_) => ErrorCode::UnsafeRemote,
-            Self::IssuerUnreachable { .. } | Self::NoIssuer { .. } | Self::IssuerAnswer { .. } => {
-                ErrorCode::IssuerUnreachable
-            }
+            Self::IssuerUnreachable { .. }
+            | Self::NoIssuer { .. }
+            | Self::IssuerAnswer { .. }
+            | Self::LedgerUnsettled
+            | Self::LedgerSlow(_) => ErrorCode::IssuerUnreachable,
             Self::GateUnreachable { .. } | Self::NoNonce(_) => ErrorCode::GateUnreachable,
             Self::Tpm(error) => error.code(),
             Self::State(_) => ErrorCode::Configuration,
@@ -200,6 +209,10 @@ impl AgentError {
             Self::IssuerUnreachable { .. } => "check the network; live tokens are served meanwhile",
             Self::IssuerAnswer { .. } => "check that the address is the issuer's, and that nothing stands in between",
             Self::GateUnreachable { .. } => "check the network, and the remote with `git remote -v`",
+            Self::LedgerUnsettled | Self::LedgerSlow(_) => {
+                "run `daypass ledger check` again in a moment; the agent does so by itself"
+            }
+            Self::NoFinding(_) => "run `daypass ledger show` to see what was found",
             Self::NoNonce(_) => "check that the address is a Daypass gate's",
             Self::State(_) => "check the state folder and its permissions; `daypass doctor` names it",
             Self::Internal { .. } | Self::Refused(_) | Self::Tpm(_) => {
@@ -240,9 +253,11 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         }
         Reason::GrantEnded => ErrorCode::GrantEnded,
         Reason::ProofTime | Reason::CertificateNotYet | Reason::IssuerClock => ErrorCode::ClockSkew,
-        Reason::StoreUnavailable | Reason::Internal => ErrorCode::IssuerUnreachable,
+        Reason::StoreUnavailable | Reason::Busy | Reason::Internal => ErrorCode::IssuerUnreachable,
         Reason::Malformed
         | Reason::TooLarge
+        | Reason::TooSlow
+        | Reason::SlowDown
         | Reason::NotFound
         | Reason::LeafUnknown
         | Reason::LeafNotYet
@@ -254,6 +269,7 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         | Reason::ProofKeyUnknown
         | Reason::DelegationInvalid
         | Reason::TokenRevoked
+        | Reason::TooManyTokens
         | Reason::Conflict => ErrorCode::RefusedByIssuer,
     }
 }

@@ -6,15 +6,14 @@ use aws_lc_rs::digest;
 use daypass_proto::{
     oauth_error::ErrorBody,
     pin::{Pin, PinnedRootVerifier},
-    time::Timestamp,
+    tls_fault::{OutsideItsTime, certificate_fault, tls_fault},
 };
 use reqwest::{Client, RequestBuilder};
 use rustls::{
-    CertificateError, ClientConfig, OtherError, RootCertStore, SignatureAlgorithm, SignatureScheme,
+    ClientConfig, OtherError, RootCertStore, SignatureAlgorithm, SignatureScheme,
     crypto::aws_lc_rs as provider,
     sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey},
 };
-use rustls_pki_types::UnixTime;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -27,6 +26,8 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
+/// The longest refusal, in bytes.
+const MAX_REFUSAL: usize = 16 * 1024;
 
 /// The identity key as rustls uses it. The private half stays in the TPM.
 #[derive(Clone)]
@@ -132,21 +133,6 @@ fn roots(authorities: Vec<Vec<u8>>) -> Result<RootCertStore, AgentError> {
     Ok(store)
 }
 
-/// What went wrong in TLS, where that is why a connection failed.
-fn tls_fault<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return Some(tls);
-    }
-    // An I/O error carries another inside, which is not its source.
-    let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    inside.and_then(|inside| tls_fault(inside)).or_else(|| error.source().and_then(tls_fault))
-}
-
-/// What was wrong with a server's certificate, where that is why a connection failed.
-fn certificate_fault(error: &reqwest::Error) -> Option<&CertificateError> {
-    if let rustls::Error::InvalidCertificate(fault) = tls_fault(error)? { Some(fault) } else { None }
-}
-
 /// Why the identity key did not sign the handshake, where that is why a connection failed: no fault of the network's.
 fn tpm_fault(error: &reqwest::Error) -> Option<TpmError> {
     let rustls::Error::Other(OtherError(fault)) = tls_fault(error)? else { return None };
@@ -155,15 +141,8 @@ fn tpm_fault(error: &reqwest::Error) -> Option<TpmError> {
 
 /// An exchange that failed because of a certificate that is not in its time by this machine's clock, which is the likelier to be wrong.
 pub fn outside_its_time(url: &str, error: &reqwest::Error) -> Option<AgentError> {
-    let seconds = |time: &UnixTime| Timestamp::from_seconds(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
-    let (bound, now) = match certificate_fault(error)? {
-        CertificateError::ExpiredContext { time, not_after } => (format!("ended at {}", seconds(not_after)), time),
-        CertificateError::NotValidYetContext { time, not_before } => {
-            (format!("begins at {}", seconds(not_before)), time)
-        }
-        _ => return None,
-    };
-    Some(AgentError::CertificateTime { url: url.to_owned(), bound, now: seconds(now) })
+    let times = OutsideItsTime::find(error)?;
+    Some(AgentError::CertificateTime { url: url.to_owned(), times })
 }
 
 /// An error of the HTTP client, with its cause.
@@ -182,6 +161,11 @@ pub fn why(error: &reqwest::Error) -> String {
 
 /// Sends a request to the issuer; gives the answer's body.
 pub async fn bytes(url: &str, request: RequestBuilder) -> Result<Vec<u8>, AgentError> {
+    bytes_within(url, request, MAX_ANSWER).await
+}
+
+/// The same for an answer of at most `limit` bytes; a refusal may be as long as one of ours ever is.
+pub async fn bytes_within(url: &str, request: RequestBuilder, limit: usize) -> Result<Vec<u8>, AgentError> {
     let failed = |error: reqwest::Error| {
         if let Some(error) = outside_its_time(url, &error) {
             error
@@ -196,9 +180,10 @@ pub async fn bytes(url: &str, request: RequestBuilder) -> Result<Vec<u8>, AgentE
     let mut response = request.send().await.map_err(failed)?;
     let status = response.status();
     let wrong = || AgentError::IssuerAnswer { url: url.to_owned(), status: status.as_u16() };
+    let limit = if status.is_success() { limit } else { limit.max(MAX_REFUSAL) };
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
+        if body.len() + chunk.len() > limit {
             return Err(wrong());
         }
         body.extend_from_slice(&chunk);
@@ -219,6 +204,44 @@ pub async fn answer<T: DeserializeOwned>(url: &str, request: RequestBuilder) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Answers one request with this body.
+    fn answering(status: &str, body: &str) -> String {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            // Whoever has read enough hangs up.
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn an_answer_beyond_its_limit_is_not_kept() {
+        let plain = tls().unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let client = Client::builder().tls_backend_preconfigured(plain).build().unwrap();
+        let ask = async |status: &str, body: String, limit| {
+            let url = answering(status, &body);
+            bytes_within(&url, client.get(&url), limit).await
+        };
+        assert_eq!(ask("200", "a".repeat(100), 100).await.unwrap().len(), 100);
+        assert!(matches!(ask("200", "a".repeat(101), 100).await, Err(AgentError::IssuerAnswer { status: 200, .. })));
+        let refusal = |padding: usize| {
+            let words = "a".repeat(padding);
+            format!(
+                r#"{{"error":"invalid_request","error_description":"{words}","daypass_reason":"leaf_unknown","daypass_next_step":""}}"#
+            )
+        };
+        assert!(
+            matches!(ask("404", refusal(1000), 100).await, Err(AgentError::Refused(_))),
+            "a refusal has a limit of its own"
+        );
+        assert!(matches!(ask("404", refusal(MAX_REFUSAL), 100).await, Err(AgentError::IssuerAnswer { .. })));
+    }
 
     #[test]
     fn signatures_in_der() {

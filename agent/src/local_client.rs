@@ -152,7 +152,7 @@ fn find_socket_in(named: Option<&Path>, config: Option<&Path>, variable: &dyn Fn
 
 /// Only the one key: whether the rest is right is for the agent to judge.
 fn socket_in_config(path: &Path) -> Option<PathBuf> {
-    let text = crate::config::read_text(path).ok()?;
+    let text = crate::file_kind::read_text(path).ok()?;
     let table: toml::Table = text.parse().ok()?;
     let socket = table.get("socket")?.as_str()?;
     Some(path.parent().unwrap_or(Path::new(".")).join(socket))

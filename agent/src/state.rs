@@ -89,6 +89,9 @@ pub struct Completed {
     pub clock_offset: Option<i64>,
     /// When the issuer was last heard.
     pub last_contact: Timestamp,
+    /// Whether something was kept of the issuer's ledger: then it must be there.
+    #[serde(default)]
+    pub follows_ledger: bool,
 }
 
 /// The folder of one user's enrolment with one issuer.
@@ -170,7 +173,13 @@ impl Folder {
         }
     }
 
-    fn write(&self, path: &Path, content: &[u8]) -> Result<(), StateError> {
+    /// Where a file of this name is.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes a file for its owner alone, whole or not at all.
+    pub(crate) fn write(&self, path: &Path, content: &[u8]) -> Result<(), StateError> {
         let failed = |source| StateError::File { attempted: "write", path: path.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0).map_err(failed)?;
         // A temporary file is 0600 from its birth on.

@@ -294,6 +294,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_armed_before_a_sleep_fires_after_it() {
+        // The machine sleeps for 400 s, whatever its time of day says afterwards: put back by years, to where it was, or right.
+        for now in [-100_000_000, 1000, 1400] {
+            let (cache, woken) = (TokenCache::default(), clocks(now, 500));
+            cache.put(key(1), token("t"), false);
+            assert!(cache.due(at(1000)).is_empty());
+            assert_eq!(cache.due(woken), [key(1)], "at {now}");
+            assert!(cache.get(&key(1), woken, Life::AtLeast(201)).is_none(), "at {now}");
+            assert!(cache.due(clocks(now + 200, 700)).is_empty(), "over, at {now}");
+            assert!(cache.get(&key(1), clocks(now + 200, 700), Life::AtLeast(1)).is_none(), "over, at {now}");
+        }
+    }
+
+    #[test]
     fn only_what_is_used_is_renewed() {
         let mut token = token("t");
         assert!(!token.is_due(at(1399)));

@@ -1,13 +1,16 @@
 //! What a gate and the issuer say to each other (docs/wire.md section 8).
 
+mod revocations;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::revocations::{
+    DeadDevice, DeadGrant, MAX_DEAD, RevocationReader, Revocations, RevocationsError, RevokedToken,
+};
 use crate::{
     encoding::{Bytes, Fixed},
-    names::{DeviceId, GateName, GrantId},
-    oauth_error::Reason,
+    names::GateName,
     resource::Resource,
-    time::Timestamp,
 };
 
 /// `POST /gate/v1/enrol`, with the secret of a gate code.
@@ -54,46 +57,3 @@ pub struct GateCertificates {
 /// How long a request that is under way may go on after its token has ended, in seconds: a large clone takes hours, a token lives for
 /// minutes. The issuer names what is dead for this long, and the gate cuts whatever is older.
 pub const FLOW_OUTLIVES_TOKEN: i64 = 12 * 3600;
-
-/// `GET /gate/v1/revocations`: what must be refused among all that had a token for these resources, live or ended no longer ago than
-/// [`FLOW_OUTLIVES_TOKEN`].
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Revocations {
-    /// The issuer's clock when it read its store.
-    pub as_of: Timestamp,
-    /// The resources that this gate guards today.
-    pub resources: Vec<Resource>,
-    /// Tokens that were revoked themselves.
-    pub tokens: Vec<RevokedToken>,
-    /// Devices that may use none of theirs.
-    pub devices: Vec<DeadDevice>,
-    /// Grants under which none may be used.
-    pub grants: Vec<DeadGrant>,
-}
-
-/// A token that must be refused before its end.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct RevokedToken {
-    /// Its `jti`.
-    pub jti: String,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// A device that may use none of its tokens.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct DeadDevice {
-    /// Which.
-    pub device: DeviceId,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// A grant under which no token may be used.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct DeadGrant {
-    /// Which.
-    pub grant: GrantId,
-    /// Why.
-    pub reason: Reason,
-}

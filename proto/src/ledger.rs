@@ -1,12 +1,14 @@
 //! Ledger events: the closed vocabulary, the canonical leaf and its hash (RFC 6962 section 2.1).
 //!
 //! What each kind says stands in its [`vocabulary`].
-//! The leaves form a Merkle [`tree`], whose heads are signed as [`checkpoint`]s; [`api`] is what the issuer says about both.
+//! The leaves form a Merkle [`tree`], whose heads are signed as [`checkpoint`]s; [`api`] is what the issuer says about both,
+//! and a [`beginning`] is how a ledger came by its name.
 //!
 //! A personal field stands in the leaf as `SHA-256(salt ‖ value)`; salt and value are kept beside it, so that erasing both
 //! erases the person and leaves every hash as it was. An event holds hashes of tokens or their `jti`, never tokens.
 
 pub mod api;
+pub mod beginning;
 pub mod checkpoint;
 pub mod tree;
 pub mod vocabulary;

@@ -27,4 +27,5 @@ pub mod presentation;
 pub mod redaction;
 pub mod resource;
 pub mod time;
+pub mod tls_fault;
 pub mod token;

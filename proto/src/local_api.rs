@@ -3,6 +3,8 @@
 //! `curl --unix-socket` works as well as our own programs. Which enrolments a caller reaches is decided by the uid that
 //! the kernel reports; nothing in these messages names a user.
 
+pub mod ledger;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -91,6 +93,9 @@ pub struct Enrolment {
     pub resources: Vec<LocalResource>,
     /// Live tokens: where for, and until when.
     pub tokens: Vec<LiveToken>,
+    /// How the issuer's ledger stands; `None` while interrupted.
+    #[serde(default)]
+    pub ledger: Option<ledger::Ledger>,
     /// What is wrong with it now, if anything.
     pub problem: Option<Problem>,
 }
@@ -371,6 +376,14 @@ pub enum ErrorCode {
     TpmFault,
     /// The keys in the state folder belong to another TPM.
     TpmChanged,
+    /// The issuer's ledger is not the one that this machine has seen before.
+    LedgerForked,
+    /// A token's event is not in the issuer's ledger.
+    LedgerLeafMissing,
+    /// The issuer says that its store was restored and that events may be gone, and nobody here has accepted it.
+    LedgerRestored,
+    /// What this machine had kept of the issuer's ledger is gone, and nobody here has accepted it.
+    LedgerMemoryLost,
     /// The agent cannot be reached.
     AgentUnreachable,
     /// The agent's configuration or state is broken.
@@ -401,6 +414,8 @@ impl ErrorCode {
             | Self::AttestationRefused
             | Self::WrongIssuer => 403,
             Self::NotFound | Self::UnknownHost | Self::NotEnrolled => 404,
+            // How a ledger stands is never an error answer; where it were one, it would contradict what is kept.
+            Self::LedgerForked | Self::LedgerLeafMissing | Self::LedgerRestored | Self::LedgerMemoryLost => 409,
             Self::Configuration | Self::Internal | Self::TpmFault | Self::TpmChanged => 500,
             Self::ClockSkew
             | Self::IssuerUnreachable
@@ -429,7 +444,10 @@ impl ErrorCode {
             Self::IssuerUnreachable | Self::GateUnreachable => 10,
             Self::TpmMissing | Self::TpmPermission | Self::TpmFault | Self::TpmChanged => 11,
             Self::AgentUnreachable => 12,
-            Self::Configuration => 13,
+            Self::Configuration | Self::LedgerMemoryLost => 13,
+            Self::LedgerForked => 14,
+            Self::LedgerLeafMissing => 15,
+            Self::LedgerRestored => 16,
         }
     }
 }

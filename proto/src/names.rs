@@ -106,19 +106,21 @@ identifier!(
     RenewalId, "ren-", "renewal"
 );
 
-const CLIENT_ID_PREFIX: &str = "urn:daypass:device:";
 const GATE_URI_PREFIX: &str = "urn:daypass:gate:";
 
 impl DeviceId {
+    /// What stands before a device's name in its `client_id`.
+    pub const CLIENT_ID_PREFIX: &str = "urn:daypass:device:";
+
     /// The device's OAuth `client_id`, and the one URI SAN of its certificate (RFC 8705 section 2.1.2).
     pub fn client_id(&self) -> String {
-        format!("{CLIENT_ID_PREFIX}{}", self.0)
+        format!("{}{}", Self::CLIENT_ID_PREFIX, self.0)
     }
 
     /// The device that a `client_id` names.
     pub fn from_client_id(client_id: &str) -> Result<Self, NameError> {
         client_id
-            .strip_prefix(CLIENT_ID_PREFIX)
+            .strip_prefix(Self::CLIENT_ID_PREFIX)
             .and_then(|rest| rest.parse().ok())
             .ok_or_else(|| NameError::new("client_id", "`urn:daypass:device:` and a device", client_id))
     }

@@ -42,6 +42,12 @@ pub enum Reason {
     Malformed,
     /// Over a size limit.
     TooLarge,
+    /// The body did not come to its end in time.
+    TooSlow,
+    /// As many requests are being read as there is room for.
+    Busy,
+    /// Too many requests were refused in a short time; this one was not decided.
+    SlowDown,
     /// No such endpoint or method.
     NotFound,
     /// No invitation or gate has this secret.
@@ -96,6 +102,8 @@ pub enum Reason {
     GrantEnded,
     /// The token itself was revoked.
     TokenRevoked,
+    /// The device has as many tokens as one may have.
+    TooManyTokens,
     /// The request goes beyond the grant and today's role.
     ExceedsGrant,
     /// The project or role of the grant does not stand in today's policy.

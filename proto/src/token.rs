@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     authorization::AuthorizationDetails,
-    encoding::{Fixed, sha256},
+    encoding::{Fixed, from_base64url, sha256},
     enrolment::TrustTier,
     jose::{EcPublicKey, JoseError, UnverifiedJws},
     names::{Collaborator, DeviceId, GrantId, ProjectName},
@@ -80,6 +80,8 @@ pub struct DaypassClaims {
     pub device: DeviceId,
     /// The grant.
     pub grant: GrantId,
+    /// Its hard end. A request may outlive its token, never this.
+    pub grant_until: Timestamp,
     /// The grant's project.
     pub project: ProjectName,
     /// Who signs the proofs.
@@ -127,6 +129,32 @@ impl AccessTokenClaims {
             own.remove("leaf");
         }
         sha256(&[claims.to_string().as_bytes()])
+    }
+}
+
+/// What an access token promises of the ledger.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Promise {
+    /// The hash of the leaf that issued it.
+    pub leaf: Fixed<32>,
+    /// When, by the issuer's clock.
+    pub issued: Timestamp,
+}
+
+impl Promise {
+    /// Reads it from a token **without looking at the signature**: for the device that was handed it by the issuer itself. `None` where it makes none.
+    pub fn of_token(token: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Claims {
+            iat: Timestamp,
+            daypass: Daypass,
+        }
+        #[derive(Deserialize)]
+        struct Daypass {
+            leaf: Fixed<32>,
+        }
+        let claims: Claims = crate::json::from_slice(&from_base64url(token.split('.').nth(1)?)?).ok()?;
+        Some(Self { leaf: claims.daypass.leaf, issued: claims.iat })
     }
 }
 
@@ -216,6 +244,9 @@ pub fn verify(token: &str, expected: &Expected<'_>) -> Result<VerifiedToken, Tok
     if claims.client_id != claims.daypass.device.client_id() {
         return Err(TokenError::Inconsistent("`client_id` is not the device"));
     }
+    if claims.exp > claims.daypass.grant_until {
+        return Err(TokenError::Inconsistent("it ends after its grant"));
+    }
     Ok(VerifiedToken(claims))
 }
 
@@ -246,6 +277,7 @@ pub(crate) mod tests {
             daypass: DaypassClaims {
                 device,
                 grant: GrantId::from_random([2; 10]),
+                grant_until: Timestamp::from_seconds(1600),
                 project: "apollo".parse().unwrap(),
                 protection: Protection::Hardware,
                 posture: Posture {
@@ -297,6 +329,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn its_holder_reads_what_it_promises() {
+        let token = sign(&key(), &claims(&key()));
+        let promise = Promise { leaf: Fixed([0; 32]), issued: Timestamp::from_seconds(1000) };
+        assert_eq!(Promise::of_token(&token), Some(promise));
+        for none in ["", "a.b.c", "a.e30.c"] {
+            assert_eq!(Promise::of_token(none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn each_claim_is_checked() {
         let (issuer, holder, other) = (key(), key(), key());
         let with = |change: &dyn Fn(&mut AccessTokenClaims)| {
@@ -308,6 +350,7 @@ pub(crate) mod tests {
         assert!(matches!(with(&|c| c.aud = "https://i/".parse().unwrap()), TokenError::Audience(_)));
         assert!(matches!(with(&|c| c.cnf.jwk = *other.public()), TokenError::Inconsistent(_)));
         assert!(matches!(with(&|c| c.client_id = "x".into()), TokenError::Inconsistent(_)));
+        assert!(matches!(with(&|c| c.daypass.grant_until = c.exp.plus(-1)), TokenError::Inconsistent(_)));
         let token = sign(&other, &claims(&holder));
         assert_eq!(check(&issuer, &token, 1100).unwrap_err(), TokenError::Jose(JoseError::Signature));
         let unknown = issuer.sign(&Header { typ: TYP, kid: Some("z"), jwk: None }, &claims(&holder)).unwrap();

@@ -58,7 +58,19 @@ impl Gate {
 
     /// Registers it at the issuer and enrols it with the code.
     pub fn enrol(&self, issuer: &Issuer) -> Result<(), Failure> {
-        let answer = issuer.run(["gate", "add", &self.name, "--resource", &self.resource(), "--json"])?;
+        self.enrol_for(&self.resource(), issuer)
+    }
+
+    /// A second gate of what `other` guards, with the same nonce key, behind the address that clients know.
+    pub fn sister_of(&self, other: &Self, issuer: &Issuer) -> Result<(), Failure> {
+        self.configure(&self.resource(), &other.resource())?;
+        let key = other.folder.join("gate-state/nonce.key");
+        self.configure("# nonce_key = \"nonce.key\"", &format!("nonce_key = \"{}\"", key.display()))?;
+        self.enrol_for(&other.resource(), issuer)
+    }
+
+    fn enrol_for(&self, resource: &str, issuer: &Issuer) -> Result<(), Failure> {
+        let answer = issuer.run(["gate", "add", &self.name, "--resource", resource, "--json"])?;
         self.act(["enrol", "-"]).input(text(&answer, "/code")?).run()?.succeeded()?;
         Ok(())
     }

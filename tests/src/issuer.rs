@@ -4,6 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -177,6 +178,27 @@ impl Issuer {
         Ok(ran.text().lines().map(str::to_owned).collect())
     }
 
+    /// Writes to the store beside the program, as nobody should: what a story needs more of than it can ask for.
+    pub fn fill(&self, statement: &str) -> Result<(), Failure> {
+        let act = Act::new(Programs::system("sqlite3")?, Who::Server).args(["-cmd", ".timeout 10000"]);
+        act.arg(self.store()).arg(statement).within(&self.folder).run()?.succeeded().map(drop)
+    }
+
+    /// Changes the store of a stopped issuer behind its back, as its operator can, and has it number every event and sign every checkpoint anew when it
+    /// starts: the tree that it shows then is in itself all right.
+    pub fn rewrite(&self, sql: &str) -> Result<(), Failure> {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let sql = format!(
+            "{sql}; DELETE FROM personal_fields WHERE leaf_hash NOT IN (SELECT leaf_hash FROM events); \
+             UPDATE events SET sequence = NULL; DELETE FROM ledger_tiles; DELETE FROM checkpoints; \
+             UPDATE ledger SET size = 0, root = X'{empty}', promised = 0;"
+        );
+        let act = Act::new(Programs::system("sqlite3")?, Who::Server).arg(self.store()).arg(sql);
+        act.within(&self.folder).run()?.succeeded()?;
+        let published = format!("{}.checkpoint", self.store().display());
+        fs::remove_file(&published).map_err(Failure::machine(format!("remove `{published}`")))
+    }
+
     /// Runs a `daypass-issuer` command that must succeed.
     pub fn run<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(&self, arguments: I) -> Result<Ran, Failure> {
         self.act(arguments).run()?.succeeded()
@@ -202,6 +224,11 @@ impl Issuer {
     /// The running program.
     pub fn process(&mut self) -> Option<&mut Process> {
         self.process.as_mut()
+    }
+
+    /// How long the running program has kept a processor busy so far.
+    pub fn busy(&self) -> Option<Duration> {
+        self.process.as_ref().and_then(Process::busy)
     }
 
     /// Invites somebody; gives the code.

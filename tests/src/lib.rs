@@ -12,6 +12,7 @@
 //! * **Nobody sleeps.** A part is ready when it says so ([`Ready`]); hours pass by [`Clock`], which the real programs see.
 
 mod address;
+mod boot_time;
 pub mod by_hand;
 mod chip;
 mod clock;
@@ -22,6 +23,7 @@ mod failure;
 mod faulty_tpm;
 mod foreign;
 mod gate;
+mod interrupt;
 mod issuer;
 mod machine;
 mod person;
@@ -41,6 +43,7 @@ mod who;
 mod world;
 
 pub use address::Loopback;
+pub use boot_time::goes_by_boot_time;
 pub use chip::{Chip, Maker};
 pub use clock::Clock;
 pub use command::{Act, Ran, Recording, Started};
@@ -49,6 +52,7 @@ pub use failure::{Failure, Story, ensure};
 pub use faulty_tpm::{Fault, FaultyTpm, command as tpm_command, response as tpm_response};
 pub use foreign::{ForeignClient, Language};
 pub use gate::Gate;
+pub use interrupt::end_on_signal;
 pub use issuer::Issuer;
 pub use machine::Machine;
 pub use person::Person;

@@ -1,7 +1,7 @@
 //! The folder of a story. Short names: a Unix socket's path has 107 bytes.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -22,8 +22,16 @@ pub struct Place {
 impl Place {
     /// A new folder, which everybody can enter.
     pub fn new() -> Result<Self, Failure> {
-        let root =
-            tempfile::Builder::new().prefix("dp-").tempdir().map_err(Failure::machine("make a temporary folder"))?;
+        Self::of(tempfile::Builder::new().prefix("dp-").tempdir())
+    }
+
+    /// The same in `folder`, where it matters which disk that is.
+    pub fn within(folder: &Path) -> Result<Self, Failure> {
+        Self::of(tempfile::Builder::new().prefix("dp-").tempdir_in(folder))
+    }
+
+    fn of(made: io::Result<TempDir>) -> Result<Self, Failure> {
+        let root = made.map_err(Failure::machine("make a temporary folder"))?;
         crate::ending::opened(root.path().to_owned());
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755))
             .map_err(Failure::machine(format!("open `{}` to everybody", root.path().display())))?;

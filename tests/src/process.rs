@@ -17,6 +17,7 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, killpg},
+    time::{clock_getcpuclockid, clock_gettime},
     unistd::Pid,
 };
 
@@ -203,13 +204,10 @@ impl Process {
         self.status_kib("VmHWM:")
     }
 
-    /// How long it has kept a processor busy so far: what it did, however busy the machine is.
+    /// How long it has kept a processor busy so far, all its threads in user and system together: what it did, however busy the machine is.
     pub fn busy(&self) -> Option<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
-        // proc_pid_stat(5): the name may hold anything; `utime` and `stime` are fields 14 and 15, in hundredths of a second.
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-        let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
-        Some(Duration::from_millis(ticks * 10))
+        let pid = i32::try_from(self.child.id()).map(Pid::from_raw).ok()?;
+        clock_gettime(clock_getcpuclockid(pid).ok()?).map(Duration::from).ok()
     }
 
     fn status_kib(&self, key: &str) -> Option<u64> {

@@ -33,13 +33,18 @@ pub struct Git {
 impl Programs {
     /// Finds the programs beside this one: cargo puts a binary into the profile's folder and a test into `deps` below it.
     pub fn find() -> Result<Self, Failure> {
+        Self::find_these(&BUILT)
+    }
+
+    /// The same, where these are all that is needed.
+    pub fn find_these(needed: &[&str]) -> Result<Self, Failure> {
         static COPY: OnceLock<Option<(TempDir, PathBuf)>> = OnceLock::new();
         let own = env::current_exe().map_err(Failure::machine("find this program"))?;
         let built = own
             .ancestors()
             .skip(1)
             .take(2)
-            .find(|folder| BUILT.iter().all(|program| folder.join(program).is_file()))
+            .find(|folder| needed.iter().all(|program| folder.join(program).is_file()))
             .ok_or_else(|| Failure::Missing {
                 program: "daypass-issuer".to_owned(),
                 next_step: "build all programs first: `cargo xtask test` does, or `cargo build --workspace --bins`",
@@ -128,7 +133,7 @@ fn copy(built: &Path) -> Result<(TempDir, PathBuf), std::io::Error> {
     // A static is never dropped.
     crate::ending::opened(folder.path().to_owned());
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-    for program in BUILT {
+    for program in BUILT.iter().filter(|program| built.join(program).is_file()) {
         let to = folder.path().join(program);
         fs::copy(built.join(program), &to)?;
         fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;

@@ -77,6 +77,25 @@ impl Raw {
         }
     }
 
+    /// Takes no more than this much that it has not read, whatever the machine would allow: so an answer stops where the story stops.
+    pub fn takes_little(&self) -> Result<(), Failure> {
+        nix::sys::socket::setsockopt(&self.0.sock, nix::sys::socket::sockopt::RcvBuf, &(64 * 1024))
+            .map_err(|error| Failure::unexpected("a small receive buffer", error))
+    }
+
+    /// Reads so many bytes of an answer, or what there is of it.
+    pub fn reads(&mut self, bytes: usize) -> Result<Vec<u8>, Failure> {
+        let (mut seen, mut piece) = (Vec::new(), vec![0; 16 * 1024]);
+        while seen.len() < bytes {
+            match self.0.read(&mut piece) {
+                Ok(0) => break,
+                Ok(read) => seen.extend_from_slice(piece.get(..read).unwrap_or_default()),
+                Err(error) => return Err(Failure::unexpected("more of the answer", error)),
+            }
+        }
+        Ok(seen)
+    }
+
     /// Waits until the server has said these words.
     pub fn hear(&mut self, words: &str) -> Result<(), Failure> {
         let (mut seen, mut buffer) = (String::new(), [0; 4096]);
@@ -92,6 +111,11 @@ impl Raw {
 
     /// Everything that comes back until the server closes.
     pub fn read_to_end(&mut self) -> Result<String, Failure> {
+        Ok(String::from_utf8_lossy(&self.bytes_to_end()?).into_owned())
+    }
+
+    /// The same as bytes.
+    pub fn bytes_to_end(&mut self) -> Result<Vec<u8>, Failure> {
         let mut seen = Vec::new();
         // By hand: the stream's own reading would first try to send what a server that has closed did not take.
         let StreamOwned { conn, sock } = &mut self.0;
@@ -117,7 +141,7 @@ impl Raw {
                 Err(error) => return Err(tls(&error)),
             }
         }
-        Ok(String::from_utf8_lossy(&seen).into_owned())
+        Ok(seen)
     }
 
     /// Sends bytes and hears what comes back until the server closes: each final status, and the whole text.

@@ -101,6 +101,8 @@ http {{
     underscores_in_headers on;
     # Packs have no limit here, and are not kept on the way in either direction.
     client_max_body_size 0;
+    # A story may hold a download open; the gate is to cut it, not this server.
+    send_timeout 300s;
     location {MARK} {{ return 204; }}
     location / {{
       fastcgi_pass unix:{at}/cgi.sock;
@@ -162,6 +164,26 @@ http {{
         // A partial clone asks for it.
         git(&["-C", &at, "config", "uploadpack.allowFilter", "true"])?;
         Ok(path)
+    }
+
+    /// One more commit, on a branch of its own, whose file is noise of this size; gives the commit.
+    pub fn add_noise(&self, name: &str, mebibytes: usize) -> Result<String, Failure> {
+        let path = self.repository(name);
+        let file = self.folder.join("noise");
+        let (of, count) = (format!("of={}", file.display()), format!("count={mebibytes}"));
+        let noise = Act::new("/usr/bin/dd", Who::Server).args(["if=/dev/urandom", &of, "bs=1M", &count]);
+        noise.run()?.succeeded()?;
+        let git = |arguments: &[&str]| -> Result<String, Failure> {
+            Ok(self.git(&path).args(arguments).run()?.succeeded()?.text().trim().to_owned())
+        };
+        // It cannot be made smaller; so nobody tries for long.
+        git(&["config", "core.compression", "0"])?;
+        let blob = git(&["hash-object", "-w", &file.display().to_string()])?;
+        let entry = format!("100644 blob {blob}\tnoise\n");
+        let tree = self.git(&path).arg("mktree").input(entry).run()?.succeeded()?;
+        let commit = git(&["commit-tree", "-m", "noise", tree.text().trim()])?;
+        git(&["update-ref", "refs/heads/noise", &commit])?;
+        Ok(commit)
     }
 
     /// Where a repository is.

@@ -58,6 +58,12 @@ impl Request {
         self.with(["--interface", address])
     }
 
+    /// To another place than the URL says, as a load balancer would choose it.
+    #[must_use]
+    pub fn at(self, place: std::net::SocketAddr) -> Self {
+        self.with(["--connect-to".to_owned(), format!("::{place}")])
+    }
+
     /// With a client certificate.
     #[must_use]
     pub fn certificate(self, certificate: &Path, key: &Path) -> Self {

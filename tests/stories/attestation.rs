@@ -284,26 +284,34 @@ fn a_quote_is_over_the_pcrs_that_were_asked_for() -> Story {
     Ok(())
 }
 
-/// An event log (TCG PC Client Platform Firmware Profile, section 10) with one event of PCR 7: Secure Boot is on. And that event's digest.
-fn event_log() -> (Vec<u8>, [u8; 32]) {
+/// `UEFI_VARIABLE_DATA` of `SecureBoot`.
+fn secure_boot(value: u8) -> Vec<u8> {
     let global = [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
     let name: Vec<u8> = "SecureBoot".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let data = [&global[..], &10_u64.to_le_bytes(), &1_u64.to_le_bytes(), &name, &[1]].concat();
-    let digest = sha256(&[&data]);
+    [&global[..], &10_u64.to_le_bytes(), &1_u64.to_le_bytes(), &name, &[value]].concat()
+}
+
+const VARIABLE: u32 = 0x8000_0001;
+const SEPARATOR: u32 = 4;
+
+/// An event log (TCG PC Client Platform Firmware Profile, section 10) of PCR 7 alone.
+fn event_log(events: &[(u32, &[u8])]) -> Vec<u8> {
     let (sha256_id, one) = (0x000b_u16.to_le_bytes(), 1_u32.to_le_bytes());
     let specification =
         [&b"Spec ID Event03\0"[..], &[0, 0, 0, 0, 0, 2, 0, 2], &one, &sha256_id, &32_u16.to_le_bytes(), &[0]].concat();
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or_default().to_le_bytes();
-    let head = [&[0; 28][..], &length(&specification), &specification].concat();
-    let event = [&7_u32.to_le_bytes()[..], &0x8000_0001_u32.to_le_bytes(), &one, &sha256_id, &digest];
-    ([head, event.concat(), length(&data).to_vec(), data].concat(), digest)
+    let mut log = [&[0; 28][..], &length(&specification), &specification].concat();
+    for (kind, data) in events {
+        let head = [&7_u32.to_le_bytes()[..], &kind.to_le_bytes(), &one, &sha256_id, &sha256(&[data])];
+        log.extend([&head.concat(), &length(data)[..], data].concat());
+    }
+    log
 }
 
 #[test]
-fn an_event_log_counts_where_it_replays_and_is_dropped_where_not() -> Story {
+fn an_event_log_counts_where_it_replays_and_for_what_the_firmware_measured() -> Story {
     let scene = Scene::new()?;
     let hand = scene.by_hand()?;
-    let (log, digest) = event_log();
     let posture = |collaborator: &str, log: Option<&[u8]>| -> Result<Value, Failure> {
         let code = scene.invite(collaborator)?;
         let answer = hand.answer(&scene.issuer, &code, |_, request| {
@@ -320,17 +328,34 @@ fn an_event_log_counts_where_it_replays_and_is_dropped_where_not() -> Story {
             && posture.get("secure_boot").unwrap_or(&Value::Null) == secure_boot;
         ensure(right, format!("the log {state}, Secure Boot {secure_boot}"), posture)
     };
+    let measure = |data: &[u8]| {
+        let words: String = sha256(&[data]).iter().map(|byte| format!("{byte:02x}")).collect();
+        hand.run_tool(&format!("tpm2_pcrextend 7:sha256={words}"))
+    };
+    let (off, on, separator) = (secure_boot(0), secure_boot(1), [0; 4]);
+    let mut events: Vec<(u32, &[u8])> = vec![(VARIABLE, &off), (SEPARATOR, &separator)];
     is(&posture("nobody", None)?, "absent", &Value::Null)?;
     // The TPM has measured nothing of the kind.
-    is(&posture("liar", Some(&log))?, "dropped", &Value::Null)?;
-    let words: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    hand.run_tool(&format!("tpm2_pcrextend 7:sha256={words}"))?;
-    is(&posture("honest", Some(&log))?, "replayed", &Value::Bool(true))?;
+    is(&posture("liar", Some(&event_log(&events)))?, "dropped", &Value::Null)?;
+    measure(&off)?;
+    is(&posture("early", Some(&event_log(&events[..1])))?, "replayed", &Value::Null)?;
+    measure(&separator)?;
+    is(&posture("honest", Some(&event_log(&events)))?, "replayed", &Value::Bool(false))?;
+    // Root measures what the firmware has not, and tells of it; also under names that no digest binds.
+    measure(&on)?;
+    events.push((VARIABLE, &on));
+    let log = event_log(&events);
+    is(&posture("root", Some(&log))?, "replayed", &Value::Bool(false))?;
+    let mut renamed = log.clone();
+    let first = event_log(&[]).len() + 4;
+    renamed.splice(first..first + 4, 5_u32.to_le_bytes());
+    is(&posture("renamed", Some(&renamed))?, "replayed", &Value::Null)?;
     // One event less, cut off, junk: said to be dropped, and nothing in it counts.
     let head = log.len() - 7;
     for (collaborator, other) in [("cut", log.get(..head).unwrap_or_default()), ("junk", b"junk"), ("empty", b"")] {
         is(&posture(collaborator, Some(other))?, "dropped", &Value::Null)?;
     }
+    is(&posture("less", Some(&event_log(&events[..2])))?, "dropped", &Value::Null)?;
     Ok(())
 }
 

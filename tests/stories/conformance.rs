@@ -43,6 +43,20 @@ fn public(world: &World, path: &str) -> Result<Answer, Failure> {
 }
 
 #[test]
+fn every_unit_has_the_end_to_its_memory_that_the_page_explains() -> Story {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| fs::read_to_string(root.join(path)).map_err(Failure::machine(format!("read `{path}`")));
+    let page = read("docs/operations.md")?;
+    for unit in ["daypass", "daypass-inspector", "daypass-issuer", "daypass-gate"] {
+        let text = read(&format!("packaging/systemd/{unit}.service"))?;
+        let setting = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("nothing");
+        let row = format!("| `{unit}.service` | {}, {} |", setting("MemoryHigh="), setting("MemoryMax="));
+        ensure(page.contains(&row), row, &text)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn every_test_that_the_page_names_exists() -> Story {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let read = |path: &str| fs::read_to_string(root.join(path)).map_err(Failure::machine(format!("read `{path}`")));

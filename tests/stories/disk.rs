@@ -3,9 +3,10 @@
 //! Each story asks the same: is the refusal clear, is everything that was answered written down, and does it go on when the cause is gone?
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, OpenOptions, Permissions},
     io::{Seek as _, SeekFrom, Write as _},
-    path::Path,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -263,6 +264,50 @@ fn a_write_ahead_log_that_was_lost_is_noticed() -> Story {
     spoil(Path::new(&log), 0.0, 64)?;
     scene.issuer.act(["serve"]).run()?.refused(&["older than what was published", "daypass-issuer restore"])?;
     Ok(())
+}
+
+#[test]
+fn what_was_published_and_cannot_be_known_stops_the_start() -> Story {
+    let mut scene = scene()?;
+    let client = scene.client("client")?;
+    client.token(GIT, scene.clock.now())?;
+    let published = PathBuf::from(format!("{}.checkpoint", scene.issuer.store().display()));
+    eventually("a published checkpoint", || Ok(published.exists().then_some(())))?;
+    scene.issuer.stop()?;
+    let away = published.with_extension("away");
+    let moved =
+        |from: &Path, to: &Path| fs::rename(from, to).map_err(Failure::machine(format!("move `{}`", from.display())));
+    let refuses = |scene: &Scene, why: &str| -> Story {
+        for command in ["serve", "check"] {
+            let name = published.display().to_string();
+            let words = [&name, "what it says cannot be known", "daypass-issuer restore --replace", why];
+            scene.issuer.act([command]).run()?.refused(&words)?.code(4)?;
+        }
+        Ok(())
+    };
+    // Cut off, as by somebody who copied it by hand.
+    let note = fs::read(&published).map_err(Failure::machine("read the checkpoint"))?;
+    spoil_with(&published, note.get(..note.len() / 2).unwrap_or_default())?;
+    refuses(&scene, "does not read")?;
+    spoil_with(&published, b"")?;
+    refuses(&scene, "does not read")?;
+    spoil_with(&published, &note)?;
+    moved(&published, &away)?;
+    fs::create_dir(&published).map_err(Failure::machine("put a folder there"))?;
+    refuses(&scene, "cannot be read: it is not a regular file")?;
+    fs::remove_dir(&published).map_err(Failure::machine("take the folder away"))?;
+    moved(&away, &published)?;
+    // The issuer is no root here, who reads everything.
+    fs::set_permissions(&published, Permissions::from_mode(0o000)).map_err(Failure::machine("close the checkpoint"))?;
+    refuses(&scene, "cannot be read: Permission denied")?;
+    fs::set_permissions(&published, Permissions::from_mode(0o600)).map_err(Failure::machine("open the checkpoint"))?;
+    scene.issuer.serve()?;
+    client.token(GIT, scene.clock.now())?;
+    Ok(())
+}
+
+fn spoil_with(path: &Path, content: &[u8]) -> Story {
+    fs::write(path, content).map_err(Failure::machine(format!("write `{}`", path.display())))
 }
 
 fn set(clock: &Clock, seconds: i64) -> Story {

@@ -247,15 +247,27 @@ fn ek_check_says_why_a_certificate_would_be_refused() -> Story {
     other.configure("accept_unknown_ek = false", "accept_unknown_ek = true")?;
     check("ek.pem", ek.as_bytes())?.succeeded()?.says(&["ek_unknown", "accept_unknown_ek"])?;
 
-    for (name, content) in [
-        ("text", &b"hello"[..]),
-        ("empty", b""),
-        ("cut", certificate.get(..400).unwrap_or_default()),
-        ("pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+    // What does not read: which certificate, where, and what to do.
+    let spoilt = format!("{ek}{}", ek.replacen("MI", "AA", 1));
+    let line =
+        format!("certificate 2 (PEM, from line {}) does not read: the certificate, at byte 0", ek.lines().count() + 1);
+    let cut = [&certificate[..], certificate.get(..400).unwrap_or_default()].concat();
+    let byte =
+        format!("certificate 2 (DER, from byte {}) does not read: the certificate, at byte 0", certificate.len());
+    for (name, content, words) in [
+        ("text", &b"hello"[..], "it has neither PEM"),
+        ("empty", b"", "it is empty"),
+        ("spoilt", spoilt.as_bytes(), &line),
+        ("cut", &cut, &byte),
     ] {
-        check(name, content)?.refused(&["is not a file of certificates in PEM or DER"])?.code(3)?;
+        let refused = check(name, content)?;
+        refused.refused(&["is not a file of certificates in PEM or DER", words, "tpm2_getekcertificate"])?.code(3)?;
     }
-    check("large", &vec![0x30; 1024 * 1024 + 1])?.refused(&["at most 1 MiB"])?.code(3)?;
+    check("large", &vec![0x30; 1024 * 1024 + 1])?.refused(&["it is larger than 1048576 bytes"])?.code(3)?;
+    // Standard input, by name alone.
+    let piped = |content: &[u8]| other.act(["ek", "check", "-"]).input(content).run();
+    piped(ek.as_bytes())?.succeeded()?.says(&["1 of 1"])?;
+    piped(&vec![0x30; 1024 * 1024 + 1])?.refused(&["it is larger than 1048576 bytes"])?.code(3)?;
     other.act(["ek", "check", "/nonexistent"]).run()?.refused(&["could not read `/nonexistent`"])?.code(3)?;
     Ok(())
 }

@@ -38,6 +38,8 @@ const ASKERS: usize = 4;
 fn serving(place: &Place) -> Result<Issuer, Failure> {
     let mut issuer = Issuer::init(place, "issuer", &Programs::find()?, None, &[])?;
     issuer.configure("allow_software_keys = false", "allow_software_keys = true")?;
+    // Here they are asked for without end.
+    issuer.configure("tokens_per_device = 1000", "tokens_per_device = 100000")?;
     issuer.write_project("apollo", PROJECT)?;
     issuer.serve()?;
     Ok(issuer)

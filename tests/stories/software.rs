@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use daypass_tests::{
-    Act, Answer, Clock, Failure, Issuer, Place, Programs, Ran, Request, SoftwareClient, SoftwareKeys, Story, Who,
+    Act, Answer, Clock, Failure, Issuer, Place, Programs, Ran, Raw, Request, SoftwareClient, SoftwareKeys, Story, Who,
     ensure, new_key,
 };
 
@@ -189,6 +189,32 @@ fn a_resumed_session_of_a_suspended_device_is_refused_on_its_next_request() -> S
     let refused = state_over_tls(&scene, &client, &["-sess_in", &session])?;
     refused.says(&["reused, tlsv1.3", "device_suspended"])?.says_nothing_of(&["200 OK"])?;
     Ok(())
+}
+
+#[test]
+fn whoever_had_a_token_a_moment_ago_gets_none_from_the_moment_on_at_which_somebody_else_says_so() -> Story {
+    let scene = scene()?;
+    let client = scene.client("client")?;
+    let address = scene.issuer.mtls_address();
+    let mut kept = Raw::open(address, scene.issuer.root(), Some((&client.certificate, &client.key)))?;
+    let mut ask = || {
+        let request = client.raw_token_request(GIT, scene.clock.now())?;
+        kept.ask(&request).ok_or_else(|| Failure::unexpected("an answer", "none"))
+    };
+    let mut expect = |status: u16, words: &str| {
+        let (found, body) = ask()?;
+        ensure(found == status && body.contains(words), format!("{status} with `{words}`"), format!("{found} {body}"))
+    };
+    expect(200, "access_token")?;
+    expect(200, "access_token")?;
+    // By a command, which is another process than the issuer that has just looked the device up.
+    scene.issuer.run(["device", "suspend", &client.device])?;
+    expect(403, "device_suspended")?;
+    expect(403, "device_suspended")?;
+    scene.issuer.run(["device", "resume", &client.device])?;
+    expect(200, "access_token")?;
+    scene.issuer.run(["device", "revoke", &client.device])?;
+    expect(403, "device_revoked")
 }
 
 #[test]

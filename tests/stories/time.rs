@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use daypass_proto::time::Timestamp;
 use daypass_tests::{Clock, Failure, Machine, PROJECT, Ran, Story, Who, World, ensure, eventually};
 
 const MINUTES: i64 = 600;
@@ -44,6 +45,11 @@ impl Scene {
         self.laptop.daypass(["token", &self.world.gate.resource()]).run()
     }
 
+    /// One that the issuer has to be asked for.
+    fn fresh_token(&self) -> Result<Ran, Failure> {
+        self.laptop.daypass(["token", &self.world.gate.resource(), "--min-ttl", "299"]).run()
+    }
+
     fn status(&self) -> Result<serde_json::Value, Failure> {
         self.laptop.daypass(["status", "--json"]).run()?.succeeded()?.json()
     }
@@ -59,6 +65,11 @@ impl Scene {
             None => Err(Failure::unexpected("a world with a clock", "none")),
         }
     }
+}
+
+/// Year and month of a time in seconds, as errors say them: of two clocks that are years apart, that tells which is which.
+fn month(time: i64) -> String {
+    Timestamp::from_seconds(time).to_string().chars().take(7).collect()
 }
 
 #[test]
@@ -86,9 +97,7 @@ fn a_laptop_that_is_years_off_is_told_both_times() -> Story {
         let scene = Scene::new()?;
         scene.clock.shift(wrong)?;
         let code = scene.world.issuer.invite("alice", PROJECT, "developer", &[])?;
-        let year =
-            |time: i64| daypass_proto::time::Timestamp::from_seconds(time).to_string().get(..7).map(str::to_owned);
-        let here = year(scene.clock.now()).unwrap_or_default();
+        let here = month(scene.clock.now());
         let refused = scene.laptop.daypass(["enroll", &code]).run()?;
         refused
             .refused(&["certificate", word, "this machine's clock says", &here, "set this machine's clock"])?
@@ -102,7 +111,7 @@ fn a_laptop_that_is_years_off_is_told_both_times() -> Story {
 
 #[test]
 fn a_laptop_whose_clock_is_set_while_it_runs_goes_on() -> Story {
-    let scene = Scene::joined()?;
+    let mut scene = Scene::joined()?;
     scene.token()?.succeeded()?;
     for set in [-MINUTES, MINUTES, MINUTES, -MINUTES] {
         scene.clock.shift(set)?;
@@ -112,11 +121,12 @@ fn a_laptop_whose_clock_is_set_while_it_runs_goes_on() -> Story {
     scene.clock.shift(-YEARS)?;
     scene.token()?.succeeded()?;
     scene.clock.shift(2 * YEARS)?;
-    // Ahead, they are given up early rather than late, and what the issuer's certificate says of it is told with both times.
-    let ran = scene.token()?;
-    if ran.clone().succeeded().is_err() {
-        ran.refused(&["certificate", "ended at", "this machine's clock says"])?.code(9)?;
-    }
+    // Ahead, they are given up early rather than late. An issuer that is met anew then has a certificate that seems over, which is told with
+    // both times.
+    scene.world.issuer.stop()?;
+    scene.world.issuer.serve()?;
+    let here = month(scene.clock.now());
+    scene.token()?.refused(&["certificate", "ended at", "this machine's clock says", &here])?.code(9)?;
     scene.clock.shift(-YEARS)?;
     scene.token()?.succeeded()?;
     scene.clones("again")?.succeeded()?;
@@ -176,14 +186,11 @@ fn an_issuer_whose_clock_is_set_by_minutes_is_followed() -> Story {
         scene.clones("before")?.succeeded()?;
         scene.set_world(set)?;
         // The gate goes by its own clock, and refuses a token of another time with both times. git drops it then.
-        let ran = scene.clones("between")?;
-        if ran.clone().succeeded().is_err() {
-            ran.refused(&["and it is"])?;
-        }
+        let bound = if set < 0 { "the access token begins at" } else { "the access token ended at" };
+        scene.clones("between")?.refused(&[bound, "and it is"])?;
         if set < 0 {
             // Behind its own decisions it makes none; a person says that it was ahead before.
-            let fresh = scene.laptop.daypass(["token", &scene.world.gate.resource(), "--min-ttl", "299"]).run()?;
-            fresh.refused(&["decisions were made until"])?.code(9)?;
+            scene.fresh_token()?.refused(&["decisions were made until"])?.code(9)?;
             scene.world.issuer.run(["clock", "accept"])?;
         }
         eventually("a gate that has heard of its issuer again, and a clone", || {
@@ -197,29 +204,32 @@ fn an_issuer_whose_clock_is_set_by_minutes_is_followed() -> Story {
 #[test]
 fn an_issuer_that_is_years_ahead_says_both_times_and_locks_nobody_out() -> Story {
     let scene = Scene::joined()?;
+    let right = month(scene.world.now());
     scene.set_world(YEARS)?;
+    let wrong = month(scene.world.now());
     // What it refuses then, it refuses with both times: here the grant's end.
-    scene
-        .laptop
-        .daypass(["token", &scene.world.gate.resource(), "--min-ttl", "299"])
-        .run()?
-        .refused(&["ended at", "and it is"])?;
+    scene.fresh_token()?.refused(&["the grant for", "ended at", &format!("and it is {wrong}")])?;
     scene.set_world(-YEARS)?;
     // It wrote events of the wrong years. Only a person can know that the clock is right now.
-    scene.laptop.daypass(["token", &scene.world.gate.resource(), "--min-ttl", "299"]).run()?.refused(&[])?.code(9)?;
+    let says = [format!("the issuer's clock says {right}"), format!("decisions were made until {wrong}")];
+    scene.fresh_token()?.refused(&says.each_ref().map(String::as_str))?.code(9)?;
     scene.world.issuer.run(["clock", "accept"])?;
     // A certificate of the wrong years was issued meanwhile: the device comes back by itself.
     scene.laptop.daypass(["status", "--refresh"]).run()?.succeeded()?;
+    scene.fresh_token()?.succeeded()?;
     Ok(())
 }
 
 #[test]
 fn an_issuer_that_is_years_behind_says_both_times_and_signs_nothing() -> Story {
     let scene = Scene::joined()?;
+    let right = month(scene.world.now());
     scene.set_world(-YEARS)?;
-    let refused = scene.laptop.daypass(["status", "--refresh"]).run()?;
-    refused.says(&["clock says", "decisions were made until"])?;
-    scene.laptop.daypass(["token", &scene.world.gate.resource(), "--min-ttl", "299"]).run()?.refused(&[])?.code(9)?;
+    let wrong = month(scene.world.now());
+    let says = [format!("the issuer's clock says {wrong}"), format!("decisions were made until {right}")];
+    let says = says.each_ref().map(String::as_str);
+    scene.laptop.daypass(["status", "--refresh"]).run()?.says(&says)?;
+    scene.fresh_token()?.refused(&says)?.code(9)?;
     scene.set_world(YEARS)?;
     scene.token()?.succeeded()?;
     scene.laptop.daypass(["status", "--refresh"]).run()?.succeeded()?;
@@ -239,6 +249,44 @@ fn a_gate_whose_clock_is_wrong_refuses_with_both_times() -> Story {
         clock.shift(-set)?;
         eventually("a gate that has heard of its issuer again, and a clone", || {
             Ok(scene.clones(&format!("app{}", clock.now()))?.succeeded().ok())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_gate_whose_clock_is_years_off_tells_git_and_curl_both_times() -> Story {
+    for (wrong, certificate, token) in [(-YEARS, "begins at", "begins at"), (YEARS, "ended at", "ended at")] {
+        let mut scene = Scene::joined()?;
+        let clock = Clock::new(scene.world.place.path(), "gate-clock")?;
+        clock.shift(DAY + wrong)?;
+        let (here, there) = (month(clock.now()), month(scene.world.now()));
+        scene.world.gate.stop()?;
+        scene.world.gate.live_by(&clock);
+        scene.world.gate.serve()?;
+        // It can believe no certificate, so it hears nothing and lets nobody pass.
+        let says = format!("this gate's clock says {here}");
+        let words =
+            ["has not heard from the issuer", "the issuer's certificate", certificate, &says, "tell whoever runs"];
+        scene.clones("unheard")?.refused(&words)?;
+        scene.world.request("team/app.git/info/refs?service=git-upload-pack")?.send()?.status(503)?.says(&words)?;
+        scene
+            .world
+            .gate
+            .act(["check"])
+            .run()?
+            .refused(&["certificate", certificate, &here, "set whichever"])?
+            .code(3)?;
+        // Set right, it goes on by itself. Set wrong while it is connected, it goes on hearing, and judges tokens by the wrong time.
+        clock.shift(-wrong)?;
+        eventually("a gate that has heard of its issuer again, and a clone", || {
+            Ok(scene.clones(&format!("app{}", clock.now()))?.succeeded().ok())
+        })?;
+        clock.shift(wrong)?;
+        let token = format!("the access token {token} {there}");
+        eventually("a gate that judges by its own time, and says both", || {
+            let ran = scene.clones(&format!("wrong{}", clock.now()))?;
+            Ok(ran.refused(&[&token, &format!("and it is {here}")]).ok())
         })?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! Nothing here may need a system library: this program looks for them, so it builds before any of them is there.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to the person who started it")]
 
+mod bench;
 mod build;
 mod deb;
 mod failure;
@@ -55,6 +56,13 @@ enum Task {
     Deb {
         #[command(flatten)]
         options: deb::Options,
+        #[command(flatten)]
+        packages: Install,
+    },
+    /// Measures the issuer's store and what a token costs, each beside a baseline from the same run (docs/benchmarks.md)
+    Bench {
+        #[command(flatten)]
+        options: bench::Options,
         #[command(flatten)]
         packages: Install,
     },
@@ -114,6 +122,10 @@ fn run(task: &Task) -> Result<ExitCode, Failure> {
                 demo.arg("--serve");
             }
             Err(become_program("the demo", &mut demo))
+        }
+        Task::Bench { options, packages } => {
+            packages::ensure(&workspace, Need::Build, packages.install)?;
+            Err(become_program("the bench", &mut bench::prepared(&workspace, options)?))
         }
         Task::Fuzz { search, packages } => {
             packages::ensure(&workspace, Need::Build, packages.install)?;

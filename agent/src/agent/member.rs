@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use crate::{
     clock::Moment,
     error::AgentError,
+    ledger::Follower,
     state::{Completed, Folder},
     tpm::DeviceKeys,
 };
@@ -34,6 +35,8 @@ pub(crate) struct Member {
     pub(super) writing: Mutex<()>,
     /// One renewal of the certificate at a time.
     pub(super) renewing: Mutex<()>,
+    /// What is known of the issuer's ledger.
+    pub(super) ledger: Follower,
     /// When the issuer last could not be asked for something that nobody waits for.
     pub(super) failed: Lock<Option<Moment>>,
 }

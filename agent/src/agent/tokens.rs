@@ -304,7 +304,10 @@ impl Agent {
         let sent =
             issuer::answer::<TokenResponse>(&url, member.client().post(&url).header("dpop", proof).form(&form)).await;
         match sent {
-            Ok(response) => Ok(HeldToken::new(response, delegated.map(|(key, _)| key), asked)),
+            Ok(response) => {
+                self.remember_promise(member, &url, &response.access_token)?;
+                Ok(HeldToken::new(response, delegated.map(|(key, _)| key), asked))
+            }
             Err(AgentError::Refused(body)) => {
                 self.learn_refusal(member, &body).await?;
                 Err(AgentError::Refused(body))

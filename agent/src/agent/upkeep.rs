@@ -198,6 +198,19 @@ fn is_stale(now: Timestamp, completed: &Completed) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{agent::member::IssuerTime, clock::Moment};
+
+    #[test]
+    fn a_machine_that_slept_wakes_up_to_a_certificate_that_is_due() {
+        let at = Timestamp::from_seconds;
+        let time = IssuerTime::default();
+        time.learn(at(1000), Moment { now: at(1000), since_boot: 50 });
+        // It sleeps for 200 s, and its time of day is put back or not.
+        for now in [-100_000_000, 1000, 1200] {
+            let due = |since_boot| is_due(time.now(Moment { now: at(now), since_boot }, None), at(1000), at(1300));
+            assert!(!due(249) && due(250), "at {now}");
+        }
+    }
 
     #[test]
     fn certificates_are_renewed_from_two_thirds_of_their_life_on() {

@@ -20,7 +20,10 @@ const EXIT_CODES: &str = "Exit codes:
   10  the issuer or the gate cannot be reached
   11  the TPM cannot be used
   12  the agent cannot be reached
-  13  configuration or state needs repair";
+  13  configuration or state needs repair
+  14  the issuer's ledger is not the one that this machine has seen before
+  15  a token's event is not in the issuer's ledger
+  16  the issuer was restored from a backup, and nobody here has accepted it";
 
 /// Temporary access with keys that never leave this machine's TPM
 ///
@@ -69,6 +72,11 @@ pub enum Command {
     Setup(SetupCommand),
     /// Check everything that access needs, and say how to repair what is broken
     Doctor,
+    /// Look at the issuers' ledgers, which the agent follows by itself
+    ///
+    /// Every token names an event in its issuer's ledger. The agent checks that it is there, and that the ledger only grows.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
     /// Run the agent in the foreground
     Agent,
     /// Tell the agent which executables other users' processes run; needs `CAP_SYS_PTRACE` and nothing else
@@ -121,6 +129,37 @@ pub struct StatusArguments {
     /// Ask the issuers first, rather than show what the agent knows
     #[arg(long)]
     pub refresh: bool,
+}
+
+/// `daypass ledger …`.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Check now, and end with 14, 15 or 16 where something is wrong
+    ///
+    /// It has the issuer show its newest checkpoint, prove that it begins with the one that is kept, and prove each token's event.
+    Check(OneLedger),
+    /// Print the kept checkpoint, to be compared with what others were shown; `--json` has the evidence of findings as well
+    ///
+    /// It is a signed note: `daypass-issuer ledger verify --checkpoint` takes it.
+    Show(OneLedger),
+    /// Say that somebody has seen to what was found
+    ///
+    /// The evidence is kept. What the issuer shows now is followed from here.
+    Accept {
+        #[command(flatten)]
+        of: OneLedger,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which ledger.
+#[derive(Args, Debug)]
+pub struct OneLedger {
+    /// Whose ledger, where there are several issuers
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
 }
 
 /// `daypass token`.

@@ -12,6 +12,7 @@ mod failure;
 mod generate;
 mod inspector;
 mod leave;
+mod ledger;
 mod setup_git;
 mod status;
 mod terminal;
@@ -64,6 +65,7 @@ fn run(arguments: &Arguments, terminal: &mut dyn Terminal) -> Result<(), Failure
         Command::Token(token) => access::token(token, &agent, terminal),
         Command::Proof(proof) => access::proof(proof, &agent, terminal),
         Command::Setup(SetupCommand::Git(git)) => setup_git::run(git, &agent, terminal),
+        Command::Ledger(asked) => ledger::run(asked, &agent, terminal),
         Command::Doctor => doctor::run(&agent, terminal),
         Command::Inspector(asked) => inspector::run(asked),
         Command::Leave(leave) => leave::run(leave, &agent, terminal),

@@ -9,7 +9,7 @@ use daypass_proto::{
     time::Timestamp,
 };
 
-use super::{arguments::StatusArguments, failure::Failure, terminal::Terminal};
+use super::{arguments::StatusArguments, failure::Failure, ledger::lines, terminal::Terminal};
 use crate::local_client::{LONG, LocalClient, SHORT};
 
 pub(super) fn run(asked: &StatusArguments, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
@@ -112,6 +112,9 @@ pub(super) fn describe_enrolment(enrolment: &Enrolment, now: Timestamp) -> Strin
     for token in &enrolment.tokens {
         line("token", &format!("{} until {}", token.resource, when(token.expires_at, now)));
     }
+    for (name, value) in enrolment.ledger.iter().flat_map(|ledger| lines(ledger, Some(now))) {
+        line(name, &value);
+    }
     if let Some(problem) = &enrolment.problem {
         line("problem", &problem.message);
         line("next step", &problem.next_step);
@@ -163,7 +166,7 @@ pub(super) fn tier_in_words(tier: TrustTier) -> &'static str {
 }
 
 /// A time, and how far away it is.
-fn when(time: Timestamp, now: Timestamp) -> String {
+pub(super) fn when(time: Timestamp, now: Timestamp) -> String {
     let away = time.since(now);
     let size = match away.unsigned_abs() {
         seconds @ 0..120 => format!("{seconds} s"),
@@ -187,7 +190,9 @@ pub(super) mod tests {
         "grants":[{"grant":"gr-3k7q0x9a1b2c3d4e","project":"apollo","role":"developer","state":"active","until":1797776000,
           "protection":"hardware","authorization_details":[{"type":"git_repository","locations":["https://git.example.com/team/app"],"actions":["push"],"refs":["refs/heads/alice/**"]}]}],
         "resources":[{"resource":"https://git.example.com/","ca_file":null}],
-        "tokens":[{"resource":"https://git.example.com/","expires_at":1790000090}],"problem":null}]}"#;
+        "tokens":[{"resource":"https://git.example.com/","expires_at":1790000090}],
+        "ledger":{"origin":"issuer.example/ledger/a","size":1234,"checked_at":1789999970,"outstanding":2,"outstanding_since":1789999995,"unchecked":null,"findings":[]},
+        "problem":null}]}"#;
 
     #[test]
     fn an_approved_device_in_words() {
@@ -209,6 +214,8 @@ https://issuer.example
   grant        gr-3k7q0x9a1b2c3d4e apollo as developer, active until 2026-12-20T14:13:20Z (in 90 days)
                  https://git.example.com/team/app: read, push on refs/heads/alice/**
   token        https://git.example.com/ until 2026-09-21T14:14:50Z (in 90 s)
+  ledger       1234 events, checked 2026-09-21T14:12:50Z (30 s ago)
+               2 tokens' events not shown in it yet, the oldest issued 2026-09-21T14:13:15Z (5 s ago)
 "
         );
     }

@@ -7,11 +7,21 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
 };
 use thiserror::Error;
-use x509_parser::{prelude::X509Certificate, public_key::PublicKey, x509::X509Name};
+use x509_parser::{
+    prelude::X509Certificate,
+    public_key::PublicKey,
+    x509::{SubjectPublicKeyInfo, X509Name},
+};
 
 use super::certificate::is_understood;
 use crate::time::Timestamp;
 
+const SHA256_WITH_RSA: &str = "1.2.840.113549.1.1.11";
+const SHA384_WITH_RSA: &str = "1.2.840.113549.1.1.12";
+const SHA512_WITH_RSA: &str = "1.2.840.113549.1.1.13";
+const ECDSA_WITH_SHA256: &str = "1.2.840.10045.4.3.2";
+const ECDSA_WITH_SHA384: &str = "1.2.840.10045.4.3.3";
+const ECDSA_WITH_SHA512: &str = "1.2.840.10045.4.3.4";
 /// The longest chain: EK, three intermediates, root.
 const MAX_CHAIN: usize = 5;
 /// The longest name that is repeated to anybody.
@@ -134,14 +144,18 @@ fn climb(current: &X509Certificate<'_>, authorities: &[X509Certificate<'_>], bel
     if named.is_empty() {
         return ends(ChainError::UnknownIssuer(shortened(current.issuer())));
     }
-    let verifiable: Vec<_> =
-        named.into_iter().filter_map(|issuer| verifier(current, issuer).map(|verifier| (issuer, verifier))).collect();
+    let kind = current.signature_algorithm.algorithm.to_id_string();
+    let verifiable: Vec<_> = named
+        .into_iter()
+        .filter_map(|issuer| verifier(&kind, issuer.public_key()).map(|verifier| (issuer, verifier)))
+        .collect();
     if verifiable.is_empty() {
         return ends(ChainError::SignatureKind(signature_name(current)));
     }
     let mut furthest = ends(ChainError::Signature);
     for (issuer, verifier) in verifiable {
-        if !signed_by(current, issuer, verifier) {
+        let (signed, signature) = (current.tbs_certificate.as_ref(), &current.signature_value.data);
+        if !is_signed(signed, signature, issuer.public_key(), verifier) {
             continue;
         }
         let walk = through(current, issuer, authorities, below, now);
@@ -224,29 +238,25 @@ fn check(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(), ChainE
     Ok(())
 }
 
-/// What verifies this certificate's signature under that issuer's key; `None` for kinds that are not accepted.
-fn verifier(
-    certificate: &X509Certificate<'_>,
-    issuer: &X509Certificate<'_>,
-) -> Option<&'static dyn VerificationAlgorithm> {
-    let curve = match issuer.public_key().parsed() {
+/// What verifies a signature of this kind (its object identifier) by that key; `None` for kinds that are not accepted.
+fn verifier(kind: &str, key: &SubjectPublicKeyInfo<'_>) -> Option<&'static dyn VerificationAlgorithm> {
+    let curve = match key.parsed() {
         Ok(PublicKey::EC(point)) => Some(point.key_size()),
         Ok(PublicKey::RSA(_)) => None,
         _ => return None,
     };
-    let algorithm = certificate.signature_algorithm.algorithm.to_id_string();
     // SHA-1 is not here, and will not be.
-    Some(match (algorithm.as_str(), curve) {
-        ("1.2.840.113549.1.1.11", None) => &RSA_PKCS1_2048_8192_SHA256,
-        ("1.2.840.113549.1.1.12", None) => &RSA_PKCS1_2048_8192_SHA384,
-        ("1.2.840.113549.1.1.13", None) => &RSA_PKCS1_2048_8192_SHA512,
-        ("1.2.840.10045.4.3.2", Some(256)) => &ECDSA_P256_SHA256_ASN1,
-        ("1.2.840.10045.4.3.3", Some(256)) => &ECDSA_P256_SHA384_ASN1,
-        ("1.2.840.10045.4.3.2", Some(384)) => &ECDSA_P384_SHA256_ASN1,
-        ("1.2.840.10045.4.3.3", Some(384)) => &ECDSA_P384_SHA384_ASN1,
-        ("1.2.840.10045.4.3.2", Some(521 | 528)) => &ECDSA_P521_SHA256_ASN1,
-        ("1.2.840.10045.4.3.3", Some(521 | 528)) => &ECDSA_P521_SHA384_ASN1,
-        ("1.2.840.10045.4.3.4", Some(521 | 528)) => &ECDSA_P521_SHA512_ASN1,
+    Some(match (kind, curve) {
+        (SHA256_WITH_RSA, None) => &RSA_PKCS1_2048_8192_SHA256,
+        (SHA384_WITH_RSA, None) => &RSA_PKCS1_2048_8192_SHA384,
+        (SHA512_WITH_RSA, None) => &RSA_PKCS1_2048_8192_SHA512,
+        (ECDSA_WITH_SHA256, Some(256)) => &ECDSA_P256_SHA256_ASN1,
+        (ECDSA_WITH_SHA384, Some(256)) => &ECDSA_P256_SHA384_ASN1,
+        (ECDSA_WITH_SHA256, Some(384)) => &ECDSA_P384_SHA256_ASN1,
+        (ECDSA_WITH_SHA384, Some(384)) => &ECDSA_P384_SHA384_ASN1,
+        (ECDSA_WITH_SHA256, Some(521 | 528)) => &ECDSA_P521_SHA256_ASN1,
+        (ECDSA_WITH_SHA384, Some(521 | 528)) => &ECDSA_P521_SHA384_ASN1,
+        (ECDSA_WITH_SHA512, Some(521 | 528)) => &ECDSA_P521_SHA512_ASN1,
         _ => return None,
     })
 }
@@ -257,24 +267,26 @@ fn signature_name(certificate: &X509Certificate<'_>) -> String {
     let known = match oid.as_str() {
         "1.2.840.113549.1.1.5" => "RSA and SHA-1",
         "1.2.840.113549.1.1.10" => "RSA-PSS",
-        "1.2.840.113549.1.1.11" => "RSA and SHA-256",
-        "1.2.840.113549.1.1.12" => "RSA and SHA-384",
-        "1.2.840.113549.1.1.13" => "RSA and SHA-512",
+        SHA256_WITH_RSA => "RSA and SHA-256",
+        SHA384_WITH_RSA => "RSA and SHA-384",
+        SHA512_WITH_RSA => "RSA and SHA-512",
         "1.2.840.10045.4.1" => "ECDSA and SHA-1",
-        "1.2.840.10045.4.3.2" => "ECDSA and SHA-256",
-        "1.2.840.10045.4.3.3" => "ECDSA and SHA-384",
-        "1.2.840.10045.4.3.4" => "ECDSA and SHA-512",
+        ECDSA_WITH_SHA256 => "ECDSA and SHA-256",
+        ECDSA_WITH_SHA384 => "ECDSA and SHA-384",
+        ECDSA_WITH_SHA512 => "ECDSA and SHA-512",
         _ => return format!("algorithm {oid}"),
     };
     known.to_owned()
 }
 
-fn signed_by(
-    certificate: &X509Certificate<'_>,
-    issuer: &X509Certificate<'_>,
+fn is_signed(
+    signed: &[u8],
+    signature: &[u8],
+    key: &SubjectPublicKeyInfo<'_>,
     verifier: &'static dyn VerificationAlgorithm,
 ) -> bool {
-    UnparsedPublicKey::new(verifier, &issuer.public_key().subject_public_key.data)
-        .verify(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
-        .is_ok()
+    UnparsedPublicKey::new(verifier, &key.subject_public_key.data).verify(signed, signature).is_ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,15 @@
 //! The firmware's event log (TCG PC Client Platform Firmware Profile, section 10), in its crypto-agile form: replayed against
 //! the quoted PCRs, and only then asked about Secure Boot.
 //!
-//! The log is text from the machine: nothing in it counts unless the PCRs that it leads to are the quoted ones, and an event's data counts
-//! only where its digest is the one that was extended.
+//! The log is text from the machine, and the TPM vouches for one thing in it alone: the digests, in their order. What an event is called
+//! and which data stand beside it is bound by nothing, so that whatever is believed here is told by its digest:
+//!
+//! - a log counts where its digests lead to the quoted values;
+//! - PCR 7 holds the firmware's own words up to the separator, which is known by its digest under whatever type it stands. What comes behind it
+//!   was measured by a boot loader, or by root, who can extend PCR 7 for as long as the machine runs;
+//! - `SecureBoot` has two values, and so its variable two digests. Both, or one under a false name, or data that say otherwise: nothing is said.
+//!
+//! The start of PCR 0 is the one thing that no digest tells. It is taken before the first measurement only, where the quote proves it.
 
 use thiserror::Error;
 
@@ -14,6 +21,8 @@ const EV_EFI_VARIABLE_DRIVER_CONFIG: u32 = 0x8000_0001;
 /// `EFI_GLOBAL_VARIABLE`, 8be4df61-93ca-11d2-aa0d-00e098032b8c, as it stands in memory.
 const EFI_GLOBAL_VARIABLE: [u8; 16] =
     [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
+/// What a separator measures: that all went well, in either form, or that something could not be measured (section 10.4.1).
+const SEPARATORS: [([u8; 4], bool); 3] = [([0; 4], true), ([0xff; 4], true), ([1, 0, 0, 0], false)];
 const MAX_EVENTS: usize = 65_536;
 const MAX_ALGORITHMS: u32 = 16;
 
@@ -66,7 +75,8 @@ pub(super) fn replay(log: &[u8], pcrs: &[u8], values: &[[u8; 32]]) -> Result<Sec
     let mut reader = Reader(log);
     let sizes = header(&mut reader)?;
     let mut state = [[0_u8; 32]; 24];
-    let mut secure_boot = None;
+    let mut firmware = FirmwareWords::new();
+    let mut pcr_0_began = false;
     let mut events = 0;
     while !reader.0.is_empty() {
         events += 1;
@@ -75,11 +85,13 @@ pub(super) fn replay(log: &[u8], pcrs: &[u8], values: &[[u8; 32]]) -> Result<Sec
         }
         let event = event(&mut reader, &sizes)?;
         if event.kind == EV_NO_ACTION {
-            // Section 10.4.5.3: the one such event that matters says from which locality PCR 0 began.
-            if let (0, Some(locality), Some(first)) =
-                (event.pcr, event.data.strip_prefix(b"StartupLocality\0").and_then(<[u8]>::first), state.first_mut())
-            {
-                *first = [0; 32];
+            // Section 10.4.5.3: the one such event that matters says from which locality PCR 0 began. Behind a measurement it would undo it.
+            if let (0, false, Some(locality), Some(first)) = (
+                event.pcr,
+                pcr_0_began,
+                event.data.strip_prefix(b"StartupLocality\0").and_then(<[u8]>::first),
+                state.first_mut(),
+            ) {
                 first[31] = *locality;
             }
             continue;
@@ -88,8 +100,10 @@ pub(super) fn replay(log: &[u8], pcrs: &[u8], values: &[[u8; 32]]) -> Result<Sec
         let value =
             usize::try_from(event.pcr).ok().and_then(|pcr| state.get_mut(pcr)).ok_or(EventLogError::Malformed)?;
         *value = sha256(&[value.as_slice(), &digest]);
-        if event.pcr == 7 && event.kind == EV_EFI_VARIABLE_DRIVER_CONFIG && sha256(&[event.data]) == digest {
-            secure_boot = secure_boot_variable(event.data).or(secure_boot);
+        match event.pcr {
+            0 => pcr_0_began = true,
+            7 => firmware.hear(&event, digest),
+            _ => {}
         }
     }
     for (pcr, quoted) in pcrs.iter().zip(values) {
@@ -97,7 +111,46 @@ pub(super) fn replay(log: &[u8], pcrs: &[u8], values: &[[u8; 32]]) -> Result<Sec
             return Err(EventLogError::Replay(*pcr));
         }
     }
-    Ok(SecureBoot(secure_boot.filter(|_| pcrs.contains(&7))))
+    Ok(SecureBoot(firmware.secure_boot().filter(|_| pcrs.contains(&7))))
+}
+
+/// What the firmware measured into PCR 7 before its separator, as far as Secure Boot goes.
+struct FirmwareWords {
+    off: [u8; 32],
+    on: [u8; 32],
+    said: Option<bool>,
+    disputed: bool,
+    ended: bool,
+}
+
+impl FirmwareWords {
+    fn new() -> Self {
+        let digest = |value| sha256(&[&secure_boot_variable(), &[value]]);
+        Self { off: digest(0), on: digest(1), said: None, disputed: false, ended: false }
+    }
+
+    fn hear(&mut self, event: &Event<'_>, digest: [u8; 32]) {
+        if self.ended {
+            return;
+        }
+        if let Some((_, went_well)) = SEPARATORS.iter().find(|(separator, _)| sha256(&[separator]) == digest) {
+            self.ended = true;
+            self.disputed |= !went_well;
+            return;
+        }
+        let measured = [(self.off, false), (self.on, true)].iter().find(|(one, _)| *one == digest).map(|(_, on)| *on);
+        let told = event.kind == EV_EFI_VARIABLE_DRIVER_CONFIG && names_secure_boot(event.data);
+        if measured.is_none() && !told {
+            return;
+        }
+        let agree = told && sha256(&[event.data]) == digest && self.said.is_none_or(|said| measured == Some(said));
+        self.disputed |= !agree || measured.is_none();
+        self.said = measured;
+    }
+
+    fn secure_boot(&self) -> Option<bool> {
+        self.said.filter(|_| self.ended && !self.disputed)
+    }
 }
 
 /// The first event, in the old form, holds the digest sizes (`TCG_EfiSpecIdEvent`).
@@ -146,117 +199,17 @@ fn event<'a>(reader: &mut Reader<'a>, sizes: &[(u16, usize)]) -> Result<Event<'a
     Ok(Event { pcr, kind, digest, data: reader.take(length)? })
 }
 
-/// The value of `SecureBoot` in `UEFI_VARIABLE_DATA`, where `data` is about it.
-fn secure_boot_variable(data: &[u8]) -> Option<bool> {
-    let mut reader = Reader(data);
-    let guid: [u8; 16] = reader.array().ok()?;
-    let name_length = u64::from_le_bytes(reader.array().ok()?);
-    let value_length = u64::from_le_bytes(reader.array().ok()?);
+/// `UEFI_VARIABLE_DATA` of `SecureBoot`, up to its one byte of value.
+fn secure_boot_variable() -> Vec<u8> {
     let name: Vec<u8> = "SecureBoot".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    if guid != EFI_GLOBAL_VARIABLE || name_length != 10 || value_length != 1 || reader.take(name.len()).ok()? != name {
-        return None;
-    }
-    match reader.0 {
-        [0] => Some(false),
-        [1] => Some(true),
-        _ => None,
-    }
+    [&EFI_GLOBAL_VARIABLE[..], &10_u64.to_le_bytes(), &1_u64.to_le_bytes(), &name].concat()
+}
+
+/// Whether `data` is `UEFI_VARIABLE_DATA` of `SecureBoot`, with a value of any length.
+fn names_secure_boot(data: &[u8]) -> bool {
+    let same = |of: &[u8]| Some((of.get(..24)?.to_vec(), of.get(32..52)?.to_vec()));
+    same(data).is_some_and(|named| Some(named) == same(&secure_boot_variable()))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn log(events: &[(u32, u32, &[u8])]) -> Vec<u8> {
-        let mut out = vec![0; 28];
-        let spec = [
-            b"Spec ID Event03\0".as_slice(),
-            &[0, 0, 0, 0, 0, 2, 0, 2],
-            &1_u32.to_le_bytes(),
-            &SHA256.to_le_bytes(),
-            &32_u16.to_le_bytes(),
-            &[0],
-        ]
-        .concat();
-        out.extend(u32::try_from(spec.len()).unwrap().to_le_bytes());
-        out.extend(spec);
-        for (pcr, kind, data) in events {
-            out.extend(pcr.to_le_bytes());
-            out.extend(kind.to_le_bytes());
-            out.extend(1_u32.to_le_bytes());
-            out.extend(SHA256.to_le_bytes());
-            out.extend(sha256(&[data]));
-            out.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
-            out.extend(*data);
-        }
-        out
-    }
-
-    fn variable(value: u8) -> Vec<u8> {
-        let name: Vec<u8> = "SecureBoot".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        [&EFI_GLOBAL_VARIABLE[..], &10_u64.to_le_bytes(), &1_u64.to_le_bytes(), &name, &[value]].concat()
-    }
-
-    fn extended(start: [u8; 32], data: &[u8]) -> [u8; 32] {
-        sha256(&[&start, &sha256(&[data])])
-    }
-
-    #[test]
-    fn replays_and_reads_secure_boot() {
-        for (value, expected) in [(0, Some(false)), (1, Some(true)), (2, None)] {
-            let data = variable(value);
-            let log = log(&[(7, EV_EFI_VARIABLE_DRIVER_CONFIG, &data)]);
-            assert_eq!(replay(&log, &[7], &[extended([0; 32], &data)]), Ok(SecureBoot(expected)));
-        }
-    }
-
-    #[test]
-    fn a_log_that_leads_elsewhere_is_dropped() {
-        let log = log(&[(7, EV_EFI_VARIABLE_DRIVER_CONFIG, &variable(1))]);
-        assert_eq!(replay(&log, &[7], &[[0; 32]]), Err(EventLogError::Replay(7)));
-        for cut in 0..log.len() {
-            assert!(replay(&log[..cut], &[7], &[extended([0; 32], &variable(1))]).is_err(), "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn data_that_was_not_measured_says_nothing() {
-        let data = variable(0);
-        let mut log = log(&[(7, EV_EFI_VARIABLE_DRIVER_CONFIG, &data)]);
-        *log.last_mut().unwrap() = 1;
-        assert_eq!(replay(&log, &[7], &[extended([0; 32], &data)]), Ok(SecureBoot(None)));
-    }
-
-    #[test]
-    fn pcr_0_begins_at_its_locality() {
-        let log = log(&[(0, EV_NO_ACTION, b"StartupLocality\0\x03"), (0, 8, b"x")]);
-        let mut start = [0; 32];
-        start[31] = 3;
-        assert_eq!(replay(&log, &[0], &[extended(start, b"x")]), Ok(SecureBoot(None)));
-    }
-
-    #[test]
-    fn one_digest_an_event_and_an_end() {
-        let good = log(&[(0, 8, b"x")]);
-        let digest = [&SHA256.to_le_bytes()[..], &sha256(&[b"x"])].concat();
-        let at = good.windows(digest.len()).position(|window| window == digest).unwrap();
-        let mut twice = [&good[..at], &digest, &good[at..]].concat();
-        twice[at - 4] = 2;
-        assert_eq!(replay(&good, &[0], &[extended([0; 32], b"x")]), Ok(SecureBoot(None)));
-        assert_eq!(replay(&twice, &[0], &[extended([0; 32], b"x")]), Err(EventLogError::Malformed));
-        // Events that are only remarks lead nowhere, so that the number alone decides.
-        let remark: (u32, u32, &[u8]) = (0, EV_NO_ACTION, b"");
-        assert_eq!(replay(&log(&vec![remark; MAX_EVENTS]), &[0], &[[0; 32]]), Ok(SecureBoot(None)));
-        assert_eq!(replay(&log(&vec![remark; MAX_EVENTS + 1]), &[0], &[[0; 32]]), Err(EventLogError::Malformed));
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-            let _ = replay(&bytes, &[0, 7], &[[0; 32], [0; 32]]);
-            let _ = replay(&[log(&[]), bytes].concat(), &[0, 7], &[[0; 32], [0; 32]]);
-        }
-    }
-}
+mod tests;

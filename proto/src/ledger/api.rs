@@ -20,6 +20,12 @@ pub const LOG: &str = "/ledger/v1/log";
 /// failover of the one who integrates; usually it is under a second.
 pub const MERGE_DELAY: i64 = 30;
 
+/// The longest merge delay that is believed, whatever an issuer says, in seconds.
+pub const LONGEST_MERGE_DELAY: i64 = 300;
+
+/// How many beginnings stand in a [`Log`] at most.
+pub const MAX_BEGINNINGS: u32 = 64;
+
 /// The largest leaf, in bytes: C2SP `tlog-tiles` gives the length of an entry 16 bits.
 pub const MAX_LEAF: usize = 0xffff;
 
@@ -32,6 +38,10 @@ pub struct Log {
     pub merge_delay: i64,
     /// Every key that has signed a checkpoint or is going to, oldest first.
     pub keys: Vec<LogKey>,
+    /// The leaves of the newest [`MAX_BEGINNINGS`] events `ledger_begun` in the tree, oldest first: how the ledger came by its name
+    /// ([`Beginning`](super::beginning::Beginning)).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beginnings: Vec<Bytes>,
 }
 
 /// One key of [`Log`].

@@ -25,7 +25,7 @@ pub const TILE_HEIGHT: u8 = 8;
 /// The hashes of a full tile.
 pub const TILE_WIDTH: usize = 1 << TILE_HEIGHT;
 /// No proof in a tree of [`MAX_SIZE`] has more hashes.
-const MAX_PROOF: usize = 128;
+pub const MAX_PROOF: usize = 64;
 
 /// What a tree is at one size: how many leaves, and the hash over them.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -80,7 +80,7 @@ impl Scene {
                 "iat": NOW - 100, "nbf": NOW - 100, "exp": NOW + 200, "jti": "j",
                 "cnf": {"jwk": jwk(&self.holder), "jkt": self.holder.public().thumbprint()},
                 "authorization_details": [{"type": "git_repository", "locations": [REPOSITORY], "actions": ["read"]}],
-                "daypass": {"device": device, "grant": "gr-0000000000000000", "project": "apollo", "protection": "hardware",
+                "daypass": {"device": device, "grant": "gr-0000000000000000", "grant_until": NOW + 3600, "project": "apollo", "protection": "hardware",
                     "posture": {"trust_tier": "ek_chain", "secure_boot": null, "event_log": "absent"}, "leaf": base64url(&[0; 32])},
             }),
             Place::KeyBinding => {

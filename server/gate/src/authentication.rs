@@ -2,7 +2,7 @@
 //!
 //! An [`Authenticated`] exists only behind all of them. What it allows is asked next, of `proto`.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use daypass_proto::{
@@ -19,9 +19,9 @@ use thiserror::Error;
 use crate::{
     gate::Gate,
     nonce::{NonceError, Scope},
-    replay::ReplayError,
+    replay::{ReplayError, Use},
     route::Route,
-    trust::Freshness,
+    trust::{Freshness, Moment},
 };
 
 /// Why nobody was authenticated.
@@ -75,11 +75,32 @@ pub enum AuthenticationError {
     #[error("the access was ended: {}", reason_text(*.0))]
     Dead(Reason),
     /// The issuer has not been heard.
-    #[error("this gate has not heard from the issuer since {0}, and lets nobody pass unheard; try again shortly")]
-    Unheard(String),
+    #[error("this gate has not heard from the issuer since {0}")]
+    Unheard(Silence),
     /// The issuer does not let this gate guard what was asked for.
     #[error("the issuer has not registered this gate for this resource")]
     NotGuarded,
+}
+
+/// Since when the issuer has been silent, and why where that is the clocks' fault: nothing that strangers must not know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Silence {
+    since: Option<Timestamp>,
+    wrong_time: Option<String>,
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.since {
+            Some(since) => write!(f, "{since}")?,
+            None => f.write_str("its start")?,
+        }
+        f.write_str(", and lets nobody pass unheard; ")?;
+        match &self.wrong_time {
+            Some(wrong) => write!(f, "{wrong}: one of the two clocks is wrong, tell whoever runs the gate"),
+            None => f.write_str("try again shortly"),
+        }
+    }
 }
 
 const fn reason_text(reason: Reason) -> &'static str {
@@ -142,16 +163,28 @@ fn credential(headers: &HeaderMap) -> Result<Credential, AuthenticationError> {
 
 /// Whether the issuer was heard of late.
 fn heard(gate: &Gate) -> Result<(), AuthenticationError> {
-    match gate.view().freshness(gate.moment(), gate.config().feed_max_age) {
-        Freshness::Fresh => Ok(()),
-        Freshness::Never => Err(AuthenticationError::Unheard("its start".to_owned())),
-        Freshness::Stale(heard) => Err(AuthenticationError::Unheard(heard.to_string())),
-    }
+    let since = match gate.view().freshness(gate.moment(), gate.config().feed_max_age) {
+        Freshness::Fresh => return Ok(()),
+        Freshness::Never => None,
+        Freshness::Stale(heard) => Some(heard),
+    };
+    Err(AuthenticationError::Unheard(Silence { since, wrong_time: gate.view().wrong_time() }))
 }
 
-/// Whether the issuer's newest word lets a token that was authenticated be used, whatever its own end says.
-pub fn still_good(gate: &Gate, claims: &AccessTokenClaims) -> Result<(), AuthenticationError> {
+/// Whether the hard end of a token's grant has come, for something that was begun at `begun`: by the gate's own clocks, whatever the issuer
+/// has said meanwhile, and without a skew.
+fn grant_is_over(claims: &AccessTokenClaims, begun: Moment, now: Moment) -> bool {
+    let until = claims.daypass.grant_until;
+    until <= now.at || until.since(begun.at) <= now.since_boot.saturating_sub(begun.since_boot)
+}
+
+/// Whether a token that was authenticated at `begun` may be used now, whatever its own end says: by its grant's hard end, and by the issuer's
+/// newest word.
+pub fn still_good(gate: &Gate, claims: &AccessTokenClaims, begun: Moment) -> Result<(), AuthenticationError> {
     heard(gate)?;
+    if grant_is_over(claims, begun, gate.moment()) {
+        return Err(AuthenticationError::Dead(Reason::GrantEnded));
+    }
     if !gate.view().guards(&claims.aud) {
         return Err(AuthenticationError::NotGuarded);
     }
@@ -170,7 +203,6 @@ pub async fn authenticate(
     client: IpAddr,
     target: &str,
 ) -> Result<Authenticated, AuthenticationError> {
-    let now = gate.now();
     heard(gate)?;
     if !gate.view().guards(&route.resource) {
         return Err(AuthenticationError::NotGuarded);
@@ -178,6 +210,8 @@ pub async fn authenticate(
     let credential = credential(headers)?;
     let (Credential::Presentation(text) | Credential::Dpop(text)) = &credential;
     gate.know_key_of(text).await;
+    // From here on nothing is waited for: what is good now is good when it is said.
+    let now = gate.moment();
     let token = match credential {
         Credential::Presentation(text) => present(gate, route, &text, client, now)?,
         Credential::Dpop(token) => prove(gate, route, &token, method, headers, client, target, now)?,
@@ -189,13 +223,19 @@ pub async fn authenticate(
     if claims.daypass.protection == Protection::Delegated && gate.config().require_hardware_proofs {
         return Err(AuthenticationError::Delegated);
     }
-    still_good(gate, claims)?;
+    still_good(gate, claims, now)?;
     Ok(Authenticated(token))
 }
 
-fn with_expected<T>(gate: &Gate, route: &Route, now: Timestamp, check: impl FnOnce(&Expected<'_>) -> T) -> T {
+fn with_expected<T>(gate: &Gate, route: &Route, now: Moment, check: impl FnOnce(&Expected<'_>) -> T) -> T {
     let key = |kid: &str| gate.view().key(kid);
-    check(&Expected { issuer: gate.issuer(), resource: &route.resource, now, skew: gate.config().skew, key: &key })
+    check(&Expected {
+        issuer: gate.issuer(),
+        resource: &route.resource,
+        now: now.at,
+        skew: gate.config().skew,
+        key: &key,
+    })
 }
 
 fn present(
@@ -203,13 +243,15 @@ fn present(
     route: &Route,
     text: &str,
     client: IpAddr,
-    now: Timestamp,
+    now: Moment,
 ) -> Result<VerifiedToken, AuthenticationError> {
     let verified = with_expected(gate, route, now, |expected| presentation::verify(text, &route.repository, expected))?;
     let scope = Scope::Presentation(route.repository.as_str());
-    let issued = gate.nonces().check(verified.nonce(), scope, client, now)?;
-    let until = verified.token().claims().exp.plus(2 * gate.config().skew.seconds());
-    gate.replay().presentation(verified.hash(), route.endpoint.service(), issued, until, now)?;
+    let nonce_age = gate.nonces().age(verified.nonce(), scope, client, now)?;
+    let claims = verified.token().claims();
+    let until = claims.exp.plus(2 * gate.config().skew.seconds());
+    let using = Use { id: verified.hash(), device: &claims.daypass.device, nonce_age, until };
+    gate.replay().presentation(using, route.endpoint.service(), now)?;
     Ok(verified.token().clone())
 }
 
@@ -222,7 +264,7 @@ fn prove(
     headers: &HeaderMap,
     client: IpAddr,
     target: &str,
-    now: Timestamp,
+    now: Moment,
 ) -> Result<VerifiedToken, AuthenticationError> {
     let token = with_expected(gate, route, now, |expected| daypass_proto::token::verify(text, expected))?;
     let mut proofs = headers.get_all("dpop").iter();
@@ -230,11 +272,34 @@ fn prove(
     let proof = HeaderValue::to_str(proof).map_err(|_| AuthenticationError::ProofHeader)?;
     let url = format!("{}{target}", route.resource.origin());
     let skew = gate.config().skew;
-    let expected = dpop::Expected { method, url: &url, token: Some((text, &token.claims().cnf.jwk)), now, skew };
+    let expected =
+        dpop::Expected { method, url: &url, token: Some((text, &token.claims().cnf.jwk)), now: now.at, skew };
     let proof = dpop::verify(proof, &expected)?;
     let nonce = proof.nonce().ok_or(AuthenticationError::NoNonce)?;
-    let issued = gate.nonces().check(nonce, Scope::Dpop(route.resource.as_str()), client, now)?;
+    let nonce_age = gate.nonces().age(nonce, Scope::Dpop(route.resource.as_str()), client, now)?;
     let id = sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]);
-    gate.replay().proof(id, issued, proof.remember_until(skew), now)?;
+    let device = &token.claims().daypass.device;
+    gate.replay().proof(Use { id, device, nonce_age, until: proof.remember_until(skew) }, now)?;
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use daypass_proto::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_grant_s_end_is_hard_whatever_becomes_of_the_clock() {
+        let clocks = |at, since_boot| Moment { at: Timestamp::from_seconds(at), since_boot };
+        // Its grant ends with the token.
+        let claims = crate::flow::sample_claims(1300);
+        let over = |now| grant_is_over(&claims, clocks(1000, 5), now);
+        assert!(!over(clocks(1299, 304)));
+        assert!(over(clocks(1300, 304)));
+        // Put back meanwhile, by a little or by years.
+        assert!(over(clocks(1299, 305)) && over(clocks(-1_000_000, 305)));
+        // Begun behind it, within the skew that the token's own end has.
+        assert!(grant_is_over(&claims, clocks(1300, 5), clocks(1300, 5)));
+    }
 }

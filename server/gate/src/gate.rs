@@ -101,7 +101,7 @@ impl Gate {
     pub fn fresh_nonce(&self, scope: crate::nonce::Scope<'_>, client: IpAddr) -> String {
         let mut fresh = [0; RANDOM];
         random(&mut fresh);
-        self.nonces.issue(scope, client, self.now(), fresh)
+        self.nonces.issue(scope, client, self.moment(), fresh)
     }
 
     /// Asks for the issuer's keys where the token names one that is not known: it may be new.

@@ -8,6 +8,7 @@ pub mod config;
 mod flow;
 pub mod gate;
 pub mod git;
+mod inflate;
 pub mod nonce;
 mod probe;
 pub mod proxy;

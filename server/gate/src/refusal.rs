@@ -10,6 +10,7 @@ use crate::{
     flow::Cut,
     gate::Gate,
     nonce::Scope,
+    replay::ReplayError,
     route::{Route, RouteError},
     upstream::Body,
 };
@@ -56,14 +57,7 @@ impl Refusal {
         uses_dpop: bool,
     ) -> Self {
         use AuthenticationError as E;
-        let status = match error {
-            E::Unheard(_) => StatusCode::SERVICE_UNAVAILABLE,
-            E::Replay(crate::replay::ReplayError::Full) => StatusCode::SERVICE_UNAVAILABLE,
-            E::NotGuarded => StatusCode::FORBIDDEN,
-            // RFC 6750 section 3.1 has 401 for these. git would ask for a username then, and not show the reason.
-            E::Dead(_) | E::Software | E::Delegated if !uses_dpop => StatusCode::FORBIDDEN,
-            _ => StatusCode::UNAUTHORIZED,
-        };
+        let status = status_of(error, uses_dpop);
         let mut refusal = Self::new(status, error.to_string());
         if status != StatusCode::UNAUTHORIZED {
             return refusal;
@@ -133,7 +127,36 @@ impl Refusal {
     }
 }
 
+fn status_of(error: &AuthenticationError, uses_dpop: bool) -> StatusCode {
+    use AuthenticationError as E;
+    match error {
+        E::Unheard(_) | E::Replay(ReplayError::Full) => StatusCode::SERVICE_UNAVAILABLE,
+        // Whoever asks too much is not asked for another nonce: it would try again.
+        E::Replay(ReplayError::TooMany) => StatusCode::TOO_MANY_REQUESTS,
+        E::NotGuarded => StatusCode::FORBIDDEN,
+        // RFC 6750 section 3.1 has 401 for these. git would ask for a username then, and not show the reason.
+        E::Dead(_) | E::Software | E::Delegated if !uses_dpop => StatusCode::FORBIDDEN,
+        _ => StatusCode::UNAUTHORIZED,
+    }
+}
+
 /// A body that is there already.
 pub fn full(content: impl Into<Bytes>) -> Body {
     Full::new(content.into()).map_err(|never| match never {}).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_memory_is_no_question_for_a_nonce() {
+        for uses_dpop in [true, false] {
+            let status = |error| status_of(&AuthenticationError::Replay(error), uses_dpop).as_u16();
+            assert_eq!(status(ReplayError::Used), 401);
+            assert_eq!(status(ReplayError::TooLate), 401);
+            assert_eq!(status(ReplayError::TooMany), 429);
+            assert_eq!(status(ReplayError::Full), 503);
+        }
+    }
 }

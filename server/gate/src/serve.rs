@@ -1,7 +1,8 @@
 //! The running gate: the listener, and the work between requests.
 
 use std::{
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     task::{Context, Poll},
     time::Duration,
@@ -9,13 +10,15 @@ use std::{
 
 use daypass_proto::time::Timestamp;
 use daypass_service::{
-    ClientCertificates, Clock, Limits, Listener, ServeError, TlsError, reloadable_server_config, told,
+    ClientCertificates, Clock, Limits, Listener, MAX_TEXT, ServeError, TlsError, random, read_file,
+    reloadable_server_config, told,
 };
 use http::{Request, Response};
 use hyper::body::Incoming;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use zeroize::Zeroizing;
 
 use crate::{
     config::Config,
@@ -38,8 +41,17 @@ pub enum RunError {
     /// The issuer's side of TLS.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
-    /// Its own certificate.
-    #[error("could not read the certificate or key `{}`", .0.display())]
+    /// A file of its own certificate.
+    #[error("could not read the certificate or key `{}`", path.display())]
+    CertificateFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What is in it.
+    #[error("`{}` is no certificate or key in PEM", .0.display())]
     Certificate(PathBuf),
     /// None at all.
     #[error(
@@ -59,10 +71,14 @@ type Certificate = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 /// The certificate of the gate's own listener: the operator's, else the issuer's.
 pub fn own_certificate(config: &Config, state: &GateState) -> Result<Certificate, RunError> {
     if let Some((certificate, key)) = &config.tls {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+        let read = |path: &Path| {
+            read_file(path, MAX_TEXT).map_err(|source| RunError::CertificateFile { path: path.to_owned(), source })
+        };
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(certificate)?).collect();
         let chain =
             chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| RunError::Certificate(certificate.clone()))?;
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|_| RunError::Certificate(key.clone()))?;
+        let secret = Zeroizing::new(read(key)?);
+        let key = PrivateKeyDer::from_pem_slice(&secret).map_err(|_| RunError::Certificate(key.clone()))?;
         return Ok((chain, key));
     }
     let server = state.server.as_ref().ok_or(RunError::NoCertificate)?;
@@ -75,8 +91,11 @@ pub async fn serve(config: Config, clock: Arc<dyn Clock>, stop: CancellationToke
     let state = GateState::load(&config.state_dir)?;
     let (chain, key) = own_certificate(&config, &state)?;
     let (tls, reload) = reloadable_server_config(chain, key, ClientCertificates::None)?;
-    let nonces =
-        Nonces::new(&*nonce_key(&config.state_dir, config.nonce_key.as_deref())?, config.bind_nonce_to_address);
+    let shared = nonce_key(&config.state_dir, config.nonce_key.as_deref())?;
+    // Of this process: it dies with the memory of what was used.
+    let mut own = Zeroizing::new([0; 32]);
+    random(own.as_mut_slice());
+    let nonces = Nonces::new(&shared, &own, config.bind_nonce_to_address);
     let client = IssuerClient::new(&state)?;
     for loosening in config.loosenings() {
         tracing::warn!(loosening, "this gate runs with a loosened setting");
@@ -166,7 +185,10 @@ async fn poll(gate: &Gate, keys_too: bool) {
     let asked = gate.moment();
     match client.revocations().await {
         Ok(answer) => gate.view().learn_revocations(answer, asked),
-        Err(error) => tracing::warn!(error = %told(&error), "could not ask which tokens are dead"),
+        Err(error) => {
+            gate.view().learn_silence(error.about_time());
+            tracing::warn!(error = %told(&error), "could not ask which tokens are dead");
+        }
     }
     if keys_too {
         match client.keys().await {

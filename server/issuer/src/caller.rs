@@ -3,6 +3,8 @@
 //!
 //! The answers are types: an endpoint that takes an [`ApprovedDevice`] cannot be reached by a pending one.
 
+use std::sync::Arc;
+
 use daypass_proto::{
     encoding::sha256,
     enrolment::DeviceLife,
@@ -16,7 +18,9 @@ use thiserror::Error;
 use crate::{
     error::Refusal,
     issuer::Issuer,
-    store::{CertificateRecord, Device, Gate, GateLife, Holder, StoreError},
+    store::{
+        CertificateRecord, Change, Device, Gate, GateLife, Grant, Holder, KnownDevice, Presented, Seen, StoreError,
+    },
 };
 
 /// Why a caller is not served.
@@ -122,71 +126,97 @@ impl From<CallerError> for Refusal {
     }
 }
 
-/// A device that is neither suspended nor revoked, and the end of the certificate that it used.
+/// A device that is neither suspended nor revoked, with the certificate that it used.
 #[derive(Debug)]
-pub struct EnrolledDevice {
-    device: Device,
-    not_after: Timestamp,
-}
+pub struct EnrolledDevice(Arc<KnownDevice>);
 
 impl EnrolledDevice {
     /// Whoever calls, if it is such a device.
     pub async fn identify(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
-        let certificate = certificate(issuer, peer).await?;
-        in_its_time(issuer, &certificate)?;
-        Self::of(issuer, certificate).await
+        let presented = presented(issuer, peer).await?;
+        in_its_time(issuer, presented.certificate())?;
+        Self::of(issuer, presented)
     }
 
     /// Whoever calls to have its certificate renewed, which may be outside its time: a laptop that lay in a drawer attests anew with
     /// its AK, and needs nobody for it.
     pub async fn identify_for_renewal(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
-        Self::of(issuer, certificate(issuer, peer).await?).await
+        Self::of(issuer, presented(issuer, peer).await?)
     }
 
-    async fn of(issuer: &Issuer, certificate: CertificateRecord) -> Result<Self, CallerError> {
-        let CertificateRecord { holder, not_after, .. } = certificate;
-        let id = match holder {
-            Holder::Device(id) => id,
-            Holder::Gate(name) => return Err(CallerError::NotADevice(name.to_string())),
+    fn of(issuer: &Issuer, presented: Presented) -> Result<Self, CallerError> {
+        let known = match presented {
+            Presented::Device(known) => known,
+            Presented::Other(CertificateRecord { holder: Holder::Gate(name), .. }) => {
+                return Err(CallerError::NotADevice(name.to_string()));
+            }
+            Presented::Other(CertificateRecord { holder: Holder::Device(_), .. }) => return Err(CallerError::Unknown),
         };
-        let device = issuer.store.device(&id).await?.ok_or(CallerError::Unknown)?;
-        if device.is_software() && !issuer.config.allow_software_keys {
-            return Err(CallerError::SoftwareOff(id.to_string()));
+        let id = known.device.id.to_string();
+        if known.device.is_software() && !issuer.config.allow_software_keys {
+            return Err(CallerError::SoftwareOff(id));
         }
-        match device.state {
-            DeviceLife::Pending | DeviceLife::Approved => Ok(Self { device, not_after }),
-            DeviceLife::Suspended => Err(CallerError::Suspended(id.to_string())),
-            DeviceLife::Revoked => Err(CallerError::Revoked(id.to_string())),
+        match known.device.state {
+            DeviceLife::Pending | DeviceLife::Approved => Ok(Self(known)),
+            DeviceLife::Suspended => Err(CallerError::Suspended(id)),
+            DeviceLife::Revoked => Err(CallerError::Revoked(id)),
         }
     }
 
     /// The device.
     pub fn device(&self) -> &Device {
-        &self.device
+        &self.0.device
     }
 
     /// The end of the certificate that was used.
     pub fn not_after(&self) -> Timestamp {
-        self.not_after
+        self.0.certificate.not_after
     }
 
     /// The device as an approved one.
     pub fn approved(self) -> Result<ApprovedDevice, CallerError> {
-        match self.device.state {
-            DeviceLife::Approved => Ok(ApprovedDevice(self.device)),
-            _ => Err(CallerError::Pending(self.device.id.to_string())),
+        match self.device().state {
+            DeviceLife::Approved => Ok(ApprovedDevice(self.0)),
+            _ => Err(CallerError::Pending(self.device().id.to_string())),
         }
     }
 }
 
-/// A device that may ask for tokens.
+/// A device that may ask for tokens: it was approved when it was looked up. Whether it still is when a token is issued, the decision itself
+/// requires ([`Self::as_seen`]).
 #[derive(Debug)]
-pub struct ApprovedDevice(Device);
+pub struct ApprovedDevice(Arc<KnownDevice>);
 
 impl ApprovedDevice {
     /// The device.
     pub fn device(&self) -> &Device {
-        &self.0
+        &self.0.device
+    }
+
+    /// Its grants, in whatever state.
+    pub fn grants(&self) -> &[Seen<Grant>] {
+        &self.0.grants
+    }
+
+    /// The condition under which something may be decided for this device and one of its grants.
+    pub fn as_seen(&self, grant: &Seen<Grant>) -> Change {
+        Change::RequireSeen { device: Arc::clone(&self.0), grant: grant.clone() }
+    }
+
+    /// Whoever calls, if it is remembered and its certificate is in its time. Good for decisions that carry [`Self::as_seen`], and for no refusal.
+    pub fn remembered(issuer: &Issuer, peer: &Peer) -> Option<Self> {
+        let known = issuer.remembered.get(&sha256(&[peer.certificate.as_ref()?]))?;
+        in_its_time(issuer, &known.certificate).ok().map(|()| Self(known))
+    }
+
+    /// Remembers it for its next request.
+    pub fn remember(&self, issuer: &Issuer) {
+        issuer.remembered.put(&self.0);
+    }
+
+    /// Looks it up anew at its next request.
+    pub fn forget(&self, issuer: &Issuer) {
+        issuer.remembered.forget(&self.0.certificate_hash);
     }
 }
 
@@ -197,10 +227,10 @@ pub struct EnrolledGate(Gate);
 impl EnrolledGate {
     /// Whoever calls, if it is such a gate.
     pub async fn identify(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
-        let certificate = certificate(issuer, peer).await?;
-        in_its_time(issuer, &certificate)?;
-        let name = match certificate.holder {
-            Holder::Gate(name) => name,
+        let presented = presented(issuer, peer).await?;
+        in_its_time(issuer, presented.certificate())?;
+        let name = match &presented.certificate().holder {
+            Holder::Gate(name) => name.clone(),
             Holder::Device(id) => return Err(CallerError::NotAGate(id.to_string())),
         };
         let gate = issuer.store.gate(&name).await?.ok_or(CallerError::Unknown)?;
@@ -213,9 +243,9 @@ impl EnrolledGate {
     }
 }
 
-async fn certificate(issuer: &Issuer, peer: &Peer) -> Result<CertificateRecord, CallerError> {
+async fn presented(issuer: &Issuer, peer: &Peer) -> Result<Presented, CallerError> {
     let certificate = peer.certificate.as_ref().ok_or(CallerError::Unknown)?;
-    issuer.store.certificate(sha256(&[certificate])).await?.ok_or(CallerError::Unknown)
+    issuer.store.presented(sha256(&[certificate])).await?.ok_or(CallerError::Unknown)
 }
 
 fn in_its_time(issuer: &Issuer, certificate: &CertificateRecord) -> Result<(), CallerError> {

@@ -38,6 +38,11 @@ impl Environment {
         self.clock.now()
     }
 
+    /// Seconds since the machine started, by the clock that nobody sets.
+    pub fn since_boot(&self) -> i64 {
+        self.clock.since_boot()
+    }
+
     /// Random bytes.
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];

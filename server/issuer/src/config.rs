@@ -15,6 +15,9 @@ use daypass_service as service;
 /// The reference file: every key, commented. `init` writes it, a test parses it.
 pub const REFERENCE: &str = include_str!("../issuer.toml.example");
 
+/// Each may end up on the list that gates ask for all the time.
+const MAX_TOKENS_PER_DEVICE: u32 = 100_000;
+
 /// Why there is no configuration.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -72,6 +75,8 @@ struct Raw {
     key_overlap: String,
     #[serde(default = "defaults::clock_skew")]
     clock_skew: String,
+    #[serde(default = "defaults::tokens_per_device")]
+    tokens_per_device: u32,
     #[serde(default)]
     allow_software_keys: bool,
     #[serde(default)]
@@ -99,6 +104,9 @@ mod defaults {
     }
     pub(super) fn clock_skew() -> String {
         "30s".to_owned()
+    }
+    pub(super) fn tokens_per_device() -> u32 {
+        1000
     }
 }
 
@@ -139,6 +147,8 @@ pub struct Config {
     pub key_overlap: i64,
     /// The allowed skew.
     pub skew: Skew,
+    /// How many tokens a device may have that live, or were revoked and gates are still told of.
+    pub tokens_per_device: u32,
     /// Loosening: software clients may be registered and get tokens.
     pub allow_software_keys: bool,
     /// Loosening: a TPM whose EK is unknown may enrol and be reviewed.
@@ -209,6 +219,9 @@ impl Raw {
         if self.pcrs.is_empty() || !self.pcrs.is_sorted_by(|a, b| a < b) || self.pcrs.iter().any(|pcr| *pcr > 23) {
             faults.push("`pcrs`: needs numbers from 0 to 23, ascending, each once".to_owned());
         }
+        if !(1..=MAX_TOKENS_PER_DEVICE).contains(&self.tokens_per_device) {
+            faults.push(format!("`tokens_per_device`: needs a number from 1 to {MAX_TOKENS_PER_DEVICE}"));
+        }
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -231,6 +244,7 @@ impl Raw {
             code_lifetime,
             key_overlap,
             skew,
+            tokens_per_device: self.tokens_per_device,
             allow_software_keys: self.allow_software_keys,
             accept_unknown_ek: self.accept_unknown_ek,
         })
@@ -259,9 +273,10 @@ mod tests {
             .replace("clock_skew = \"30s\"", "clock_skew = \"61s\"")
             .replace("challenge_lifetime = \"5m\"", "challenge_lifetime = \"\"")
             .replace("pcrs = [0, 1", "pcrs = [1, 0")
+            .replace("tokens_per_device = 1000", "tokens_per_device = 0")
             .replace("mtls_listen = \"0.0.0.0:8444\"", "mtls_listen = \"8444\"");
         let faults = parse(&text).unwrap_err();
-        assert_eq!(faults.len(), 5, "{faults:?}");
+        assert_eq!(faults.len(), 6, "{faults:?}");
         assert!(parse(&format!("{REFERENCE}\nunknown = 1\n")).unwrap_err()[0].contains("unknown"));
     }
 

@@ -4,9 +4,7 @@
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{FromRequest, Request},
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use daypass_proto::{
@@ -39,6 +37,7 @@ pub const NEVER_STORED: [(header::HeaderName, &str); 2] =
 pub struct Refusal {
     status: StatusCode,
     body: ErrorBody,
+    retry_after: Option<u32>,
 }
 
 impl Refusal {
@@ -62,7 +61,7 @@ impl Refusal {
             daypass_reason: reason,
             daypass_next_step: next_step.into(),
         };
-        Self { status, body }
+        Self { status, body, retry_after: None }
     }
 
     /// A request that does not fit its format.
@@ -78,13 +77,20 @@ impl Refusal {
     /// A fault of our own; `error` goes to the log and nowhere else.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = %told(error), "could not decide a request");
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, body: internal(Reason::Internal) }
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, body: internal(Reason::Internal), retry_after: None }
     }
 
     /// With another status than the code's usual one.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;
+        self
+    }
+
+    /// With the seconds after which another try is worth it.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 
@@ -154,27 +160,11 @@ impl From<DecideError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, NEVER_STORED, Json(self.body)).into_response()
-    }
-}
-
-/// A request's body, whole, within the limit of its route; what does not fit is refused in the same words as everything else.
-pub struct Body(pub Bytes);
-
-impl<S: Send + Sync> FromRequest<S> for Body {
-    type Rejection = Refusal;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
-                OAuthError::InvalidRequest,
-                Reason::TooLarge,
-                "the request is larger than this endpoint takes",
-                "send what docs/wire.md describes, within its limits",
-            )
-            .with_status(StatusCode::PAYLOAD_TOO_LARGE),
-            _ => Refusal::malformed("the request's body could not be read"),
-        })
+        let mut response = (self.status, NEVER_STORED, Json(self.body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }
 
@@ -189,15 +179,5 @@ mod tests {
         // A token in the wrong field does not come back.
         let said = Refusal::malformed(format!("`{}` is no resource", "a".repeat(500))).body.error_description;
         assert_eq!(said, "`aaaaaaaaaaaa...` is no resource");
-    }
-
-    #[tokio::test]
-    async fn a_body_over_the_limit_is_refused_in_our_words() {
-        let body = |size| Request::new(axum::body::Body::from(vec![0; size]));
-        // Without a route's own limit, axum's of two megabytes holds.
-        let refusal = Body::from_request(body(3 * 1024 * 1024), &()).await.err().unwrap();
-        assert_eq!(refusal.reason(), Reason::TooLarge);
-        assert_eq!(refusal.into_response().status(), StatusCode::PAYLOAD_TOO_LARGE);
-        assert_eq!(Body::from_request(body(5), &()).await.unwrap().0.len(), 5);
     }
 }

@@ -54,7 +54,7 @@ impl Entropy for Hands {
 
 /// An issuer with the sample project as `apollo`.
 pub struct Made {
-    pub issuer: Issuer,
+    pub issuer: Arc<Issuer>,
     pub config: PathBuf,
     hands: Arc<Hands>,
     _folder: TempDir,
@@ -75,7 +75,7 @@ impl Made {
             text = text.replace(old, new);
         }
         std::fs::write(&config, text).unwrap();
-        let issuer = Issuer::open(Config::load(&config).unwrap(), environment).await.unwrap();
+        let issuer = Arc::new(Issuer::open(Config::load(&config).unwrap(), environment).await.unwrap());
         Self { issuer, config, hands, _folder: folder }
     }
 

@@ -6,20 +6,19 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use daypass_proto::{
-    attestation::EkRoots,
-    ledger::{EventKind, checkpoint::peek},
-    time::Skew,
-};
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use daypass_proto::{attestation::EkRoots, ledger::EventKind, time::Skew};
+use daypass_service::read_file;
 use thiserror::Error;
 
 use crate::{
+    certificates::{CertificatesError, MAX_FILE, certificates},
     clock::Environment,
     config::{Config, ConfigError},
     keys::{KeyError, Keyring},
+    pace::{Pace, TooMany},
     projects::{PolicyError, Projects},
-    store::{DecideError, Decision, Fault, SqliteStore, Store, StoreError},
+    remembered::Remembered,
+    store::{DecideError, Decision, Fault, PublishedError, SqliteStore, Store, StoreError},
 };
 
 /// Why the issuer does not start.
@@ -59,6 +58,18 @@ pub enum StartError {
         /// Where that stands.
         checkpoint: PathBuf,
     },
+    /// It cannot be known whether one was.
+    #[error(
+        "`{}` holds the newest checkpoint that was published of the store, and what it says cannot be known. Make it a file again that the issuer can read; where that cannot be done, move it away and put the newest backup in place with `daypass-issuer restore --replace`, which begins a new ledger",
+        checkpoint.display()
+    )]
+    Published {
+        /// Where it stands.
+        checkpoint: PathBuf,
+        /// Why not.
+        #[source]
+        source: PublishedError,
+    },
     /// The keys.
     #[error("the issuer's keys cannot be used")]
     Keys(#[from] KeyError),
@@ -75,8 +86,14 @@ pub enum StartError {
         source: io::Error,
     },
     /// A file among them that is not what it should be.
-    #[error("`{}` holds something else than certificates in PEM", .0.display())]
-    EkRootForm(PathBuf),
+    #[error("`{}`, in `ek_roots`, is not a file of certificates in PEM or DER; get it anew from the TPM's maker, or take it away", path.display())]
+    EkRootForm {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: CertificatesError,
+    },
     /// The first event could not be written.
     #[error("could not record the start")]
     Record(#[from] DecideError),
@@ -94,7 +111,9 @@ pub struct Issuer {
     pub ek_roots: EkRoots,
     /// Clock and randomness.
     pub environment: Environment,
+    pace: Pace,
     keyring: RwLock<Arc<Keyring>>,
+    pub(crate) remembered: Remembered,
 }
 
 impl Issuer {
@@ -114,7 +133,8 @@ impl Issuer {
         let projects = Projects::load(&config.projects)?;
         let ek_roots = load_ek_roots(&config.ek_roots)?;
         let keyring = Keyring::load(&config, store.as_ref(), environment.now()).await?;
-        Ok(Self { config, store, projects, ek_roots, environment, keyring: RwLock::new(Arc::new(keyring)) })
+        let (keyring, remembered, pace) = (RwLock::new(Arc::new(keyring)), Remembered::default(), Pace::default());
+        Ok(Self { config, store, projects, ek_roots, environment, pace, keyring, remembered })
     }
 
     /// Records the start: version of the policy, and every loosening.
@@ -135,17 +155,15 @@ impl Issuer {
         let path = &self.config.database;
         let at = || path.clone();
         SqliteStore::examine(path).await.map_err(|source| StartError::Store { path: at(), source })?;
-        let published = SqliteStore::published_at(path);
-        let Ok(note) = fs::read_to_string(&published) else { return Ok(()) };
-        let Ok((origin, head)) = peek(&note) else { return Ok(()) };
+        let checkpoint = SqliteStore::published_at(path);
+        let published = SqliteStore::published(path)
+            .map_err(|source| StartError::Published { checkpoint: checkpoint.clone(), source })?;
+        let Some((origin, head)) = published else { return Ok(()) };
         let held = self.store.ledger().await.map_err(|source| StartError::Store { path: at(), source })?;
         match held {
-            Some(held) if held.origin == origin && held.head.size() < head.size() => Err(StartError::Behind {
-                path: at(),
-                held: held.head.size(),
-                published: head.size(),
-                checkpoint: published,
-            }),
+            Some(held) if held.origin == origin && held.head.size() < head.size() => {
+                Err(StartError::Behind { path: at(), held: held.head.size(), published: head.size(), checkpoint })
+            }
             _ => Ok(()),
         }
     }
@@ -154,6 +172,21 @@ impl Issuer {
     pub async fn clock_is_right(&self) -> Result<(), DecideError> {
         let (now, floor) = (self.environment.now(), self.store.clock_floor().await?);
         if now.plus(Skew::MAX_SECONDS) < floor { Err(DecideError::Clock { now, floor }) } else { Ok(()) }
+    }
+
+    /// Whether `who` may cause one more event of this kind that gives him nothing.
+    pub(crate) fn one_more(&self, kind: EventKind, who: impl ToString) -> Result<(), TooMany> {
+        self.pace.one_more(kind, who, self.environment.since_boot())
+    }
+
+    /// Forgets whose pace is of no interest any more.
+    pub(crate) fn forget_pace(&self) {
+        self.pace.forget(self.environment.since_boot());
+    }
+
+    /// How many requests were not decided for their number.
+    pub(crate) fn held_up(&self) -> u64 {
+        self.pace.held_up()
     }
 
     /// The keys in use.
@@ -170,27 +203,20 @@ impl Issuer {
     }
 }
 
-/// Reads every PEM file of the folder.
+/// Reads every `.pem` and `.crt` of the folder.
 pub fn load_ek_roots(folder: &Path) -> Result<EkRoots, StartError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| StartError::EkRoots { path, source }
     };
-    let mut certificates = Vec::new();
+    let mut all = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed(folder))? {
         let path = entry.map_err(failed(folder))?.path();
         if !path.extension().is_some_and(|extension| extension == "pem" || extension == "crt") {
             continue;
         }
-        let text = fs::read(&path).map_err(failed(&path))?;
-        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-        let found = found.ok().filter(|found| !found.is_empty()).ok_or_else(|| StartError::EkRootForm(path.clone()))?;
-        let found: Vec<Vec<u8>> = found.into_iter().map(|der| der.to_vec()).collect();
-        let (_, bad) = EkRoots::new(found.clone());
-        if bad > 0 {
-            return Err(StartError::EkRootForm(path));
-        }
-        certificates.extend(found);
+        let bytes = read_file(&path, MAX_FILE).map_err(failed(&path))?;
+        all.extend(certificates(&bytes).map_err(|source| StartError::EkRootForm { path, source })?);
     }
-    Ok(EkRoots::new(certificates).0)
+    Ok(EkRoots::new(all).0)
 }

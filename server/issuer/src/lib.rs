@@ -3,7 +3,9 @@
 //! A library, so that what reads strangers' bytes can be driven from tests; the program is [`commands::run`].
 
 mod backup;
+mod body;
 mod caller;
+mod certificates;
 pub mod clock;
 pub mod commands;
 pub mod config;
@@ -16,9 +18,11 @@ pub mod gates;
 pub mod invitation;
 pub mod issuer;
 pub mod keys;
-mod ledger;
+pub mod ledger;
 mod metadata;
+mod pace;
 pub mod projects;
+mod remembered;
 pub mod serve;
 pub mod store;
 mod token;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
     routing::{get, post},
 };
 use daypass_proto::{
@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    body::{LARGE, Room, SMALL, bounded},
     device, enrolment,
     error::Refusal,
     gates,
@@ -118,6 +119,8 @@ async fn method_not_allowed() -> Refusal {
 
 /// What anybody may reach.
 pub fn public_routes(issuer: Arc<Issuer>) -> Router {
+    let (large, small) = (Room::new(LARGE), Room::new(SMALL));
+    let within = |room: &Room, most| from_fn_with_state(room.each(most), bounded);
     Router::new()
         .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
         .route("/jwks", get(metadata::jwks))
@@ -127,9 +130,9 @@ pub fn public_routes(issuer: Arc<Issuer>) -> Router {
         .route(api::INCLUSION, get(ledger::inclusion))
         .route(api::CONSISTENCY, get(ledger::consistency))
         .route(api::LOG, get(ledger::log))
-        .route("/enrolment/v1/begin", post(enrolment::begin).layer(DefaultBodyLimit::max(MAX_BEGIN)))
-        .route("/enrolment/v1/complete", post(enrolment::complete).layer(DefaultBodyLimit::max(MAX_COMPLETE)))
-        .route("/gate/v1/enrol", post(gates::enrol).layer(DefaultBodyLimit::max(MAX_BODY)))
+        .route("/enrolment/v1/begin", post(enrolment::begin).route_layer(within(&small, MAX_BEGIN)))
+        .route("/enrolment/v1/complete", post(enrolment::complete).route_layer(within(&large, MAX_COMPLETE)))
+        .route("/gate/v1/enrol", post(gates::enrol).route_layer(within(&small, MAX_BODY)))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(issuer)
@@ -137,6 +140,8 @@ pub fn public_routes(issuer: Arc<Issuer>) -> Router {
 
 /// What a client certificate is needed for; each handler asks whose it is, on every request.
 pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
+    let (large, small) = (Room::new(LARGE), Room::new(SMALL));
+    let within = |room: &Room, most| from_fn_with_state(room.each(most), bounded);
     Router::new()
         .route(token::PATH, post(token::token))
         .route("/oauth/introspect", post(token::introspect))
@@ -146,8 +151,8 @@ pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
         .route("/device/v1/renewal/begin", post(device::begin_renewal))
         .route("/gate/v1/revocations", get(gates::revocations))
         .route("/gate/v1/renew", post(gates::renew))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .route("/device/v1/renewal/complete", post(device::complete_renewal).layer(DefaultBodyLimit::max(MAX_COMPLETE)))
+        .route_layer(within(&small, MAX_BODY))
+        .route("/device/v1/renewal/complete", post(device::complete_renewal).route_layer(within(&large, MAX_COMPLETE)))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(issuer)
@@ -163,6 +168,7 @@ async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
         if let Err(error) = issuer.reload_keys().await {
             tracing::error!(error = %told(&error), "could not read the keys anew; the old ones stay in use");
         }
+        issuer.forget_pace();
         // The store itself logs what it meets, once it fails and once it works again.
         let _ = issuer.store.probe().await;
         if issuer.store.fault().is_some() {
@@ -191,3 +197,6 @@ async fn end_grants(issuer: &Issuer) -> Result<(), DecideError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,3 +41,13 @@ pub fn random(bytes: &mut [u8]) {
         std::process::abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_sleep_counts() -> daypass_tests::Story {
+        daypass_tests::goes_by_boot_time("clock::tests::the_machines_sleep_counts", || system_clock().since_boot())
+    }
+}

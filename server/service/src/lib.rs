@@ -20,7 +20,7 @@ mod tls;
 pub use self::{
     clock::{Clock, random, system_clock},
     duration::{DurationError, seconds},
-    file::{MAX_TEXT, beside, folder_of, read_text, sync_folder},
+    file::{MAX_TEXT, beside, folder_of, open_file, read_file, read_text, read_up_to, sync_folder},
     idle::Idle,
     program::program,
     serve::{Limits, Listener, Peer, ServeError},

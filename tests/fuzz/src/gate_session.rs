@@ -78,7 +78,8 @@ static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     let config =
         Config::parse(&REFERENCE.replace("unix:/run", "unix:/nonexistent"), Path::new("/etc/daypass/gate.toml"));
     let client = IssuerClient::new(&state).unwrap();
-    let gate = Gate::new(config.unwrap(), ISSUER.to_owned(), CLOCK.clone(), Nonces::new(&[7; 32], true), client);
+    let gate =
+        Gate::new(config.unwrap(), ISSUER.to_owned(), CLOCK.clone(), Nonces::new(&[7; 32], &[8; 32], true), client);
     let issuer = software(3);
     gate.view().learn_keys(vec![("k".to_owned(), *issuer.public())]);
     Scene { gate: Arc::new(gate), issuer, holder: software(4) }
@@ -92,7 +93,7 @@ impl Scene {
             "iss": ISSUER, "sub": "alice", "aud": RESOURCE, "client_id": format!("urn:daypass:device:{device}"),
             "iat": now, "nbf": now, "exp": now + 60, "jti": "j", "cnf": {"jwk": jwk, "jkt": jwk.thumbprint()},
             "authorization_details": [{"type": "git_repository", "locations": [REPOSITORY], "actions": ["push", "create"], "refs": ["refs/heads/alice/**"]}],
-            "daypass": {"device": device, "grant": "gr-0123456789abcdef", "project": "apollo", "protection": "hardware",
+            "daypass": {"device": device, "grant": "gr-0123456789abcdef", "grant_until": now + 60, "project": "apollo", "protection": "hardware",
                 "posture": {"trust_tier": "ek_chain", "secure_boot": null, "event_log": "absent"}, "leaf": base64url(&[0; 32])},
         });
         self.issuer.sign(&Header { typ: "at+jwt", kid: Some("k"), jwk: None }, &claims).unwrap()
@@ -128,8 +129,7 @@ pub fn run(input: &[u8]) {
     CLOCK.0.fetch_add(1, Ordering::Relaxed);
     let now = scene.gate.now();
     let resources = vec![RESOURCE.parse().unwrap()];
-    let all_well = Revocations { as_of: now, resources, tokens: Vec::new(), devices: Vec::new(), grants: Vec::new() };
-    scene.gate.view().learn_revocations(all_well, scene.gate.moment());
+    scene.gate.view().learn_revocations(Revocations::none(now, resources), scene.gate.moment());
     let mut bytes = fill(input, |name| {
         Some(match name {
             "presentation" => scene.presentation().into_bytes(),

@@ -7,7 +7,12 @@ use daypass_agent::state::Record;
 use daypass_gate::trust::GateState;
 use daypass_proto::{
     authorization::{AuthorizationDetail, AuthorizationDetails, GitAccess, GitAction},
-    caller, enrolment, gate_api, local_api,
+    caller, enrolment, gate_api,
+    ledger::{
+        api::{Inclusion, Log},
+        beginning::Beginning,
+    },
+    local_api,
     oauth_error::ErrorBody,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -26,7 +31,7 @@ fn same<T: DeserializeOwned + Serialize>(json: &[u8]) -> bool {
     true
 }
 
-const KINDS: u8 = 27;
+const KINDS: u8 = 30;
 
 /// Whether it was accepted.
 fn read(kind: u8, json: &[u8]) -> bool {
@@ -42,7 +47,7 @@ fn read(kind: u8, json: &[u8]) -> bool {
         8 => same::<gate_api::EnrolRequest>(json),
         9 => same::<gate_api::RenewRequest>(json),
         10 => same::<gate_api::GateCertificates>(json),
-        11 => same::<gate_api::Revocations>(json),
+        11 => revocations(json),
         12 => same::<ErrorBody>(json),
         13 => same::<caller::Evidence>(json),
         14 => same::<caller::Process>(json),
@@ -57,11 +62,39 @@ fn read(kind: u8, json: &[u8]) -> bool {
         23 => same::<local_api::GitCredential>(json),
         24 => same::<Record>(json),
         25 => same::<GateState>(json),
-        _ => details(json),
+        26 => details(json),
+        27 => log(json),
+        28 => same::<Inclusion>(json),
+        _ => same::<local_api::ledger::Ledgers>(json),
     }
 }
 
+/// What an issuer says of its ledger; each beginning as whoever holds a checkpoint reads it.
+fn log(json: &[u8]) -> bool {
+    if let Ok(log) = serde_json::from_slice::<Log>(json) {
+        for leaf in &log.beginnings {
+            let _ = Beginning::read(&leaf.0);
+        }
+    }
+    let _ = Beginning::read(json);
+    same::<Log>(json)
+}
+
 /// `asked LF granted`, or one list alone.
+/// What gates must refuse, in whatever pieces it comes.
+fn revocations(lines: &[u8]) -> bool {
+    let read = |lines: &[u8], piece: usize| {
+        let mut reader = gate_api::RevocationReader::default();
+        lines.chunks(piece).try_for_each(|piece| reader.take(piece)).and_then(|()| reader.finish())
+    };
+    let whole = read(lines, lines.len().max(1));
+    assert_eq!(read(lines, 7).is_ok(), whole.is_ok());
+    let Ok(whole) = whole else { return false };
+    let written: Vec<u8> = whole.clone().into_blocks().flat_map(Result::unwrap).collect();
+    assert_eq!(read(&written, 64).as_ref(), Ok(&whole), "what is written reads");
+    true
+}
+
 fn details(json: &[u8]) -> bool {
     let mut lines = json.splitn(2, |byte| *byte == b'\n');
     let list = |json: &[u8]| serde_json::from_slice::<AuthorizationDetails>(json).ok();
@@ -123,8 +156,19 @@ pub fn seeds() -> Vec<Vec<u8>> {
         format!(
             r#"{{{gate},"resources":["https://h/"],"root_chain":["AA"],"client_chain":["AA"],"server_chain":["AA"]}}"#
         ),
-        r#"{"as_of":1,"resources":["https://h/"],"tokens":[{"jti":"j","reason":"device_revoked"}],"devices":[{"device":"dev-0123456789abcdef","reason":"device_suspended"}],"grants":[{"grant":"gr-0123456789abcdef","reason":"grant_ended"}]}"#
-            .to_owned(),
+        concat!(
+            r#"{"line":"begin","as_of":1,"resources":["https://h/"]}"#,
+            "\n",
+            r#"{"line":"token","jti":"j","reason":"device_revoked"}"#,
+            "\n",
+            r#"{"line":"device","device":"dev-0123456789abcdef","reason":"device_suspended"}"#,
+            "\n",
+            r#"{"line":"grant","grant":"gr-0123456789abcdef","reason":"grant_ended"}"#,
+            "\n",
+            r#"{"line":"end","dead":3}"#,
+            "\n",
+        )
+        .to_owned(),
         r#"{"error":"access_denied","error_description":"d","daypass_reason":"device_suspended","daypass_next_step":"n"}"#
             .to_owned(),
         format!(r#"{{"identified_by":"peer_pidfd","peer":{process},"via":[{process}]}}"#),
@@ -147,6 +191,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         ),
         format!(r#"{{{gate},"root":"AA","client":{{"chain":["AA"],"key":[1,2,3]}},"server":null}}"#),
         format!("{narrow}\n{details}"),
+        r#"{"origin":"i/ledger/a","merge_delay":30,"keys":[{"verifier_key":"k","chain":["AA"]}],"beginnings":["AA"]}"#.to_owned(),
+        format!(r#"{{"leaf_index":1,"tree_size":2,"hashes":["{b32}"],"checkpoint":"n"}}"#),
+        r#"{"ledgers":[{"issuer":"https://i","origin":"i/ledger/a","size":1,"checkpoint":"n","checked_at":1,"outstanding":1,"outstanding_since":1,"unkept":0,"unchecked":{"since":1,"problem":{"error":"internal","message":"m","next_step":"n"}},"unsaved":null,"findings":[{"number":1,"kind":"fork","found_at":1,"accepted_at":null,"message":"m","next_step":"n"}],"more_findings":0}]}"#.to_owned(),
     ];
     assert_eq!(values.len(), usize::from(KINDS));
     (b'a'..).zip(values).map(|(letter, json)| seed(letter, json)).collect()

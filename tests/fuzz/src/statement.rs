@@ -74,11 +74,11 @@ fn values() -> [[u8; 32]; 2] {
     values
 }
 
-fn measured() -> [(u32, Vec<u8>); 2] {
+fn measured() -> [(u32, Vec<u8>); 3] {
     let name: Vec<u8> = "SecureBoot".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let guid = [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
     let variable = [&guid[..], &10_u64.to_le_bytes(), &1_u64.to_le_bytes(), &name, &[1]].concat();
-    [(0, b"firmware".to_vec()), (7, variable)]
+    [(0, b"firmware".to_vec()), (7, variable), (7, vec![0; 4])]
 }
 
 /// A log in the crypto-agile form with the banks of SHA-1 and SHA-256 (TCG PC Client Platform Firmware Profile, section 10).
@@ -93,9 +93,9 @@ fn log() -> Vec<u8> {
         out.extend(data);
     };
     event(0, 3, b"StartupLocality\0\x03");
-    let [(first, firmware), (second, variable)] = measured();
-    event(first, 8, &firmware);
-    event(second, 0x8000_0001, &variable);
+    for ((pcr, data), kind) in measured().iter().zip([8, 0x8000_0001, 4]) {
+        event(*pcr, kind, data);
+    }
     out
 }
 

@@ -4,6 +4,7 @@
 
 use std::{fmt::Display, str::FromStr};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use daypass_agent::tpm::Tcti;
 use daypass_gate::upstream::Upstream;
 use daypass_proto::{
@@ -11,6 +12,7 @@ use daypass_proto::{
     dpop,
     encoding::{base64url, sha256},
     invitation::{Code, CodeKind, CodeSecret, canonical_issuer},
+    ledger::checkpoint::{CheckpointKey, MAX_CHECKPOINT, VerifiedCheckpoint, peek},
     names::{Collaborator, DeviceId, EnrolmentId, GateName, GrantId, InvitationId, ProjectName, RenewalId, RoleName},
     pin::Pin,
     resource::{Repository, Resource},
@@ -20,7 +22,7 @@ use crate::{choice, seed};
 
 /// One text, of the kind that the first letter names.
 pub fn run(input: &[u8]) {
-    let Some((kind, rest)) = choice(input, 14) else { return };
+    let Some((kind, rest)) = choice(input, 16) else { return };
     if kind == 2 {
         return sealed_code(rest);
     }
@@ -46,6 +48,12 @@ pub fn run(input: &[u8]) {
             if let Some(htu) = dpop::htu(text) {
                 assert_eq!(dpop::htu(&htu).as_deref(), Some(htu.as_str()));
                 assert!(!htu.contains(['?', '#']), "{htu}");
+            }
+        }
+        14 => checkpoint(text),
+        15 => {
+            if let Ok((origin, key)) = CheckpointKey::from_verifier_key(text) {
+                assert_eq!(CheckpointKey::from_verifier_key(&key.verifier_key(&origin)), Ok((origin, key)));
             }
         }
         _ => {
@@ -156,6 +164,16 @@ fn patterns(text: &str) {
     }
 }
 
+/// A checkpoint that nobody has signed says what it says, and is never one that is verified.
+fn checkpoint(text: &str) {
+    if let Ok((origin, head)) = peek(text) {
+        assert!(text.len() <= MAX_CHECKPOINT && text.starts_with(&format!("{origin}\n{}\n", head.size())));
+        assert!(!origin.as_str().chars().any(char::is_control));
+        same(Ok::<_, ()>(origin));
+    }
+    assert!(VerifiedCheckpoint::verify_any(text, &[CheckpointKey::from_bytes([3; 32])]).is_err());
+}
+
 fn user(text: &str) {
     let Ok(user) = text.parse::<Collaborator>() else { return };
     if let Ok(pattern) = substitute_user("refs/heads/{user}/x", &user) {
@@ -210,5 +228,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
     ] {
         seeds.extend(texts.iter().map(|text| seed(letter, text)));
     }
+    let origin = "issuer.test/ledger/a".parse().unwrap();
+    let (root, signature) = (STANDARD.encode([7; 32]), STANDARD.encode([7; 68]));
+    let note = format!("{origin}\n12\n{root}\n\n\u{2014} {origin} {signature}\n");
+    assert!(peek(&note).is_ok(), "{note}");
+    seeds.push(seed(b'o', note));
+    seeds.push(seed(b'p', CheckpointKey::from_bytes([3; 32]).verifier_key(&origin)));
     seeds
 }

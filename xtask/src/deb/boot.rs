@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{PACKAGES, check::same, root::Root};
+use super::{PACKAGES, check::same, not_checked, root::Root};
 use crate::{
     failure::Failure,
     tool::{file, ran, run, tool},
@@ -35,15 +35,30 @@ locations = ["https://localhost/team/app"]
 actions = ["read"]
 "#;
 
-/// What is there at the end: what `init` made for the issuer. Everything of the agent and the gate is gone.
-const KEPT: [&str; 2] = ["/etc/daypass", "/var/lib/daypass-issuer"];
+/// What is there at the end: what `init` made for the issuer, and its store. Everything of the agent and the gate is gone.
+const KEPT: &str = "/etc/daypass
+/etc/daypass/ek_roots
+/etc/daypass/issuer.toml
+/etc/daypass/projects
+/etc/daypass/projects/apollo.toml
+/etc/daypass/projects/sample.toml.example
+/var/lib/daypass-issuer
+/var/lib/daypass-issuer/issuer.db
+/var/lib/daypass-issuer/issuer.db.checkpoint
+/var/lib/daypass-issuer/issuer.db.lock
+/var/lib/daypass-issuer/master.key
+/var/lib/daypass-issuer/root.key
+/var/lib/daypass-issuer/root.pem
+";
+/// What the engine keeps beside its database, or has folded into it at the end.
+const ENGINES: [&str; 2] = ["/var/lib/daypass-issuer/issuer.db-wal", "/var/lib/daypass-issuer/issuer.db-shm"];
 
 /// Installs, runs and purges, under a running systemd.
 pub(super) fn story(root: &Root) -> Result<(), Failure> {
     run(&mut root.chroot(&["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "swtpm"]))?;
-    let Some(machine) = Machine::start(root)? else {
-        println!("skipped: running the services; systemd-nspawn cannot start a Debian on this machine");
-        return Ok(());
+    let machine = match Machine::start(root)? {
+        Ok(machine) => machine,
+        Err(why) => return not_checked("running the services in a Debian that systemd-nspawn starts", why),
     };
     let files = PACKAGES.map(|package| format!("/opt/{package}.deb"));
     machine.run(&[&["dpkg", "--install"][..], &files.each_ref().map(String::as_str)].concat())?;
@@ -173,12 +188,8 @@ fn purged(root: &Root, machine: &Machine<'_>) -> Result<(), Failure> {
     let failed = machine.run(&["systemctl", "list-units", "--all", "--plain", "--no-legend", "daypass*"])?;
     same("units after the purge", &failed, "")?;
     let left = root.ours()?;
-    let others: String = left
-        .lines()
-        .filter(|line| !KEPT.iter().any(|kept| line.starts_with(kept)))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    same("what is left after the purge", &others, "")
+    let left: String = left.lines().filter(|line| !ENGINES.contains(line)).map(|line| format!("{line}\n")).collect();
+    same("what is left after the purge", &left, KEPT)
 }
 
 /// Changes a configuration as somebody with an editor does.
@@ -213,10 +224,11 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// Starts it; `None` where that cannot be done here at all.
-    fn start(root: &'a Root) -> Result<Option<Self>, Failure> {
-        let log = root.path().with_extension("log");
-        let log = fs::File::create(&log).map_err(file("create", &log))?;
+    /// Starts it; or what was said where that cannot be done here at all.
+    fn start(root: &'a Root) -> Result<Result<Self, String>, Failure> {
+        let at = root.path().with_extension("log");
+        let log = fs::File::create(&at).map_err(file("create", &at))?;
+        let said = |what: &str| format!("{what}; it said:\n{}", fs::read_to_string(&at).unwrap_or_default());
         let errors = log.try_clone().map_err(file("write", root.path()))?;
         // No network but the loopback: nobody's ports are taken, and nobody is asked.
         let mut nspawn = tool("systemd-nspawn", ["--quiet", "--boot", "--console=pipe", "--private-network"])
@@ -229,16 +241,16 @@ impl<'a> Machine<'a> {
             .map_err(|source| Failure::Start { what: "systemd-nspawn".to_owned(), source })?;
         for _ in 0..LOOKS {
             if nspawn.try_wait().is_ok_and(|ended| ended.is_some()) {
-                return Ok(None);
+                return Ok(Err(said("it ended at once")));
             }
             if let Some(leader) = child_named(nspawn.id(), "systemd") {
                 let machine = Self { nspawn, leader, root };
-                return machine.up().map(|up| up.then_some(machine));
+                return Ok(if machine.up()? { Ok(machine) } else { Err(said("the Debian in it did not come up")) });
             }
             thread::sleep(LOOK);
         }
         let _ = nspawn.kill();
-        Ok(None)
+        Ok(Err(said("it started no systemd")))
     }
 
     fn up(&self) -> Result<bool, Failure> {

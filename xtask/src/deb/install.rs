@@ -15,6 +15,7 @@ use crate::{
 /// What stays when the packages are removed: configuration, which units somebody enabled, the servers' folders, and what dpkg knows.
 const AFTER_REMOVE: &str = "/etc/daypass
 /etc/daypass/agent.toml
+/etc/daypass/gate.toml
 /etc/systemd/system/multi-user.target.wants/daypass-gate.service
 /etc/systemd/system/multi-user.target.wants/daypass-issuer.service
 /etc/systemd/system/multi-user.target.wants/daypass.service
@@ -43,6 +44,8 @@ pub(super) fn story(root: &Root, debs: &[PathBuf]) -> Result<(), Failure> {
     run(root.chroot(&["dpkg", "--install"]).args(&files))?;
     nothing_runs(root)?;
 
+    // What a package's own command has written goes with the package.
+    run(&mut root.chroot(&["daypass-gate", "init"]))?;
     run(root.chroot(&["apt-get", "remove", "--yes", "--quiet"]).args(PACKAGES))?;
     same("what is left after `remove`", &without_dpkg(&root.ours()?), AFTER_REMOVE)?;
     run(root.chroot(&["apt-get", "purge", "--yes", "--quiet"]).args(PACKAGES))?;

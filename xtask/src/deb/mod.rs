@@ -31,6 +31,19 @@ pub(crate) struct Options {
     check_install: bool,
 }
 
+/// Something that was asked for and cannot be done on this machine: a person is told, and a CI, where nobody reads, fails.
+fn not_checked(what: &str, why: String) -> Result<(), Failure> {
+    not_checked_where(std::env::var_os("CI").is_some(), what, why)
+}
+
+fn not_checked_where(nobody_reads: bool, what: &str, why: String) -> Result<(), Failure> {
+    if nobody_reads {
+        return Err(Failure::Check { what: format!("not checked, and this is a CI: {what}"), faults: vec![why] });
+    }
+    println!("skipped: {what}: {why}");
+    Ok(())
+}
+
 /// Everything that was asked for.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failure> {
     let debs = stage::build(workspace, options.programs.as_deref())?;
@@ -43,8 +56,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     }
     if options.check_install {
         if !is_root() {
-            println!("skipped: installing in a clean Debian needs root");
-            return Ok(());
+            return not_checked("installing in a clean Debian", "it needs root".to_owned());
         }
         let root = root::Root::make(&workspace.debian())?;
         install::story(&root, &debs)?;
@@ -52,4 +64,16 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
         boot::story(&root)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_checked_fails_where_nobody_reads_and_says_why() {
+        assert!(not_checked_where(false, "running", "no root".to_owned()).is_ok());
+        let failed = not_checked_where(true, "running", "no root".to_owned()).unwrap_err().to_string();
+        assert_eq!(failed, "not checked, and this is a CI: running:\nno root");
+    }
 }

@@ -11,6 +11,9 @@ use super::Finding;
 /// A difference of the clocks from which it is worth a word, in seconds.
 const NOTABLE: u64 = 10;
 
+/// How long a ledger may go unchecked without a word, in seconds: issuers are away for a while, and laptops are.
+const UNCHECKED: i64 = 86_400;
+
 pub(super) fn look(enrolments: &[Enrolment], now: Timestamp) -> Vec<Finding> {
     if enrolments.is_empty() {
         return vec![Finding::failed(
@@ -25,9 +28,36 @@ pub(super) fn look(enrolments: &[Enrolment], now: Timestamp) -> Vec<Finding> {
         .flat_map(|enrolment| {
             let mut findings = vec![state(enrolment, now)];
             findings.extend(clock(enrolment));
+            findings.extend(ledger(enrolment, now));
             findings
         })
         .collect()
+}
+
+/// What is wrong with the issuer's ledger; that it could not be checked for a day as well.
+fn ledger(enrolment: &Enrolment, now: Timestamp) -> Vec<Finding> {
+    let (issuer, Some(ledger)) = (&enrolment.issuer, &enrolment.ledger) else { return Vec::new() };
+    let open = ledger.findings.iter().filter(|finding| finding.accepted_at.is_none());
+    let mut findings: Vec<Finding> = open
+        .map(|found| {
+            let message = format!("{issuer}: {}", found.message);
+            Finding::failed("ledger", found.kind.error(), message, &found.next_step)
+        })
+        .collect();
+    if let Some(problem) = &ledger.unsaved {
+        findings.push(Finding::failed("ledger", problem.error, &problem.message, &problem.next_step));
+    }
+    if let Some(unchecked) = ledger.unchecked.as_ref().filter(|unchecked| now.since(unchecked.since) >= UNCHECKED) {
+        let message =
+            format!("{issuer}: its ledger cannot be checked since {}: {}", unchecked.since, unchecked.problem.message);
+        let next_step =
+            "ask the issuer's administrator; an issuer that answers and proves nothing may have something to hide";
+        findings.push(Finding::warning("ledger", message, next_step));
+    }
+    if findings.is_empty() && ledger.size.is_some() {
+        findings.push(Finding::good("ledger", format!("{issuer}: is what it was")));
+    }
+    findings
 }
 
 fn state(enrolment: &Enrolment, now: Timestamp) -> Finding {

@@ -1,6 +1,6 @@
 //! git's configuration: does it ask us, does it say which repository, and does it tell nobody else?
 
-use std::{fs::File, path::Path};
+use std::path::Path;
 
 use daypass_proto::{
     local_api::{Enrolment, ErrorCode, LocalResource},
@@ -8,7 +8,10 @@ use daypass_proto::{
 };
 
 use super::Finding;
-use crate::git_config::{self, Git, GitConfigError, HelperEntry};
+use crate::{
+    file_kind::open_file,
+    git_config::{self, Git, GitConfigError, HelperEntry},
+};
 
 /// The git that first took a credential which helpers do not store.
 const AUTHTYPE_SINCE: (u32, u32) = (2, 46);
@@ -106,7 +109,7 @@ fn one(
                 "take that variable out of the environment, where `http.sslCAInfo` for all other hosts can stand in its place",
             ));
         }
-        if let Err(error) = File::open(wanted) {
+        if let Err(error) = open_file(Path::new(wanted)) {
             return Ok(failed(
                 format!("{resource}: the CA of its certificate, `{wanted}`, cannot be read: {error}"),
                 "restart the agent, which writes it again; if it stays so, see to the permissions of its folder",

@@ -55,7 +55,7 @@ fn where_all_is_well_nothing_is_said_to_do() {
     let findings = look_at(APPROVED, GOOD);
     assert!(findings.iter().all(|finding| finding.outcome == Outcome::Good), "{findings:?}");
     let checks: Vec<_> = findings.iter().map(|finding| finding.check).collect();
-    assert_eq!(checks, ["agent", "TPM", "enrolment", "clock", "git", "git"]);
+    assert_eq!(checks, ["agent", "TPM", "enrolment", "clock", "ledger", "git", "git"]);
 }
 
 #[test]
@@ -197,4 +197,23 @@ fn versions_are_compared_as_numbers() {
         assert_eq!(git::takes_authtype(version), takes, "{version}");
     }
     assert_eq!(git::version(&Git::default().program("/nonexistent".as_ref())).outcome, Outcome::Warning);
+}
+
+#[test]
+fn a_ledger_that_is_not_what_it_was_or_cannot_be_looked_at_is_said() {
+    let found =
+        r#"{"number":1,"kind":"fork","found_at":1,"accepted_at":null,"message":"two ledgers","next_step":"tell"}"#;
+    let forked = status(|status| {
+        status["enrolments"][0]["ledger"]["findings"] = serde_json::from_str(&format!("[{found}]")).unwrap()
+    });
+    assert_eq!(failures(&look_at(&forked, GOOD)), [("ledger", ErrorCode::LedgerForked)]);
+    for (since, outcome) in [(1_790_000_000 - 86_400, Outcome::Warning), (1_790_000_000 - 86_399, Outcome::Good)] {
+        let away = status(|status| {
+            status["enrolments"][0]["ledger"]["unchecked"] = serde_json::json!({"since": since,
+                "problem": {"error": "issuer_unreachable", "message": "no answer", "next_step": "wait"}});
+        });
+        let findings = look_at(&away, GOOD);
+        let ledger: Vec<_> = findings.iter().filter(|finding| finding.check == "ledger").collect();
+        assert_eq!(ledger.iter().map(|finding| finding.outcome).collect::<Vec<_>>(), [outcome], "{findings:?}");
+    }
 }

@@ -10,7 +10,10 @@ use daypass_proto::local_api::ErrorCode;
 use directories::BaseDirs;
 use serde::Serialize;
 
-use crate::{cli::failure::Failure, file_kind::kind_in_words};
+use crate::{
+    cli::failure::Failure,
+    file_kind::{kind_in_words, read_text},
+};
 
 /// Where the two files are.
 pub(super) struct Places {
@@ -79,7 +82,7 @@ fn must_be_file(path: &Path) -> Result<(), Failure> {
 
 fn read(path: &Path) -> Result<Option<String>, Failure> {
     must_be_file(path)?;
-    match fs::read_to_string(path) {
+    match read_text(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::new(

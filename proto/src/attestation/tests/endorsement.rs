@@ -471,3 +471,68 @@ fn a_key_that_is_no_ek_is_refused() {
     public.splice(scheme..scheme + 2, oaep);
     assert_eq!(EkPublic::parse(&public), Err(EkError::Parameters));
 }
+
+/// DER sorts the members of a SET OF (X.690 section 11.6); some makers do not, in the names of their CAs as in those of their TPMs. Whoever
+/// sorted such a name before comparing or verifying would not find its issuer, or verify another certificate than the one that was signed.
+#[test]
+fn names_whose_sets_are_in_the_wrong_order_are_read_as_they_are() {
+    use rcgen::SigningKey as _;
+    let utf8 =
+        |oid: &[u8], text: &str| tlv(0x30, &[tlv(0x06, &[oid.to_vec()]), tlv(0x0c, &[text.as_bytes().to_vec()])]);
+    let (country, organization, common) = ([0x55, 4, 6], [0x55, 4, 10], [0x55, 4, 3]);
+    let members = [utf8(&country, "FR"), utf8(&organization, "a longer one"), utf8(&common, "maker")];
+    let named = |order: [usize; 3]| tlv(0x30, &[tlv(0x31, &order.map(|at| members[at].clone()))]);
+    let mut sorted = [0, 1, 2];
+    sorted.sort_by_key(|at| members[*at].clone());
+    let wrong = named([sorted[2], sorted[0], sorted[1]]);
+    let ecdsa = tlv(0x30, &[tlv(0x06, &[vec![0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]])]);
+    let time = |text: &str| tlv(0x17, &[text.as_bytes().to_vec()]);
+    let validity = tlv(0x30, &[time("200101000000Z"), time("400101000000Z")]);
+    let extension = |oid: &[u8], critical: bool, content: Vec<u8>| {
+        let flag = if critical { tlv(0x01, &[vec![0xff]]) } else { Vec::new() };
+        tlv(0x30, &[tlv(0x06, &[oid.to_vec()]), flag, tlv(0x04, &[content])])
+    };
+    let certificate = |issuer: &[u8], subject: &[u8], key: &KeyPair, signer: &KeyPair, extensions: &[Vec<u8>]| {
+        let extensions = tlv(0xa3, &[tlv(0x30, extensions)]);
+        let tbs = tlv(
+            0x30,
+            &[
+                tlv(0xa0, &[vec![2, 1, 2]]),
+                vec![2, 1, 1],
+                ecdsa.clone(),
+                issuer.to_vec(),
+                validity.clone(),
+                subject.to_vec(),
+                key.subject_public_key_info(),
+                extensions,
+            ],
+        );
+        let signature = tlv(0x03, &[vec![0], signer.sign(&tbs).unwrap()]);
+        tlv(0x30, &[tbs, ecdsa.clone(), signature])
+    };
+    let (authority, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let is_ca = [extension(&[0x55, 0x1d, 0x13], true, tlv(0x30, &[tlv(0x01, &[vec![0xff]])]))];
+    let root = certificate(&wrong, &wrong, &authority, &authority, &is_ca);
+    // Its SAN is in the wrong order as well: the shortest member is the last.
+    let chip = [attribute(3, "id:00490004"), attribute(1, "id:53544D20"), attribute(2, "ST33")];
+    let directory = tlv(0x30, &[tlv(0xa4, &[tlv(0x30, &[tlv(0x31, &chip)])])]);
+    let of_ek = |issuer: &[u8]| {
+        let extensions = [
+            extension(&[0x55, 0x1d, 0x0f], true, vec![0x03, 0x02, 0x03, 0x08]),
+            extension(&[0x55, 0x1d, 0x25], false, tlv(0x30, &[tlv(0x06, &[vec![0x67, 0x81, 0x05, 0x08, 0x01]])])),
+            extension(&[0x55, 0x1d, 0x11], true, directory.clone()),
+        ];
+        certificate(issuer, &tlv(0x30, &[]), &key, &authority, &extensions)
+    };
+    let roots = EkRoots::new(vec![root.clone()]).0;
+    assert_eq!(roots.len(), 1);
+    let read = EkCertificate::parse(&of_ek(&wrong)).unwrap();
+    assert_eq!(read.tpm().manufacturer.as_deref(), Some("id:53544D20"));
+    assert_eq!(read.tpm().model.as_deref(), Some("ST33"));
+    assert_eq!(read.tpm().version.as_deref(), Some("id:00490004"));
+    let judged = read.judge(&roots, now());
+    assert_eq!((judged.faults, judged.tier), (Vec::new(), TrustTier::EkChain));
+    // The same members in order are another name, and so another issuer.
+    let other = EkCertificate::parse(&of_ek(&named(sorted))).unwrap().judge(&roots, now());
+    assert!(matches!(other.walk.end, Err(ChainError::UnknownIssuer(_))), "{:?}", other.walk.end);
+}

@@ -46,6 +46,8 @@ pub(super) const EXPIRES_AT: Field = number("expires_at", "the end of the code o
 pub(super) const FLOOR: Field = number("floor", "the time up to which there were decisions");
 pub(super) const FORMER_MASTER: Field = text("former_master", "the master key that opened the private keys before");
 pub(super) const GRANT: Field = text("grant", "the grant");
+pub(super) const INSTEAD_OF: Field =
+    text("instead_of", "a name under which more was published meanwhile, which is not in this tree");
 pub(super) const INVITATION: Field = text("invitation", "the invitation");
 pub(super) const ISSUER: Field = text("issuer", "the issuer's URL");
 pub(super) const JKT: Field = text("jkt", "the thumbprint of the key that the token is bound to");

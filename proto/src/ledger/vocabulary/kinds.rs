@@ -16,9 +16,12 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::PolicyLoaded => ("this policy decides from here on", Issuer, &[POLICY], &[]),
         K::KeyCreated => ("a key of the issuer was made", Command, &[KID, PURPOSE, ACTIVE_FROM], &[]),
         K::KeyRetired => ("a key of the issuer got an end", Command, &[KID, PURPOSE, RETIRE_AT], &[]),
-        K::LedgerBegun => {
-            ("a ledger began, or goes on under another name after a restore", Issuer, &[ORIGIN], &[CONTINUES, WHY])
-        }
+        K::LedgerBegun => (
+            "a ledger began, or goes on under another name after a restore",
+            Issuer,
+            &[ORIGIN],
+            &[CONTINUES, INSTEAD_OF, SIZE, MADE_AT, WHY],
+        ),
         K::Invited => (
             "somebody was invited, and the grant waits",
             Command,

@@ -16,6 +16,8 @@ const MAX_COMMANDS: usize = 4096;
 const MAX_REF: usize = 1024;
 /// The longest list of capabilities, in bytes: git's is a tenth of it, and the line that is written anew fits a pkt-line.
 const MAX_CAPABILITIES: usize = 8 * 1024;
+/// All lines of a head together, in bytes: it is kept whole, several times over, while the push is judged.
+const MAX_HEAD: usize = 1024 * 1024;
 /// The capabilities that are passed on; others are dropped, and so switched off.
 const CAPABILITIES: [&str; 6] = ["report-status", "report-status-v2", "delete-refs", "quiet", "atomic", "ofs-delta"];
 
@@ -37,6 +39,9 @@ pub enum CommandError {
     /// Capabilities without end.
     #[error("the push has more than {MAX_CAPABILITIES} bytes of capabilities")]
     TooLong,
+    /// Long names, and many of them.
+    #[error("the push has more than {MAX_HEAD} bytes of commands; push fewer refs at a time")]
+    TooMuch,
     /// `push-cert`.
     #[error("signed pushes (`push-cert`) are not served here; push without `--signed`")]
     PushCertificate,
@@ -144,6 +149,7 @@ pub enum Head {
 pub async fn read_head(input: &mut (impl AsyncRead + Unpin)) -> Result<Head, CommandError> {
     let mut head = PushHead { shallow: Vec::new(), commands: Vec::new(), capabilities: Vec::new() };
     let mut names = BTreeSet::new();
+    let mut left = MAX_HEAD;
     loop {
         let packet = pkt_line::read(input).await.map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => CommandError::PktLine,
@@ -160,6 +166,7 @@ pub async fn read_head(input: &mut (impl AsyncRead + Unpin)) -> Result<Head, Com
         if head.commands.len() + head.shallow.len() >= MAX_COMMANDS {
             return Err(CommandError::TooMany);
         }
+        left = left.checked_sub(line.len()).ok_or(CommandError::TooMuch)?;
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         if line.starts_with(b"push-cert") {
             return Err(CommandError::PushCertificate);
@@ -343,6 +350,11 @@ mod tests {
             write_data(&mut out, &line(OLD, NEW, &format!("refs/heads/{n}")));
         }
         assert!(matches!(read_head(&mut &out[..]).await, Err(CommandError::TooMany)));
+        let mut out = Vec::new();
+        for n in 0..1000 {
+            write_data(&mut out, &line(OLD, NEW, &format!("refs/heads/{n:0>1000}")));
+        }
+        assert!(matches!(read_head(&mut &out[..]).await, Err(CommandError::TooMuch)));
         let mut longest = line(OLD, NEW, "refs/heads/a");
         longest.extend_from_slice(b"\0agent=");
         longest.resize(pkt_line::MAX_DATA, b'x');

@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use daypass_proto::{
-    gate_api::{EnrolRequest, GateCertificates, RenewRequest, Revocations},
+    gate_api::{EnrolRequest, GateCertificates, RenewRequest, RevocationReader, Revocations, RevocationsError},
     jose::EcPublicKey,
-    oauth_error::ErrorBody,
+    oauth_error::{ErrorBody, Reason},
     pin::{Pin, PinnedRootVerifier},
+    tls_fault::OutsideItsTime,
 };
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, RequestBuilder, Response};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -16,10 +17,12 @@ use thiserror::Error;
 
 use super::state::GateState;
 
-/// How long one exchange with the issuer may take.
+/// How long one exchange with the issuer may take, and how long it may be silent in the middle of one.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest answer that is read, in bytes.
-const MAX_ANSWER: usize = 8 * 1024 * 1024;
+/// How long the list of what is dead may take to arrive.
+const LIST_TIMEOUT: Duration = Duration::from_secs(40);
+/// The largest answer that is collected, in bytes.
+const MAX_ANSWER: usize = 1024 * 1024;
 
 /// Why the issuer gave nothing.
 #[derive(Debug, Error)]
@@ -33,6 +36,17 @@ pub enum IssuerError {
         #[source]
         source: reqwest::Error,
     },
+    /// Its certificate is not in its time by this machine's clock.
+    #[error(
+        "the certificate of `{url}` {times}, and this machine's clock says {}; set whichever of the two clocks is wrong",
+        .times.now()
+    )]
+    CertificateTime {
+        /// Where.
+        url: String,
+        /// Its end or begin, and the clock here.
+        times: OutsideItsTime,
+    },
     /// It refused.
     #[error("the issuer refused: {}; {}", .0.error_description, .0.daypass_next_step)]
     Refused(Box<ErrorBody>),
@@ -44,12 +58,33 @@ pub enum IssuerError {
         /// HTTP status.
         status: u16,
     },
+    /// The list of what is dead.
+    #[error("could not read which tokens are dead")]
+    List(#[source] RevocationsError),
     /// TLS could not be configured.
     #[error("could not configure TLS")]
     Tls(#[source] rustls::Error),
     /// The HTTP client could not be configured.
     #[error("could not configure the HTTP client")]
     Client(#[source] reqwest::Error),
+}
+
+impl IssuerError {
+    /// What is wrong with the time, here or there, where that is why: with both times, since nobody can tell from here which is the wrong one.
+    pub fn about_time(&self) -> Option<String> {
+        match self {
+            Self::CertificateTime { times, .. } => {
+                Some(format!("the issuer's certificate {times}, and this gate's clock says {}", times.now()))
+            }
+            Self::Refused(body) => match body.daypass_reason {
+                Reason::CertificateExpired | Reason::CertificateNotYet | Reason::IssuerClock => {
+                    Some(format!("the issuer says that {}", body.error_description))
+                }
+                _ => None,
+            },
+            Self::Unreachable { .. } | Self::Answer { .. } | Self::List(_) | Self::Tls(_) | Self::Client(_) => None,
+        }
+    }
 }
 
 fn client(tls: ClientConfig) -> Result<Client, IssuerError> {
@@ -59,27 +94,45 @@ fn client(tls: ClientConfig) -> Result<Client, IssuerError> {
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(TIMEOUT)
+        .read_timeout(TIMEOUT)
         .build()
         .map_err(IssuerError::Client)
 }
 
 async fn answer<T: DeserializeOwned>(url: &str, request: RequestBuilder) -> Result<T, IssuerError> {
-    let failed = |source| IssuerError::Unreachable { url: url.to_owned(), source };
-    let mut response = request.send().await.map_err(failed)?;
+    let response = send(url, request).await?;
     let status = response.status();
-    let wrong = || IssuerError::Answer { url: url.to_owned(), status: status.as_u16() };
+    if !status.is_success() {
+        return refusal(url, response).await;
+    }
+    let body = collect(url, response).await?;
+    serde_json::from_slice(&body).map_err(|_| IssuerError::Answer { url: url.to_owned(), status: status.as_u16() })
+}
+
+async fn send(url: &str, request: RequestBuilder) -> Result<Response, IssuerError> {
+    request.send().await.map_err(|source| match OutsideItsTime::find(&source) {
+        Some(times) => IssuerError::CertificateTime { url: url.to_owned(), times },
+        None => IssuerError::Unreachable { url: url.to_owned(), source },
+    })
+}
+
+async fn refusal<T>(url: &str, response: Response) -> Result<T, IssuerError> {
+    let status = response.status().as_u16();
+    let body = collect(url, response).await?;
+    let refusal = serde_json::from_slice(&body).map_err(|_| IssuerError::Answer { url: url.to_owned(), status })?;
+    Err(IssuerError::Refused(Box::new(refusal)))
+}
+
+async fn collect(url: &str, mut response: Response) -> Result<Vec<u8>, IssuerError> {
+    let failed = |source| IssuerError::Unreachable { url: url.to_owned(), source };
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(wrong());
+            return Err(IssuerError::Answer { url: url.to_owned(), status: response.status().as_u16() });
         }
         body.extend_from_slice(&chunk);
     }
-    if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|_| wrong());
-    }
-    let refusal: ErrorBody = serde_json::from_slice(&body).map_err(|_| wrong())?;
-    Err(IssuerError::Refused(Box::new(refusal)))
+    Ok(body)
 }
 
 /// The first contact: only the pin of the gate code is known.
@@ -140,7 +193,16 @@ impl IssuerClient {
     /// Which tokens are dead.
     pub async fn revocations(&self) -> Result<Revocations, IssuerError> {
         let url = format!("{}/gate/v1/revocations", self.mtls_url);
-        answer(&url, self.client.get(&url)).await
+        let failed = |source| IssuerError::Unreachable { url: url.clone(), source };
+        let response = send(&url, self.client.get(&url).timeout(LIST_TIMEOUT)).await?;
+        if !response.status().is_success() {
+            return refusal(&url, response).await;
+        }
+        let (mut response, mut reader) = (response, RevocationReader::default());
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            reader.take(&chunk).map_err(IssuerError::List)?;
+        }
+        reader.finish().map_err(IssuerError::List)
     }
 
     /// The next certificates.

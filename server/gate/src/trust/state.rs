@@ -8,6 +8,7 @@ use std::{
 };
 
 use daypass_proto::encoding::Bytes;
+use daypass_service::{MAX_TEXT, open_file, read_up_to};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -119,11 +120,12 @@ pub fn nonce_key(folder: &Path, configured: Option<&Path>) -> Result<Zeroizing<[
 
 fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, StateError> {
     let failed = |source| StateError::File { attempted: "read", path: path.to_owned(), source };
-    let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+    let file = open_file(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(StateError::Permissions(path.to_owned()));
     }
-    fs::read(path).map(Zeroizing::new).map_err(failed)
+    read_up_to(file, MAX_TEXT).map(Zeroizing::new).map_err(failed)
 }
 
 fn write_secret(folder: &Path, path: &Path, content: &[u8]) -> Result<(), StateError> {

@@ -34,6 +34,7 @@ struct Content {
     dead_grants: HashMap<GrantId, Reason>,
     resources: Vec<Resource>,
     heard: Option<Moment>,
+    wrong_time: Option<String>,
 }
 
 /// A time of day, and where the clock stood that nobody sets.
@@ -82,7 +83,18 @@ impl View {
             content.dead_grants = answer.grants.into_iter().map(|dead| (dead.grant, dead.reason)).collect();
             content.resources = answer.resources;
             content.heard = Some(now);
+            content.wrong_time = None;
         });
+    }
+
+    /// The issuer gave no word; `wrong_time` says what is wrong with the time, here or there, where that is why.
+    pub fn learn_silence(&self, wrong_time: Option<String>) {
+        self.change(|content| content.wrong_time = wrong_time);
+    }
+
+    /// What is wrong with the time, where that is why nothing is heard.
+    pub fn wrong_time(&self) -> Option<String> {
+        self.read().wrong_time.clone()
     }
 
     /// The key with this `kid`.
@@ -123,13 +135,7 @@ mod tests {
     use super::*;
 
     fn nothing_dead() -> Revocations {
-        Revocations {
-            as_of: Timestamp::from_seconds(5),
-            resources: Vec::new(),
-            tokens: Vec::new(),
-            devices: Vec::new(),
-            grants: Vec::new(),
-        }
+        Revocations::none(Timestamp::from_seconds(5), Vec::new())
     }
 
     #[test]

@@ -16,7 +16,7 @@ use daypass_proto::{
     },
     time::Timestamp,
 };
-use daypass_service::{beside, folder_of};
+use daypass_service::{beside, folder_of, open_file, read_text};
 use zeroize::Zeroizing;
 
 use super::{
@@ -84,7 +84,7 @@ pub async fn restore(environment: &Environment, order: Restore<'_>) -> Result<Re
         return Err(BackupError::OtherIssuer { theirs, ours, path: order.config.to_owned() });
     }
     let root = text(ROOT)?;
-    if fs::read_to_string(&config.root_certificate).is_ok_and(|there| there != root) {
+    if read_text(&config.root_certificate).is_ok_and(|there| there != root) {
         return Err(BackupError::OtherRoot(config.root_certificate));
     }
     if config.database.exists() && !order.replace {
@@ -142,11 +142,24 @@ async fn record(
         .number("made_at", restored.made_at.seconds())
         .number("size", i64::try_from(ledger.head.size()).unwrap_or(i64::MAX));
     let mut decision = Decision::new(environment.personal(event, "by", &order.by));
-    if let Some(why) = behind(config, order, store, &ledger.origin, &ledger.head).await? {
+    let published = published(config, order)?;
+    if let Some(why) = behind(config, &published, store, &ledger.origin, &ledger.head).await? {
+        // Whoever holds a checkpoint of that name learns that it is the restore's doing.
+        let names = published.iter().filter_map(|note| peek(note).ok().map(|(origin, _)| origin));
+        let instead_of = names.into_iter().find(|name| *name != ledger.origin);
         let to = Origin::of_issuer(&config.issuer_url, environment.random())
             .map_err(|_| not_whole(order.from, "its issuer has no name for a ledger".to_owned()))?;
-        let event = environment.event(EventKind::LedgerBegun).text("origin", &to).text("continues", &ledger.origin);
+        let event = environment
+            .event(EventKind::LedgerBegun)
+            .text("origin", &to)
+            .text("continues", &ledger.origin)
+            .number("size", i64::try_from(ledger.head.size()).unwrap_or(i64::MAX))
+            .number("made_at", restored.made_at.seconds());
         let event = environment.personal(environment.personal(event, "by", &order.by), "why", &why);
+        let event = match instead_of {
+            Some(published) => event.text("instead_of", published),
+            None => event,
+        };
         decision = decision.event(event).change(Change::RenameLedger { to: to.clone(), from: ledger.origin });
         restored.new_origin = Some((to, why));
     }
@@ -157,30 +170,35 @@ async fn record(
     Ok(())
 }
 
-/// Why this store may be behind what was published, unless it is shown that it is not: two trees under one name would be a lie.
-async fn behind(
-    config: &Config,
-    order: &Restore<'_>,
-    store: &SqliteStore,
-    origin: &Origin,
-    head: &Head,
-) -> Result<Option<String>, BackupError> {
+/// The checkpoints that are known to have been published.
+fn published(config: &Config, order: &Restore<'_>) -> Result<Vec<String>, BackupError> {
     let beside = SqliteStore::published_at(&config.database);
     let mut notes = Vec::new();
     for path in order.checkpoint.into_iter().chain(beside.exists().then_some(beside.as_path())) {
-        let note = fs::read_to_string(path).map_err(failed("read", path))?;
+        let note = read_text(path).map_err(failed("read", path))?;
         // What lies beside may be as damaged as the rest; what somebody hands over is theirs to get right.
         if peek(&note).is_err() && order.checkpoint == Some(path) {
             return Err(BackupError::Checkpoint(path.to_owned()));
         }
         notes.push(note);
     }
+    Ok(notes)
+}
+
+/// Why this store may be behind what was published, unless it is shown that it is not: two trees under one name would be a lie.
+async fn behind(
+    config: &Config,
+    notes: &[String],
+    store: &SqliteStore,
+    origin: &Origin,
+    head: &Head,
+) -> Result<Option<String>, BackupError> {
     if notes.is_empty() {
         return Ok(Some("it is not known what was published".to_owned()));
     }
     let keys = checkpoint_keys_of(store, &config.root_certificate).await?;
     for note in notes {
-        let Ok(published) = VerifiedCheckpoint::verify_any(&note, &keys) else {
+        let Ok(published) = VerifiedCheckpoint::verify_any(note, &keys) else {
             return Ok(Some("the published checkpoint is by a key that the backup does not have".to_owned()));
         };
         let (size, held) = (published.head().size(), head.size());
@@ -298,7 +316,7 @@ fn members(
     mut each: impl FnMut(&str, tar::Entry<'_, File>) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
     let broken = |error: io::Error| not_whole(path, error.to_string());
-    let mut archive = tar::Archive::new(File::open(path).map_err(failed("read", path))?);
+    let mut archive = tar::Archive::new(open_file(path).map_err(failed("read", path))?);
     for entry in archive.entries().map_err(broken)? {
         let entry = entry.map_err(broken)?;
         let name = entry.path().map_err(broken)?.to_str().unwrap_or_default().to_owned();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use daypass_proto::{encoding::Fixed, time::Timestamp};
-use daypass_service::beside;
+use daypass_service::{beside, open_file};
 
 use super::{
     BackupError, CONFIG, EK_ROOTS, Hashing, MANIFEST, MASTER_KEY, Manifest, PROJECTS, ROOT, ROOT_KEY, STORE, VERSION,
@@ -96,7 +96,7 @@ impl Archive {
     }
 
     fn file(&mut self, name: &str, path: &Path) -> Result<(), BackupError> {
-        let file = File::open(path).map_err(failed("read", path))?;
+        let file = open_file(path).map_err(failed("read", path))?;
         let size = file.metadata().map_err(failed("read", path))?.len();
         let mut hashing = Hashing::new(std::io::Read::take(file, size));
         let mut header = self.header(size);

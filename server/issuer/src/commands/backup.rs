@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 
 use daypass_proto::ledger::EventKind;
 
-use super::{CommandError, operator, output::line};
+use serde_json::json;
+
+use super::{
+    CommandError, operator,
+    output::{json as print_json, line},
+};
 use crate::{
     backup::{Include, Restore, back_up, restore as put_back},
     clock::Environment,
@@ -23,6 +28,9 @@ pub struct BackupArgs {
     /// Put the root key in: whoever has the file then has everything.
     #[arg(long)]
     with_root_key: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Options of `restore`.
@@ -37,6 +45,9 @@ pub struct RestoreArgs {
     /// lies beside the database.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[expect(clippy::print_stderr, reason = "what has to be known whatever becomes of the output")]
@@ -54,16 +65,20 @@ pub(super) async fn make(path: &Path, args: &BackupArgs, environment: &Environme
     let event = environment.personal(event, "by", operator());
     // It decides nothing, so a store that takes no writes is backed up all the same.
     let recorded = async { SqliteStore::open(&config.database, false).await?.decide(Decision::new(event)).await };
-    if let Err(error) = recorded.await {
-        warn(&format!("this backup stands in no event: {}", daypass_service::told(&error)));
+    let recorded = recorded.await;
+    if let Err(error) = &recorded {
+        warn(&format!("this backup stands in no event: {}", daypass_service::told(error)));
     }
     back_up(path, &config, environment.now(), include, &args.file).await?;
-    line(format!("backed up to {}", args.file.display()))?;
     let elsewhere: Vec<String> = [(include.master_key, &config.master_key), (include.root_key, &config.root_key)]
         .into_iter()
         .filter(|(inside, _)| !inside)
         .map(|(_, path)| path.display().to_string())
         .collect();
+    if args.json {
+        return print_json(&json!({"backup": args.file, "recorded": recorded.is_ok(), "not_included": elsewhere}));
+    }
+    line(format!("backed up to {}", args.file.display()))?;
     match elsewhere.is_empty() {
         true => line("  it has every key of this issuer: whoever has the file is the issuer"),
         false => line(format!("  not in it: {}; keep them elsewhere", elsewhere.join(", "))),
@@ -79,15 +94,23 @@ pub(super) async fn restore(path: &Path, args: &RestoreArgs, environment: &Envir
         by: operator(),
     };
     let restored = put_back(environment, order).await?;
-    line(format!("restored the backup of {}", restored.made_at))?;
-    for written in &restored.written {
-        line(format!("  written     {}", written.display()))?;
-    }
-    for kept in &restored.kept {
-        line(format!("  kept        {}: it differs from the backup's", kept.display()))?;
-    }
-    if let Some(aside) = &restored.aside {
-        line(format!("  former      {}", aside.display()))?;
+    if args.json {
+        let new_ledger = restored.new_origin.as_ref().map(|(origin, why)| json!({"origin": origin, "why": why}));
+        print_json(&json!({
+            "made_at": restored.made_at, "written": restored.written, "kept": restored.kept, "former": restored.aside,
+            "new_ledger": new_ledger, "keys_open": restored.no_key.is_none(),
+        }))?;
+    } else {
+        line(format!("restored the backup of {}", restored.made_at))?;
+        for written in &restored.written {
+            line(format!("  written     {}", written.display()))?;
+        }
+        for kept in &restored.kept {
+            line(format!("  kept        {}: it differs from the backup's", kept.display()))?;
+        }
+        if let Some(aside) = &restored.aside {
+            line(format!("  former      {}", aside.display()))?;
+        }
     }
     warn(&format!(
         "what was decided after {} is not in this store: look through `device list` for devices that were suspended or revoked since, and withdraw invitations that were used",
@@ -101,5 +124,5 @@ pub(super) async fn restore(path: &Path, args: &RestoreArgs, environment: &Envir
     if let Some(error) = &restored.no_key {
         warn(&daypass_service::told(error));
     }
-    line("next: `daypass-issuer check`, then `daypass-issuer serve`")
+    if args.json { Ok(()) } else { line("next: `daypass-issuer check`, then `daypass-issuer serve`") }
 }

@@ -5,7 +5,12 @@
 
 use daypass_proto::ledger::EventKind;
 
-use super::{CommandError, output::line};
+use serde_json::json;
+
+use super::{
+    CommandError,
+    output::{json as print_json, line},
+};
 use crate::{
     issuer::Issuer,
     store::{Change, Decision},
@@ -15,27 +20,47 @@ use crate::{
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Show both times.
-    Show,
+    Show {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Say that this machine's clock is right, and was ahead before.
-    Accept,
+    Accept {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
     let (now, floor) = (issuer.environment.now(), issuer.store.clock_floor().await?);
     match command {
-        Command::Show => {
+        Command::Show { json: true } => {
+            let right = issuer.clock_is_right().await;
+            print_json(&json!({"ok": right.is_ok(), "now": now, "decisions_until": floor}))?;
+            Ok(right?)
+        }
+        Command::Show { json: false } => {
             line(format!("this machine's clock  {now}"))?;
             line(format!("newest decisions      {floor}"))?;
             issuer.clock_is_right().await?;
             line("all good")
         }
-        Command::Accept => {
+        Command::Accept { json } => {
+            let told = |accepted| json!({"accepted": accepted, "now": now, "decisions_until": floor});
             if issuer.clock_is_right().await.is_ok() {
+                if json {
+                    return print_json(&told(false));
+                }
                 return line(format!("nothing to accept: the clock says {now}, and decisions were made until {floor}"));
             }
             let event = issuer.environment.event(EventKind::ClockAccepted).number("floor", floor.seconds());
             let event = issuer.environment.personal(event.number("accepted", now.seconds()), "by", super::operator());
             issuer.store.decide(Decision::new(event).change(Change::AcceptClock { from: floor, to: now })).await?;
+            if json {
+                return print_json(&told(true));
+            }
             line(format!("decisions go on from {now}; some were made until {floor}, by a clock that was ahead"))
         }
     }
@@ -71,7 +96,7 @@ mod tests {
         decide().await.unwrap();
         made.pass(-3600);
         assert!(decide().await.is_err());
-        run(&made.issuer, Command::Accept).await.unwrap();
+        run(&made.issuer, Command::Accept { json: false }).await.unwrap();
         decide().await.unwrap();
         made.pass(-Skew::MAX_SECONDS - 1);
         assert!(decide().await.is_err(), "what was accepted holds from now on");

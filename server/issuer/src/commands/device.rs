@@ -267,7 +267,8 @@ async fn decide(issuer: &Issuer, verb: Verb, decision: &Decision) -> Result<(), 
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
-    std::fs::read(path).map_err(|source| CommandError::File { path: path.to_owned(), source })
+    daypass_service::read_file(path, daypass_service::MAX_TEXT)
+        .map_err(|source| CommandError::File { path: path.to_owned(), source })
 }
 
 async fn software(issuer: &Issuer, register: Register) -> Result<(), CommandError> {

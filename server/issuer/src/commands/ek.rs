@@ -4,9 +4,7 @@
 //! before anybody is invited.
 
 use std::{
-    fmt,
-    fs::File,
-    io::Read as _,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -15,22 +13,22 @@ use daypass_proto::{
     enrolment::TrustTier,
     time::Timestamp,
 };
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use daypass_service::{read_file, read_up_to};
 use serde_json::{Value, json};
 
 use super::{
     CommandError,
     output::{json as print_json, line, untrusted_up_to},
 };
-use crate::{clock::Environment, config::Config, issuer::load_ek_roots};
+use crate::{
+    certificates::{self, MAX_FILE},
+    clock::Environment,
+    config::Config,
+    issuer::load_ek_roots,
+};
 
-/// The largest file that is read, in bytes.
-const MAX_FILE: u64 = 1024 * 1024;
 /// The longest name that is printed.
 const LONGEST: usize = 200;
-const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
-const EXPECTED: &str =
-    "a file of certificates in PEM or DER, as read from a TPM's NV (`tpm2_getekcertificate`, `tpm2_nvread`)";
 
 /// What can be done.
 #[derive(Debug, clap::Subcommand)]
@@ -42,7 +40,7 @@ pub enum Command {
 /// Options of `ek check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// One or more certificates, PEM or DER, with the padding of the TPM's NV or without.
+    /// One or more certificates, PEM or DER, with the padding of the TPM's NV or without; a regular file, or `-` for standard input.
     file: PathBuf,
     /// Print JSON.
     #[arg(long)]
@@ -115,8 +113,7 @@ impl Outcome {
 pub(super) fn check(config: &Path, environment: &Environment, args: &Args) -> Result<(), CommandError> {
     let config = Config::load(config)?;
     let roots = load_ek_roots(&config.ek_roots)?;
-    let form = || CommandError::FileForm { path: args.file.clone(), expected: EXPECTED };
-    let certificates = certificates(&read(&args.file)?).ok_or_else(form)?;
+    let certificates = read(&args.file)?;
     let checked = judged(certificates, &roots, environment.now(), config.accept_unknown_ek);
     if args.json {
         print_json(&json!({
@@ -148,41 +145,16 @@ fn verdict(checked: &[Checked]) -> Option<Refused> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
-    let failed = |source| CommandError::File { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_FILE) {
-        return Ok(bytes);
-    }
-    Err(CommandError::FileForm { path: path.to_owned(), expected: "a file of at most 1 MiB" })
-}
-
-/// Every certificate of a file; `None` where there is anything else in it.
-fn certificates(bytes: &[u8]) -> Option<Vec<EkCertificate>> {
-    let ders: Vec<Vec<u8>> = if bytes.windows(PEM.len()).any(|window| window == PEM) {
-        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
-        all.ok()?.into_iter().map(|der| der.to_vec()).collect()
-    } else {
-        concatenated(bytes)?
+fn read(path: &Path) -> Result<Vec<EkCertificate>, CommandError> {
+    let bytes = match path.as_os_str() == "-" {
+        true => read_up_to(io::stdin().lock(), MAX_FILE),
+        false => read_file(path, MAX_FILE),
     };
-    let read: Result<Vec<_>, EkCertificateError> = ders.iter().map(|der| EkCertificate::parse(der)).collect();
-    read.ok().filter(|read| !read.is_empty())
-}
-
-/// Certificates in DER, one behind the other; padding stays with the last.
-fn concatenated(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut all = Vec::new();
-    let mut rest = bytes;
-    loop {
-        let (behind, certificate) = x509_parser::parse_x509_certificate(rest).ok()?;
-        if behind.first() != Some(&0x30) {
-            all.push(rest.to_vec());
-            return Some(all);
-        }
-        all.push(certificate.as_raw().to_vec());
-        rest = behind;
-    }
+    let bytes = bytes.map_err(|source| CommandError::File { path: path.to_owned(), source })?;
+    let ders = certificates::certificates(&bytes)
+        .map_err(|source| CommandError::Certificates { path: path.to_owned(), source })?;
+    // All of them read by now.
+    Ok(ders.iter().filter_map(|der| EkCertificate::parse(der).ok()).collect())
 }
 
 fn judged(certificates: Vec<EkCertificate>, roots: &EkRoots, now: Timestamp, accept_unknown: bool) -> Vec<Checked> {

@@ -98,7 +98,7 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
 }
 
 fn read_ca(path: PathBuf) -> Result<String, CommandError> {
-    let text = std::fs::read_to_string(&path).map_err(|source| CommandError::File { path: path.clone(), source })?;
+    let text = daypass_service::read_text(&path).map_err(|source| CommandError::File { path: path.clone(), source })?;
     match CertificateDer::from_pem_slice(text.as_bytes()) {
         Ok(_) => Ok(text),
         Err(_) => Err(CommandError::FileForm { path, expected: "a certificate in PEM" }),

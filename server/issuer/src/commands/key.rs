@@ -35,6 +35,9 @@ pub enum Command {
         /// no root key.
         #[arg(value_parser = rotated)]
         purpose: Rotated,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -60,8 +63,8 @@ fn purpose(text: &str) -> Result<KeyPurpose, String> {
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
     match command {
         Command::List { json } => list(issuer, json).await,
-        Command::Rotate { purpose: Rotated::Key(purpose) } => rotate(issuer, purpose).await,
-        Command::Rotate { purpose: Rotated::Master } => master::rotate(issuer).await,
+        Command::Rotate { purpose: Rotated::Key(purpose), json } => rotate(issuer, purpose).await?.tell(json),
+        Command::Rotate { purpose: Rotated::Master, json } => master::rotate(issuer, json).await,
     }
 }
 
@@ -85,7 +88,27 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
     table(&["PURPOSE", "KEY", "USED FROM", "RETIRED AT"], &rows)
 }
 
-pub(crate) async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), CommandError> {
+/// What a rotation made, and what it ends.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Rotation {
+    purpose: KeyPurpose,
+    kid: String,
+    active_from: Timestamp,
+    retired: Vec<String>,
+    retire_at: Timestamp,
+}
+
+impl Rotation {
+    fn tell(&self, json: bool) -> Result<(), CommandError> {
+        if json {
+            return print_json(self);
+        }
+        let Self { purpose, kid, active_from, retire_at, .. } = self;
+        line(format!("new {purpose} key {kid}, used from {active_from}; the old one retires at {retire_at}"))
+    }
+}
+
+pub(crate) async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<Rotation, CommandError> {
     let (config, environment) = (&issuer.config, &issuer.environment);
     let root = Root::load(&config.root_certificate, &config.root_key)?;
     let master = master_of(config, issuer.store.as_ref()).await?;
@@ -103,14 +126,16 @@ pub(crate) async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<(), C
     let by = super::operator();
     let event = environment.personal(event.number("active_from", active_from.seconds()), "by", &by);
     let mut decision = Decision::new(event);
+    let mut retired = Vec::new();
     for old in issuer.store.keys(purpose).await?.into_iter().filter(|old| old.retire_at.is_none()) {
         let event = environment.event(EventKind::KeyRetired).text("kid", &old.kid).text("purpose", purpose);
         let event = environment.personal(event.number("retire_at", retire_old.seconds()), "by", &by);
-        decision = decision.event(event).change(Change::RetireKey { kid: old.kid, at: retire_old });
+        decision = decision.event(event).change(Change::RetireKey { kid: old.kid.clone(), at: retire_old });
+        retired.push(old.kid);
     }
     let kid = key.kid.clone();
     issuer.store.decide(decision.change(Change::AddKey(key))).await?;
-    line(format!("new {purpose} key {kid}, used from {active_from}; the old one retires at {retire_old}"))
+    Ok(Rotation { purpose, kid, active_from, retired, retire_at: retire_old })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, BufReader, Read as _},
+    io::{self, BufReader},
     path::{Path, PathBuf},
 };
 
@@ -27,9 +27,6 @@ use crate::{
     store::{SqliteStore, Store},
 };
 
-/// No file with keys, a root or a checkpoint is larger.
-const MAX_FILE: u64 = 256 * 1024;
-
 /// What can be done.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -48,6 +45,9 @@ pub enum Command {
         /// The file to make; standard output when left out.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Print JSON about the file that was made.
+        #[arg(long, requires = "out")]
+        json: bool,
     },
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
         Command::Status { json } => status(config, environment, json).await,
         Command::Verify(args) => verify(config, args).await,
         Command::ErasePerson(args) => super::erase::run(&open(config, environment).await?, args).await,
-        Command::Export { out } => {
+        Command::Export { out, json } => {
             let issuer = open(config, environment).await?;
             let keyring = issuer.keyring();
             let store = issuer.store.as_ref();
@@ -102,6 +102,9 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
                     let mut file = io::BufWriter::new(file);
                     let size = export::export(store, keyring.checkpoint_keys(), &mut file).await?;
                     file.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
+                    if json {
+                        return print_json(&json!({"export": path, "events": size}));
+                    }
                     line(format!("exported {size} events to {}", path.display()))
                 }
                 None => {
@@ -145,10 +148,7 @@ async fn status(config: &Path, environment: Environment, json: bool) -> Result<(
 }
 
 fn read(path: &Path) -> Result<String, CommandError> {
-    let failed = |source| CommandError::File { path: path.to_owned(), source };
-    let mut text = String::new();
-    fs::File::open(path).map_err(failed)?.take(MAX_FILE).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+    daypass_service::read_text(path).map_err(|source| CommandError::File { path: path.to_owned(), source })
 }
 
 /// A file with verifier keys or a root.
@@ -190,7 +190,8 @@ async fn verify(config: &Path, args: Verify) -> Result<(), CommandError> {
             audit_export(io::stdin().lock(), judge, |keys| kept(&args.checkpoint, keys))?
         }
         (Some(path), _) => {
-            let file = fs::File::open(path).map_err(|source| CommandError::File { path: path.clone(), source })?;
+            let file =
+                daypass_service::open_file(path).map_err(|source| CommandError::File { path: path.clone(), source })?;
             audit_export(BufReader::new(file), judge, |keys| kept(&args.checkpoint, keys))?
         }
         (None, database) => {

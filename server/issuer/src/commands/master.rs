@@ -10,23 +10,30 @@
 //! Whoever pulls the plug anywhere in between leaves a store whose key is found, and the same command goes on from there.
 
 use daypass_proto::{encoding::Bytes, ledger::EventKind};
+use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{CommandError, key::ALL, output::line};
+use super::{
+    CommandError,
+    key::ALL,
+    output::{json as print_json, line},
+};
 use crate::{
     issuer::Issuer,
     keys::{KeyError, MasterKey, MasterKeys},
     store::{Change, Decision, KeyPurpose, KeyRecord},
 };
 
-pub(super) async fn rotate(issuer: &Issuer) -> Result<(), CommandError> {
+pub(super) async fn rotate(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
+    // A person sees how far it came; a program wants it whole.
+    let say = |text: String| if json { Ok(()) } else { line(text) };
     let masters = MasterKeys::at(&issuer.config.master_key);
     let keys = all(issuer).await?;
     let from = keys.first().map(|key| key.master.clone()).ok_or(KeyError::Missing(KeyPurpose::Token))?;
     let next = masters.next()?;
     if next.as_ref().is_some_and(|next| next.id() == from) {
-        line(format!("an earlier rotation to `{from}` stopped after every key was wrapped anew; it ends now"))?;
-        return finish(issuer, &masters, &from);
+        say(format!("an earlier rotation to `{from}` stopped after every key was wrapped anew; it ends now"))?;
+        return finish(issuer, &masters, &from, json);
     }
     let to = match next {
         // What an earlier rotation left, or what the administrator provided.
@@ -40,8 +47,8 @@ pub(super) async fn rotate(issuer: &Issuer) -> Result<(), CommandError> {
         }
     };
     rewrap(issuer, &masters.find(&from)?, &to, keys).await?;
-    line(format!("every private key in the store is wrapped under `{}` now, and no longer under `{from}`", to.id()))?;
-    finish(issuer, &masters, to.id())
+    say(format!("every private key in the store is wrapped under `{}` now, and no longer under `{from}`", to.id()))?;
+    finish(issuer, &masters, to.id(), json)
 }
 
 async fn all(issuer: &Issuer) -> Result<Vec<KeyRecord>, CommandError> {
@@ -75,8 +82,12 @@ async fn rewrap(issuer: &Issuer, from: &MasterKey, to: &MasterKey, keys: Vec<Key
 }
 
 /// Brings the key files to where they belong. `id` is what the store names now.
-fn finish(issuer: &Issuer, masters: &MasterKeys, id: &str) -> Result<(), CommandError> {
+fn finish(issuer: &Issuer, masters: &MasterKeys, id: &str, json: bool) -> Result<(), CommandError> {
     if masters.are_credentials() {
+        if json {
+            // Credentials are the administrator's to exchange.
+            return print_json(&json!({"purpose": "master", "master": id, "file": null, "former_file": null}));
+        }
         line(
             "now encrypt the same key as the credential `daypass-master-key`, and take `daypass-master-key-next` away;",
         )?;
@@ -86,6 +97,10 @@ fn finish(issuer: &Issuer, masters: &MasterKeys, id: &str) -> Result<(), Command
     let former = masters.current().ok().map(|key| key.id().to_owned()).filter(|former| former != id);
     let kept = former.map(|former| masters.keep_former(&former)).transpose()?;
     masters.promote_next()?;
+    if json {
+        let file = &issuer.config.master_key;
+        return print_json(&json!({"purpose": "master", "master": id, "file": file, "former_file": kept}));
+    }
     line(format!("  master key  {}", issuer.config.master_key.display()))?;
     match kept {
         Some(kept) => line(format!(
@@ -129,7 +144,7 @@ mod tests {
                 masters.keep_former(&old).unwrap();
                 assert!(opens(&made).await);
             }
-            rotate(&made.issuer).await.unwrap();
+            rotate(&made.issuer, false).await.unwrap();
             assert!(opens(&made).await);
             assert!(masters.next().unwrap().is_none(), "{stopped_after}");
             let now = masters.current().unwrap().id().to_owned();
@@ -155,7 +170,7 @@ mod tests {
             "{refused:?}"
         );
         assert!(opens(&made).await, "none of it happened");
-        rotate(issuer).await.unwrap();
+        rotate(issuer, false).await.unwrap();
         // Somebody who read the old master key before the rotation adds a key after it.
         let root = Root::load(&config.root_certificate, &config.root_key).unwrap();
         let late = new_key(&issuer.environment, &root, &old, KeyPurpose::Token, &[], made.now()).unwrap();

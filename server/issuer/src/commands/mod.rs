@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use crate::{
     backup::BackupError,
+    certificates::CertificatesError,
     clock::Environment,
     config::{Config, ConfigError},
     device::{LifeError, SoftwareError},
@@ -146,6 +147,15 @@ pub enum CommandError {
     #[error("`{}` is not {expected}", path.display())]
     FileForm { path: PathBuf, expected: &'static str },
     #[error(
+        "`{}` is not a file of certificates in PEM or DER; read it from the TPM anew (`tpm2_getekcertificate`, `tpm2_nvread`), or get it anew from whoever made it",
+        path.display()
+    )]
+    Certificates {
+        path: PathBuf,
+        #[source]
+        source: CertificatesError,
+    },
+    #[error(
         "the code is `{expected}` here, and `{given}` was given: this may be another machine than the one you mean; do not approve it"
     )]
     Code { expected: String, given: String },
@@ -206,6 +216,7 @@ impl CommandError {
             | Self::Duration(_)
             | Self::File { .. }
             | Self::FileForm { .. }
+            | Self::Certificates { .. }
             | Self::ReadExport(_)
             | Self::Kept { .. }
             | Self::NoCheckpointKey

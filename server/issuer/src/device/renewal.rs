@@ -17,11 +17,13 @@ use thiserror::Error;
 
 use super::issue_certificate;
 use crate::{
+    body::Body,
     caller::{CallerError, EnrolledDevice},
-    error::{Body, Refusal},
+    error::Refusal,
     issuer::Issuer,
     keys::{KeyError, csr_key},
     ledger::Source,
+    pace::TooMany,
     store::{Challenge, ChallengeKind, Change, DecideError, Decision, Device, StoreError},
 };
 
@@ -61,6 +63,9 @@ pub enum RenewalError {
     /// Our own serialization.
     #[error("could not write the answer")]
     Answer(#[source] serde_json::Error),
+    /// Too many challenges.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -97,6 +102,7 @@ impl From<RenewalError> for Refusal {
                 description,
                 "run `daypass doctor`; if the TPM is well, report this",
             ),
+            RenewalError::TooMany(error) => error.into(),
             RenewalError::Store(error) => error.into(),
             RenewalError::Decide(error) => error.into(),
             RenewalError::Certificate(error) => error.into(),
@@ -133,6 +139,7 @@ async fn open(issuer: &Issuer, peer: &Peer, body: &[u8]) -> Result<Vec<u8>, Rene
     };
     let bytes = serde_json::to_vec(&answer).map_err(RenewalError::Answer)?;
     let device = caller.device().id.clone();
+    issuer.one_more(EventKind::RenewalBegun, &device)?;
     let event = environment
         .event(EventKind::RenewalBegun)
         .text("renewal", &answer.renewal)
@@ -170,7 +177,10 @@ pub async fn complete(
             let event = environment.event(EventKind::CertificateRefused).text("renewal", &request.renewal);
             let event = environment.refused(environment.of_device(event, &device), refusal.reason(), &why);
             let mut spent = Decision::new(environment.asked(event, &source));
-            if !unknown {
+            if unknown {
+                issuer.one_more(EventKind::CertificateRefused, &device.id)?;
+            } else {
+                // There are no more of these than challenges, which are counted where they are given.
                 spent = spent.change(Change::TakeChallenge(request.renewal.to_string()));
             }
             if let Err(error) = issuer.store.decide(spent).await {

@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use super::{EnrolmentError, make_credential::make_credential, record, refusal};
 use crate::{
-    error::{Body, Refusal},
+    body::Body,
+    error::Refusal,
     issuer::Issuer,
     keys::csr_key,
     ledger::Source,
@@ -54,6 +55,7 @@ async fn decide(issuer: &Issuer, source: &Source, body: &[u8]) -> Result<Vec<u8>
     if let Err(error) = &answer
         && error.reason().is_some()
     {
+        issuer.one_more(EventKind::EnrolmentRefused, &invitation.id)?;
         record(issuer, Decision::new(refusal(issuer, &invitation, source, error))).await;
     }
     answer
@@ -121,6 +123,7 @@ async fn judge(
             csr: request.csr,
         },
     };
+    issuer.one_more(EventKind::EnrolmentBegun, &invitation.id)?;
     let event = environment
         .event(EventKind::EnrolmentBegun)
         .text("enrolment", &answer.enrolment)

@@ -15,8 +15,9 @@ use daypass_service::Peer;
 
 use super::{EnrolmentError, begin::usable, record, refusal};
 use crate::{
+    body::Body,
     device::{Issued, device_state, issue_certificate},
-    error::{Body, Refusal},
+    error::Refusal,
     issuer::Issuer,
     ledger::Source,
     store::{

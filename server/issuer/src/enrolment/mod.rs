@@ -27,6 +27,7 @@ use crate::{
     issuer::Issuer,
     keys::KeyError,
     ledger::Source,
+    pace::TooMany,
     store::{Condition, DecideError, Decision, Invitation, StoreError},
 };
 
@@ -95,6 +96,9 @@ pub enum EnrolmentError {
     /// The policy no longer has what the invitation was for.
     #[error("project or role of the invitation do not stand in today's policy")]
     PolicyMissing,
+    /// Too many refusals or challenges.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -149,7 +153,9 @@ impl EnrolmentError {
                 "run `daypass doctor`; if the TPM is well, report this with its output",
             ),
             Self::PolicyMissing => (AccessDenied, Reason::PolicyMissing, ASK),
-            Self::Certificate(_) | Self::Answer(_) | Self::Store(_) | Self::Decide(_) => return None,
+            Self::TooMany(_) | Self::Certificate(_) | Self::Answer(_) | Self::Store(_) | Self::Decide(_) => {
+                return None;
+            }
         })
     }
 }
@@ -160,6 +166,7 @@ impl From<EnrolmentError> for Refusal {
             return Self::new(code, reason, error.to_string(), next_step);
         }
         match error {
+            EnrolmentError::TooMany(error) => error.into(),
             EnrolmentError::Store(error) => error.into(),
             EnrolmentError::Decide(error) => error.into(),
             EnrolmentError::Certificate(error) => error.into(),

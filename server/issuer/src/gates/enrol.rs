@@ -17,8 +17,9 @@ use daypass_service::Peer;
 use thiserror::Error;
 
 use crate::{
+    body::Body,
     caller::{CallerError, EnrolledGate},
-    error::{Body, Refusal},
+    error::Refusal,
     issuer::Issuer,
     keys::{KeyError, Subject, csr_key, not_before},
     ledger::Source,
@@ -108,6 +109,9 @@ async fn refuse(issuer: &Issuer, source: &Source, gate: &Gate, error: GateError)
     let refusal = Refusal::from(error);
     if refusal.cannot_be_recorded() {
         return refusal;
+    }
+    if let Err(error) = issuer.one_more(EventKind::GateRefused, &gate.name) {
+        return error.into();
     }
     let event = environment.event(EventKind::GateRefused).text("gate", &gate.name);
     let event = environment.asked(environment.refused(event, refusal.reason(), &why), source);
@@ -239,7 +243,7 @@ mod tests {
         let secret = Fixed(*code.secret.expose());
         let csr = || Bytes(request().1);
         let first = EnrolRequest { secret, client_csr: csr(), server_csr: None };
-        let state = State(Arc::new(made.issuer));
+        let state = State(Arc::clone(&made.issuer));
         let stranger = EnrolRequest { secret: Fixed([9; 16]), client_csr: csr(), server_csr: None };
         enrol(state.clone(), peer(None), body(&stranger)).await.unwrap_err();
         let Json(got) = enrol(state.clone(), peer(None), body(&first)).await.unwrap();

@@ -130,7 +130,7 @@ mod tests {
         let event = crate::fixture::event(environment);
         store.decide(Decision::new(event).change(certificate)).await.unwrap();
         remove(store, environment, &name, "olga").await.unwrap();
-        assert!(store.certificate([1; 32]).await.unwrap().is_none(), "its certificate is nobody's now");
+        assert!(store.presented([1; 32]).await.unwrap().is_none(), "its certificate is nobody's now");
         assert!(matches!(remove(store, environment, &name, "olga").await, Err(RegistryError::Unknown(_))));
 
         let second = register(&made, "front").await.unwrap();

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Json, extract::State};
+use axum::{
+    Extension,
+    body::Body,
+    extract::State,
+    http::header,
+    response::{IntoResponse as _, Response},
+};
 use daypass_proto::{
     enrolment::DeviceLife,
     gate_api::{DeadDevice, DeadGrant, Revocations, RevokedToken},
@@ -12,11 +18,11 @@ use daypass_service::Peer;
 
 use crate::{caller::EnrolledGate, error::Refusal, issuer::Issuer, store::DeviceEnd};
 
-/// The endpoint.
+/// The endpoint. What is dead is small in memory; its text is made as it is sent.
 pub async fn revocations(
     State(issuer): State<Arc<Issuer>>,
     Extension(peer): Extension<Peer>,
-) -> Result<Json<Revocations>, Refusal> {
+) -> Result<Response, Refusal> {
     let caller = EnrolledGate::identify(&issuer, &peer).await?;
     let as_of = issuer.environment.now();
     let resources = caller.gate().resources.clone();
@@ -24,13 +30,15 @@ pub async fn revocations(
     let tokens = dead.tokens.into_iter().map(|jti| RevokedToken { jti, reason: Reason::TokenRevoked });
     let devices = dead.devices.into_iter().map(|(device, end)| DeadDevice { device, reason: wire_reason(end) });
     let grants = dead.grants.into_iter().map(|grant| DeadGrant { grant, reason: Reason::GrantEnded });
-    Ok(Json(Revocations {
+    let answer = Revocations {
         as_of,
         resources,
         tokens: tokens.collect(),
         devices: devices.collect(),
         grants: grants.collect(),
-    }))
+    };
+    let lines = Body::from_stream(futures_util::stream::iter(answer.into_blocks()));
+    Ok(([(header::CONTENT_TYPE, "application/jsonl")], lines).into_response())
 }
 
 const fn wire_reason(end: DeviceEnd) -> Reason {

@@ -167,7 +167,13 @@ impl Root {
 /// Reads a PEM certificate; gives its DER.
 pub(super) fn load_certificate(path: &Path) -> Result<Vec<u8>, KeyError> {
     use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-    CertificateDer::from_pem_file(path).map(|der| der.to_vec()).map_err(|_| KeyError::Form {
+    let attempted = "read";
+    let text = daypass_service::read_text(path).map_err(|source| KeyError::File {
+        attempted,
+        path: path.display().to_string(),
+        source,
+    })?;
+    CertificateDer::from_pem_slice(text.as_bytes()).map(|der| der.to_vec()).map_err(|_| KeyError::Form {
         path: path.display().to_string(),
         expected: "a certificate in PEM that can be read",
     })

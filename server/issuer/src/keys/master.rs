@@ -14,14 +14,14 @@
 
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use daypass_proto::encoding::sha256;
-use daypass_service::{beside, folder_of};
+use daypass_service::{MAX_TEXT, beside, folder_of};
 use zeroize::Zeroizing;
 
 use super::KeyError;
@@ -203,14 +203,12 @@ pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
 }
 
 fn read_closed(path: &Path, others: u32) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let mut file = fs::File::open(path).map_err(failed("read", path))?;
+    let file = daypass_service::open_file(path).map_err(failed("read", path))?;
     let mode = file.metadata().map_err(failed("read", path))?.permissions().mode() & 0o777;
     if mode & others != 0 {
         return Err(KeyError::Permissions { path: path.display().to_string(), mode });
     }
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.read_to_end(&mut bytes).map_err(failed("read", path))?;
-    Ok(bytes)
+    daypass_service::read_up_to(file, MAX_TEXT).map(Zeroizing::new).map_err(failed("read", path))
 }
 
 /// Writes a new file that nobody but its owner may read; never over one that is there.

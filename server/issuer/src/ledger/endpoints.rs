@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use daypass_proto::{
     encoding::Fixed,
     ledger::{
-        api::{Consistency, Inclusion, Log, LogKey, MERGE_DELAY},
+        api::{Consistency, Inclusion, Log, LogKey, MAX_BEGINNINGS, MERGE_DELAY},
         tree,
     },
     oauth_error::{OAuthError, Reason},
@@ -57,12 +57,9 @@ impl IntoResponse for ProofError {
                 "if a token names it, the ledger was tampered with: tell the owner of the project",
             )
             .into_response(),
-            Self::NotYet => {
-                let next = "try again in a moment";
-                let mut response = not_found(Reason::LeafNotYet, "no checkpoint covers it yet", next).into_response();
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-                response
-            }
+            Self::NotYet => not_found(Reason::LeafNotYet, "no checkpoint covers it yet", "try again in a moment")
+                .with_retry_after(1)
+                .into_response(),
             Self::Ledger(LedgerError::Store(error)) => Refusal::from(error).into_response(),
             Self::Ledger(error) => Refusal::internal(&error).into_response(),
         }
@@ -152,5 +149,6 @@ pub async fn log(State(issuer): State<Arc<Issuer>>) -> Result<Json<Log>, ProofEr
         .iter()
         .map(|(key, chain)| LogKey { verifier_key: key.verifier_key(&origin), chain: chain.clone() })
         .collect();
-    Ok(Json(Log { origin, merge_delay: MERGE_DELAY, keys }))
+    let beginnings = issuer.store.beginnings(MAX_BEGINNINGS).await?.into_iter().map(Into::into).collect();
+    Ok(Json(Log { origin, merge_delay: MERGE_DELAY, keys, beginnings }))
 }

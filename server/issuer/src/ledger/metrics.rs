@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What is measured, each with its help text.
-pub(super) async fn measured(issuer: &Issuer) -> Result<[(&'static str, &'static str, i64); 4], StoreError> {
+pub(super) async fn measured(issuer: &Issuer) -> Result<[(&'static str, &'static str, i64); 5], StoreError> {
     let store = &issuer.store;
     let Backlog { events: waiting, oldest } = store.backlog().await?;
     let integrated = store.ledger().await?.map_or(0, |ledger| ledger.head.size());
@@ -27,6 +27,11 @@ pub(super) async fn measured(issuer: &Issuer) -> Result<[(&'static str, &'static
         ("daypass_ledger_checkpoint_events", "Events that the newest checkpoint covers.", gauge(signed)),
         ("daypass_ledger_unnumbered_events", "Events that wait for their number.", gauge(waiting)),
         ("daypass_ledger_integration_lag_seconds", "Age of the oldest event that waits for its number.", lag),
+        (
+            "daypass_requests_held_up",
+            "Requests since the start that were answered 429, because who sent them was refused too often.",
+            gauge(issuer.held_up()),
+        ),
     ])
 }
 

@@ -57,11 +57,6 @@ async fn beside(path: &std::path::Path) -> sqlx::SqliteConnection {
     sqlx::sqlite::SqliteConnectOptions::new().filename(path).foreign_keys(false).connect().await.unwrap()
 }
 
-/// The issuer alone; what the fixture keeps must be kept beside it.
-fn shared(issuer: Issuer) -> Arc<Issuer> {
-    Arc::new(issuer)
-}
-
 fn text(hash: &[u8; 32]) -> String {
     base64url(hash)
 }

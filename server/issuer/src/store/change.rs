@@ -1,6 +1,6 @@
 //! The changes that a decision can make. Each carries its condition: where that no longer holds, the whole decision is refused.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use daypass_proto::{
     enrolment::DeviceLife,
@@ -9,9 +9,12 @@ use daypass_proto::{
     time::Timestamp,
 };
 
-use super::records::{
-    CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
-    IssuedToken, KeyRecord,
+use super::{
+    KnownDevice, Seen,
+    records::{
+        CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
+        IssuedToken, KeyRecord,
+    },
 };
 
 /// One change to one record.
@@ -48,6 +51,13 @@ pub enum Change {
     RequireDevice(DeviceId, DeviceLife),
     /// Nothing, if the grant is in this state.
     RequireGrant(GrantId, GrantLife),
+    /// Nothing, if certificate, device and grant stand in the store exactly as they were read.
+    RequireSeen {
+        /// The device, with the certificate that it presented.
+        device: Arc<KnownDevice>,
+        /// One of its grants.
+        grant: Seen<Grant>,
+    },
     /// A certificate that was issued.
     AddCertificate {
         /// SHA-256 of its DER.
@@ -61,9 +71,16 @@ pub enum Change {
     AddChallenge(Challenge),
     /// Takes a challenge out, if it is still there.
     TakeChallenge(String),
-    /// A token that is being issued.
-    AddToken(IssuedToken),
-    /// Marks a token as revoked.
+    /// A token that is being issued, if its device has fewer than `most` that are live at `now`, or were revoked and gates are still told of.
+    AddToken {
+        /// The token.
+        token: IssuedToken,
+        /// When it is issued.
+        now: Timestamp,
+        /// How many a device may have.
+        most: u32,
+    },
+    /// Marks a token as revoked, if it is there and was not.
     RevokeToken(String),
     /// Remembers a proof, if it was not seen before.
     RememberProof {
@@ -140,6 +157,10 @@ pub enum Condition {
     Challenge,
     /// A proof is new.
     ProofIsNew,
+    /// A device has room for a token.
+    RoomForToken(DeviceId),
+    /// A token is there and not revoked.
+    TokenIsGood,
     /// A gate's state, or that its name is free.
     Gate(String),
     /// A key without an end.
@@ -164,6 +185,8 @@ impl fmt::Display for Condition {
             Self::Device(id) => write!(f, "device `{id}`"),
             Self::Challenge => f.write_str("the challenge"),
             Self::ProofIsNew => f.write_str("the memory of proofs"),
+            Self::RoomForToken(id) => write!(f, "the room for tokens of device `{id}`"),
+            Self::TokenIsGood => f.write_str("the token"),
             Self::Gate(name) => write!(f, "gate `{name}`"),
             Self::Key(kid) => write!(f, "key `{kid}`"),
             Self::MasterKey(id) => write!(f, "the master key `{id}`"),

@@ -146,6 +146,8 @@ pub trait LedgerStore: Send + Sync {
     fn place_of(&self, leaf_hash: [u8; 32]) -> Answer<'_, Place>;
     /// What there is of this person.
     fn traces<'a>(&'a self, name: &'a Collaborator, now: Timestamp) -> Answer<'a, Traces>;
+    /// The leaves of the newest events, at most `limit`, by which the ledger came by a name; those with a number, by number.
+    fn beginnings(&self, limit: u32) -> Answer<'_, Vec<Vec<u8>>>;
     /// Events with a number of `from` or above, by number.
     fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>>;
 }

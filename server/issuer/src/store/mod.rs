@@ -30,7 +30,7 @@ pub use self::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
         Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, device_may_become, device_state as device_word,
     },
-    sqlite::SqliteStore,
+    sqlite::{PublishedError, SqliteStore},
 };
 
 /// What is to happen, whole or not at all.
@@ -182,8 +182,8 @@ pub trait Store: LedgerStore {
     fn device(&self, id: &DeviceId) -> Answer<'_, Option<Device>>;
     /// All devices, or those in one state.
     fn devices(&self, state: Option<DeviceLife>) -> Answer<'_, Vec<Device>>;
-    /// Who holds the certificate with this hash, and until when.
-    fn certificate(&self, hash: [u8; 32]) -> Answer<'_, Option<CertificateRecord>>;
+    /// All that is known of whoever presents the certificate with this hash, as it is at one moment.
+    fn presented(&self, hash: [u8; 32]) -> Answer<'_, Option<Presented>>;
     /// A grant.
     fn grant(&self, id: &GrantId) -> Answer<'_, Option<Grant>>;
     /// The grants of a device.
@@ -214,10 +214,64 @@ pub trait Store: LedgerStore {
     fn clock_floor(&self) -> Answer<'_, Timestamp>;
 }
 
+/// What is known of whoever presents a certificate.
+#[derive(Debug)]
+pub enum Presented {
+    /// A device.
+    Device(Arc<KnownDevice>),
+    /// A gate, by the certificate's word; or a device that is not there.
+    Other(CertificateRecord),
+}
+
+impl Presented {
+    /// The certificate.
+    pub fn certificate(&self) -> &CertificateRecord {
+        match self {
+            Self::Device(known) => &known.certificate,
+            Self::Other(certificate) => certificate,
+        }
+    }
+}
+
+/// A device with its grants, as they stood at one moment.
+#[derive(Debug)]
+pub struct KnownDevice {
+    /// SHA-256 of the certificate.
+    pub certificate_hash: [u8; 32],
+    /// The certificate.
+    pub certificate: CertificateRecord,
+    /// The device.
+    pub device: Seen<Device>,
+    /// Its grants, in whatever state.
+    pub grants: Vec<Seen<Grant>>,
+}
+
+/// A record with the text that it was read from.
+#[derive(Clone, Debug)]
+pub struct Seen<T> {
+    record: T,
+    text: Arc<str>,
+}
+
+impl<T: serde::de::DeserializeOwned> Seen<T> {
+    fn read(kind: &'static str, text: &str) -> Result<Self, StoreError> {
+        let record = serde_json::from_str(text).map_err(|source| StoreError::Record { kind, source })?;
+        Ok(Self { record, text: text.into() })
+    }
+}
+
+impl<T> std::ops::Deref for Seen<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.record
+    }
+}
+
 /// What gates must refuse.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Dead {
-    /// Tokens that were revoked themselves.
+    /// Tokens that were revoked themselves, and whose device and grant are not dead anyway.
     pub tokens: Vec<String>,
     /// Devices that are not approved, or that have software keys where those are off.
     pub devices: Vec<(DeviceId, DeviceEnd)>,

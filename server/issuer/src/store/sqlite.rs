@@ -6,10 +6,12 @@
 mod copy;
 mod dead;
 mod erase;
+mod lanes;
 mod ledger;
 mod lock;
 mod published;
 mod read;
+mod together;
 mod write;
 
 use std::{
@@ -39,20 +41,26 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub use self::published::PublishedError;
+use self::{lanes::Lanes, write::Writer};
 use super::{
-    Answer, Dead, DecideError, Decision, Fault, Store, StoreError,
+    Answer, Dead, DecideError, Decision, Fault, Presented, Store, StoreError,
     fault::Health,
     ledger::{
         Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place, Traces,
     },
-    records::{
-        CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord,
-    },
+    records::{Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord},
 };
 
 /// How many decisions may wait for the writer, and how many one transaction takes.
 const QUEUE: usize = 1024;
 const BATCH: usize = 64;
+/// What the writer keeps of the file in memory, in KiB as the engine takes it: the upper levels of each index, and the pages that rows are being added to.
+const WRITER_CACHE: &str = "-32768";
+/// After how many pages of the write-ahead log they are brought into the file. A token changes some fifteen, most of them the same ones as the token before.
+const CHECKPOINT_PAGES: &str = "4000";
+/// How many read at once.
+const READERS: u32 = 4;
 /// For how long after its end a token is kept, in seconds: a request may still be using it, at a gate whose clock is behind.
 const USED_AFTER_END: i64 = FLOW_OUTLIVES_TOKEN + Skew::MAX_SECONDS;
 
@@ -77,10 +85,12 @@ enum Order {
 /// The store in one SQLite file.
 pub struct SqliteStore {
     readers: SqlitePool,
+    lanes: Lanes,
     writer: mpsc::Sender<Order>,
     health: Arc<Health>,
     writing: Option<JoinHandle<()>>,
     path: PathBuf,
+    turn: published::Turn,
     /// Held for as long as the store is open: a restore waits until nobody holds it.
     _lock: Option<fs::File>,
 }
@@ -103,29 +113,46 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // Statements for any number of decisions up to a batch's, each of them prepared once.
+            .statement_cache_capacity(8 * BATCH)
             // Commands on the issuer's machine write beside the server; each waits for the other's transaction.
             .busy_timeout(Duration::from_secs(10));
+        let writing = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
-            .connect_with(options.clone())
+            .connect_with(writing)
             .await
             .map_err(engine("open the database"))?;
         sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(StoreError::Migrate)?;
+        let reading = options.read_only(true).create_if_missing(false);
+        let lanes = Lanes::new(reading.clone(), READERS as usize);
         let readers = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options.read_only(true).create_if_missing(false))
+            .max_connections(READERS)
+            // A file does not go away like a server does: asking first would be a second question for each.
+            .test_before_acquire(false)
+            .connect_with(reading)
             .await
             .map_err(engine("open the database for reading"))?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let health = Arc::new(Health::default());
-        let writing = tokio::spawn(write_loop(writer, receiver, Arc::clone(&health)));
-        Ok(Self { readers, writer: sender, health, writing: Some(writing), path: path.to_owned(), _lock: Some(lock) })
+        let writing = tokio::spawn(write_loop(Writer::new(writer), receiver, Arc::clone(&health)));
+        Ok(Self {
+            readers,
+            lanes,
+            writer: sender,
+            health,
+            writing: Some(writing),
+            path: path.to_owned(),
+            turn: published::Turn::default(),
+            _lock: Some(lock),
+        })
     }
 
     /// Closes it, so that everything stands in the one file.
     pub async fn close(self) {
-        let Self { readers, writer, writing, .. } = self;
+        let Self { readers, lanes, writer, writing, .. } = self;
         readers.close().await;
+        lanes.close().await;
         drop(writer);
         // It ends with its queue.
         if let Some(writing) = writing {
@@ -157,14 +184,16 @@ impl SqliteStore {
         let options = SqliteConnectOptions::new().filename(path).read_only(true);
         // A copy comes without the files that go with a write-ahead log, and may lie where nothing can be written.
         let options = if beside(path, "-wal").exists() { options } else { options.immutable(true) };
+        let lanes = Lanes::new(options.clone(), READERS as usize);
         let readers = SqlitePoolOptions::new()
-            .max_connections(4)
+            .max_connections(READERS)
             .connect_with(options)
             .await
             .map_err(engine("open the database for reading"))?;
         let (writer, _) = mpsc::channel(1);
         let health = Arc::default();
-        Ok(Self { readers, writer, health, writing: None, path: path.to_owned(), _lock: None })
+        let (path, turn) = (path.to_owned(), published::Turn::default());
+        Ok(Self { readers, lanes, writer, health, writing: None, path, turn, _lock: None })
     }
 }
 
@@ -189,7 +218,7 @@ fn may_write(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>, health: Arc<Health>) {
+async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health: Arc<Health>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         let (mut decisions, mut answers) = (Vec::new(), Vec::new());
@@ -207,21 +236,21 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>, health: 
                     outcomes.push(outcome);
                 }
                 Order::Sweep(now, answer) => {
-                    let _ = answer.send(told(&health, write::sweep(&pool, now).await));
+                    let _ = answer.send(told(&health, writer.sweep(now).await));
                 }
                 Order::Probe(answer) => {
-                    let _ = answer.send(told(&health, write::probe(&pool).await));
+                    let _ = answer.send(told(&health, writer.probe().await));
                 }
             }
         }
         if decisions.is_empty() && works.is_empty() {
             continue;
         }
-        match write::batch(&pool, &decisions, &works).await {
+        match writer.batch(&decisions, &works).await {
             Ok((results, done)) => {
                 let _ = told(&health, Ok(()));
                 if decisions.iter().any(Decision::erases) {
-                    erase::empty_log(&pool).await;
+                    writer.empty_log().await;
                 }
                 for (answer, result) in answers.into_iter().zip(results) {
                     let _ = answer.send(result);
@@ -243,7 +272,7 @@ async fn write_loop(pool: SqlitePool, mut queue: mpsc::Receiver<Order>, health: 
             }
         }
     }
-    pool.close().await;
+    writer.close().await;
 }
 
 impl Order {
@@ -312,7 +341,7 @@ impl LedgerStore for SqliteStore {
     fn seal_checkpoint(&self, promised: CheckpointRecord, note: String) -> Answer<'_, bool> {
         Box::pin(async move {
             // First outside the store: nobody has seen a checkpoint that a restored store could not be held against.
-            published::remember(&self.path, &note)?;
+            published::remember(&self.turn, &self.path, &note).await?;
             Ok(self.work(LedgerWork::Seal { promised, note }).await?.is_some())
         })
     }
@@ -337,6 +366,10 @@ impl LedgerStore for SqliteStore {
         Box::pin(erase::traces(&self.readers, name, now))
     }
 
+    fn beginnings(&self, limit: u32) -> Answer<'_, Vec<Vec<u8>>> {
+        Box::pin(ledger::beginnings(&self.readers, limit))
+    }
+
     fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>> {
         Box::pin(ledger::entries(&self.readers, from, limit))
     }
@@ -359,8 +392,8 @@ impl Store for SqliteStore {
         Box::pin(read::devices(&self.readers, state))
     }
 
-    fn certificate(&self, hash: [u8; 32]) -> Answer<'_, Option<CertificateRecord>> {
-        Box::pin(read::certificate(&self.readers, hash))
+    fn presented(&self, hash: [u8; 32]) -> Answer<'_, Option<Presented>> {
+        Box::pin(read::presented(&self.lanes, hash))
     }
 
     fn grant(&self, id: &GrantId) -> Answer<'_, Option<Grant>> {

@@ -82,6 +82,108 @@ async fn a_batch_gives_each_its_own_answer() {
 }
 
 #[tokio::test]
+async fn of_what_is_written_together_only_what_is_at_fault_is_refused() {
+    let made = Made::with_software().await;
+    let (good, suspended) = (made.client().await, made.client().await);
+    let store = made.issuer.store.as_ref();
+    let to = Device { state: DeviceLife::Suspended, ..suspended.clone() };
+    let change = Change::Device { to: Box::new(to), from: DeviceLife::Approved };
+    let event = || crate::fixture::event(&made.issuer.environment);
+    store.decide(Decision::new(event()).change(change)).await.unwrap();
+    let token = |device: &Device, n: u8| {
+        Decision::new(made.issuer.environment.event(EventKind::LooseningEnabled).text("setting", "s"))
+            .change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved))
+            .change(Change::RememberProof { id: [n; 32], until: made.now().plus(60) })
+            .change(Change::AddToken {
+                token: IssuedToken {
+                    jti: format!("t{n}"),
+                    device: device.id.clone(),
+                    grant: grant(1).id,
+                    resource: "https://git.example.com/".parse().unwrap(),
+                    expires_at: made.now().plus(60),
+                    revoked: false,
+                },
+                now: made.now(),
+                most: 6,
+            })
+    };
+    let huge = || Decision::new(event().text("version", "x".repeat(MAX_LEAF)));
+    let early = Event::new([1; 16], EventKind::IssuerStarted, made.now().plus(-1000)).text("version", "x");
+    // Each three wait together and come in one batch.
+    let (one, again, two) =
+        tokio::join!(store.decide(token(&good, 1)), store.decide(token(&good, 1)), store.decide(token(&good, 2)));
+    assert!(one.is_ok() && two.is_ok());
+    assert!(matches!(again, Err(DecideError::Conflict(Condition::ProofIsNew))));
+    let (three, other, four) =
+        tokio::join!(store.decide(token(&good, 3)), store.decide(token(&suspended, 5)), store.decide(token(&good, 4)));
+    assert!(three.is_ok() && four.is_ok());
+    assert!(matches!(other, Err(DecideError::Conflict(Condition::Device(id))) if id == suspended.id));
+    let (large, clock, five) =
+        tokio::join!(store.decide(huge()), store.decide(Decision::new(early)), store.decide(token(&good, 5)));
+    assert!(matches!(large, Err(DecideError::Store(StoreError::EventTooLarge(_)))));
+    assert!(matches!(clock, Err(DecideError::Clock { .. })));
+    assert!(five.is_ok(), "its proof was not remembered when it was refused");
+    let (six, seven, eight) =
+        tokio::join!(store.decide(token(&good, 6)), store.decide(token(&good, 7)), store.decide(token(&good, 8)));
+    assert!(six.is_ok(), "there is room for one more");
+    for full in [seven, eight] {
+        assert!(matches!(full, Err(DecideError::Conflict(Condition::RoomForToken(id))) if id == good.id));
+    }
+    assert_eq!(made.events("loosening_enabled").await.len(), 6, "what is refused leaves nothing");
+    for jti in ["t1", "t2", "t3", "t4", "t5"] {
+        assert_eq!(store.token(jti).await.unwrap().map(|token| token.device), Some(good.id.clone()), "{jti}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_seen_of_a_device_holds_for_as_long_as_none_of_it_changed() {
+    let made = Made::with_software().await;
+    let (store, event) = (made.issuer.store.as_ref(), || crate::fixture::event(&made.issuer.environment));
+    let device = made.client().await;
+    let record = CertificateRecord {
+        holder: Holder::Device(device.id.clone()),
+        not_before: made.now(),
+        not_after: made.now().plus(60),
+    };
+    let certify = || Decision::new(event()).change(Change::AddCertificate { hash: [1; 32], record: record.clone() });
+    store.decide(certify()).await.unwrap();
+    let seen = async || match store.presented([1; 32]).await.unwrap() {
+        Some(Presented::Device(known)) => known,
+        _ => panic!("a device"),
+    };
+    let require = |known: &Arc<KnownDevice>| {
+        Decision::new(event()).change(Change::RequireSeen { device: Arc::clone(known), grant: known.grants[0].clone() })
+    };
+    let first = seen().await;
+    store.decide(require(&first)).await.unwrap();
+    store.decide(require(&first)).await.unwrap();
+    let old = Device::clone(&first.device);
+    let held = Grant::clone(&first.grants[0]);
+    let reason = Device { reason: Some("still approved".to_owned()), ..old.clone() };
+    let longer = Grant { until: held.until.plus(1), ..held.clone() };
+    let changes = [
+        Decision::new(event()).change(Change::Device { to: Box::new(reason), from: DeviceLife::Approved }),
+        Decision::new(event()).change(Change::Grant { to: longer, from: GrantLife::Active }),
+        Decision::new(event()).change(Change::DropCertificates(record.holder.clone())),
+    ];
+    let mut known = first;
+    for change in changes {
+        store.decide(require(&known)).await.unwrap();
+        store.decide(change).await.unwrap();
+        let refused = store.decide(require(&known)).await;
+        assert!(matches!(refused, Err(DecideError::Conflict(Condition::Device(id))) if id == device.id));
+        // Beside others that wait with it, too.
+        let other = Decision::new(event()).change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved));
+        let (refused, other) = tokio::join!(store.decide(require(&known)), store.decide(other));
+        assert!(refused.is_err() && other.is_ok());
+        if store.presented([1; 32]).await.unwrap().is_some() {
+            known = seen().await;
+        }
+    }
+    assert!(store.presented([1; 32]).await.unwrap().is_none(), "the last change was seen as well");
+}
+
+#[tokio::test]
 async fn a_challenge_and_a_proof_are_taken_once() {
     let (_folder, store) = store().await;
     let challenge = Challenge {
@@ -219,7 +321,8 @@ async fn what_is_dead_is_named_for_as_long_as_a_request_can_be_using_it() {
             expires_at,
             revoked: false,
         };
-        store.decide(Decision::new(event()).change(Change::AddToken(token))).await.unwrap();
+        let add = Change::AddToken { token, now: made.now(), most: 2 };
+        store.decide(Decision::new(event()).change(add)).await.unwrap();
     }
     let dead = async |software| store.dead(std::slice::from_ref(&resource), made.now(), software).await.unwrap();
     let become_ = async |from: &Device, state| {
@@ -231,17 +334,21 @@ async fn what_is_dead_is_named_for_as_long_as_a_request_can_be_using_it() {
     assert_eq!(dead(true).await, Dead::default());
     assert_eq!(dead(false).await, Dead { devices: vec![(device.id.clone(), DeviceEnd::Software)], ..Dead::default() });
     store.decide(Decision::new(event()).change(Change::RevokeToken("revoked".into()))).await.unwrap();
-    let token = || vec!["revoked".to_owned()];
-    assert_eq!(dead(true).await, Dead { tokens: token(), ..Dead::default() });
+    let token = Dead { tokens: vec!["revoked".to_owned()], ..Dead::default() };
+    assert_eq!(dead(true).await, token);
+    let only = |end| Dead { devices: vec![(device.id.clone(), end)], ..Dead::default() };
+    assert_eq!(dead(false).await, only(DeviceEnd::Software), "its device's end says it all");
     let suspended = become_(&device, DeviceLife::Suspended).await;
-    let devices = |life| vec![(device.id.clone(), DeviceEnd::Life(life))];
-    let all = Dead { tokens: token(), devices: devices(DeviceLife::Suspended), ..Dead::default() };
+    let all = only(DeviceEnd::Life(DeviceLife::Suspended));
     assert_eq!(dead(true).await, all);
     assert_eq!(dead(false).await, all, "the state is said before the kind of keys");
+    let back = become_(&suspended, DeviceLife::Approved).await;
+    assert_eq!(dead(true).await, token, "it is not forgotten with a device that comes back");
     let ended = Grant { state: GrantLife::Ended, ..grant.clone() };
     store.decide(Decision::new(event()).change(Change::Grant { to: ended, from: GrantLife::Active })).await.unwrap();
-    become_(&suspended, DeviceLife::Revoked).await;
-    let all = Dead { tokens: token(), devices: devices(DeviceLife::Revoked), grants: vec![grant.id.clone()] };
+    assert_eq!(dead(true).await, Dead { grants: vec![grant.id.clone()], ..Dead::default() });
+    become_(&back, DeviceLife::Revoked).await;
+    let all = Dead { grants: vec![grant.id.clone()], ..only(DeviceEnd::Life(DeviceLife::Revoked)) };
     assert_eq!(dead(true).await, all);
     let elsewhere: Resource = "https://other.example.com/".parse().unwrap();
     assert_eq!(store.dead(&[elsewhere], made.now(), true).await.unwrap(), Dead::default(), "not this gate's business");
@@ -256,6 +363,68 @@ async fn what_is_dead_is_named_for_as_long_as_a_request_can_be_using_it() {
 }
 
 #[tokio::test]
+async fn a_device_has_room_for_so_many_tokens_and_revoking_makes_none() {
+    let (_folder, store) = store().await;
+    let (now, life, most) = (Timestamp::from_seconds(100_000), 600, 3);
+    let resource: Resource = "https://git.example.com/".parse().unwrap();
+    let add = async |device: u8, jti: &str, now: Timestamp| {
+        let token = IssuedToken {
+            jti: jti.into(),
+            device: DeviceId::from_random([device; 10]),
+            grant: grant(1).id,
+            resource: resource.clone(),
+            expires_at: now.plus(life),
+            revoked: false,
+        };
+        match store.decide(Decision::new(event()).change(Change::AddToken { token, now, most })).await {
+            Ok(()) => true,
+            Err(DecideError::Conflict(Condition::RoomForToken(_))) => false,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let revoke = async |jti: &str| store.decide(Decision::new(event()).change(Change::RevokeToken(jti.into()))).await;
+    for jti in ["a", "b", "c"] {
+        assert!(add(1, jti, now).await);
+    }
+    assert!(!add(1, "d", now).await);
+    assert!(add(2, "other", now).await, "each device has its own room");
+    for jti in ["a", "b"] {
+        revoke(jti).await.unwrap();
+    }
+    assert!(!add(1, "d", now).await, "a revoked one is named to gates for as long");
+    // What has ended by itself makes room, once nobody can revoke it any more.
+    let ended = now.plus(life);
+    assert!(!add(1, "d", ended).await);
+    let over = ended.plus(Skew::MAX_SECONDS);
+    assert!(add(1, "d", over).await);
+    assert!(!add(1, "e", over).await, "`a` and `b` still count");
+    let dead = store.dead(std::slice::from_ref(&resource), over, true).await.unwrap();
+    assert_eq!(dead.tokens.len(), 2);
+    let forgotten = ended.plus(FLOW_OUTLIVES_TOKEN + Skew::MAX_SECONDS);
+    assert!(add(1, "e", forgotten).await);
+}
+
+#[tokio::test]
+async fn a_token_is_revoked_once() {
+    let (_folder, store) = store().await;
+    let revoke = || Decision::new(event()).change(Change::RevokeToken("t".into()));
+    let refused = async || matches!(store.decide(revoke()).await, Err(DecideError::Conflict(Condition::TokenIsGood)));
+    assert!(refused().await, "there is none");
+    let token = IssuedToken {
+        jti: "t".into(),
+        device: DeviceId::from_random([1; 10]),
+        grant: grant(1).id,
+        resource: "https://git.example.com/".parse().unwrap(),
+        expires_at: Timestamp::from_seconds(500),
+        revoked: false,
+    };
+    let add = Change::AddToken { token, now: Timestamp::from_seconds(1), most: 1 };
+    store.decide(Decision::new(event()).change(add)).await.unwrap();
+    store.decide(revoke()).await.unwrap();
+    assert!(refused().await);
+}
+
+#[tokio::test]
 async fn a_certificate_is_remembered_beyond_its_end_so_that_its_holder_learns_of_it() {
     let (_folder, store) = store().await;
     let holder = Holder::Device(DeviceId::from_random([1; 10]));
@@ -264,10 +433,35 @@ async fn a_certificate_is_remembered_beyond_its_end_so_that_its_holder_learns_of
     let add = Change::AddCertificate { hash: [3; 32], record: record.clone() };
     store.decide(Decision::new(event()).change(add)).await.unwrap();
     store.sweep(not_after.plus(86_400)).await.unwrap();
-    assert_eq!(store.certificate([3; 32]).await.unwrap(), Some(record));
-    assert_eq!(store.certificate([4; 32]).await.unwrap(), None);
+    assert_eq!(*store.presented([3; 32]).await.unwrap().unwrap().certificate(), record);
+    assert!(store.presented([4; 32]).await.unwrap().is_none());
     store.decide(Decision::new(event()).change(Change::DropCertificates(holder))).await.unwrap();
-    assert_eq!(store.certificate([3; 32]).await.unwrap(), None);
+    assert!(store.presented([3; 32]).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_certificate_brings_its_own_device_along_with_the_grants_of_that_device() {
+    let made = Made::with_software().await;
+    let (first, second) = (made.client().await, made.client().await);
+    let store = made.issuer.store.as_ref();
+    let more = Grant { device: Some(first.id.clone()), ..grant(1) };
+    // A gate may be called as if a device's name stood where one begins in the URI of a device.
+    let gate = Holder::Gate(format!("ab{}", first.id).parse().unwrap());
+    let nobody = Holder::Device(DeviceId::from_random([9; 10]));
+    let mut decision = Decision::new(event()).change(Change::AddGrant(more));
+    for (n, holder) in [(1, Holder::Device(first.id.clone())), (2, gate.clone()), (3, nobody)] {
+        let record = CertificateRecord { holder, not_before: made.now(), not_after: made.now() };
+        decision = decision.change(Change::AddCertificate { hash: [n; 32], record });
+    }
+    store.decide(decision).await.unwrap();
+    let Some(Presented::Device(known)) = store.presented([1; 32]).await.unwrap() else { panic!("a device") };
+    assert_eq!(known.device.id, first.id);
+    assert_eq!(known.grants.len(), 2, "in whatever state, and none of another's");
+    assert!(known.grants.iter().all(|grant| grant.device.as_ref() == Some(&first.id)));
+    assert_eq!(store.grants_of(&second.id).await.unwrap().len(), 1);
+    let known = store.presented([2; 32]).await.unwrap();
+    assert!(matches!(known, Some(Presented::Other(certificate)) if certificate.holder == gate));
+    assert!(matches!(store.presented([3; 32]).await.unwrap(), Some(Presented::Other(_))));
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use daypass_proto::{
     authorization::AuthorizationDetails,
     caller::Evidence,
     encoding::{Fixed, base64url, sha256},
-    enrolment::DeviceLife,
     jose::Header,
     ledger::{EventKind, leaf_hash},
     resource::Resource,
@@ -17,12 +16,12 @@ use crate::{
     issuer::Issuer,
     ledger::Source,
     projects::Role,
-    store::{Change, Decision, Grant, GrantLife, IssuedToken},
+    store::{Change, Decision, Grant, GrantLife, IssuedToken, Seen},
 };
 
 /// What one grant gives for this request.
 struct Covered<'a> {
-    grant: Grant,
+    grant: &'a Seen<Grant>,
     role: &'a Role,
     details: AuthorizationDetails,
 }
@@ -30,17 +29,16 @@ struct Covered<'a> {
 /// Issues a token: its event, its record and the memory of its proof commit together, before the answer leaves.
 pub(super) async fn issue(
     issuer: &Issuer,
-    device: &ApprovedDevice,
+    approved: &ApprovedDevice,
     holder: &Holder,
     resource: &Resource,
     asked: Option<AuthorizationDetails>,
     caller: Option<&Evidence>,
     source: &Source,
 ) -> Result<TokenAnswer, TokenError> {
-    let device = device.device();
+    let (device, grants) = (approved.device(), approved.grants());
     let environment = &issuer.environment;
     let now = environment.now();
-    let grants = issuer.store.grants_of(&device.id).await?;
     let Covered { grant, role, details } = cover(issuer, grants, resource, asked, holder)?;
     let Holder { proof, delegation } = holder;
     let protection = match delegation {
@@ -88,6 +86,7 @@ pub(super) async fn issue(
         daypass: DaypassClaims {
             device: device.id.clone(),
             grant: grant.id.clone(),
+            grant_until: grant.until,
             project: grant.project.clone(),
             protection,
             posture: device.posture.clone(),
@@ -101,25 +100,23 @@ pub(super) async fn issue(
     let access_token = key.key.sign(&Header { typ: TYP, kid: Some(&key.record.kid), jwk: None }, &claims)?;
 
     let skew = issuer.config.skew;
-    let mut decision = Decision::new(event)
-        .change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved))
-        .change(Change::RequireGrant(grant.id.clone(), GrantLife::Active))
-        .change(Change::RememberProof {
-            id: sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]),
-            until: proof.remember_until(skew),
-        });
+    let mut decision = Decision::new(event).change(approved.as_seen(grant)).change(Change::RememberProof {
+        id: sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]),
+        until: proof.remember_until(skew),
+    });
     if let Some(delegation) = delegation {
         let id = sha256(&[b"delegation.", device.proof.thumbprint().as_bytes(), b".", delegation.jti().as_bytes()]);
         decision = decision.change(Change::RememberProof { id, until: delegation.remember_until(skew) });
     }
-    let decision = decision.change(Change::AddToken(IssuedToken {
+    let token = IssuedToken {
         jti,
         device: device.id.clone(),
-        grant: grant.id,
+        grant: grant.id.clone(),
         resource: resource.clone(),
         expires_at: exp,
         revoked: false,
-    }));
+    };
+    let decision = decision.change(Change::AddToken { token, now, most: issuer.config.tokens_per_device });
     issuer.store.decide(decision).await?;
     Ok(TokenAnswer {
         access_token,
@@ -132,7 +129,7 @@ pub(super) async fn issue(
 /// The first grant that gives what is asked for; otherwise the most telling reason why none does.
 fn cover<'a>(
     issuer: &'a Issuer,
-    grants: Vec<Grant>,
+    grants: &'a [Seen<Grant>],
     resource: &Resource,
     asked: Option<AuthorizationDetails>,
     holder: &Holder,
@@ -141,11 +138,11 @@ fn cover<'a>(
     let mut refusal = TokenError::NoGrant(resource.clone());
     for grant in grants {
         let Some(role) = issuer.projects.get(&grant.project).and_then(|project| project.role(&grant.role)) else {
-            refusal = TokenError::PolicyMissing(grant.project);
+            refusal = TokenError::PolicyMissing(grant.project.clone());
             continue;
         };
         let Ok(given) = role.details_for(&grant.collaborator) else {
-            refusal = TokenError::PolicyMissing(grant.project);
+            refusal = TokenError::PolicyMissing(grant.project.clone());
             continue;
         };
         let given = given.at_resource(resource);
@@ -160,7 +157,7 @@ fn cover<'a>(
             continue;
         }
         if holder.delegation.is_some() && role.protection != Protection::Delegated {
-            refusal = TokenError::DelegationNotAllowed { project: grant.project, role: grant.role };
+            refusal = TokenError::DelegationNotAllowed { project: grant.project.clone(), role: grant.role.clone() };
             continue;
         }
         match &asked {

@@ -154,6 +154,11 @@ pub enum TokenError {
     /// The grant stands, its role does not.
     #[error("project `{0}` or its role do not stand in today's policy")]
     PolicyMissing(ProjectName),
+    /// As many as a device may have.
+    #[error(
+        "this device has as many tokens as one may have; those count that live, and those that were revoked within the last hours"
+    )]
+    TooMany,
     /// No signing key, or it does not sign.
     #[error("could not sign the token")]
     Sign(#[from] JoseError),
@@ -172,6 +177,7 @@ impl From<DecideError> for TokenError {
     fn from(error: DecideError) -> Self {
         match error {
             DecideError::Conflict(Condition::ProofIsNew) => Self::Replayed,
+            DecideError::Conflict(Condition::RoomForToken(_)) => Self::TooMany,
             other => Self::Decide(other),
         }
     }
@@ -240,6 +246,12 @@ impl From<TokenError> for Refusal {
                 Self::new(InvalidAuthorizationDetails, Reason::ExceedsGrant, text, "ask for less, or an owner for more")
             }
             TokenError::PolicyMissing(_) => Self::new(AccessDenied, Reason::PolicyMissing, text, ASK),
+            TokenError::TooMany => Self::new(
+                AccessDenied,
+                Reason::TooManyTokens,
+                text,
+                "wait until some have ended; where a machine needs more, ask the issuer's administrator for more `tokens_per_device`",
+            ),
             TokenError::Store(error) | TokenError::Decide(DecideError::Store(error)) => error.into(),
             TokenError::Decide(error @ DecideError::Clock { .. }) => error.into(),
             TokenError::Decide(error @ DecideError::Conflict(_)) => {
@@ -258,7 +270,17 @@ pub async fn token(
     headers: HeaderMap,
     form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Result<Response, Refusal> {
-    let source = Source::from(&peer);
+    let (source, mut asked) = (Source::from(&peer), Asked::default());
+    if let (Some(device), Ok(Form(fields))) = (ApprovedDevice::remembered(&issuer, &peer), &form) {
+        match decide(&issuer, &device, &headers, fields.clone(), &source, &mut asked).await {
+            Ok(answer) => return Ok((NEVER_STORED, Json(answer)).into_response()),
+            // What the store could not do, it may have done all the same: nothing is tried twice.
+            Err(error @ (TokenError::Store(_) | TokenError::Decide(DecideError::Store(_)))) => return Err(error.into()),
+            // Perhaps it is not so any more. Whoever is refused, is by what stands in the store now.
+            Err(_) => device.forget(&issuer),
+        }
+        asked = Asked::default();
+    }
     let caller = match EnrolledDevice::identify(&issuer, &peer).await {
         Ok(caller) => caller,
         Err(error) => {
@@ -268,19 +290,26 @@ pub async fn token(
                 None => None,
             };
             return Err(match device {
-                Some(device) => refuse(&issuer, &device, &source, Asked::default(), error.into()).await,
+                Some(device) => refuse(&issuer, &device, &source, asked, error.into()).await?,
                 None => error.into(),
             });
         }
     };
-    let (device, mut asked) = (caller.device().clone(), Asked::default());
-    let result = match form {
-        Ok(Form(fields)) => decide(&issuer, caller, &headers, fields, &source, &mut asked).await,
-        Err(error) => Err(TokenError::Malformed(fault(&error))),
+    let device = caller.device().clone();
+    let result = match (caller.approved(), form) {
+        (Err(error), _) => Err(error.into()),
+        (Ok(_), Err(error)) => Err(TokenError::Malformed(fault(&error))),
+        (Ok(device), Ok(Form(fields))) => {
+            let result = decide(&issuer, &device, &headers, fields, &source, &mut asked).await;
+            if result.is_ok() {
+                device.remember(&issuer);
+            }
+            result
+        }
     };
     match result {
         Ok(answer) => Ok((NEVER_STORED, Json(answer)).into_response()),
-        Err(error) => Err(refuse(&issuer, &device, &source, asked, error).await),
+        Err(error) => Err(refuse(&issuer, &device, &source, asked, error).await?),
     }
 }
 
@@ -292,18 +321,25 @@ struct Asked {
     caller: Option<Evidence>,
 }
 
-/// Records a refusal; gives it, or that it could not be recorded.
-async fn refuse(issuer: &Issuer, device: &Device, source: &Source, asked: Asked, error: TokenError) -> Refusal {
+/// Writes the refusal down.
+async fn refuse(
+    issuer: &Issuer,
+    device: &Device,
+    source: &Source,
+    asked: Asked,
+    error: TokenError,
+) -> Result<Refusal, Refusal> {
     let late = matches!(error, TokenError::Proof(DpopError::Time { .. }));
     let (environment, why) = (&issuer.environment, error.to_string());
     let refusal = Refusal::from(error);
     if refusal.cannot_be_recorded() {
-        return refusal;
+        return Ok(refusal);
     }
-    if late && let Err(error) = issuer.clock_is_right().await {
+    if late {
         // Of two clocks that differ, ours may be the wrong one; then it says so, and not that the client's is.
-        return error.into();
+        issuer.clock_is_right().await?;
     }
+    issuer.one_more(EventKind::TokenRefused, &device.id)?;
     let event = environment.event(EventKind::TokenRefused).text("policy", hex::encode(issuer.projects.hash()));
     let event = environment.refused(environment.of_device(event, device), refusal.reason(), &why);
     let mut event = environment.asked(event, source);
@@ -318,31 +354,28 @@ async fn refuse(issuer: &Issuer, device: &Device, source: &Source, asked: Asked,
     if let Some(caller) = asked.caller {
         event = environment.personal(event, "caller", sent(serde_json::to_string(&caller)));
     }
-    match issuer.store.decide(Decision::new(event)).await {
-        Ok(()) => refusal,
-        Err(error) => error.into(),
-    }
+    issuer.store.decide(Decision::new(event)).await?;
+    Ok(refusal)
 }
 
 async fn decide(
     issuer: &Issuer,
-    caller: EnrolledDevice,
+    device: &ApprovedDevice,
     headers: &HeaderMap,
     fields: Vec<(String, String)>,
     source: &Source,
     asked: &mut Asked,
 ) -> Result<TokenAnswer, TokenError> {
-    let device = caller.approved()?;
     let form = TokenForm::read(fields)?;
     asked.resource = Some(form.resource.clone());
     if form.client_id != device.device().id.client_id() {
         return Err(TokenError::ClientMismatch);
     }
     let proof = proof_of(issuer, headers)?;
-    let holder = Holder::of(issuer, &device, proof, &form.resource, form.daypass_delegation.as_deref())?;
+    let holder = Holder::of(issuer, device, proof, &form.resource, form.daypass_delegation.as_deref())?;
     asked.details = form.authorization_details.as_deref().map(details).transpose()?;
     asked.caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
-    issue::issue(issuer, &device, &holder, &form.resource, asked.details.clone(), asked.caller.as_ref(), source).await
+    issue::issue(issuer, device, &holder, &form.resource, asked.details.clone(), asked.caller.as_ref(), source).await
 }
 
 fn details(text: &str) -> Result<AuthorizationDetails, TokenError> {

@@ -16,7 +16,7 @@ use crate::{
     caller::EnrolledDevice,
     error::Refusal,
     issuer::Issuer,
-    store::{Change, Decision},
+    store::{Change, Condition, DecideError, Decision},
 };
 
 #[derive(Debug, Deserialize)]
@@ -52,7 +52,11 @@ pub async fn revoke(
             .text("resource", &claims.aud)
             .number("exp", claims.exp.seconds());
         let event = environment.asked(environment.of_device(event, caller.device()), &(&peer).into());
-        issuer.store.decide(Decision::new(event).change(Change::RevokeToken(claims.jti))).await?;
+        match issuer.store.decide(Decision::new(event).change(Change::RevokeToken(claims.jti))).await {
+            // Revoked before, and written down then.
+            Ok(()) | Err(DecideError::Conflict(Condition::TokenIsGood)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(StatusCode::OK)
 }

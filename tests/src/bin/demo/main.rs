@@ -4,15 +4,14 @@
 
 mod env_file;
 mod serve;
-mod signals;
 mod stage;
 mod thief;
 mod way;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use daypass_tests::{Failure, ending};
+use daypass_tests::{Failure, end_on_signal, ending};
 
 use crate::stage::Stage;
 
@@ -31,7 +30,16 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let served = arguments.serve.then(|| arguments.env_file.clone());
-    if let Err(failure) = signals::end_on_signal(served) {
+    let last = move || match served {
+        Some(env_file) => {
+            // What it names is gone, and while serving this is the expected end.
+            let _ = fs::remove_file(env_file);
+            0
+        }
+        // As a shell says that it was interrupted.
+        None => 130,
+    };
+    if let Err(failure) = end_on_signal(last) {
         Stage::new().failed(&failure);
         return ExitCode::FAILURE;
     }

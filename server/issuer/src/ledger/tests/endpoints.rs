@@ -9,6 +9,7 @@ use axum::{
 use daypass_proto::{
     ledger::{
         api::{Consistency, Inclusion, Log},
+        beginning::Beginning,
         checkpoint::{CheckpointKey, VerifiedCheckpoint},
         tree::{verify_consistency, verify_inclusion},
     },
@@ -51,7 +52,7 @@ async fn a_leaf_is_proved_under_a_checkpoint_that_the_root_s_pin_leads_to() {
     made.pass(1);
     let later = decide(&made.issuer, 2).await;
     let pin = made.issuer.keyring().pin();
-    let issuer = shared(made.issuer);
+    let issuer = made.issuer;
     assert_eq!(inclusion(&issuer, &format!("leaf={}", text(&later))).await, Err((404, Reason::LeafNotYet)));
     assert_eq!(inclusion(&issuer, &format!("leaf={}", text(&[1; 32]))).await, Err((404, Reason::LeafUnknown)));
     // From the pin to the key, from the key to the checkpoint, from the checkpoint to the leaf.
@@ -79,9 +80,30 @@ async fn a_leaf_is_proved_under_a_checkpoint_that_the_root_s_pin_leads_to() {
     assert_eq!(inclusion(&issuer, &format!("leaf={}&size={old}", text(&later))).await, Err((404, Reason::LeafNotYet)));
 }
 
+#[tokio::test]
+async fn how_the_ledger_came_by_its_name_is_published_and_stands_in_the_tree() {
+    let made = Made::new().await;
+    catch_up(&made.issuer).await;
+    let issuer = made.issuer;
+    let log: Log = told(answer(super::super::log(State(Arc::clone(&issuer))).await).await).unwrap();
+    let [leaf] = log.beginnings.as_slice() else { panic!("{log:?}") };
+    let begun = Beginning::read(&leaf.0).unwrap();
+    assert_eq!((&begun.origin, &begun.continues), (&log.origin, &None));
+    assert!(inclusion(&issuer, &format!("leaf={}", text(&leaf_hash(&leaf.0)))).await.is_ok());
+    // One that has no number yet is not there to be proved.
+    let event = issuer.environment.event(EventKind::LedgerBegun).text("origin", "issuer/ledger/next");
+    issuer.store.decide(Decision::new(event)).await.unwrap();
+    let log: Log = told(answer(super::super::log(State(Arc::clone(&issuer))).await).await).unwrap();
+    assert_eq!(log.beginnings.len(), 1);
+    catch_up(&issuer).await;
+    let log: Log = told(answer(super::super::log(State(Arc::clone(&issuer))).await).await).unwrap();
+    let names: Vec<_> = log.beginnings.iter().map(|leaf| Beginning::read(&leaf.0).unwrap().origin).collect();
+    assert_eq!((names.len(), names[1].as_str()), (2, "issuer/ledger/next"), "oldest first");
+}
+
 async fn inclusion_of(made: &Made, hash: &[u8; 32]) -> Result<Inclusion, (u16, Reason)> {
     let again = Issuer::open(crate::config::Config::load(&made.config).unwrap(), made.issuer.environment.clone());
-    inclusion(&shared(again.await.unwrap()), &format!("leaf={}", text(hash))).await
+    inclusion(&Arc::new(again.await.unwrap()), &format!("leaf={}", text(hash))).await
 }
 
 #[tokio::test]
@@ -90,7 +112,7 @@ async fn a_query_that_asks_for_nothing_there_is_malformed() {
     let hash = text(&decide(&made.issuer, 1).await);
     catch_up(&made.issuer).await;
     let size = made.issuer.store.ledger().await.unwrap().unwrap().head.size();
-    let issuer = shared(made.issuer);
+    let issuer = made.issuer;
     let malformed = Err((400, Reason::Malformed));
     for bad in [
         String::new(),
@@ -129,13 +151,14 @@ async fn the_lag_is_a_metric() {
             ("daypass_ledger_checkpoint_events", size),
             ("daypass_ledger_unnumbered_events", 0),
             ("daypass_ledger_integration_lag_seconds", 0),
+            ("daypass_requests_held_up", 0),
         ]
     );
     decide(&made.issuer, 1).await;
     made.pass(7);
     decide(&made.issuer, 2).await;
-    assert_eq!(measured().await[2..].iter().map(|(_, value)| *value).collect::<Vec<_>>(), [2, 7]);
-    let (status, text) = answer(super::super::metrics(State(shared(made.issuer))).await).await;
+    assert_eq!(measured().await[2..4].iter().map(|(_, value)| *value).collect::<Vec<_>>(), [2, 7]);
+    let (status, text) = answer(super::super::metrics(State(made.issuer)).await).await;
     let text = String::from_utf8(text).unwrap();
     assert_eq!(status, 200);
     assert!(

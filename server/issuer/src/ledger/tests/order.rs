@@ -84,7 +84,7 @@ async fn many_writers_of_two_processes_while_two_integrate() {
     // With a checkpoint, without which an audit says that nothing is signed.
     catch_up(&made.issuer).await;
     let path = database(&made);
-    let issuer = Arc::new(made.issuer);
+    let issuer = made.issuer;
     let other = Arc::new(SqliteStore::open(&path, false).await.unwrap());
     let writers: Vec<_> = (0..8_u64)
         .map(|writer| {

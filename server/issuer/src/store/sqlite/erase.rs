@@ -81,14 +81,3 @@ pub(super) async fn erase(
         .map_err(&failed)?;
     Ok(())
 }
-
-/// Takes what was erased out of the write-ahead log as well, where it would stay until it happens to be written over.
-pub(super) async fn empty_log(pool: &SqlitePool) {
-    let busy = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(pool).await;
-    if busy.as_ref().ok() != Some(&0) {
-        tracing::warn!(
-            ?busy,
-            "the write-ahead log still has what was erased; it is emptied when everybody has closed the store"
-        );
-    }
-}

@@ -281,6 +281,19 @@ pub(super) async fn place_of(pool: &SqlitePool, leaf_hash: [u8; 32]) -> Result<P
     }
 }
 
+pub(super) async fn beginnings(pool: &SqlitePool, limit: u32) -> Result<Vec<Vec<u8>>, StoreError> {
+    let failed = engine("look for the ledger's beginnings");
+    let rows = sqlx::query(
+        "SELECT CAST(leaf AS BLOB) AS leaf FROM events \
+         WHERE kind = 'ledger_begun' AND sequence IS NOT NULL ORDER BY sequence DESC LIMIT $1",
+    )
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+    .map_err(&failed)?;
+    rows.iter().rev().map(|row| row.try_get("leaf").map_err(&failed)).collect()
+}
+
 pub(super) async fn entries(pool: &SqlitePool, from: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
     let failed = engine("read events");
     let rows = sqlx::query(

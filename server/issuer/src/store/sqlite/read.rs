@@ -1,12 +1,14 @@
 //! Reads: each one query, each giving whole records.
 
-use daypass_proto::{enrolment::DeviceLife, time::Timestamp};
+use std::sync::Arc;
+
+use daypass_proto::{enrolment::DeviceLife, names::DeviceId, time::Timestamp};
 use serde::de::DeserializeOwned;
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
-use super::engine;
+use super::{engine, lanes::Lanes};
 use crate::store::{
-    StoreError,
+    KnownDevice, Presented, Seen, StoreError,
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose,
         KeyRecord, device_state,
@@ -14,8 +16,8 @@ use crate::store::{
 };
 
 fn body<T: DeserializeOwned>(kind: &'static str, row: &SqliteRow) -> Result<T, StoreError> {
-    let text: String = row.try_get("body").map_err(engine("read a record"))?;
-    serde_json::from_str(&text).map_err(|source| StoreError::Record { kind, source })
+    let text: &str = row.try_get("body").map_err(engine("read a record"))?;
+    serde_json::from_str(text).map_err(|source| StoreError::Record { kind, source })
 }
 
 async fn one<T: DeserializeOwned>(
@@ -55,18 +57,46 @@ pub(super) async fn devices(pool: &SqlitePool, state: Option<DeviceLife>) -> Res
     }
 }
 
-pub(super) async fn certificate(pool: &SqlitePool, hash: [u8; 32]) -> Result<Option<CertificateRecord>, StoreError> {
+fn certificate_in(row: &SqliteRow) -> Result<Option<CertificateRecord>, StoreError> {
     let failed = engine("look a certificate up");
-    let row = sqlx::query("SELECT holder, not_before, not_after FROM certificates WHERE hash = $1")
-        .bind(hash.to_vec())
-        .fetch_optional(pool)
-        .await
-        .map_err(&failed)?;
-    let Some(row) = row else { return Ok(None) };
     let holder: String = row.try_get("holder").map_err(&failed)?;
     let time = |column: &str| row.try_get::<i64, _>(column).map(Timestamp::from_seconds).map_err(&failed);
     let (not_before, not_after) = (time("not_before")?, time("not_after")?);
     Ok(Holder::from_uri(&holder).map(|holder| CertificateRecord { holder, not_before, not_after }))
+}
+
+/// Certificate, device and grants by one statement: whoever asks for a token is looked up on every request.
+pub(super) async fn presented(lanes: &Lanes, hash: [u8; 32]) -> Result<Option<Presented>, StoreError> {
+    let failed = engine("look a certificate up");
+    let rows = lanes
+        .with(async |connection| {
+            sqlx::query(
+                "SELECT c.holder, c.not_before, c.not_after, d.body AS device, g.body AS held \
+                 FROM certificates c LEFT JOIN devices d ON d.id = substr(c.holder, $2) LEFT JOIN grants g ON g.device = d.id \
+                 WHERE c.hash = $1 ORDER BY g.id",
+            )
+            .bind(hash.to_vec())
+            // Where the name of a device begins in its URI. What this finds for a gate is passed over below.
+            .bind(i64::try_from(DeviceId::CLIENT_ID_PREFIX.len() + 1).unwrap_or(i64::MAX))
+            .fetch_all(connection)
+            .await
+        })
+        .await
+        .map_err(&failed)?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let Some(certificate) = certificate_in(first)? else { return Ok(None) };
+    let device = match certificate.holder {
+        Holder::Device(_) => seen("device", first, "device")?,
+        Holder::Gate(_) => None,
+    };
+    let Some(device) = device else { return Ok(Some(Presented::Other(certificate))) };
+    let grants = rows.iter().filter_map(|row| seen("grant", row, "held").transpose()).collect::<Result<_, _>>()?;
+    Ok(Some(Presented::Device(Arc::new(KnownDevice { certificate_hash: hash, certificate, device, grants }))))
+}
+
+fn seen<T: DeserializeOwned>(kind: &'static str, row: &SqliteRow, column: &str) -> Result<Option<Seen<T>>, StoreError> {
+    let text: Option<&str> = row.try_get(column).map_err(engine("read a record"))?;
+    text.map(|text| Seen::read(kind, text)).transpose()
 }
 
 pub(super) async fn grant(pool: &SqlitePool, id: String) -> Result<Option<Grant>, StoreError> {

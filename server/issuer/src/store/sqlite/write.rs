@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use daypass_proto::{
-    ledger::{self, api::MAX_LEAF, tree::Head},
+    ledger::tree::Head,
     time::{Skew, Timestamp},
 };
 use serde::Serialize;
-use sqlx::{Acquire as _, Connection as _, Row as _, SqliteConnection, SqlitePool};
+use sqlx::{Acquire as _, Connection, Row as _, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 
-use super::{USED_AFTER_END, engine};
+use super::{
+    USED_AFTER_END, engine,
+    together::{self, Rows},
+};
 use crate::store::{
     Change, Condition, DecideError, Decision, Fault, KeyRecord, StoreError,
     ledger::{LedgerWork, Outcome},
@@ -22,57 +25,108 @@ const FLOOR_STEP: i64 = 10;
 /// What came of each decision, and of each work of the ledger.
 pub(super) type Results = (Vec<Result<(), DecideError>>, Vec<Outcome>);
 
-/// Applies `decisions`, then `works`, in order, and commits once. The outer error means that nothing happened.
-pub(super) async fn batch(
-    pool: &SqlitePool,
-    decisions: &[Decision],
-    works: &[LedgerWork],
-) -> Result<Results, Arc<sqlx::Error>> {
-    let mut connection = pool.acquire().await?;
-    let result = batch_on(&mut connection, decisions, works).await;
-    if result.is_err() {
-        // After a fault the engine may have rolled back by itself, and then this connection counts its transactions wrongly for ever.
-        connection.close_on_drop();
-    }
-    result
+/// The one connection that writes. It is kept: a pool asks a connection whether it is well before and after each use.
+pub(super) struct Writer {
+    pool: SqlitePool,
+    kept: Option<PoolConnection<Sqlite>>,
 }
 
-async fn batch_on(
+impl Writer {
+    pub(super) fn new(pool: SqlitePool) -> Self {
+        Self { pool, kept: None }
+    }
+
+    /// Does `work`. After a fault the engine may have rolled back by itself, and then a connection counts its transactions wrongly for ever: the
+    /// next work gets another one.
+    async fn work<T, E: From<sqlx::Error>>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = match self.kept.take() {
+            Some(connection) => connection,
+            None => self.pool.acquire().await?,
+        };
+        let result = work(&mut connection).await;
+        match result {
+            Ok(_) => self.kept = Some(connection),
+            Err(_) => connection.close_on_drop(),
+        }
+        result
+    }
+
+    /// Applies `decisions`, then `works`, in order, and commits once. The outer error means that nothing happened.
+    pub(super) async fn batch(
+        &mut self,
+        decisions: &[Decision],
+        works: &[LedgerWork],
+    ) -> Result<Results, Arc<sqlx::Error>> {
+        self.work(async |connection| batch(connection, decisions, works).await).await
+    }
+
+    /// Writes what is there already, durably.
+    pub(super) async fn probe(&mut self) -> Result<(), StoreError> {
+        let probed =
+            self.work(async |connection| sqlx::query("UPDATE clock SET floor = floor").execute(connection).await);
+        probed.await.map(drop).map_err(engine("write"))
+    }
+
+    /// Forgets what no rule needs any more.
+    pub(super) async fn sweep(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.work(async |connection| sweep(connection, now).await).await.map_err(engine("forget what is over"))
+    }
+
+    /// Takes what was erased out of the write-ahead log as well, where it would stay until it happens to be written over.
+    pub(super) async fn empty_log(&mut self) {
+        let emptied = self.work(async |connection| {
+            sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await
+        });
+        let busy = emptied.await;
+        if busy.as_ref().ok() != Some(&0) {
+            tracing::warn!(
+                ?busy,
+                "the write-ahead log still has what was erased; it is emptied when everybody has closed the store"
+            );
+        }
+    }
+
+    /// Closes it.
+    pub(super) async fn close(self) {
+        drop(self.kept);
+        self.pool.close().await;
+    }
+}
+
+async fn batch(
     connection: &mut SqliteConnection,
     decisions: &[Decision],
     works: &[LedgerWork],
 ) -> Result<Results, Arc<sqlx::Error>> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let stored = clock_floor(&mut *transaction).await?;
-    let (mut floor, mut newest) = (stored, stored);
-    let mut results = Vec::with_capacity(decisions.len());
-    for decision in decisions {
-        let at = decision.at().unwrap_or(floor);
-        if decision.accepts_the_clock() {
-            (floor, newest) = (at, at);
-        } else if at.plus(Skew::MAX_SECONDS) < floor {
-            results.push(Err(DecideError::Clock { now: at, floor }));
-            continue;
-        }
-        let mut savepoint = transaction.begin().await?;
-        match apply(&mut savepoint, decision).await {
-            Ok(()) => {
-                savepoint.commit().await?;
-                newest = newest.max(at);
-                results.push(Ok(()));
-            }
-            // The cause, and not what a rollback says that comes too late.
-            Err(DecideError::Store(StoreError::Engine { source, .. })) if Fault::of(&source).stops_all() => {
-                return Err(source);
-            }
-            Err(error) => {
-                savepoint.rollback().await?;
-                results.push(Err(error));
-            }
-        }
+    let fits: Vec<bool> = decisions.iter().map(together::fits).collect();
+    let together: Vec<&Decision> =
+        decisions.iter().zip(&fits).filter_map(|(decision, fits)| fits.then_some(decision)).collect();
+    let floor = if together.is_empty() { None } else { write_together(&mut transaction, &together).await? };
+    if floor.is_none() && !together.is_empty() {
+        // Somebody's condition did not hold, and perhaps nobody else's.
+        transaction.rollback().await?;
+        transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     }
-    if newest.since(stored) >= FLOOR_STEP {
-        let update = sqlx::query("UPDATE clock SET floor = $1 WHERE floor < $1").bind(newest.seconds());
+    let stored = match floor {
+        Some(floor) => floor,
+        None => clock_floor(&mut *transaction).await?,
+    };
+    let mut times = Times { floor: stored, newest: stored };
+    let mut results = Vec::with_capacity(decisions.len());
+    for (decision, fits) in decisions.iter().zip(fits) {
+        results.push(if floor.is_some() && fits {
+            times.newest = times.newest.max(decision.at().unwrap_or(stored));
+            Ok(())
+        } else {
+            write_alone(&mut transaction, decision, &mut times).await?
+        });
+    }
+    if times.newest.since(stored) >= FLOOR_STEP {
+        let update = sqlx::query("UPDATE clock SET floor = $1 WHERE floor < $1").bind(times.newest.seconds());
         update.execute(&mut *transaction).await?;
     }
     let mut outcomes = Vec::with_capacity(works.len());
@@ -90,61 +144,72 @@ async fn batch_on(
     Ok((results, outcomes))
 }
 
+/// The time up to which decisions were made in the store, and in this batch.
+struct Times {
+    floor: Timestamp,
+    newest: Timestamp,
+}
+
+/// Writes all of them; gives the store's time if every condition of every one held. If not, whatever was written must be taken back.
+async fn write_together(
+    connection: &mut SqliteConnection,
+    decisions: &[&Decision],
+) -> Result<Option<Timestamp>, sqlx::Error> {
+    let written = async {
+        // An event that is too large is one decision's fault.
+        let Ok(rows) = Rows::of(decisions.iter().copied()) else { return Ok(None) };
+        let (floor, holds) = rows.holds(connection).await?;
+        let in_time = |decision: &&Decision| decision.at().is_none_or(|at| at.plus(Skew::MAX_SECONDS) >= floor);
+        let good = holds && decisions.iter().all(in_time) && rows.write(connection).await?;
+        Ok(good.then_some(floor))
+    };
+    match written.await {
+        // So may an error be that the disk is not to blame for.
+        Err(error) if !Fault::of(&error).stops_all() => Ok(None),
+        written => written,
+    }
+}
+
+/// Writes one in a savepoint. The outer error means that nothing of the batch can happen.
+async fn write_alone(
+    connection: &mut SqliteConnection,
+    decision: &Decision,
+    times: &mut Times,
+) -> Result<Result<(), DecideError>, Arc<sqlx::Error>> {
+    let at = decision.at().unwrap_or(times.floor);
+    if decision.accepts_the_clock() {
+        *times = Times { floor: at, newest: at };
+    } else if at.plus(Skew::MAX_SECONDS) < times.floor {
+        return Ok(Err(DecideError::Clock { now: at, floor: times.floor }));
+    }
+    let mut savepoint = Connection::begin(connection).await?;
+    match apply(&mut savepoint, decision).await {
+        Ok(()) => {
+            savepoint.commit().await?;
+            times.newest = times.newest.max(at);
+            Ok(Ok(()))
+        }
+        // The cause, and not what a rollback says that comes too late.
+        Err(DecideError::Store(StoreError::Engine { source, .. })) if Fault::of(&source).stops_all() => Err(source),
+        Err(error) => {
+            savepoint.rollback().await?;
+            Ok(Err(error))
+        }
+    }
+}
+
 /// The time up to which decisions were made.
 pub(super) async fn clock_floor(executor: impl sqlx::SqliteExecutor<'_>) -> Result<Timestamp, sqlx::Error> {
     let row = sqlx::query("SELECT floor FROM clock").fetch_one(executor).await?;
     row.try_get("floor").map(Timestamp::from_seconds)
 }
 
-/// Writes what is there already, durably.
-pub(super) async fn probe(pool: &SqlitePool) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await.map_err(engine("open the database"))?;
-    let result = sqlx::query("UPDATE clock SET floor = floor").execute(&mut *connection).await;
-    if result.is_err() {
-        connection.close_on_drop();
-    }
-    result.map(drop).map_err(engine("write"))
-}
-
 async fn apply(connection: &mut SqliteConnection, decision: &Decision) -> Result<(), DecideError> {
     for change in &decision.changes {
         apply_change(connection, change).await?;
     }
-    for event in &decision.events {
-        write_event(connection, event).await?;
-    }
-    Ok(())
-}
-
-async fn write_event(connection: &mut SqliteConnection, event: &ledger::Event) -> Result<(), StoreError> {
     let failed = engine("write an event");
-    let leaf = event.leaf();
-    if leaf.len() > MAX_LEAF {
-        return Err(StoreError::EventTooLarge(leaf.len()));
-    }
-    ledger::vocabulary::fits(event).map_err(StoreError::Vocabulary)?;
-    let hash = ledger::leaf_hash(&leaf).to_vec();
-    sqlx::query("INSERT INTO events (leaf_hash, kind, at, leaf, device, project) VALUES ($1, $2, $3, $4, $5, $6)")
-        .bind(hash.clone())
-        .bind(event.kind().as_str())
-        .bind(event.at().seconds())
-        .bind(leaf)
-        .bind(event.text_of("device").map(str::to_owned))
-        .bind(event.text_of("project").map(str::to_owned))
-        .execute(&mut *connection)
-        .await
-        .map_err(&failed)?;
-    for (name, field) in event.personal_fields() {
-        sqlx::query("INSERT INTO personal_fields (leaf_hash, name, salt, value) VALUES ($1, $2, $3, $4)")
-            .bind(hash.clone())
-            .bind(*name)
-            .bind(field.salt.to_vec())
-            .bind(field.value.clone())
-            .execute(&mut *connection)
-            .await
-            .map_err(&failed)?;
-    }
-    Ok(())
+    Rows::events(&decision.events)?.write(connection).await.map(drop).map_err(|error| failed(error).into())
 }
 
 fn json(kind: &'static str, value: &impl Serialize) -> Result<String, StoreError> {
@@ -182,6 +247,12 @@ async fn rewrap(
 async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Result<(), DecideError> {
     if let Change::RewrapKeys { from, to, keys } = change {
         return rewrap(connection, from, to, keys).await;
+    }
+    if let Some((rows, condition)) = Rows::alone(change) {
+        let failed = engine("change a record");
+        let holds =
+            rows.holds(connection).await.map_err(&failed)?.1 && rows.write(connection).await.map_err(&failed)?;
+        return if holds { Ok(()) } else { Err(DecideError::Conflict(condition)) };
     }
     // Each arm gives the statement and the condition that one changed row proves; no condition where nothing can fail.
     let (query, condition) = match change {
@@ -236,15 +307,6 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(device_state(*from)),
             Some(Condition::Device(to.id.clone())),
         ),
-        // An update that changes nothing counts rows like every other, so that one rule judges them all.
-        Change::RequireDevice(id, state) => (
-            sqlx::query("UPDATE devices SET state = state WHERE id = $1 AND state = $2").bind(id.to_string()).bind(device_state(*state)),
-            Some(Condition::Device(id.clone())),
-        ),
-        Change::RequireGrant(id, state) => (
-            sqlx::query("UPDATE grants SET state = state WHERE id = $1 AND state = $2").bind(id.to_string()).bind(state.as_str()),
-            Some(Condition::Grant(id.clone())),
-        ),
         Change::AddCertificate { hash, record } => (
             sqlx::query("INSERT INTO certificates (hash, holder, not_before, not_after) VALUES ($1, $2, $3, $4)")
                 .bind(hash.to_vec())
@@ -262,21 +324,9 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             None,
         ),
         Change::TakeChallenge(id) => (sqlx::query("DELETE FROM challenges WHERE id = $1").bind(id.clone()), Some(Condition::Challenge)),
-        Change::AddToken(new) => (
-            sqlx::query("INSERT INTO tokens (jti, device, grant_id, resource, expires_at, revoked) VALUES ($1, $2, $3, $4, $5, 0)")
-                .bind(new.jti.clone())
-                .bind(new.device.to_string())
-                .bind(new.grant.to_string())
-                .bind(new.resource.as_str().to_owned())
-                .bind(new.expires_at.seconds()),
-            None,
-        ),
-        Change::RevokeToken(jti) => (sqlx::query("UPDATE tokens SET revoked = 1 WHERE jti = $1").bind(jti.clone()), None),
-        Change::RememberProof { id, until } => (
-            sqlx::query("INSERT INTO proofs_seen (id, remember_until) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                .bind(id.to_vec())
-                .bind(until.seconds()),
-            Some(Condition::ProofIsNew),
+        Change::RevokeToken(jti) => (
+            sqlx::query("UPDATE tokens SET revoked = 1 WHERE jti = $1 AND revoked = 0").bind(jti.clone()),
+            Some(Condition::TokenIsGood),
         ),
         Change::AddGate(new) => (
             sqlx::query("INSERT INTO gates (name, secret_hash, state, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
@@ -331,7 +381,12 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             Some(Condition::Clock),
         ),
         // Above.
-        Change::RewrapKeys { .. } => return Ok(()),
+        Change::RewrapKeys { .. }
+        | Change::RequireSeen { .. }
+        | Change::RequireDevice(..)
+        | Change::RequireGrant(..)
+        | Change::RememberProof { .. }
+        | Change::AddToken { .. } => return Ok(()),
     };
     let done = query.execute(&mut *connection).await.map_err(engine("change a record"))?;
     match condition {
@@ -340,9 +395,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
     }
 }
 
-/// Forgets what no rule needs any more.
-pub(super) async fn sweep(pool: &SqlitePool, now: Timestamp) -> Result<(), StoreError> {
-    let failed = engine("forget what is over");
+async fn sweep(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error> {
     // A certificate is remembered for a while after its end, so that its holder is told that it expired, and not that it is unknown.
     const REMEMBER_CERTIFICATES: i64 = 400 * 24 * 3600;
     for (statement, before) in [
@@ -351,7 +404,7 @@ pub(super) async fn sweep(pool: &SqlitePool, now: Timestamp) -> Result<(), Store
         ("DELETE FROM tokens WHERE expires_at < $1", now.plus(-USED_AFTER_END)),
         ("DELETE FROM certificates WHERE not_after < $1", now.plus(-REMEMBER_CERTIFICATES)),
     ] {
-        sqlx::query(statement).bind(before.seconds()).execute(pool).await.map_err(&failed)?;
+        sqlx::query(statement).bind(before.seconds()).execute(&mut *connection).await?;
     }
     Ok(())
 }

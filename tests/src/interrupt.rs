@@ -1,12 +1,13 @@
 //! Ctrl-C, and what a service manager or a closed terminal sends: everything ends, nothing is left.
 
-use std::{fs, io, path::PathBuf, process, thread};
+use std::{io, process, thread};
 
-use daypass_tests::{Failure, ending, say};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// From now on a signal ends everything. While serving, that is the expected end; `served` is the file that goes with it.
-pub(crate) fn end_on_signal(served: Option<PathBuf>) -> Result<(), Failure> {
+use crate::{Failure, ending, say};
+
+/// From now on a signal ends everything, then this program, with the exit code that `last` gives.
+pub fn end_on_signal(last: impl FnOnce() -> i32 + Send + 'static) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.map_err(Failure::machine("wait for signals"))?;
     // Handlers, not a mask: what we start would inherit a mask, and hear nothing.
@@ -20,16 +21,7 @@ pub(crate) fn end_on_signal(served: Option<PathBuf>) -> Result<(), Failure> {
         runtime.block_on(any(&mut signals));
         ending::everything();
         say("\nEverything is stopped.");
-        let code = match served {
-            Some(env_file) => {
-                // What it names is gone.
-                let _ = fs::remove_file(env_file);
-                0
-            }
-            // As a shell says that it was interrupted.
-            None => 130,
-        };
-        process::exit(code);
+        process::exit(last());
     });
     Ok(())
 }

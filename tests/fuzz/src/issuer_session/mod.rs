@@ -1,7 +1,10 @@
-//! Requests to a running issuer, on both listeners, from a stranger, an approved device and a gate.
+//! Requests to a running issuer, on both listeners, from a stranger, an approved device, a gate and a device that waits for approval.
 //!
 //! The first letter says from whom. `<secret>`, `<proof>` and so on stand for what is good here and now: an open invitation, an answered
-//! challenge, a proof for the token endpoint.
+//! challenge, a proof for the token endpoint. Behind the letter `e` stand no bytes of a request, but requests that are good, and what is
+//! altered in them ([`shape`]): in their members, and in what was signed, before it is signed. So most inputs get beyond the first check.
+
+mod shape;
 
 use std::sync::{
     Arc, LazyLock, Mutex,
@@ -42,13 +45,16 @@ use crate::{
     requests::{ask, request},
     seed,
 };
+use shape::{Alterations, Part, Shaped};
 
-/// After so many inputs a new issuer is made: every decision is written down.
-const INPUTS: u64 = 20_000;
+/// After so many requests a new issuer is made: every decision is written down.
+const REQUESTS: u64 = 20_000;
+/// So long it is from one request to the next, in seconds: nobody is held up for being refused too often.
+const BETWEEN: i64 = 60;
 /// What is drawn in 32 bytes, such as the secret of a credential that only the right TPM can open: here there is none.
 const DRAWN: [u8; 32] = [7; 32];
 const RESOURCE: &str = "https://git.example.com/";
-const PROJECT: &str = include_str!("../../../server/issuer/project.toml.example");
+const PROJECT: &str = include_str!("../../../../server/issuer/project.toml.example");
 
 struct Hands {
     start: Timestamp,
@@ -89,8 +95,10 @@ struct Scene {
     gate_secret: String,
     device: (String, Arc<CertificateDer<'static>>),
     gate: Arc<CertificateDer<'static>>,
+    pending: Option<Arc<CertificateDer<'static>>>,
     proof: SoftwareKey,
-    inputs: u64,
+    csr: Vec<u8>,
+    requests: u64,
     _folder: TempDir,
 }
 
@@ -105,18 +113,23 @@ impl Scene {
         let at = folder.path().join("issuer.toml");
         let line = ["daypass-issuer", "--config", at.to_str().unwrap(), "init", "--url", "https://localhost:8443"];
         command(Cli::parse_from(line)).unwrap();
-        std::fs::write(folder.path().join("projects/apollo.toml"), PROJECT).unwrap();
+        let project = PROJECT.replace("protection = \"hardware\"", "protection = \"delegated\"");
+        std::fs::write(folder.path().join("projects/apollo.toml"), project).unwrap();
         let text = std::fs::read_to_string(&at).unwrap();
         let text = text
             .replace("allow_software_keys = false", "allow_software_keys = true")
-            .replace("accept_unknown_ek = false", "accept_unknown_ek = true");
+            .replace("accept_unknown_ek = false", "accept_unknown_ek = true")
+            // They outlive this issuer.
+            .replace("device_certificate_lifetime = \"7d\"", "device_certificate_lifetime = \"90d\"");
         let config = Config::parse(&text, &at).unwrap();
         assert_eq!(config.loosenings().len(), 2);
         let start = Environment::system().now();
         let hands = Arc::new(Hands { start, seconds: AtomicI64::new(1), drawn: AtomicU64::new(1) });
         let environment =
             Environment::new(Arc::clone(&hands) as Arc<dyn Clock>, Arc::clone(&hands) as Arc<dyn Entropy>);
-        RUNTIME.block_on(Self::open(config, environment, hands, folder))
+        let mut scene = RUNTIME.block_on(Self::open(config, environment, hands, folder));
+        scene.pending = scene.enrolled();
+        scene
     }
 
     async fn open(config: Config, environment: Environment, hands: Arc<Hands>, folder: TempDir) -> Self {
@@ -167,14 +180,16 @@ impl Scene {
             gate_secret: secrets[1].clone(),
             device: (device.id.client_id(), Arc::new(chain[0].clone().into())),
             gate: Arc::new(chain_of_gate.unwrap().into()),
+            pending: None,
             proof: software(9),
-            inputs: 0,
+            csr: csr(4),
+            requests: 0,
             issuer,
             _folder: folder,
         }
     }
 
-    fn proof(&self, key: &SoftwareKey) -> String {
+    fn proof(&self, key: &SoftwareKey, alter: &Alterations) -> String {
         let mut jti = [0; 16];
         self.hands.fill(&mut jti);
         let claims = dpop::Claims {
@@ -185,10 +200,10 @@ impl Scene {
             ath: None,
             nonce: None,
         };
-        key.sign_input(&dpop::proof_input(key.public(), &claims).unwrap()).unwrap()
+        alter.signed(key, dpop::proof_input(key.public(), &claims).unwrap(), Part::ProofHeader, Part::ProofClaims)
     }
 
-    fn delegation(&self) -> String {
+    fn delegation(&self, alter: &Alterations) -> String {
         let mut jti = [0; 16];
         self.hands.fill(&mut jti);
         let claims = delegation::Claims {
@@ -198,7 +213,8 @@ impl Scene {
             exp: self.hands.now().plus(300),
             jti: base64url(&jti),
         };
-        self.proof.sign_input(&delegation_input(&claims).unwrap()).unwrap()
+        let input = delegation_input(&claims).unwrap();
+        alter.signed(&self.proof, input, Part::DelegationHeader, Part::DelegationClaims)
     }
 
     fn ask(&self, from: u8, text: &[u8]) -> Option<http::Response<Vec<u8>>> {
@@ -206,28 +222,29 @@ impl Scene {
         let (routes, certificate) = match from {
             0 => (&self.public, None),
             1 => (&self.mtls, Some(Arc::clone(&self.device.1))),
-            _ => (&self.mtls, Some(Arc::clone(&self.gate))),
+            2 => (&self.mtls, Some(Arc::clone(&self.gate))),
+            _ => (&self.mtls, self.pending.clone()),
         };
         request.extensions_mut().insert(Peer { address: ([192, 0, 2, 1], 1).into(), certificate });
         Some(RUNTIME.block_on(ask(routes, request)))
     }
 
     fn token(&self) -> Option<String> {
-        let form = fill(TOKEN.as_bytes(), |name| self.simple(name));
+        let form = fill(TOKEN.as_bytes(), |name| self.simple(name, &Alterations::none()));
         let answer: Value = serde_json::from_slice(self.ask(1, &form)?.body()).ok()?;
         answer["access_token"].as_str().map(str::to_owned)
     }
 
-    fn simple(&self, name: &str) -> Option<Vec<u8>> {
+    fn simple(&self, name: &str, alter: &Alterations) -> Option<Vec<u8>> {
         Some(
             match name {
                 "secret" => self.secret.clone(),
                 "gate_secret" => self.gate_secret.clone(),
                 "client_id" => self.device.0.clone(),
-                "proof" => self.proof(&self.proof),
-                "delegated_proof" => self.proof(&software(11)),
-                "delegation" => self.delegation(),
-                "csr" => base64url(&csr(4)),
+                "proof" => self.proof(&self.proof, alter),
+                "delegated_proof" => self.proof(&software(11), alter),
+                "delegation" => self.delegation(alter),
+                "csr" => base64url(&self.csr),
                 "ek" => base64url(&tpm_public(Role::Ek, 1)),
                 "ak" => base64url(&tpm_public(Role::Attestation, 3)),
                 "identity" => base64url(&tpm_public(Role::Signing, 4)),
@@ -240,55 +257,100 @@ impl Scene {
         )
     }
 
+    /// What a request's names stand for, with what is made for it alone.
+    fn filled(&self, text: &[u8], alter: &Alterations) -> Vec<u8> {
+        let (mut answered, mut renewed) = (None, None);
+        fill(text, |name| {
+            if let Some(value) = self.simple(name, alter) {
+                return Some(value);
+            }
+            if name == "token" {
+                return self.token().map(String::into_bytes);
+            }
+            if let Some(name) = name.strip_prefix("renewal_") {
+                renewed = renewed.take().or_else(|| self.renewed(alter));
+                return renewed.as_ref()?.part(name).map(String::into_bytes);
+            }
+            if name == "enrolment" || name.ends_with("_attest") || name.ends_with("_signature") {
+                answered = answered.take().or_else(|| self.answered(alter));
+                return answered.as_ref()?.part(name).map(String::into_bytes);
+            }
+            None
+        })
+    }
+
+    /// Enrols the TPM of these keys; nobody approves it.
+    fn enrolled(&self) -> Option<Arc<CertificateDer<'static>>> {
+        let answer = self.ask(0, &self.filled(COMPLETE.as_bytes(), &Alterations::none()))?;
+        let answer: Value = serde_json::from_slice(answer.body()).ok()?;
+        let certificate = daypass_proto::encoding::from_base64url(answer["certificate_chain"][0].as_str()?)?;
+        Some(Arc::new(certificate.into()))
+    }
+
+    /// Begins the renewal of its certificate, and answers as the TPM does.
+    fn renewed(&self, alter: &Alterations) -> Option<Answered> {
+        let answer = self.ask(3, b"POST /device/v1/renewal/begin\n\n{}")?;
+        let challenge: Value = serde_json::from_slice(answer.body()).ok()?;
+        let renewal = challenge["renewal"].as_str()?.to_owned();
+        let transcript = transcript_hash(b"{}", answer.body());
+        let extra = extra_data(Purpose::RenewalQuote, &DRAWN, &transcript, &self.csr);
+        Some(Answered::new(renewal, vec![alter.statement(2, attest(0x8018, &extra, &quoted()))]))
+    }
+
     /// Begins an enrolment, and answers its challenge as the right TPM does: the complete request's parts by name.
-    fn answered(&self) -> Option<Answered> {
-        let text = fill(BEGIN.as_bytes(), |name| self.simple(name));
+    fn answered(&self, alter: &Alterations) -> Option<Answered> {
+        let text = fill(BEGIN.as_bytes(), |name| self.simple(name, &Alterations::none()));
         let begun = text.windows(2).position(|window| window == b"\n\n").map(|at| &text[at + 2..])?;
         let answer = self.ask(0, &text)?;
         let challenge: Value = serde_json::from_slice(answer.body()).ok()?;
         let enrolment = challenge["enrolment"].as_str()?.to_owned();
         let transcript = transcript_hash(begun, answer.body());
-        let extra = |purpose| extra_data(purpose, &DRAWN, &transcript, &csr_of(begun));
+        let extra = |purpose| extra_data(purpose, &DRAWN, &transcript, &self.csr);
         let certified = |role, byte| {
             let area = tpm_public(role, byte);
             let name = sized(&[&[0x00, 0x0b][..], &sha256(&[&area])].concat());
             [name.clone(), name].concat()
         };
-        let selection = [0, 0, 0, 1, 0x00, 0x0b, 3, 0xff, 0, 0];
-        let quoted = [&selection[..], &sized(&sha256(&[&[0; 32 * 8]]))].concat();
         let statements = [
+            attest(0x8018, &extra(Purpose::Quote), &quoted()),
             attest(0x8017, &extra(Purpose::CertifyIdentity), &certified(Role::Signing, 4)),
             attest(0x8017, &extra(Purpose::CertifyProof), &certified(Role::Signing, 5)),
-            attest(0x8018, &extra(Purpose::Quote), &quoted),
         ];
-        let ak = pair(3);
-        let signatures = statements.each_ref().map(|attest| tpm_signature(&ak, attest));
-        Some(Answered { enrolment, statements, signatures })
+        let statements = [2, 0, 1].into_iter().zip(statements).map(|(at, made)| alter.statement(at, made)).collect();
+        Some(Answered::new(enrolment, statements))
     }
 }
 
-fn csr_of(begun: &[u8]) -> Vec<u8> {
-    let begun: Value = serde_json::from_slice(begun).unwrap();
-    daypass_proto::encoding::from_base64url(begun["csr"].as_str().unwrap()).unwrap()
+/// The body of a quote over the PCRs of a machine that has measured nothing.
+fn quoted() -> Vec<u8> {
+    let selection = [0, 0, 0, 1, 0x00, 0x0b, 3, 0xff, 0, 0];
+    [&selection[..], &sized(&sha256(&[&[0; 32 * 8]]))].concat()
 }
 
+/// An answered challenge.
 struct Answered {
-    enrolment: String,
-    statements: [Vec<u8>; 3],
-    signatures: [Vec<u8>; 3],
+    challenge: String,
+    /// Quote, identity, proof.
+    statements: Vec<Vec<u8>>,
+    signatures: Vec<Vec<u8>>,
 }
 
 impl Answered {
+    fn new(challenge: String, statements: Vec<Vec<u8>>) -> Self {
+        let ak = pair(3);
+        let signatures = statements.iter().map(|attest| tpm_signature(&ak, attest)).collect();
+        Self { challenge, statements, signatures }
+    }
+
     fn part(&self, name: &str) -> Option<String> {
-        let at = |name: &str| ["identity", "proof", "quote"].iter().position(|known| *known == name);
-        if name == "enrolment" {
-            return Some(self.enrolment.clone());
+        if matches!(name, "enrolment" | "id") {
+            return Some(self.challenge.clone());
         }
-        let (what, kind) = name.rsplit_once('_')?;
-        let at = at(what)?;
+        let (what, kind) = name.rsplit_once('_').unwrap_or(("quote", name));
+        let at = ["quote", "identity", "proof"].iter().position(|known| *known == what)?;
         match kind {
-            "attest" => Some(base64url(&self.statements[at])),
-            "signature" => Some(base64url(&self.signatures[at])),
+            "attest" => self.statements.get(at).map(|bytes| base64url(bytes)),
+            "signature" => self.signatures.get(at).map(|bytes| base64url(bytes)),
             _ => None,
         }
     }
@@ -296,34 +358,29 @@ impl Answered {
 
 static SCENE: LazyLock<Mutex<Scene>> = LazyLock::new(|| Mutex::new(Scene::new()));
 
-/// One request.
+/// One request as it stands, or some that are good but for what is altered in them.
 pub fn run(input: &[u8]) {
-    let Some((from, rest)) = choice(input, 3) else { return };
+    let Some((from, rest)) = choice(input, 5) else { return };
     let mut scene = SCENE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    scene.inputs += 1;
-    if scene.inputs > INPUTS {
+    if from < 4 {
+        return one(&mut scene, from, rest, &Alterations::none());
+    }
+    for Shaped { template, alter } in shape::read(rest) {
+        let (from, text) = TEMPLATES[usize::from(template) % TEMPLATES.len()];
+        one(&mut scene, from, text.as_bytes(), &alter);
+    }
+}
+
+fn one(scene: &mut Scene, from: u8, text: &[u8], alter: &Alterations) {
+    scene.requests += 1;
+    if scene.requests > REQUESTS {
         *scene = Scene::new();
     }
-    if scene.inputs.is_multiple_of(20) {
-        scene.hands.seconds.fetch_add(1, Ordering::Relaxed);
-    }
-    if scene.inputs.is_multiple_of(1000) {
+    scene.hands.seconds.fetch_add(BETWEEN, Ordering::Relaxed);
+    if scene.requests.is_multiple_of(1000) {
         RUNTIME.block_on(scene.issuer.store.sweep(scene.hands.now())).unwrap();
     }
-    let mut answered = None;
-    let text = fill(rest, |name| {
-        if let Some(value) = scene.simple(name) {
-            return Some(value);
-        }
-        if name == "token" {
-            return scene.token().map(String::into_bytes);
-        }
-        if name == "enrolment" || name.ends_with("_attest") || name.ends_with("_signature") {
-            answered = answered.take().or_else(|| scene.answered());
-            return answered.as_ref()?.part(name).map(String::into_bytes);
-        }
-        None
-    });
+    let text = alter.request(&scene.filled(text, alter));
     // The device is wanted for the next input, too.
     if text.starts_with(b"POST /device/v1/leave") {
         return;
@@ -335,6 +392,32 @@ pub fn run(input: &[u8]) {
     if !status.is_success() && !text.starts_with(b"HEAD ") {
         let refusal: ErrorBody = serde_json::from_slice(answer.body()).expect("a refusal says why");
         assert!(!refusal.error_description.is_empty() && !refusal.daypass_next_step.is_empty());
+    }
+    if status.is_success() && text.starts_with(b"POST ") {
+        scene.given(from, answer.body());
+    }
+}
+
+impl Scene {
+    /// Whatever was altered: nobody is given what is not his.
+    fn given(&self, from: u8, body: &[u8]) {
+        let Ok(body) = serde_json::from_slice::<Value>(body) else { return };
+        if let Some(token) = body["access_token"].as_str() {
+            assert_eq!(from, 1, "only an approved device gets a token");
+            let claims = token.split('.').nth(1).and_then(daypass_proto::encoding::from_base64url).unwrap();
+            let claims: Value = serde_json::from_slice(&claims).unwrap();
+            let holder = claims["cnf"]["jkt"].as_str().unwrap();
+            assert!(
+                [9, 11].iter().any(|key| public(*key).thumbprint() == holder),
+                "a token for a key that nobody vouched for"
+            );
+            assert_eq!((claims["client_id"].as_str(), claims["aud"].as_str()), (Some(&*self.device.0), Some(RESOURCE)));
+            let (iat, exp) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());
+            assert!(iat == self.hands.now().seconds() && exp > iat && exp - iat <= 3600, "{claims}");
+        }
+        if let Some(state) = body["device"]["state"].as_str() {
+            assert_eq!(state, "pending", "nobody approves");
+        }
     }
 }
 
@@ -352,138 +435,95 @@ DPoP: <proof>
 
 grant_type=client_credentials&client_id=<client_id>&resource=https%3A%2F%2Fgit.example.com%2F";
 
+const TOKEN_WITH_ALL: &str = "POST /oauth/token
+Content-Type: application/x-www-form-urlencoded
+DPoP: <proof>
+
+grant_type=client_credentials&client_id=<client_id>&resource=https%3A%2F%2Fgit.example.com%2F&authorization_details=%5B%7B%22type%22%3A%22git_repository%22%2C%22locations%22%3A%5B%22https%3A%2F%2Fgit.example.com%2Fteam%2Fapp%22%5D%2C%22actions%22%3A%5B%22read%22%5D%7D%5D";
+
+const DELEGATED: &str = "POST /oauth/token
+Content-Type: application/x-www-form-urlencoded
+DPoP: <delegated_proof>
+
+grant_type=client_credentials&client_id=<client_id>&resource=https%3A%2F%2Fgit.example.com%2F&daypass_delegation=<delegation>";
+
+const RENEW: &str = r#"POST /device/v1/renewal/complete
+
+{"renewal":"<renewal_id>","csr":"<csr>","quote":{"attest":"<renewal_attest>","signature":"<renewal_signature>"},"pcr_values":["<zeros>","<zeros>","<zeros>","<zeros>","<zeros>","<zeros>","<zeros>","<zeros>"],"event_log":null}"#;
+
+const REVOKE: &str = "POST /oauth/revoke
+Content-Type: application/x-www-form-urlencoded
+
+token=<token>&token_type_hint=access_token&client_id=<client_id>";
+
+const INTROSPECT: &str = "POST /oauth/introspect
+Content-Type: application/x-www-form-urlencoded
+
+token=<token>";
+
+const ENROL_GATE: &str = r#"POST /gate/v1/enrol
+
+{"secret":"<gate_secret>","client_csr":"<csr>","server_csr":"<csr>"}"#;
+
+const RENEW_GATE: &str = r#"POST /gate/v1/renew
+
+{"client_csr":"<csr>","server_csr":null}"#;
+
+/// Requests that are good, each from whom it is good.
+const TEMPLATES: [(u8, &str); 11] = [
+    (0, BEGIN),
+    (0, COMPLETE),
+    (1, TOKEN),
+    (1, TOKEN_WITH_ALL),
+    (1, DELEGATED),
+    (3, RENEW),
+    (1, REVOKE),
+    (2, INTROSPECT),
+    (0, ENROL_GATE),
+    (2, RENEW_GATE),
+    (3, TOKEN),
+];
+
 /// Evidence of a caller of whom nothing is known.
 const CALLER: &str = "%7B%22identified_by%22%3A%22nothing%22%2C%22peer%22%3A%7B%22executable%22%3A%22unavailable%22%2C%22sha256%22%3A%22unavailable%22%2C%22unit%22%3A%22unavailable%22%7D%2C%22via%22%3A%5B%5D%7D";
 
-/// Each endpoint.
+/// Each endpoint, and each good request with something altered in each of its parts.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let form = "Content-Type: application/x-www-form-urlencoded";
-    let details = "%5B%7B%22type%22%3A%22git_repository%22%2C%22locations%22%3A%5B%22https%3A%2F%2Fgit.example.com%2Fteam%2Fapp%22%5D%2C%22actions%22%3A%5B%22read%22%5D%7D%5D";
-    let delegated = TOKEN.replace("<proof>", "<delegated_proof>");
-    vec![
+    let mut seeds = vec![
         seed(b'a', "GET /.well-known/oauth-authorization-server\n\n"),
         seed(b'a', "GET /jwks\n\n"),
         seed(b'a', "GET /healthz\n\n"),
         seed(b'a', "DELETE /jwks\n\n"),
         seed(b'a', BEGIN),
         seed(b'a', COMPLETE),
-        seed(
-            b'a',
-            r#"POST /gate/v1/enrol
-
-{"secret":"<gate_secret>","client_csr":"<csr>","server_csr":"<csr>"}"#,
-        ),
+        seed(b'a', ENROL_GATE),
         seed(b'b', TOKEN),
-        seed(b'b', format!("{TOKEN}&authorization_details={details}&daypass_caller={CALLER}")),
-        seed(b'b', format!("{delegated}&daypass_delegation=<delegation>")),
+        seed(b'b', format!("{TOKEN_WITH_ALL}&daypass_caller={CALLER}")),
+        seed(b'b', DELEGATED),
         seed(b'b', "GET /device/v1/state\n\n"),
         seed(b'b', "POST /device/v1/renewal/begin\n\n{}"),
-        seed(
-            b'b',
-            r#"POST /device/v1/renewal/complete
-
-{"renewal":"ren-0123456789abcdef","csr":"<csr>","quote":{"attest":"<quote_attest>","signature":"<quote_signature>"},"pcr_values":[],"event_log":null}"#,
-        ),
-        seed(b'b', format!("POST /oauth/revoke\n{form}\n\ntoken=<token>&token_type_hint=access_token")),
-        seed(b'c', format!("POST /oauth/introspect\n{form}\n\ntoken=<token>")),
+        seed(b'b', REVOKE),
+        seed(b'c', INTROSPECT),
         seed(b'c', "GET /gate/v1/revocations\n\n"),
-        seed(
-            b'c',
-            r#"POST /gate/v1/renew
-
-{"client_csr":"<csr>","server_csr":null}"#,
-        ),
-    ]
+        seed(b'c', RENEW_GATE),
+        seed(b'd', RENEW),
+        seed(b'd', "GET /device/v1/state\n\n"),
+    ];
+    for template in 0..u8::try_from(TEMPLATES.len()).unwrap() {
+        seeds.push(seed(b'e', shape::written(&[(template, &[])])));
+    }
+    for (template, parts) in shape::PARTS_OF {
+        for part in *parts {
+            for kind in 0..shape::KINDS {
+                seeds.push(seed(b'e', shape::written(&[(*template, &[[*part as u8, kind, 3, 1]])])));
+            }
+        }
+    }
+    // Enrolled twice by one invitation; a token, and its end.
+    seeds.push(seed(b'e', shape::written(&[(1, &[]), (1, &[]), (5, &[])])));
+    seeds.push(seed(b'e', shape::written(&[(2, &[]), (6, &[]), (7, &[])])));
+    seeds
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_seeds_are_served() {
-        let scene = Scene::new();
-        let statuses = |text: &str, from| {
-            let answered = scene.answered().unwrap();
-            let text = fill(text.as_bytes(), |name| {
-                scene.simple(name).or_else(|| answered.part(name).map(String::into_bytes))
-            });
-            let answer = scene.ask(from, &text).unwrap();
-            (answer.status().as_u16(), String::from_utf8_lossy(answer.body()).into_owned())
-        };
-        for (text, from) in [(BEGIN, 0), (COMPLETE, 0), (COMPLETE, 0), (TOKEN, 1)] {
-            let (status, body) = statuses(text, from);
-            assert_eq!(status, 200, "{body}");
-        }
-        assert!(scene.token().is_some());
-    }
-    /// Status and cause of what a device is told.
-    fn told(scene: &Scene, from: u8, text: &[u8]) -> (u16, String) {
-        let answer = scene.ask(from, &fill(text, |name| scene.simple(name))).unwrap();
-        let refusal: ErrorBody = serde_json::from_slice(answer.body()).unwrap();
-        let reason = serde_json::to_value(refusal.daypass_reason).unwrap();
-        (answer.status().as_u16(), reason.as_str().unwrap().to_owned())
-    }
-
-    #[test]
-    fn forms_that_are_not_plain_are_refused() {
-        let scene = Scene::new();
-        let malformed = (400, "malformed".to_owned());
-        let details = |text: &str| format!("{TOKEN}&authorization_details={text}");
-        for (what, text) in [
-            ("a field twice", format!("{TOKEN}&resource=https%3A%2F%2Fother.example.com%2F")),
-            ("a field missing", TOKEN.replace("&resource=https%3A%2F%2Fgit.example.com%2F", "")),
-            ("another type", TOKEN.replace("x-www-form-urlencoded", "json")),
-            ("no UTF-8", details("%FF%FE")),
-            ("no list", details("%7B%7D")),
-            ("cut off", details("%5B%7B%22type%22")),
-            ("too much", details(&format!("%5B%5D{}", "%20".repeat(9 * 1024)))),
-            ("evidence that is none", format!("{TOKEN}&daypass_caller=%7B%7D")),
-            ("too much evidence", format!("{TOKEN}&daypass_caller={CALLER}{}", "%20".repeat(17 * 1024))),
-            ("a number for a resource", TOKEN.replace("https%3A%2F%2Fgit.example.com%2F", "1")),
-            ("a long resource", TOKEN.replace("git.example", &"a".repeat(3000))),
-        ] {
-            assert_eq!(told(&scene, 1, text.as_bytes()), malformed, "{what}");
-        }
-        let twice = TOKEN.replace("DPoP: <proof>", "DPoP: <proof>\nDPoP: <proof>");
-        assert_eq!(told(&scene, 1, twice.as_bytes()), (400, "proof_invalid".to_owned()));
-        let long = format!("{TOKEN}&more={}", "x".repeat(64 * 1024));
-        assert!(!matches!(
-            scene.ask(1, &fill(long.as_bytes(), |name| scene.simple(name))).unwrap().status().as_u16(),
-            200..400
-        ));
-    }
-
-    #[test]
-    fn bodies_that_are_not_plain_are_refused() {
-        let scene = Scene::new();
-        let malformed = (400, "malformed".to_owned());
-        for (what, text) in [
-            ("a member twice", BEGIN.replace("{\"secret\"", "{\"csr\":\"AA\",\"secret\"")),
-            ("a member more", BEGIN.replace("{\"secret\"", "{\"more\":1,\"secret\"")),
-            ("another type", BEGIN.replace("\"<csr>\"", "7")),
-            ("a secret of another length", BEGIN.replace("<secret>", "AAAA")),
-            ("padding", BEGIN.replace("<csr>", "AA==")),
-            ("no endorsement key", BEGIN.replace("[{\"public\":\"<ek>\",\"certificate\":null}]", "[]")),
-            ("too many", BEGIN.replace("[{", &format!("[{}{{", "{\"public\":\"AA\",\"certificate\":null},".repeat(4)))),
-            ("cut off", BEGIN.replace("\"csr\":\"<csr>\"}", "")),
-            ("nothing", "POST /enrolment/v1/begin\n\n".to_owned()),
-        ] {
-            assert_eq!(told(&scene, 0, text.as_bytes()), malformed, "{what}");
-        }
-        let no_utf8 = [&b"POST /enrolment/v1/begin\n\n{\"secret\":\""[..], b"\xff\"}"].concat();
-        assert_eq!(told(&scene, 0, &no_utf8), malformed);
-        let large = |path: &str, size: usize| format!("POST {path}\n\n{}", " ".repeat(size)).into_bytes();
-        for (path, limit) in [
-            ("/enrolment/v1/begin", 256 * 1024),
-            ("/enrolment/v1/complete", 4 * 1024 * 1024),
-            ("/gate/v1/enrol", 64 * 1024),
-        ] {
-            assert_eq!(told(&scene, 0, &large(path, limit)), malformed, "{path}");
-            assert_eq!(told(&scene, 0, &large(path, limit + 1)), (413, "too_large".to_owned()), "{path}");
-        }
-        // What somebody sends in the wrong place is not thrown back.
-        let answer = scene.ask(0, b"POST /gate/v1/enrol\n\n{\"secret\":1,\"client_csr\":\"dpinv1_x\"}").unwrap();
-        assert!(!String::from_utf8_lossy(answer.body()).contains("dpinv1_"));
-    }
-}
+mod tests;
