@@ -2,7 +2,12 @@
 
 use daypass_proto::{ledger::EventKind, names::Collaborator};
 
-use super::{CommandError, operator, output::line};
+use serde_json::json;
+
+use super::{
+    CommandError, operator,
+    output::{json as print_json, line},
+};
 use crate::{
     issuer::Issuer,
     store::{Change, Decision},
@@ -19,10 +24,16 @@ pub struct Args {
     /// Erase; nothing brings it back.
     #[arg(long)]
     yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError> {
     let fields = erase(issuer, &args, &operator()).await?;
+    if args.json {
+        return print_json(&json!({"erased_fields": fields}));
+    }
     line(format!("erased {fields} personal fields from the ledger, which verifies as before"))?;
     line("records of devices, grants and invitations keep the name, and so do backups, exports and logs")
 }
@@ -62,7 +73,7 @@ mod tests {
     };
 
     fn args(name: &str, yes: bool) -> Args {
-        Args { name: name.parse().unwrap(), reason: Some("asked to be forgotten".to_owned()), yes }
+        Args { name: name.parse().unwrap(), reason: Some("asked to be forgotten".to_owned()), yes, json: false }
     }
 
     async fn revoke(made: &Made, id: &daypass_proto::names::DeviceId) {

@@ -103,7 +103,7 @@ pub(super) async fn issue(
         Some(delegation) => event.text("delegation", delegation.jti()),
         None => event,
     };
-    let event = environment.asked(environment.of_grant(event, &grant, &policy), source);
+    let event = environment.asked(environment.of_grant(event, grant, &policy), source);
     let granted = serde_json::to_string(&details).unwrap_or_default();
     let event = environment.personal(event, "authorization_details", granted);
     // Paths tell of people. Nothing is said where the client reported nothing, as clients that are no agents do.
