@@ -27,6 +27,7 @@ mod policy;
 mod promises;
 mod proofs;
 mod pushes;
+mod reading;
 mod replay;
 mod requests;
 mod revocations;

@@ -96,6 +96,19 @@ pub enum Line {
     },
     /// One event.
     Event(ExportedEvent),
+    /// The first line of a part: events that somebody asked for, each with its proof. Nothing else follows.
+    Part {
+        /// The version of this format.
+        version: u32,
+        /// Its name.
+        origin: Origin,
+        /// As in [`Log`].
+        keys: Vec<LogKey>,
+        /// The signed note that every proof is under.
+        checkpoint: String,
+    },
+    /// One event of a part.
+    Proved(ProvedEvent),
     /// One checkpoint.
     Checkpoint {
         /// The signed note.
@@ -119,6 +132,21 @@ pub struct ExportedEvent {
     /// The personal fields that were not erased.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub personal: BTreeMap<String, ExportedField>,
+}
+
+/// One event of a part of an export.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProvedEvent {
+    /// Its number, from 0.
+    pub sequence: u64,
+    /// The leaf, byte for byte.
+    pub leaf: Bytes,
+    /// The personal fields that were not erased.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub personal: BTreeMap<String, ExportedField>,
+    /// RFC 6962 section 2.1.1, under the part's checkpoint.
+    pub proof: Vec<Fixed<32>>,
 }
 
 /// A personal field beside its leaf.

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::{Field, Source, entry};
-use crate::ledger::{EventKind, VERSION};
+use crate::{
+    json::sorted,
+    ledger::{EventKind, VERSION},
+};
 
 fn object(musts: &[Field], all: &[Field], schema: impl Fn(&Field) -> Value) -> Value {
     let required: Vec<&str> = musts.iter().map(|field| field.name).collect();
@@ -46,7 +49,7 @@ pub fn json_schema() -> Value {
             })
         })
         .collect();
-    json!({
+    sorted(json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": format!("urn:daypass:ledger-event:{VERSION}"),
         "title": "A leaf of the Daypass ledger",
@@ -63,7 +66,7 @@ pub fn json_schema() -> Value {
         },
         "oneOf": kinds,
         "$defs": {"commitment": {"type": "string", "pattern": "^[A-Za-z0-9_-]{43}$"}},
-    })
+    }))
 }
 
 /// The vocabulary for people, in Markdown.

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     clock::Environment,
     config::Config,
+    issuer::Issuer,
     ledger::{
         audit::{Judge, Report, audit_export, audit_store, certified_keys},
         export,
@@ -51,8 +52,10 @@ pub enum Command {
     Verify(Verify),
     /// Erase a person: values and salts of what tells of them go, and the tree verifies as before.
     ErasePerson(super::erase::Args),
-    /// Write every event that a checkpoint covers, as JSON Lines.
+    /// Write every event that a checkpoint covers, as JSON Lines; with a filter, those that fit, each with its proof.
     Export {
+        #[command(flatten)]
+        which: which::Which,
         /// The file to make; standard output when left out.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -109,10 +112,8 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
             read_on(list::tail(&issuer, &args, io::BufWriter::new(io::stdout()), &stop).await)
         }
         Command::ErasePerson(args) => super::erase::run(&open(config, environment).await?, args).await,
-        Command::Export { out, json } => {
+        Command::Export { which, out, json } => {
             let issuer = open(config, environment).await?;
-            let keyring = issuer.keyring();
-            let store = issuer.store.as_ref();
             match out {
                 Some(path) => {
                     let failed = |source| CommandError::Make { path: path.clone(), source };
@@ -121,7 +122,7 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
                     let mut options = fs::OpenOptions::new();
                     let file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
                     let mut file = io::BufWriter::new(file);
-                    let size = export::export(store, keyring.checkpoint_keys(), &mut file).await?;
+                    let size = write_export(&issuer, &which, &mut file).await?;
                     file.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
                     if json {
                         return print_json(&json!({"export": path, "events": size}));
@@ -130,12 +131,20 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
                 }
                 None => {
                     let mut out = io::BufWriter::new(io::stdout());
-                    export::export(store, keyring.checkpoint_keys(), &mut out).await?;
-                    Ok(())
+                    write_export(&issuer, &which, &mut out).await.map(drop)
                 }
             }
         }
     }
+}
+
+async fn write_export(issuer: &Issuer, which: &which::Which, to: &mut impl io::Write) -> Result<u64, CommandError> {
+    let keyring = issuer.keyring();
+    let (store, keys) = (issuer.store.as_ref(), keyring.checkpoint_keys());
+    Ok(match which.is_everything() {
+        true => export::export(store, keys, to).await?,
+        false => export::export_part(store, keys, &which.filter(issuer.environment.now())?, to).await?,
+    })
 }
 
 /// Whoever reads may have read enough.

@@ -11,6 +11,7 @@
 
 mod export;
 mod finding;
+mod part;
 mod store;
 
 use std::collections::BTreeMap;

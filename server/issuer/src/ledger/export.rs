@@ -5,14 +5,15 @@ use std::{collections::BTreeMap, io::Write};
 use daypass_proto::{
     encoding::{Bytes, Fixed},
     ledger::{
-        api::{EXPORT_VERSION, ExportedEvent, ExportedField, Line, LogKey},
-        checkpoint::CheckpointKey,
-        tree::{TILE_WIDTH, TileId, Tiles},
+        api::{EXPORT_VERSION, ExportedEvent, ExportedField, Line, LogKey, ProvedEvent},
+        checkpoint::{CheckpointKey, Origin},
+        tree::{TILE_WIDTH, TileId, Tiles, prove_inclusion},
     },
 };
 use thiserror::Error;
 
-use crate::store::{CheckpointRecord, Entry, Store, StoreError};
+use super::{LedgerError, tiles::with_more_tiles};
+use crate::store::{CheckpointRecord, Entry, Filter, Side, Store, StoreError};
 
 /// How many rows are read at once.
 const PAGE: u32 = 512;
@@ -26,6 +27,12 @@ pub enum WriteError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A part is proved under a checkpoint, and there is none.
+    #[error("nothing of the ledger is signed yet; try again in a moment, while the issuer serves")]
+    Unsigned,
+    /// The tree.
+    #[error(transparent)]
+    Tree(#[from] LedgerError),
     /// A row that no export can carry.
     #[error("event {0} does not fit together and cannot be exported; run `daypass-issuer ledger verify`")]
     Event(u64),
@@ -44,10 +51,7 @@ pub async fn export<S: Store + ?Sized>(
 ) -> Result<u64, WriteError> {
     let state = store.ledger().await?.ok_or(StoreError::Ledger("it has not begun"))?;
     let size = store.newest_checkpoint().await?.map_or(0, |newest| newest.head.size());
-    let keys = keys
-        .iter()
-        .map(|(key, chain)| LogKey { verifier_key: key.verifier_key(&state.origin), chain: chain.clone() })
-        .collect();
+    let keys = log_keys(keys, &state.origin);
     write(to, &Line::Ledger { version: EXPORT_VERSION, origin: state.origin, keys, size })?;
     let mut checkpoints: std::collections::VecDeque<CheckpointRecord> = store.checkpoints(1, PAGE).await?.into();
     let (mut next, mut hashes) = (0, Tiles::default());
@@ -83,12 +87,54 @@ pub async fn export<S: Store + ?Sized>(
     Ok(size)
 }
 
+/// Writes what fits `filter`, each event with its proof under the newest checkpoint; gives how many those are.
+pub async fn export_part<S: Store + ?Sized>(
+    store: &S,
+    keys: &[(CheckpointKey, Vec<Bytes>)],
+    filter: &Filter,
+    to: &mut impl Write,
+) -> Result<u64, WriteError> {
+    let newest = store.newest_checkpoint().await?.ok_or(WriteError::Unsigned)?;
+    let (size, checkpoint) = (newest.head.size(), newest.note.ok_or(WriteError::Unsigned)?);
+    let state = store.ledger().await?.ok_or(StoreError::Ledger("it has not begun"))?;
+    let keys = log_keys(keys, &newest.origin);
+    write(to, &Line::Part { version: EXPORT_VERSION, origin: newest.origin, keys, checkpoint })?;
+    let mut within = store.span(filter).await?;
+    within.end = within.end.min(size);
+    let (mut tiles, mut near, mut events) = (Tiles::default(), 0, 0);
+    loop {
+        let page = store.listed(filter, within.clone(), Side::First, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        within.start = last.sequence + 1;
+        for entry in page {
+            let sequence = entry.sequence;
+            // Those that are near one another have their tiles in common.
+            if sequence / TILE_WIDTH as u64 != near {
+                (tiles, near) = (Tiles::default(), sequence / TILE_WIDTH as u64);
+            }
+            let prove = |tiles: &Tiles| prove_inclusion(&state.head, tiles, size, sequence);
+            let proof = with_more_tiles(store, &mut tiles, prove).await?;
+            let personal = personal(entry.personal).ok_or(WriteError::Event(sequence))?;
+            write(to, &Line::Proved(ProvedEvent { sequence, leaf: Bytes(entry.leaf), personal, proof }))?;
+            events += 1;
+        }
+    }
+    to.flush()?;
+    Ok(events)
+}
+
 fn exported(entry: Entry, hash: [u8; 32]) -> Option<ExportedEvent> {
-    let personal: Option<BTreeMap<String, ExportedField>> = entry
-        .personal
+    let (sequence, personal) = (entry.sequence, personal(entry.personal)?);
+    Some(ExportedEvent { sequence, hash: Fixed(hash), leaf: Bytes(entry.leaf), personal })
+}
+
+fn personal(fields: BTreeMap<String, (Vec<u8>, String)>) -> Option<BTreeMap<String, ExportedField>> {
+    fields
         .into_iter()
         .map(|(name, (salt, value))| Some((name, ExportedField { salt: Fixed(salt.try_into().ok()?), value })))
-        .collect();
-    let sequence = entry.sequence;
-    Some(ExportedEvent { sequence, hash: Fixed(hash), leaf: Bytes(entry.leaf), personal: personal? })
+        .collect()
+}
+
+fn log_keys(keys: &[(CheckpointKey, Vec<Bytes>)], origin: &Origin) -> Vec<LogKey> {
+    keys.iter().map(|(key, chain)| LogKey { verifier_key: key.verifier_key(origin), chain: chain.clone() }).collect()
 }

@@ -13,9 +13,18 @@ pub(crate) async fn with_tiles<S: LedgerStore + ?Sized, T>(
     store: &S,
     question: impl Fn(&Tiles) -> Result<T, TreeError>,
 ) -> Result<T, LedgerError> {
-    let (mut tiles, mut held) = (Tiles::default(), 0);
+    with_more_tiles(store, &mut Tiles::default(), question).await
+}
+
+/// The same with tiles that are there already, which are added to.
+pub(super) async fn with_more_tiles<S: LedgerStore + ?Sized, T>(
+    store: &S,
+    tiles: &mut Tiles,
+    question: impl Fn(&Tiles) -> Result<T, TreeError>,
+) -> Result<T, LedgerError> {
+    let mut held = tiles.absorb(Tiles::default());
     for _ in 0..ROUNDS {
-        match question(&tiles) {
+        match question(tiles) {
             Err(TreeError::Missing(ids)) => {
                 let more = tiles.absorb(store.tiles(&ids).await?);
                 if more == held {

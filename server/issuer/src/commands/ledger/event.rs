@@ -46,6 +46,12 @@ impl Shown {
         }
     }
 
+    /// As it is once this field is erased.
+    #[cfg(test)]
+    pub(super) fn erase(&mut self, name: &str) {
+        self.values.remove(name);
+    }
+
     pub(super) fn hash(&self) -> [u8; 32] {
         self.hash
     }

@@ -33,6 +33,9 @@ pub(in crate::commands) struct Show {
     json: bool,
 }
 
+/// Digits of the largest number.
+const LONGEST_NUMBER: usize = 20;
+
 /// How somebody names an event.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Wanted {
@@ -45,7 +48,10 @@ impl FromStr for Wanted {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(number) = text.parse() {
+        // A hash may have digits alone, and is longer than any number.
+        if text.len() <= LONGEST_NUMBER
+            && let Ok(number) = text.parse()
+        {
             return Ok(Self::Number(number));
         }
         let bytes = hex::decode(text).ok().or_else(|| from_base64url(text)).unwrap_or_default();
@@ -173,5 +179,61 @@ pub(super) async fn run(issuer: &Issuer, args: &Show) -> Result<(), CommandError
     match standing {
         Standing::Touched(_) => Err(CommandError::Touched(1)),
         Standing::Waits | Standing::Unsigned | Standing::Proved { .. } => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fixture::{Made, event},
+        ledger::integrate,
+        store::Decision,
+    };
+    use daypass_proto::{encoding::base64url, ledger::leaf_hash};
+
+    async fn shown(made: &Made, wanted: &str) -> Result<Found, CommandError> {
+        find(&made.issuer, &wanted.parse().unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn an_event_is_found_by_number_and_hash_and_proved_once_it_is_signed() {
+        let made = Made::new().await;
+        let event = event(&made.issuer.environment);
+        let hash = leaf_hash(&event.leaf());
+        made.issuer.store.decide(Decision::new(event)).await.unwrap();
+        let pending = shown(&made, &hex::encode(hash)).await.unwrap();
+        assert!(matches!(pending.standing, Standing::Waits));
+        assert!(pending.event.json()["event"].is_null() && pending.event.json()["kind"] == "issuer_started");
+        integrate(&made.issuer).await;
+        let found = shown(&made, &base64url(&hash)).await.unwrap();
+        let Standing::Proved { checkpoint, .. } = &found.standing else { panic!("{:?}", found.standing) };
+        let number = found.event.json()["event"].as_u64().unwrap();
+        assert!(number < checkpoint.head().size());
+        assert_eq!(shown(&made, &number.to_string()).await.unwrap().event.hash(), hash);
+        for unknown in ["1000000".to_owned(), "00".repeat(32), "A".repeat(22)] {
+            assert!(matches!(shown(&made, &unknown).await, Err(CommandError::NoEvent)), "{unknown}");
+        }
+        assert!("x".parse::<Wanted>().is_err() && "18446744073709551616".parse::<Wanted>().is_err());
+    }
+
+    #[tokio::test]
+    async fn an_event_that_was_touched_is_said_to_be() {
+        use sqlx::ConnectOptions as _;
+        let made = Made::new().await;
+        integrate(&made.issuer).await;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&made.issuer.config.database);
+        let mut connection = options.foreign_keys(false).connect().await.unwrap();
+        let leaf = br#"{"at":1,"fields":{},"id":"AAAAAAAAAAAAAAAAAAAAAA","kind":"invited","personal":{},"v":1}"#;
+        let forged = sqlx::query("UPDATE events SET leaf = $1 WHERE sequence = 2").bind(&leaf[..]);
+        forged.execute(&mut connection).await.unwrap();
+        assert!(matches!(shown(&made, "2").await.unwrap().standing, Standing::Touched(_)));
+        let hash = sqlx::query("UPDATE events SET leaf_hash = $1 WHERE sequence = 2").bind(leaf_hash(leaf).to_vec());
+        hash.execute(&mut connection).await.unwrap();
+        let touched = shown(&made, "2").await.unwrap();
+        assert!(touched.standing.line().contains("another leaf stands in its place"), "{:?}", touched.standing);
+        assert!(matches!(shown(&made, "1").await.unwrap().standing, Standing::Proved { .. }));
+        let args = Show { event: Wanted::Number(2), json: false };
+        assert!(matches!(run(&made.issuer, &args).await, Err(CommandError::Touched(1))));
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 
 /// Filters; an event must fit all that are given.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(super) struct Which {
+pub(in crate::commands) struct Which {
     /// Only what is about this person.
     #[arg(long, value_name = "NAME")]
     collaborator: Option<Collaborator>,

@@ -11,7 +11,7 @@ use daypass_proto::{
 };
 use thiserror::Error;
 
-use super::{Audit, Event, Finding, Report};
+use super::{Audit, Event, Finding, Report, part};
 
 /// No line of an export is longer: a leaf, its personal fields and what is around them.
 const MAX_LINE: usize = 16 * MAX_LEAF;
@@ -33,6 +33,16 @@ pub enum ExportError {
     /// Another version's.
     #[error("the export is of version {0}, and this program reads version {EXPORT_VERSION}")]
     Version(u32),
+    /// A checkpoint that a part says nothing about.
+    #[error(
+        "the export is a part, under the checkpoint over {size} events, and can be compared with no other (yours is over {kept}); ask for a whole export"
+    )]
+    KeptOfPart {
+        /// The part's.
+        size: u64,
+        /// The one that was kept.
+        kept: u64,
+    },
     /// Its keys are nobody's.
     #[error("none of the checkpoint keys in the export is certified by the root with that pin")]
     Keys,
@@ -60,13 +70,18 @@ impl Judge {
     }
 }
 
-struct Lines<R> {
+pub(super) struct Lines<R> {
     reader: R,
     line: u64,
 }
 
 impl<R: BufRead> Lines<R> {
-    fn next(&mut self) -> Result<Option<Line>, ExportError> {
+    /// What is wrong with the line that was read last.
+    pub(super) fn wrong(&self, why: &str) -> ExportError {
+        ExportError::Line { line: self.line, why: why.to_owned() }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Line>, ExportError> {
         self.line += 1;
         let mut text = Vec::new();
         let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
@@ -91,7 +106,14 @@ pub fn audit_export<E: From<ExportError>>(
     let mut lines = Lines { reader, line: 0 };
     let (origin, keys, size) = match lines.next()? {
         Some(Line::Ledger { version: EXPORT_VERSION, origin, keys, size }) => (origin, keys, size),
-        Some(Line::Ledger { version, .. }) => return Err(ExportError::Version(version).into()),
+        Some(Line::Part { version: EXPORT_VERSION, origin, keys, checkpoint }) => {
+            let keys = judge.keys(&keys)?;
+            let kept = kept(&keys)?;
+            return Ok(part::audit(lines, origin, &checkpoint, keys, &kept)?);
+        }
+        Some(Line::Ledger { version, .. } | Line::Part { version, .. }) => {
+            return Err(ExportError::Version(version).into());
+        }
         _ => {
             let why = "an export begins with its ledger".to_owned();
             return Err(ExportError::Line { line: 1, why }.into());
@@ -115,6 +137,9 @@ pub fn audit_export<E: From<ExportError>>(
             }
             Line::Checkpoint { note } => audit.checkpoint(&note, None),
             Line::Ledger { .. } => audit.find(Finding::Checkpoint { size: 0, why: "begins a second time".to_owned() }),
+            Line::Part { .. } | Line::Proved(_) => {
+                return Err(lines.wrong("a whole export has no parts").into());
+            }
         }
     }
     Ok(audit.finish(size, 0))

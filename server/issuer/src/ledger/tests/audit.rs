@@ -1,5 +1,7 @@
 //! What a dishonest operator does to a database with SQL, and what is said of it.
 
+mod part;
+
 use std::path::Path;
 
 use daypass_proto::ledger::{
