@@ -107,6 +107,7 @@ fn a_token_s_event_is_found_by_whom_and_what_it_is_about_and_a_person_no_longer_
     ensure(list(&["--collaborator", "software-client"])?.is_empty(), "nobody of that name", "")?;
     let shown = issuer.run(["ledger", "show", &jti])?.says(&["(erased)", "proved by"])?;
     shown.says_nothing_of(&["software-client"])?;
+    issuer.run(["ledger", "compact"])?.says(&["anew"])?;
     issuer.run(["ledger", "verify"])?.says(&["all good"])?;
-    Ok(())
+    client.token(GIT, now()).err().map(drop).ok_or_else(|| Failure::unexpected("a refusal", "a token"))
 }

@@ -35,6 +35,7 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         return print_json(&json!({"erased_fields": fields}));
     }
     line(format!("erased {fields} personal fields from the ledger, which verifies as before"))?;
+    line("unused space of the store's file may have some of it until `daypass-issuer ledger compact`")?;
     line("records of devices, grants and invitations keep the name, and so do backups, exports and logs")
 }
 

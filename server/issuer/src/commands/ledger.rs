@@ -52,6 +52,12 @@ pub enum Command {
     Verify(Verify),
     /// Erase a person: values and salts of what tells of them go, and the tree verifies as before.
     ErasePerson(super::erase::Args),
+    /// Write the store's file anew, so that nothing that was erased is left in its unused space. Decisions wait meanwhile.
+    Compact {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write every event that a checkpoint covers, as JSON Lines; with a filter, those that fit, each with its proof.
     Export {
         #[command(flatten)]
@@ -110,6 +116,14 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
             let stop = daypass_service::stop_signal().map_err(CommandError::Runtime)?;
             let issuer = open(config, environment).await?;
             read_on(list::tail(&issuer, &args, io::BufWriter::new(io::stdout()), &stop).await)
+        }
+        Command::Compact { json } => {
+            let path = Config::load(config)?.database;
+            SqliteStore::compact(&path).await?;
+            if json {
+                return print_json(&json!({"compacted": path}));
+            }
+            line(format!("wrote {} anew: its unused space has nothing of what was erased", path.display()))
         }
         Command::ErasePerson(args) => super::erase::run(&open(config, environment).await?, args).await,
         Command::Export { which, out, json } => {

@@ -114,6 +114,9 @@ pub enum StoreError {
     /// Nobody waits longer.
     #[error("{}", Fault::Slow)]
     Slow,
+    /// Somebody reads without end.
+    #[error("the store was written anew, but its log could not be emptied while somebody reads; run the command again")]
+    Busy,
     /// Another program has the store, and this one must have it alone; or the other way round.
     #[error("`{}` is in use by another `daypass-issuer`; stop it first", .0.display())]
     InUse(std::path::PathBuf),
@@ -162,7 +165,7 @@ impl StoreError {
             }
             Self::Damaged(_) | Self::Record { .. } | Self::Ledger(_) => Fault::Damaged,
             Self::Slow => Fault::Slow,
-            Self::InUse(_) => Fault::Busy,
+            Self::InUse(_) | Self::Busy => Fault::Busy,
             Self::Lock { .. } => Fault::Io,
             Self::Migrate(_) | Self::EventTooLarge(_) | Self::Vocabulary(_) | Self::Stopped => Fault::Other,
         }

@@ -1,6 +1,6 @@
 //! The store as a file: a consistent copy while others write, and whether a file is what was written.
 
-use std::{fs::File, path::Path, str::FromStr as _};
+use std::{fs::File, path::Path, str::FromStr as _, time::Duration};
 
 use sqlx::{
     ConnectOptions as _, Connection as _,
@@ -10,9 +10,18 @@ use sqlx::{
 use super::{SqliteStore, engine, lock};
 use crate::store::{Fault, StoreError};
 
+/// How long others may take until this gets its turn.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 async fn open(path: &Path, read_only: bool) -> Result<SqliteConnection, StoreError> {
     let options = SqliteConnectOptions::from_str("sqlite:").map_err(engine("read the path"))?;
-    options.filename(path).read_only(read_only).connect().await.map_err(engine("open the database"))
+    options
+        .filename(path)
+        .read_only(read_only)
+        .busy_timeout(PATIENCE)
+        .connect()
+        .await
+        .map_err(engine("open the database"))
 }
 
 impl SqliteStore {
@@ -24,6 +33,25 @@ impl SqliteStore {
         // Whether it closes well or not, the copy is there or not.
         let _ = connection.close().await;
         copied.map(drop).map_err(engine("copy what is"))
+    }
+
+    /// Writes the whole file anew, so that nothing that was erased is left in unused space: pages that were divided or emptied keep what they had.
+    /// Decisions wait meanwhile.
+    pub async fn compact(path: &Path) -> Result<(), StoreError> {
+        let _lock = lock::share(path)?;
+        let failed = engine("write the store anew");
+        let mut connection = open(path, false).await?;
+        let compacted = async {
+            sqlx::query("VACUUM").execute(&mut connection).await?;
+            sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await
+        };
+        let compacted = compacted.await;
+        let _ = connection.close().await;
+        match compacted.map_err(failed)? {
+            0 => Ok(()),
+            // Somebody reads, and the former pages stand in the log as long.
+            _ => Err(StoreError::Busy),
+        }
     }
 
     /// Looks at every page and every reference of the file; the error names the first faults.

@@ -4,7 +4,11 @@ use daypass_proto::ledger::Event;
 use sqlx::Execute as _;
 
 use super::*;
-use crate::{fixture::Made, ledger::integrate, store::Decision};
+use crate::{
+    fixture::Made,
+    ledger::integrate,
+    store::{Decision, SqliteStore},
+};
 
 const EVENTS: u64 = 20_000;
 
@@ -191,6 +195,14 @@ fn a_person_is_looked_for_by_indexes_and_is_no_longer_found_once_erased() {
         let event = crate::fixture::event(&made.issuer.environment);
         made.issuer.store.decide(Decision::new(event).change(erase)).await.unwrap();
         assert!(paged(&made, &filter, Side::First).await.is_empty());
+        // Pages that were divided keep in their unused space what was moved.
+        let before = made.issuer.store.entries(0, 1000).await.unwrap();
+        SqliteStore::compact(&made.issuer.config.database).await.unwrap();
+        for suffix in ["", "-wal"] {
+            let file = std::fs::read(daypass_service::beside(&made.issuer.config.database, suffix)).unwrap();
+            assert!(!String::from_utf8_lossy(&file).contains("person-5@"), "nor by anybody who reads the file");
+        }
+        assert_eq!(made.issuer.store.entries(0, 1000).await.unwrap(), before);
         let of_device = Filter { device: found[0].device.as_ref().unwrap().parse().ok(), ..Filter::default() };
         assert!(!paged(&made, &of_device, Side::First).await.is_empty(), "the events stay");
     });
