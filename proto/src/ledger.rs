@@ -188,7 +188,6 @@ impl Event {
 
     /// The canonical leaf: JSON with sorted keys and no white space.
     pub fn leaf(&self) -> Vec<u8> {
-        // `serde_json`'s map is ordered by key as long as nobody turns on `preserve_order`; a test holds it to that.
         let personal: Map<String, Value> = self
             .personal
             .iter()
@@ -196,12 +195,13 @@ impl Event {
             .collect();
         let fields: Map<String, Value> =
             self.fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        json!({
+        let mut leaf = json!({
             "v": VERSION, "id": base64url(&self.id), "kind": self.kind, "at": self.at,
             "fields": fields, "personal": personal,
-        })
-        .to_string()
-        .into_bytes()
+        });
+        // A map keeps the order in which it was filled where some library turns `preserve_order` on.
+        leaf.sort_all_objects();
+        leaf.to_string().into_bytes()
     }
 }
 

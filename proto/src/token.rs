@@ -128,6 +128,8 @@ impl AccessTokenClaims {
         if let Some(own) = claims.get_mut("daypass").and_then(serde_json::Value::as_object_mut) {
             own.remove("leaf");
         }
+        // A map keeps the order in which it was filled where some library turns `preserve_order` on.
+        claims.sort_all_objects();
         sha256(&[claims.to_string().as_bytes()])
     }
 }
