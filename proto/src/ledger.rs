@@ -1,5 +1,6 @@
 //! Ledger events: the closed vocabulary, the canonical leaf and its hash (RFC 6962 section 2.1).
 //!
+//! What each kind says stands in its [`vocabulary`].
 //! The leaves form a Merkle [`tree`], whose heads are signed as [`checkpoint`]s; [`api`] is what the issuer says about both,
 //! and a [`beginning`] is how a ledger came by its name.
 //!
@@ -10,11 +11,13 @@ pub mod api;
 pub mod beginning;
 pub mod checkpoint;
 pub mod tree;
+pub mod vocabulary;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use thiserror::Error;
 
 use crate::{
     encoding::{base64url, sha256},
@@ -24,50 +27,82 @@ use crate::{
 /// The version of the vocabulary.
 pub const VERSION: i64 = 1;
 
-/// What happened. Closed: every decision, refusals included, has a kind.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum EventKind {
-    IssuerInitialised,
-    IssuerStarted,
-    LooseningEnabled,
-    PolicyLoaded,
-    KeyCreated,
-    KeyRetired,
-    LedgerBegun,
-    Invited,
-    InvitationWithdrawn,
-    EnrolmentBegun,
-    EnrolmentRefused,
-    DeviceEnrolled,
-    SoftwareDeviceRegistered,
-    ApprovalRefused,
-    DeviceApproved,
-    DeviceSuspended,
-    DeviceResumed,
-    DeviceRevoked,
-    DeviceLeft,
-    RenewalBegun,
-    CertificateRenewed,
-    CertificateRefused,
-    GrantActivated,
-    GrantSuspended,
-    GrantResumed,
-    GrantRevoked,
-    GrantEnded,
-    TokenIssued,
-    TokenRefused,
-    TokenRevoked,
-    GateAdded,
-    GateEnrolled,
-    GateRenewed,
-    GateRefused,
-    GateRemoved,
-    MasterKeyRotated,
-    ClockAccepted,
-    BackupMade,
-    StoreRestored,
+/// The kinds, each with its word.
+macro_rules! kinds {
+    ($($variant:ident = $word:literal),+ $(,)?) => {
+        /// What happened. Closed: every decision, refusals included, has a kind; [`vocabulary::entry`] says what each tells.
+        #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        #[expect(missing_docs, reason = "the vocabulary says it")]
+        pub enum EventKind { $($variant),+ }
+
+        impl EventKind {
+            /// All of them.
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+
+            /// Its word in leaf, store and lists.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    IssuerInitialised = "issuer_initialised",
+    IssuerStarted = "issuer_started",
+    LooseningEnabled = "loosening_enabled",
+    PolicyLoaded = "policy_loaded",
+    KeyCreated = "key_created",
+    KeyRetired = "key_retired",
+    LedgerBegun = "ledger_begun",
+    Invited = "invited",
+    InvitationWithdrawn = "invitation_withdrawn",
+    EnrolmentBegun = "enrolment_begun",
+    EnrolmentRefused = "enrolment_refused",
+    DeviceEnrolled = "device_enrolled",
+    SoftwareDeviceRegistered = "software_device_registered",
+    ApprovalRefused = "approval_refused",
+    DeviceApproved = "device_approved",
+    DeviceSuspended = "device_suspended",
+    DeviceResumed = "device_resumed",
+    DeviceRevoked = "device_revoked",
+    DeviceLeft = "device_left",
+    RenewalBegun = "renewal_begun",
+    CertificateRenewed = "certificate_renewed",
+    CertificateRefused = "certificate_refused",
+    GrantActivated = "grant_activated",
+    GrantSuspended = "grant_suspended",
+    GrantResumed = "grant_resumed",
+    GrantRevoked = "grant_revoked",
+    GrantEnded = "grant_ended",
+    TokenIssued = "token_issued",
+    TokenRefused = "token_refused",
+    TokenRevoked = "token_revoked",
+    GateAdded = "gate_added",
+    GateEnrolled = "gate_enrolled",
+    GateRenewed = "gate_renewed",
+    GateRefused = "gate_refused",
+    GateRemoved = "gate_removed",
+    MasterKeyRotated = "master_key_rotated",
+    ClockAccepted = "clock_accepted",
+    BackupMade = "backup_made",
+    StoreRestored = "store_restored",
+    PersonErased = "person_erased",
+}
+
+/// A word that is no kind's.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("`{0}` is no kind of event; docs/ledger.md has them all")]
+pub struct UnknownKind(String);
+
+impl FromStr for EventKind {
+    type Err = UnknownKind;
+
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        let known = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
+        known.ok_or_else(|| UnknownKind(text.chars().filter(|c| !c.is_control()).take(80).collect()))
+    }
 }
 
 /// A field that tells of a person.
@@ -139,6 +174,11 @@ impl Event {
     /// When.
     pub fn at(&self) -> Timestamp {
         self.at
+    }
+
+    /// A text, by which lists are filtered.
+    pub fn text_of(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).and_then(Value::as_str)
     }
 
     /// The personal fields, to be stored beside the leaf.

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     authorization::AuthorizationDetails,
-    encoding::{Fixed, from_base64url},
+    encoding::{Fixed, from_base64url, sha256},
     enrolment::TrustTier,
     jose::{EcPublicKey, JoseError, UnverifiedJws},
     names::{Collaborator, DeviceId, GrantId, ProjectName},
@@ -118,6 +118,18 @@ pub struct AccessTokenClaims {
     pub authorization_details: AuthorizationDetails,
     /// The rest.
     pub daypass: DaypassClaims,
+}
+
+impl AccessTokenClaims {
+    /// The hash by which the ledger names the token: SHA-256 over these claims without `daypass.leaf`, as JSON with sorted keys and no white
+    /// space. The leaf hash is left out since it is over an event that has this.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut claims = serde_json::to_value(self).unwrap_or_default();
+        if let Some(own) = claims.get_mut("daypass").and_then(serde_json::Value::as_object_mut) {
+            own.remove("leaf");
+        }
+        sha256(&[claims.to_string().as_bytes()])
+    }
 }
 
 /// What an access token promises of the ledger.
@@ -276,6 +288,18 @@ pub(crate) mod tests {
                 leaf: Fixed([0; 32]),
             },
         }
+    }
+
+    #[test]
+    fn the_ledger_s_hash_is_over_everything_but_the_leaf() {
+        let first = claims(&key());
+        let mut other = first.clone();
+        other.daypass.leaf = Fixed([9; 32]);
+        assert_eq!(first.hash(), other.hash());
+        let read: AccessTokenClaims = serde_json::from_str(&serde_json::to_string(&first).unwrap()).unwrap();
+        assert_eq!(first.hash(), read.hash(), "whoever has the token finds the same");
+        other.exp = other.exp.plus(1);
+        assert_ne!(first.hash(), other.hash());
     }
 
     pub(crate) fn sign(issuer: &SoftwareKey, claims: &AccessTokenClaims) -> String {

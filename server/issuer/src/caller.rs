@@ -8,6 +8,7 @@ use std::sync::Arc;
 use daypass_proto::{
     encoding::sha256,
     enrolment::DeviceLife,
+    names::DeviceId,
     oauth_error::{OAuthError, Reason},
     time::Timestamp,
 };
@@ -68,6 +69,18 @@ pub enum CallerError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl CallerError {
+    /// The device that it is about, where one is known.
+    pub fn device(&self) -> Option<DeviceId> {
+        match self {
+            Self::Pending(id) | Self::Suspended(id) | Self::Revoked(id) | Self::SoftwareOff(id) => id.parse().ok(),
+            // The words name it; which listener it meant, says nothing of what it may.
+            Self::NotAGate(_) | Self::NotADevice(_) => None,
+            Self::Unknown | Self::Expired { .. } | Self::NotYet { .. } | Self::GateRemoved(_) | Self::Store(_) => None,
+        }
+    }
 }
 
 impl From<CallerError> for Refusal {

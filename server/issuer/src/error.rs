@@ -94,6 +94,11 @@ impl Refusal {
         self
     }
 
+    /// Whether nothing can be written down now, so that not even this could be: it stands in the log.
+    pub fn cannot_be_recorded(&self) -> bool {
+        matches!(self.reason(), Reason::StoreUnavailable | Reason::IssuerClock)
+    }
+
     /// The cause.
     pub fn reason(&self) -> Reason {
         self.body.daypass_reason

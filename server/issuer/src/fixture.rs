@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use daypass_proto::{jose::EcPublicKey, time::Timestamp};
+use daypass_proto::{
+    jose::EcPublicKey,
+    ledger::{Event, EventKind},
+    time::Timestamp,
+};
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use tempfile::TempDir;
 
@@ -93,11 +97,7 @@ impl Made {
 
     /// The leaves of all events of this kind.
     pub async fn events(&self, kind: &str) -> Vec<String> {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.issuer.config.database).read_only(true);
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-        let query = sqlx::query_as("SELECT leaf FROM events WHERE kind = $1").bind(kind.to_owned());
-        let rows: Vec<(Vec<u8>,)> = query.fetch_all(&pool).await.unwrap();
-        rows.into_iter().map(|(leaf,)| String::from_utf8(leaf).unwrap()).collect()
+        leaves(&self.issuer, kind).await
     }
 
     /// Moves the clock.
@@ -116,9 +116,24 @@ impl Made {
             until: self.now().plus(3600),
             csr: &csr,
             proof,
+            by: "olga".to_owned(),
         };
         register_software(&self.issuer, registration).await.unwrap().0
     }
+}
+
+/// The leaves of all events of this kind.
+pub async fn leaves(issuer: &Issuer, kind: &str) -> Vec<String> {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&issuer.config.database).read_only(true);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let query = sqlx::query_as("SELECT leaf FROM events WHERE kind = $1").bind(kind.to_owned());
+    let rows: Vec<(Vec<u8>,)> = query.fetch_all(&pool).await.unwrap();
+    rows.into_iter().map(|(leaf,)| String::from_utf8(leaf).unwrap()).collect()
+}
+
+/// An event that fits the vocabulary, for decisions whose event does not matter.
+pub fn event(environment: &Environment) -> Event {
+    environment.event(EventKind::IssuerStarted).text("version", "test").text("policy", "test")
 }
 
 /// A key and a request for it, DER.

@@ -132,13 +132,13 @@ pub async fn invite(
     let event = environment
         .event(EventKind::Invited)
         .text("invitation", &invitation.id)
-        .text("grant", &grant.id)
-        .text("project", &invitation.project)
-        .text("role", &invitation.role)
-        .number("until", grant.until.seconds())
         .number("expires_at", invitation.expires_at.seconds());
-    let event =
-        environment.personal(environment.personal(event, "collaborator", &invitation.collaborator), "by", &invite.by);
+    let event = match invitation.ek_hash {
+        Some(_) => event.text("rule", "ek_hash_in_invitation"),
+        None => event,
+    };
+    let event = environment.with_details(environment.of_grant(event, &grant, policy), &grant, policy);
+    let event = environment.personal(event, "by", &invite.by);
     store
         .decide(Decision::new(event).change(Change::AddInvitation(invitation.clone())).change(Change::AddGrant(grant)))
         .await?;

@@ -196,7 +196,8 @@ async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
 async fn end_grants(issuer: &Issuer) -> Result<(), DecideError> {
     let now = issuer.environment.now();
     for grant in issuer.store.grants_in(GrantLife::Active).await?.into_iter().filter(|grant| grant.until <= now) {
-        let event = issuer.environment.event(EventKind::GrantEnded).text("grant", &grant.id).text("why", "time");
+        let event = issuer.environment.event(EventKind::GrantEnded).text("rule", "time");
+        let event = issuer.environment.of_grant(event, &grant, &issuer.policy());
         let to = Grant { state: GrantLife::Ended, ..grant };
         let decision = Decision::new(event).change(Change::Grant { to, from: GrantLife::Active });
         if let Err(DecideError::Store(error)) = issuer.store.decide(decision).await {

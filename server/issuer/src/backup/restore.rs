@@ -155,8 +155,8 @@ async fn record(
             .text("origin", &to)
             .text("continues", &ledger.origin)
             .number("size", i64::try_from(ledger.head.size()).unwrap_or(i64::MAX))
-            .number("made_at", restored.made_at.seconds())
-            .text("why", &why);
+            .number("made_at", restored.made_at.seconds());
+        let event = environment.personal(environment.personal(event, "by", &order.by), "why", &why);
         let event = match instead_of {
             Some(published) => event.text("instead_of", published),
             None => event,

@@ -60,8 +60,8 @@ pub(super) async fn make(path: &Path, args: &BackupArgs, environment: &Environme
     let include = Include { master_key: args.with_master_key, root_key: args.with_root_key };
     let event = environment
         .event(EventKind::BackupMade)
-        .text("master_key", include.master_key)
-        .text("root_key", include.root_key);
+        .structure("with_master_key", &include.master_key)
+        .structure("with_root_key", &include.root_key);
     let event = environment.personal(event, "by", operator());
     // It decides nothing, so a store that takes no writes is backed up all the same.
     let recorded = async { SqliteStore::open(&config.database, false).await?.decide(Decision::new(event)).await };

@@ -55,8 +55,8 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
                 }
                 return line(format!("nothing to accept: the clock says {now}, and decisions were made until {floor}"));
             }
-            let event = issuer.environment.event(EventKind::ClockAccepted).number("from", floor.seconds());
-            let event = issuer.environment.personal(event.number("to", now.seconds()), "by", super::operator());
+            let event = issuer.environment.event(EventKind::ClockAccepted).number("floor", floor.seconds());
+            let event = issuer.environment.personal(event.number("accepted", now.seconds()), "by", super::operator());
             issuer.store.decide(Decision::new(event).change(Change::AcceptClock { from: floor, to: now })).await?;
             if json {
                 return print_json(&told(true));
@@ -77,7 +77,7 @@ mod tests {
     async fn a_clock_that_was_put_back_decides_nothing_until_it_is_right_or_accepted() {
         let made = Made::new().await;
         let decide = async || {
-            let event = made.issuer.environment.event(EventKind::PolicyLoaded);
+            let event = crate::fixture::event(&made.issuer.environment);
             made.issuer.store.decide(Decision::new(event)).await
         };
         made.pass(7200);

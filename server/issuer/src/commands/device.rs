@@ -21,6 +21,7 @@ use super::{
 use crate::{
     device::{LifeError, Registration, Verb, decide_life, register_software},
     issuer::Issuer,
+    ledger::Source,
     store::{self, Device, device_word},
     until,
 };
@@ -214,24 +215,27 @@ async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) 
         return Err(LifeError::Transition { device: id.clone(), from: device.state, verb: Verb::Approve }.into());
     }
     let expected = device.comparison_code.clone().unwrap_or_default();
-    match code {
+    let source = Source::Operator(operator());
+    let rule = match code {
         Some(given) => {
             if let Err(error) = compare(&expected, given) {
                 // Another machine than the one that is meant has enrolled: whoever looks into that wants to know when it was noticed.
-                let event = issuer.environment.event(EventKind::ApprovalRefused).text("device", id).text("why", "code");
-                let event = issuer.environment.personal(event, "by", operator());
-                let event = issuer.environment.personal(event, "collaborator", &device.collaborator);
+                let environment = &issuer.environment;
+                let event = environment.event(EventKind::ApprovalRefused).text("rule", "code_differs");
+                let event = environment.asked(environment.of_device(event, &device), &source);
                 issuer.store.decide(store::Decision::new(event)).await?;
                 return Err(error);
             }
+            "code_compared"
         }
-        None if yes => {}
+        None if yes => "not_compared",
         None => {
             show(issuer, id, false).await?;
             confirm(&format!("does {} see the code {expected}? [y/N] ", device.collaborator))?;
+            "code_confirmed"
         }
-    }
-    Ok(decide_life(issuer.store.as_ref(), &issuer.environment, id, Verb::Approve, &operator(), None).await?)
+    };
+    Ok(decide_life(issuer, id, Verb::Approve, &source, Some(rule), None).await?)
 }
 
 fn compare(expected: &str, given: &str) -> Result<(), CommandError> {
@@ -254,16 +258,8 @@ fn confirm(question: &str) -> Result<(), CommandError> {
 }
 
 async fn decide(issuer: &Issuer, verb: Verb, decision: &Decision) -> Result<(), CommandError> {
-    let by = operator();
-    let device = decide_life(
-        issuer.store.as_ref(),
-        &issuer.environment,
-        &decision.device,
-        verb,
-        &by,
-        decision.reason.as_deref(),
-    )
-    .await?;
+    let source = Source::Operator(operator());
+    let device = decide_life(issuer, &decision.device, verb, &source, None, decision.reason.as_deref()).await?;
     if decision.json {
         return print_json(&describe(issuer, &device).await?);
     }
@@ -297,6 +293,7 @@ async fn software(issuer: &Issuer, register: Register) -> Result<(), CommandErro
             until,
             csr: &csr,
             proof,
+            by: operator(),
         },
     )
     .await?;
@@ -329,7 +326,7 @@ mod tests {
         // As it would be after enrolment with a TPM.
         let pending =
             Device { state: DeviceLife::Pending, comparison_code: Some("AB12-CD34".to_owned()), ..device.clone() };
-        let event = issuer.environment.event(EventKind::DeviceEnrolled);
+        let event = crate::fixture::event(&issuer.environment);
         let change = Change::Device { to: Box::new(pending), from: device.state };
         issuer.store.decide(store::Decision::new(event).change(change)).await.unwrap();
         let refused = approve(issuer, &device.id, Some("AB12-CD35"), false).await;

@@ -182,14 +182,16 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     let store = SqliteStore::open(&database, true).await?;
     let hosts = hosts(url, mtls);
     let origin = Origin::of_issuer(&plain(url), environment.random()).map_err(|_| InitError::Url(args.url.clone()))?;
-    let mut decision = Decision::new(environment.event(EventKind::IssuerInitialised).text("issuer", plain(url)))
-        .event(environment.event(EventKind::LedgerBegun).text("origin", &origin))
+    let by = super::operator();
+    let event = |event| environment.personal(event, "by", &by);
+    let mut decision = Decision::new(event(environment.event(EventKind::IssuerInitialised).text("issuer", plain(url))))
+        .event(event(environment.event(EventKind::LedgerBegun).text("origin", &origin)))
         .change(Change::BeginLedger(origin));
     for purpose in super::key::ALL {
         let key = new_key(environment, &root, &master, purpose, &hosts, environment.now())?;
-        decision = decision
-            .event(environment.event(EventKind::KeyCreated).text("kid", &key.kid).text("purpose", purpose))
-            .change(Change::AddKey(key));
+        let created = environment.event(EventKind::KeyCreated).text("kid", &key.kid).text("purpose", purpose);
+        decision =
+            decision.event(event(created.number("active_from", key.active_from.seconds()))).change(Change::AddKey(key));
     }
     store.decide(decision).await?;
     if args.state_dir.is_some() {

@@ -123,10 +123,13 @@ pub(crate) async fn rotate(issuer: &Issuer, purpose: KeyPurpose) -> Result<Rotat
     };
     let key = new_key(environment, &root, &master, purpose, &init::configured_hosts(config), active_from)?;
     let event = environment.event(EventKind::KeyCreated).text("kid", &key.kid).text("purpose", purpose);
-    let mut decision = Decision::new(event.number("active_from", active_from.seconds()));
+    let by = super::operator();
+    let event = environment.personal(event.number("active_from", active_from.seconds()), "by", &by);
+    let mut decision = Decision::new(event);
     let mut retired = Vec::new();
     for old in issuer.store.keys(purpose).await?.into_iter().filter(|old| old.retire_at.is_none()) {
-        let event = environment.event(EventKind::KeyRetired).text("kid", &old.kid).number("at", retire_old.seconds());
+        let event = environment.event(EventKind::KeyRetired).text("kid", &old.kid).text("purpose", purpose);
+        let event = environment.personal(event.number("retire_at", retire_old.seconds()), "by", &by);
         decision = decision.event(event).change(Change::RetireKey { kid: old.kid.clone(), at: retire_old });
         retired.push(old.kid);
     }

@@ -38,6 +38,8 @@ pub enum Command {
     },
     /// Check every event against what was signed, and name the first that was touched. Ends with 5 where one was.
     Verify(Verify),
+    /// Erase a person: values and salts of what tells of them go, and the tree verifies as before.
+    ErasePerson(super::erase::Args),
     /// Write every event that a checkpoint covers, as JSON Lines.
     Export {
         /// The file to make; standard output when left out.
@@ -85,6 +87,7 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
     match command {
         Command::Status { json } => status(config, environment, json).await,
         Command::Verify(args) => verify(config, args).await,
+        Command::ErasePerson(args) => super::erase::run(&open(config, environment).await?, args).await,
         Command::Export { out, json } => {
             let issuer = open(config, environment).await?;
             let keyring = issuer.keyring();

@@ -72,8 +72,8 @@ async fn rewrap(issuer: &Issuer, from: &MasterKey, to: &MasterKey, keys: Vec<Key
         .collect::<Result<Vec<_>, _>>()?;
     let event = environment
         .event(EventKind::MasterKeyRotated)
-        .text("from", from.id())
-        .text("to", to.id())
+        .text("former_master", from.id())
+        .text("master", to.id())
         .number("keys", i64::try_from(keys.len()).unwrap_or(i64::MAX));
     let event = environment.personal(event, "by", super::operator());
     let (from, to) = (from.id().to_owned(), to.id().to_owned());
@@ -174,7 +174,7 @@ mod tests {
         // Somebody who read the old master key before the rotation adds a key after it.
         let root = Root::load(&config.root_certificate, &config.root_key).unwrap();
         let late = new_key(&issuer.environment, &root, &old, KeyPurpose::Token, &[], made.now()).unwrap();
-        let event = issuer.environment.event(EventKind::KeyCreated);
+        let event = crate::fixture::event(&issuer.environment);
         let refused = issuer.store.decide(Decision::new(event).change(Change::AddKey(late))).await;
         assert!(matches!(&refused, Err(DecideError::Conflict(found)) if *found == left), "{refused:?}");
     }

@@ -5,6 +5,7 @@ mod check;
 mod clock;
 mod device;
 mod ek;
+mod erase;
 mod gate;
 mod init;
 mod invite;
@@ -17,7 +18,7 @@ mod policy;
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use daypass_proto::ledger::checkpoint::CheckpointError;
+use daypass_proto::{ledger::checkpoint::CheckpointError, names::Collaborator};
 use thiserror::Error;
 
 use crate::{
@@ -195,6 +196,12 @@ pub enum CommandError {
         "the store has no checkpoint key that this root has certified; run `daypass-issuer key rotate checkpoint`, or name the right root"
     )]
     NoCheckpointKey,
+    #[error("`{0}` still has {1}; revoke the devices, and let grants and codes end, before the person is erased")]
+    StillLive(Collaborator, String),
+    #[error("nothing in the ledger tells of `{0}`")]
+    NoTraces(Collaborator),
+    #[error("{0} personal fields would be erased for good; pass `--yes`")]
+    EraseUnconfirmed(u64),
     #[error("the ledger is not what was signed ({0} finding(s))")]
     Touched(usize),
 }
@@ -224,6 +231,9 @@ impl CommandError {
             | Self::NoCheckpointKey
             | Self::Code { .. }
             | Self::Ek(_)
+            | Self::StillLive(..)
+            | Self::NoTraces(_)
+            | Self::EraseUnconfirmed(_)
             | Self::NotConfirmed => 3,
             Self::Backup(error) => error.exit_code(),
             Self::Init(_) | Self::Policy(_) | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,

@@ -165,7 +165,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{fixture::Made, store::DecideError};
+    use crate::{
+        fixture::{Made, event},
+        store::DecideError,
+    };
 
     fn write(made: &Made, text: &str) -> PathBuf {
         let folder = made.issuer.config.policy.clone();
@@ -211,7 +214,7 @@ mod tests {
         // One that another program put there, which this one does not understand.
         let files: Files = [("projects/apollo.toml", "owners = 7")].into_iter().collect();
         let version = PolicyVersion { number: 2, hash: Fixed(files.hash()), at: made.now(), files };
-        let decision = Decision::new(made.issuer.environment.event(EventKind::PolicyLoaded).text("policy", "x"));
+        let decision = Decision::new(event(&made.issuer.environment));
         made.issuer.store.decide(decision.change(Change::SetPolicy(version))).await.unwrap();
         assert!(made.issuer.reload_policy().await.is_err());
         assert_eq!(made.issuer.policy().hash(), before);
@@ -223,8 +226,7 @@ mod tests {
         let load = |number| {
             let files = Files::default();
             let version = PolicyVersion { number, hash: Fixed(files.hash()), at: made.now(), files };
-            let event = made.issuer.environment.event(EventKind::PolicyLoaded).text("policy", "x");
-            made.issuer.store.decide(Decision::new(event).change(Change::SetPolicy(version)))
+            made.issuer.store.decide(Decision::new(event(&made.issuer.environment)).change(Change::SetPolicy(version)))
         };
         load(2).await.unwrap();
         let error = load(2).await.unwrap_err();

@@ -21,7 +21,6 @@ pub async fn state(
 /// The device ends itself.
 pub async fn leave(State(issuer): State<Arc<Issuer>>, Extension(peer): Extension<Peer>) -> Result<StatusCode, Refusal> {
     let caller = EnrolledDevice::identify(&issuer, &peer).await?;
-    let by = caller.device().id.to_string();
-    decide_life(issuer.store.as_ref(), &issuer.environment, &caller.device().id, Verb::Leave, &by, None).await?;
+    decide_life(&issuer, &caller.device().id, Verb::Leave, &(&peer).into(), None, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -11,11 +11,11 @@ use daypass_proto::{
 use thiserror::Error;
 
 use crate::{
-    clock::Environment,
     error::Refusal,
+    issuer::Issuer,
+    ledger::Source,
     store::{
-        Change, DecideError, Decision, Device, Grant, GrantLife, Holder, Store, StoreError, device_may_become,
-        device_word,
+        Change, DecideError, Decision, Device, Grant, GrantLife, Holder, StoreError, device_may_become, device_word,
     },
 };
 
@@ -112,29 +112,34 @@ impl From<LifeError> for Refusal {
 
 /// Decides; gives the device as it is now.
 pub async fn decide(
-    store: &dyn Store,
-    environment: &Environment,
+    issuer: &Issuer,
     id: &DeviceId,
     verb: Verb,
-    by: &str,
+    source: &Source,
+    rule: Option<&'static str>,
     reason: Option<&str>,
 ) -> Result<Device, LifeError> {
+    let (store, environment) = (&issuer.store, &issuer.environment);
     let device = store.device(id).await?.ok_or_else(|| LifeError::Unknown(id.clone()))?;
     let from = device.state;
     if !verb.starts_from(from) {
         return Err(LifeError::Transition { device: id.clone(), from, verb });
     }
     // People write names into reasons.
-    let event = environment.personal(environment.event(verb.event()).text("device", id), "by", by);
+    let event = environment.asked(environment.of_device(environment.event(verb.event()), &device), source);
     let event = match reason {
-        Some(reason) => environment.personal(event, "reason", reason),
+        Some(reason) => environment.personal(event, "why", reason),
         None => event,
     };
-    let mut decision = Decision::new(environment.personal(event, "collaborator", &device.collaborator));
+    let mut decision = Decision::new(match rule {
+        Some(rule) => event.text("rule", rule),
+        None => event,
+    });
     if let Some(next) = grants_follow(verb) {
         for grant in store.grants_of(id).await?.into_iter().filter(|grant| next.applies_to(grant.state)) {
+            let event = environment.of_grant(environment.event(next.event), &grant, &issuer.policy());
             decision = decision
-                .event(environment.event(next.event).text("grant", &grant.id).text("device", id))
+                .event(environment.asked(event, source))
                 .change(Change::Grant { from: grant.state, to: Grant { state: next.to, ..grant } });
         }
     }
@@ -197,9 +202,18 @@ mod tests {
         }
     }
 
+    /// A device leaves by a request; everything else is somebody's command.
+    fn source(verb: Verb) -> Source {
+        match verb {
+            Verb::Leave => Source::Address([127, 0, 0, 1].into()),
+            _ => Source::Operator("olga".to_owned()),
+        }
+    }
+
     async fn act(made: &Made, id: &DeviceId, verb: Verb) -> Result<Device, LifeError> {
         let issuer = &made.issuer;
-        decide(issuer.store.as_ref(), &issuer.environment, id, verb, "olga", Some("left the project")).await
+        let rule = (verb == Verb::Approve).then_some("code_compared");
+        decide(issuer, id, verb, &source(verb), rule, Some("left the project")).await
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ mod software;
 mod state;
 
 pub use self::{
-    certificate::issue_certificate,
+    certificate::{Issued, issue_certificate},
     endpoints::{leave, state},
     life::{LifeError, Verb, decide as decide_life},
     renewal::{begin as begin_renewal, complete as complete_renewal},

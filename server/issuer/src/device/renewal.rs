@@ -11,7 +11,6 @@ use daypass_proto::{
     ledger::EventKind,
     names::RenewalId,
     oauth_error::{OAuthError, Reason},
-    redaction::redacted,
 };
 use daypass_service::Peer;
 use thiserror::Error;
@@ -23,6 +22,7 @@ use crate::{
     error::Refusal,
     issuer::Issuer,
     keys::{KeyError, csr_key},
+    ledger::Source,
     pace::TooMany,
     store::{Challenge, ChallengeKind, Change, DecideError, Decision, Device, StoreError},
 };
@@ -140,7 +140,11 @@ async fn open(issuer: &Issuer, peer: &Peer, body: &[u8]) -> Result<Vec<u8>, Rene
     let bytes = serde_json::to_vec(&answer).map_err(RenewalError::Answer)?;
     let device = caller.device().id.clone();
     issuer.one_more(EventKind::RenewalBegun, &device)?;
-    let event = environment.event(EventKind::RenewalBegun).text("device", &device);
+    let event = environment
+        .event(EventKind::RenewalBegun)
+        .text("renewal", &answer.renewal)
+        .number("expires_at", answer.expires_at.seconds());
+    let event = environment.asked(environment.of_device(event, caller.device()), &peer.into());
     let challenge = Challenge {
         id: answer.renewal.to_string(),
         expires_at: answer.expires_at,
@@ -163,16 +167,17 @@ pub async fn complete(
         serde_json::from_slice(&body).map_err(|error| Refusal::from(RenewalError::Malformed(fault(&error))))?;
     let caller = EnrolledDevice::identify_for_renewal(&issuer, &peer).await?;
     let device = caller.device().clone();
-    match renew(&issuer, &device, &request).await {
+    let source = Source::from(&peer);
+    match renew(&issuer, &device, &request, &source).await {
         Ok(answer) => Ok(Json(answer)),
         Err(error) => {
-            let event = issuer
-                .environment
-                .event(EventKind::CertificateRefused)
-                .text("device", &device.id)
-                .text("why", redacted(&error.to_string()));
-            let mut spent = Decision::new(event);
-            if matches!(error, RenewalError::Challenge) {
+            let (environment, why) = (&issuer.environment, error.to_string());
+            let unknown = matches!(error, RenewalError::Challenge);
+            let refusal = Refusal::from(error);
+            let event = environment.event(EventKind::CertificateRefused).text("renewal", &request.renewal);
+            let event = environment.refused(environment.of_device(event, &device), refusal.reason(), &why);
+            let mut spent = Decision::new(environment.asked(event, &source));
+            if unknown {
                 issuer.one_more(EventKind::CertificateRefused, &device.id)?;
             } else {
                 // There are no more of these than challenges, which are counted where they are given.
@@ -181,12 +186,17 @@ pub async fn complete(
             if let Err(error) = issuer.store.decide(spent).await {
                 tracing::warn!(error = %daypass_service::told(&error), "could not record a refused renewal");
             }
-            Err(error.into())
+            Err(refusal)
         }
     }
 }
 
-async fn renew(issuer: &Issuer, device: &Device, request: &RenewalRequest) -> Result<RenewalAnswer, RenewalError> {
+async fn renew(
+    issuer: &Issuer,
+    device: &Device,
+    request: &RenewalRequest,
+    source: &Source,
+) -> Result<RenewalAnswer, RenewalError> {
     let environment = &issuer.environment;
     let challenge = issuer
         .store
@@ -209,8 +219,10 @@ async fn renew(issuer: &Issuer, device: &Device, request: &RenewalRequest) -> Re
     let certificate = issue_certificate(issuer, &device).map_err(RenewalError::Certificate)?;
     let event = environment
         .event(EventKind::CertificateRenewed)
-        .text("device", &device.id)
+        .text("renewal", &request.renewal)
+        .number("not_after", certificate.not_after().seconds())
         .structure("posture", &device.posture);
+    let event = environment.asked(environment.of_device(event, &device), source);
     let from = device.state;
     let decision = Decision::new(event)
         .change(Change::TakeChallenge(challenge.id))

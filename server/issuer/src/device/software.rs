@@ -60,6 +60,8 @@ pub struct Registration<'a> {
     pub csr: &'a [u8],
     /// The proof key.
     pub proof: EcPublicKey,
+    /// Who registers it.
+    pub by: String,
 }
 
 /// Registers a software client with an active grant; gives the device and its chain (leaf, device CA), DER.
@@ -109,8 +111,10 @@ pub async fn register(
     };
     let certificate = issue_certificate(issuer, &device).map_err(SoftwareError::Certificate)?;
     let event =
-        environment.event(EventKind::SoftwareDeviceRegistered).text("device", &device.id).text("grant", &grant.id);
-    let decision = Decision::new(environment.personal(event, "collaborator", &device.collaborator))
+        environment.event(EventKind::SoftwareDeviceRegistered).number("not_after", certificate.not_after().seconds());
+    let projects = &issuer.policy();
+    let event = environment.with_details(environment.of_grant(event, &grant, projects), &grant, projects);
+    let decision = Decision::new(environment.personal(event, "by", &registration.by))
         .change(Change::AddDevice(device.clone()))
         .change(Change::AddGrant(grant))
         .change(certificate.change());
@@ -132,6 +136,7 @@ mod tests {
             until: made.now().plus(60),
             csr: &csr,
             proof: request().0,
+            by: "olga".to_owned(),
         };
         change(&mut registration);
         register(&made.issuer, registration).await.map(|(device, _)| device)
@@ -167,6 +172,7 @@ mod tests {
             until: made.now().plus(60),
             csr: &csr,
             proof: key,
+            by: "olga".to_owned(),
         };
         assert!(matches!(register(&made.issuer, registration).await, Err(SoftwareError::NotDistinct)));
     }

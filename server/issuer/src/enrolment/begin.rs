@@ -1,6 +1,7 @@
 //! `POST /enrolment/v1/begin`.
 
 use axum::{
+    Extension,
     extract::State,
     http::header,
     response::{IntoResponse as _, Response},
@@ -16,6 +17,7 @@ use daypass_proto::{
     names::EnrolmentId,
     time::Timestamp,
 };
+use daypass_service::Peer;
 use std::sync::Arc;
 
 use super::{EnrolmentError, make_credential::make_credential, record, refusal};
@@ -24,18 +26,24 @@ use crate::{
     error::Refusal,
     issuer::Issuer,
     keys::csr_key,
+    ledger::Source,
     store::{Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Invitation, InvitationLife, device_word},
 };
 
 /// Judges the invitation, the keys and the EKs; answers with a challenge.
-pub async fn begin(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Result<Response, Refusal> {
-    let answer =
-        decide(&issuer, &body).await.inspect_err(|error| tracing::info!(%error, "an enrolment was not begun"))?;
+pub async fn begin(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+    Body(body): Body,
+) -> Result<Response, Refusal> {
+    let answer = decide(&issuer, &Source::from(&peer), &body)
+        .await
+        .inspect_err(|error| tracing::info!(%error, "an enrolment was not begun"))?;
     // The bytes that were hashed are the bytes that leave.
     Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], answer).into_response())
 }
 
-async fn decide(issuer: &Issuer, body: &[u8]) -> Result<Vec<u8>, EnrolmentError> {
+async fn decide(issuer: &Issuer, source: &Source, body: &[u8]) -> Result<Vec<u8>, EnrolmentError> {
     let request: BeginRequest =
         serde_json::from_slice(body).map_err(|error| EnrolmentError::Malformed(fault(&error)))?;
     if request.endorsement_keys.is_empty() || request.endorsement_keys.len() > MAX_ENDORSEMENT_KEYS {
@@ -43,12 +51,12 @@ async fn decide(issuer: &Issuer, body: &[u8]) -> Result<Vec<u8>, EnrolmentError>
     }
     let secret = CodeSecret::from_random(request.secret.0);
     let invitation = issuer.store.invitation_by_secret(secret.hash()).await?.ok_or(EnrolmentError::UnknownCode)?;
-    let answer = judge(issuer, &invitation, request, body).await;
+    let answer = judge(issuer, source, &invitation, request, body).await;
     if let Err(error) = &answer
         && error.reason().is_some()
     {
         issuer.one_more(EventKind::EnrolmentRefused, &invitation.id)?;
-        record(issuer, Decision::new(refusal(issuer, error).text("invitation", &invitation.id))).await;
+        record(issuer, Decision::new(refusal(issuer, &invitation, source, error))).await;
     }
     answer
 }
@@ -56,6 +64,7 @@ async fn decide(issuer: &Issuer, body: &[u8]) -> Result<Vec<u8>, EnrolmentError>
 /// The request of somebody who holds an invitation.
 async fn judge(
     issuer: &Issuer,
+    source: &Source,
     invitation: &Invitation,
     request: BeginRequest,
     body: &[u8],
@@ -117,9 +126,10 @@ async fn judge(
     issuer.one_more(EventKind::EnrolmentBegun, &invitation.id)?;
     let event = environment
         .event(EventKind::EnrolmentBegun)
-        .text("invitation", &invitation.id)
         .text("enrolment", &answer.enrolment)
+        .number("expires_at", answer.expires_at.seconds())
         .structure("trust_tier", &tier);
+    let event = environment.asked(environment.of_invitation(event, invitation, &issuer.policy()), source);
     issuer.store.decide(Decision::new(event).change(Change::AddChallenge(challenge))).await?;
     Ok(bytes)
 }
@@ -210,17 +220,18 @@ mod tests {
         let pin = issuer.keyring().pin();
         let (invitation, code) =
             invite(store, environment, &issuer.policy(), &issuer.config.issuer_url, pin, asked).await.unwrap();
+        let source = Source::Address([127, 0, 0, 1].into());
         for garbage in [&b"{}"[..], &request([7; 16])] {
-            decide(issuer, garbage).await.unwrap_err();
+            decide(issuer, &source, garbage).await.unwrap_err();
         }
         assert!(made.events("enrolment_refused").await.is_empty(), "strangers fill nothing");
         let held = request(*code.secret.expose());
-        assert!(matches!(decide(issuer, &held).await, Err(EnrolmentError::Keys(_))));
+        assert!(matches!(decide(issuer, &source, &held).await, Err(EnrolmentError::Keys(_))));
         made.pass(61);
-        assert!(matches!(decide(issuer, &held).await, Err(EnrolmentError::CodeExpired { .. })));
+        assert!(matches!(decide(issuer, &source, &held).await, Err(EnrolmentError::CodeExpired { .. })));
         let events = made.events("enrolment_refused").await;
         assert_eq!(events.len(), 2, "{events:?}");
         assert!(events.iter().all(|leaf| leaf.contains(&invitation.id.to_string())), "{events:?}");
-        assert!(events.iter().any(|leaf| leaf.contains("expired")), "{events:?}");
+        assert!(events.iter().any(|leaf| leaf.contains("code_expired")), "{events:?}");
     }
 }

@@ -2,29 +2,35 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use daypass_proto::{
     attestation::{DeviceKeySet, Evidence, Expected, VerifiedAttestation, verify_enrolment},
     encoding::{Bytes, Fixed, sha256},
     enrolment::{CompleteAnswer, CompleteRequest, DeviceLife, TrustTier, comparison_code},
     json::fault,
-    ledger::EventKind,
+    ledger::{Event, EventKind},
     names::DeviceId,
 };
+use daypass_service::Peer;
 
 use super::{EnrolmentError, begin::usable, record, refusal};
 use crate::{
     body::Body,
-    device::{device_state, issue_certificate},
+    device::{Issued, device_state, issue_certificate},
     error::Refusal,
     issuer::Issuer,
+    ledger::Source,
     store::{
         Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Grant, GrantLife, Invitation, InvitationLife,
     },
 };
 
 /// Judges the answer to a challenge; makes the device.
-pub async fn complete(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Result<Json<CompleteAnswer>, Refusal> {
+pub async fn complete(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+    Body(body): Body,
+) -> Result<Json<CompleteAnswer>, Refusal> {
     let request: CompleteRequest =
         serde_json::from_slice(&body).map_err(|error| Refusal::from(EnrolmentError::Malformed(fault(&error))))?;
     let challenge = issuer
@@ -33,12 +39,17 @@ pub async fn complete(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Re
         .await?
         .filter(|challenge| challenge.expires_at >= issuer.environment.now())
         .ok_or(EnrolmentError::Challenge)?;
-    match decide(&issuer, &request, &challenge).await {
+    let ChallengeKind::Enrolment { invitation, .. } = &challenge.kind else {
+        return Err(EnrolmentError::Challenge.into());
+    };
+    let invitation = issuer.store.invitation_by_secret(invitation.0).await?.ok_or(EnrolmentError::UnknownCode)?;
+    let source = Source::from(&peer);
+    match decide(&issuer, &request, &challenge, invitation.clone(), &source).await {
         Ok(answer) => Ok(Json(answer)),
         Err(error) => {
             tracing::info!(%error, "an enrolment was refused");
             // Single-use: a wrong answer spends the challenge too. Where it is gone already, somebody else spent it.
-            let event = refusal(&issuer, &error).text("enrolment", &challenge.id);
+            let event = refusal(&issuer, &invitation, &source, &error).text("enrolment", &challenge.id);
             let spent = Decision::new(event).change(Change::TakeChallenge(challenge.id.clone()));
             record(&issuer, spent).await;
             Err(error.into())
@@ -50,8 +61,10 @@ async fn decide(
     issuer: &Issuer,
     request: &CompleteRequest,
     challenge: &Challenge,
+    invitation: Invitation,
+    source: &Source,
 ) -> Result<CompleteAnswer, EnrolmentError> {
-    let ChallengeKind::Enrolment { invitation, secret_hash, ek_hashes, tier, keys, csr } = &challenge.kind else {
+    let ChallengeKind::Enrolment { secret_hash, ek_hashes, tier, keys, csr, .. } = &challenge.kind else {
         return Err(EnrolmentError::Challenge);
     };
     if sha256(&[&request.activation_secret.0]) != secret_hash.0 {
@@ -76,18 +89,16 @@ async fn decide(
         },
     )?;
 
-    let invitation = issuer.store.invitation_by_secret(invitation.0).await?.ok_or(EnrolmentError::UnknownCode)?;
     let earlier = usable(issuer, &invitation, issuer.environment.now()).await?;
     let names = set.names();
     let hashes: Vec<[u8; 32]> = ek_hashes.iter().map(|hash| hash.0).collect();
     let code = comparison_code(&hashes, [&names[0], &names[1], &names[2]], &challenge.nonce.0);
-    let enrolled =
-        Enrolled { verified: &verified, keys, tier: *tier, code, pcrs: challenge.quoted(&request.pcr_values) };
-    let (device, decision) = match earlier {
-        Some(device) => again(issuer, device, &enrolled, request)?,
+    let pcrs = challenge.quoted(&request.pcr_values);
+    let enrolled = Enrolled { verified: &verified, keys, tier: *tier, code, source, pcrs };
+    let (device, certificate, decision) = match earlier {
+        Some(device) => again(issuer, &invitation, device, &enrolled, request)?,
         None => first(issuer, invitation, &enrolled, request).await?,
     };
-    let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
     let decision = decision.change(Change::TakeChallenge(challenge.id.clone())).change(certificate.change());
     issuer.store.decide(decision).await.map_err(EnrolmentError::from_race)?;
     let state = device_state(issuer, &device, certificate.not_after()).await?;
@@ -101,9 +112,24 @@ struct Enrolled<'a> {
     tier: TrustTier,
     code: String,
     pcrs: BTreeMap<u8, Fixed<32>>,
+    source: &'a Source,
 }
 
 impl Enrolled<'_> {
+    fn event(&self, issuer: &Issuer, invitation: &Invitation, device: &Device, certificate: &Issued) -> Event {
+        let environment = &issuer.environment;
+        let event = environment
+            .event(EventKind::DeviceEnrolled)
+            .text("device", &device.id)
+            .text("state", crate::store::device_word(device.state))
+            .structure("trust_tier", &device.tier)
+            .structure("posture", &device.posture)
+            .text("comparison_code", &self.code)
+            .number("not_after", certificate.not_after().seconds());
+        let event = environment.of_invitation(event, invitation, &issuer.policy());
+        environment.asked(environment.personal(event, "hostname", &device.facts.hostname), self.source)
+    }
+
     fn apply(&self, device: &mut Device, request: &CompleteRequest) {
         device.comparison_code = Some(self.code.clone());
         device.posture = self.verified.quote().posture(self.tier);
@@ -118,7 +144,7 @@ async fn first(
     invitation: Invitation,
     enrolled: &Enrolled<'_>,
     request: &CompleteRequest,
-) -> Result<(Device, Decision), EnrolmentError> {
+) -> Result<(Device, Issued, Decision), EnrolmentError> {
     let environment = &issuer.environment;
     // Only an EK that stood in this very invitation spares the person.
     let registered = invitation.ek_hash.is_some();
@@ -146,48 +172,38 @@ async fn first(
         ..grant
     };
     let used = Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation };
-    let event = environment
-        .event(EventKind::DeviceEnrolled)
-        .text("device", &device.id)
-        .text("invitation", &used.id)
-        .text("grant", &grant.id)
-        .text("state", crate::store::device_word(device.state))
-        .structure("posture", &device.posture)
-        .text("comparison_code", device.comparison_code.as_deref().unwrap_or_default());
-    let event = environment.personal(event, "collaborator", &device.collaborator);
-    let event = environment.personal(event, "hostname", &device.facts.hostname);
-    let mut decision = Decision::new(event);
+    let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
+    let mut decision = Decision::new(enrolled.event(issuer, &used, &device, &certificate));
     if registered {
-        let why = "ek_hash_in_invitation";
-        decision = decision
-            .event(environment.event(EventKind::DeviceApproved).text("device", &device.id).text("why", why))
-            .event(environment.event(EventKind::GrantActivated).text("grant", &grant.id).text("device", &device.id));
+        let event = |kind| environment.event(kind).text("rule", "ek_hash_in_invitation");
+        let approved = environment.of_device(event(EventKind::DeviceApproved), &device);
+        decision = decision.event(environment.asked(approved, enrolled.source));
+        if grant.state == GrantLife::Active {
+            let activated = environment.of_grant(event(EventKind::GrantActivated), &grant, &issuer.policy());
+            decision = decision.event(environment.asked(activated, enrolled.source));
+        }
     }
     let decision = decision
         .change(Change::Invitation { to: used, from: InvitationLife::Open })
         .change(Change::AddDevice(device.clone()))
         .change(Change::Grant { to: grant, from });
-    Ok((device, decision))
+    Ok((device, certificate, decision))
 }
 
 /// The same machine with the same keys once more: an answer was lost, or the agent was killed.
 fn again(
     issuer: &Issuer,
+    invitation: &Invitation,
     mut device: Device,
     enrolled: &Enrolled<'_>,
     request: &CompleteRequest,
-) -> Result<(Device, Decision), EnrolmentError> {
+) -> Result<(Device, Issued, Decision), EnrolmentError> {
     if device.keys.as_ref() != Some(enrolled.keys) {
         return Err(EnrolmentError::CodeUsed);
     }
     enrolled.apply(&mut device, request);
-    let event = issuer
-        .environment
-        .event(EventKind::DeviceEnrolled)
-        .text("device", &device.id)
-        .text("again", "true")
-        .structure("posture", &device.posture)
-        .text("comparison_code", device.comparison_code.as_deref().unwrap_or_default());
+    let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
+    let event = enrolled.event(issuer, invitation, &device, &certificate).structure("again", &true);
     let from = device.state;
-    Ok((device.clone(), Decision::new(event).change(Change::Device { to: Box::new(device), from })))
+    Ok((device.clone(), certificate, Decision::new(event).change(Change::Device { to: Box::new(device), from })))
 }

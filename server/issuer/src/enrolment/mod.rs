@@ -16,7 +16,6 @@ use daypass_proto::{
     attestation::{AttestationError, EkCertificateError, EkError, KeyError as DeviceKeyError},
     ledger::{Event, EventKind},
     oauth_error::{OAuthError, Reason},
-    redaction::redacted,
     time::Timestamp,
 };
 use thiserror::Error;
@@ -27,8 +26,9 @@ use crate::{
     error::Refusal,
     issuer::Issuer,
     keys::KeyError,
+    ledger::Source,
     pace::TooMany,
-    store::{Condition, DecideError, Decision, StoreError},
+    store::{Condition, DecideError, Decision, Invitation, StoreError},
 };
 
 /// Why an enrolment is refused.
@@ -177,8 +177,12 @@ impl From<EnrolmentError> for Refusal {
 
 /// The event of a refusal. There is one for whoever held an invitation or a challenge; what strangers send is in the log alone, since
 /// they could fill the ledger with it.
-fn refusal(issuer: &Issuer, error: &EnrolmentError) -> Event {
-    issuer.environment.event(EventKind::EnrolmentRefused).text("why", redacted(&error.to_string()))
+fn refusal(issuer: &Issuer, invitation: &Invitation, source: &Source, error: &EnrolmentError) -> Event {
+    let environment = &issuer.environment;
+    let reason = error.reason().map_or(Reason::Internal, |(_, reason, _)| reason);
+    let event = environment.event(EventKind::EnrolmentRefused);
+    let event = environment.of_invitation(event, invitation, &issuer.policy());
+    environment.asked(environment.refused(event, reason, &error.to_string()), source)
 }
 
 /// Writes a refusal down. Nothing was given, so it stands where that fails, too.

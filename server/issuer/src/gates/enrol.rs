@@ -8,9 +8,10 @@ use daypass_proto::{
     gate_api::{EnrolRequest, GateCertificates, RenewRequest},
     invitation::CodeSecret,
     json::fault,
-    ledger::EventKind,
+    ledger::{Event, EventKind},
     oauth_error::{OAuthError, Reason},
     resource::Resource,
+    time::Timestamp,
 };
 use daypass_service::Peer;
 use thiserror::Error;
@@ -21,6 +22,7 @@ use crate::{
     error::Refusal,
     issuer::Issuer,
     keys::{KeyError, Subject, csr_key, not_before},
+    ledger::Source,
     store::{CertificateRecord, Change, DecideError, Decision, Gate, GateLife, Holder, StoreError},
 };
 
@@ -78,15 +80,53 @@ impl From<GateError> for Refusal {
 }
 
 /// The first certificates, for whoever holds the code.
-pub async fn enrol(State(issuer): State<Arc<Issuer>>, Body(body): Body) -> Result<Json<GateCertificates>, Refusal> {
+pub async fn enrol(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+    Body(body): Body,
+) -> Result<Json<GateCertificates>, Refusal> {
     let request: EnrolRequest =
         serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(fault(&error))))?;
-    Ok(Json(enrol_with_code(&issuer, &request).await?))
+    Ok(Json(enrol_with_code(&issuer, &(&peer).into(), &request).await?))
 }
 
-async fn enrol_with_code(issuer: &Issuer, request: &EnrolRequest) -> Result<GateCertificates, GateError> {
+async fn enrol_with_code(
+    issuer: &Issuer,
+    source: &Source,
+    request: &EnrolRequest,
+) -> Result<GateCertificates, Refusal> {
     let hash = CodeSecret::from_random(request.secret.0).hash();
     let gate = issuer.store.gate_by_secret(hash).await?.ok_or(GateError::UnknownCode)?;
+    match first(issuer, source, &gate, request).await {
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(refuse(issuer, source, &gate, error).await),
+    }
+}
+
+/// Records that a gate that is known got nothing.
+async fn refuse(issuer: &Issuer, source: &Source, gate: &Gate, error: GateError) -> Refusal {
+    let (environment, why) = (&issuer.environment, error.to_string());
+    let refusal = Refusal::from(error);
+    if refusal.cannot_be_recorded() {
+        return refusal;
+    }
+    if let Err(error) = issuer.one_more(EventKind::GateRefused, &gate.name) {
+        return error.into();
+    }
+    let event = environment.event(EventKind::GateRefused).text("gate", &gate.name);
+    let event = environment.asked(environment.refused(event, refusal.reason(), &why), source);
+    match issuer.store.decide(Decision::new(event)).await {
+        Ok(()) => refusal,
+        Err(error) => error.into(),
+    }
+}
+
+async fn first(
+    issuer: &Issuer,
+    source: &Source,
+    gate: &Gate,
+    request: &EnrolRequest,
+) -> Result<GateCertificates, GateError> {
     match gate.state {
         GateLife::Added => {}
         GateLife::Enrolled => return Err(GateError::CodeUsed(gate.name.to_string())),
@@ -95,9 +135,9 @@ async fn enrol_with_code(issuer: &Issuer, request: &EnrolRequest) -> Result<Gate
     if issuer.environment.now() > gate.code_expires_at {
         return Err(GateError::CodeExpired(gate.name.to_string()));
     }
-    let (certificates, change) = certify(issuer, &gate, &request.client_csr, request.server_csr.as_ref())?;
-    let event = issuer.environment.event(EventKind::GateEnrolled).text("gate", &gate.name);
-    let enrolled = Gate { state: GateLife::Enrolled, ..gate };
+    let (certificates, not_after, change) = certify(issuer, gate, &request.client_csr, request.server_csr.as_ref())?;
+    let event = certified(issuer, EventKind::GateEnrolled, source, gate, not_after);
+    let enrolled = Gate { state: GateLife::Enrolled, ..gate.clone() };
     let decision = Decision::new(event).change(Change::Gate { to: enrolled, from: GateLife::Added }).change(change);
     issuer.store.decide(decision).await?;
     Ok(certificates)
@@ -112,10 +152,20 @@ pub async fn renew(
     let caller = EnrolledGate::identify(&issuer, &peer).await?;
     let request: RenewRequest =
         serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(fault(&error))))?;
-    let (certificates, change) = certify(&issuer, caller.gate(), &request.client_csr, request.server_csr.as_ref())?;
-    let event = issuer.environment.event(EventKind::GateRenewed).text("gate", &caller.gate().name);
+    let (gate, source) = (caller.gate(), Source::from(&peer));
+    let (certificates, not_after, change) =
+        match certify(&issuer, gate, &request.client_csr, request.server_csr.as_ref()) {
+            Ok(certified) => certified,
+            Err(error) => return Err(refuse(&issuer, &source, gate, error).await),
+        };
+    let event = certified(&issuer, EventKind::GateRenewed, &source, gate, not_after);
     issuer.store.decide(Decision::new(event).change(change)).await?;
     Ok(Json(certificates))
+}
+
+fn certified(issuer: &Issuer, kind: EventKind, source: &Source, gate: &Gate, not_after: Timestamp) -> Event {
+    let event = issuer.environment.event(kind).text("gate", &gate.name).structure("resources", &gate.resources);
+    issuer.environment.asked(event.number("not_after", not_after.seconds()), source)
 }
 
 fn certify(
@@ -123,7 +173,7 @@ fn certify(
     gate: &Gate,
     client_csr: &Bytes,
     server_csr: Option<&Bytes>,
-) -> Result<(GateCertificates, Change), GateError> {
+) -> Result<(GateCertificates, Timestamp, Change), GateError> {
     let keyring = issuer.keyring();
     let authority = keyring.gate_ca();
     let not_after = issuer.environment.now().plus(issuer.config.gate_certificate_lifetime);
@@ -153,5 +203,63 @@ fn certify(
         client_chain,
         server_chain,
     };
-    Ok((certificates, change))
+    Ok((certificates, not_after, change))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use daypass_proto::encoding::Fixed;
+
+    use super::*;
+    use crate::{
+        fixture::{Made, request},
+        gates::{Registration, add},
+    };
+
+    fn peer(certificate: Option<&Bytes>) -> Extension<Peer> {
+        let certificate = certificate.map(|der| Arc::new(der.0.clone().into()));
+        Extension(Peer { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)), certificate })
+    }
+
+    fn body(request: &impl serde::Serialize) -> Body {
+        Body(serde_json::to_vec(request).unwrap().into())
+    }
+
+    #[tokio::test]
+    async fn what_a_gate_gets_and_does_not_get_is_an_event() {
+        let made = Made::new().await;
+        let issuer = &made.issuer;
+        let registration = Registration {
+            name: "git-1".parse().unwrap(),
+            resources: vec!["https://git.example.com/".parse().unwrap()],
+            ca: None,
+            code_expires_at: made.now().plus(60),
+            by: "olga".to_owned(),
+        };
+        let (store, pin) = (issuer.store.as_ref(), issuer.keyring().pin());
+        let code = add(store, &issuer.environment, &issuer.config.issuer_url, pin, registration).await.unwrap();
+        let secret = Fixed(*code.secret.expose());
+        let csr = || Bytes(request().1);
+        let first = EnrolRequest { secret, client_csr: csr(), server_csr: None };
+        let state = State(Arc::clone(&made.issuer));
+        let stranger = EnrolRequest { secret: Fixed([9; 16]), client_csr: csr(), server_csr: None };
+        enrol(state.clone(), peer(None), body(&stranger)).await.unwrap_err();
+        let Json(got) = enrol(state.clone(), peer(None), body(&first)).await.unwrap();
+        let refused = enrol(state.clone(), peer(None), body(&first)).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::CodeUsed);
+        let renewal = RenewRequest { client_csr: csr(), server_csr: None };
+        let _ = renew(state.clone(), peer(got.client_chain.first()), body(&renewal)).await.unwrap();
+        let nonsense = RenewRequest { client_csr: Bytes(vec![0; 4]), server_csr: None };
+        renew(state.clone(), peer(got.client_chain.first()), body(&nonsense)).await.unwrap_err();
+        let mut events = Vec::new();
+        for kind in ["gate_enrolled", "gate_renewed", "gate_refused"] {
+            events.push(crate::fixture::leaves(&state, kind).await);
+        }
+        let [enrolled, renewed, refused] = events.as_slice() else { panic!() };
+        assert_eq!((enrolled.len(), renewed.len(), refused.len()), (1, 1, 2), "a stranger's code is no event");
+        assert!(events.iter().flatten().all(|leaf| leaf.contains(r#""gate":"git-1""#) && leaf.contains("address")));
+        assert!(refused.iter().any(|leaf| leaf.contains("code_used")), "{refused:?}");
+    }
 }

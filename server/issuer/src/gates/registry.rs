@@ -70,6 +70,7 @@ pub async fn add(
     let code = Code::try_new(CodeKind::Gate, pin, secret, issuer_url)?;
     let event =
         environment.event(EventKind::GateAdded).text("gate", &gate.name).structure("resources", &gate.resources);
+    let event = event.number("expires_at", gate.code_expires_at.seconds());
     let decision = Decision::new(environment.personal(event, "by", &registration.by));
     let change = match store.gate(&registration.name).await? {
         None => Change::AddGate(gate),
@@ -126,7 +127,7 @@ mod tests {
         let holder = Holder::Gate(name.clone());
         let record = CertificateRecord { holder: holder.clone(), not_before: made.now(), not_after: made.now() };
         let certificate = Change::AddCertificate { hash: [1; 32], record };
-        let event = environment.event(EventKind::GateEnrolled);
+        let event = crate::fixture::event(environment);
         store.decide(Decision::new(event).change(certificate)).await.unwrap();
         remove(store, environment, &name, "olga").await.unwrap();
         assert!(store.presented([1; 32]).await.unwrap().is_none(), "its certificate is nobody's now");

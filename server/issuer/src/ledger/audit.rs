@@ -41,8 +41,23 @@ pub struct Event<'a> {
     pub leaf: &'a [u8],
     /// Salt and value of each personal field that is there.
     pub personal: Vec<(&'a str, &'a [u8], &'a str)>,
-    /// Kind and time beside the leaf, where there are some.
-    pub columns: Option<(&'a str, i64)>,
+    /// What lists go by, where it stands beside the leaf.
+    pub columns: Option<Columns<'a>>,
+}
+
+/// What lists go by.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a> {
+    /// The kind.
+    pub kind: &'a str,
+    /// The time.
+    pub at: i64,
+    /// The device.
+    pub device: Option<&'a str>,
+    /// The project.
+    pub project: Option<&'a str>,
+    /// Whether the event is found by its collaborator.
+    pub by_collaborator: bool,
 }
 
 /// Event and tree differ.
@@ -187,9 +202,15 @@ impl Audit {
         let there = |name: &str| event.personal.iter().any(|(other, ..)| *other == name);
         let erased = committed.map_or(0, |all| all.keys().filter(|name| !there(name)).count());
         self.erased += u64::try_from(erased).unwrap_or(0);
-        if let Some((kind, time)) = event.columns {
-            let said = (leaf.get("kind").and_then(Value::as_str), leaf.get("at").and_then(Value::as_i64));
-            for (good, field) in [(said.0 == Some(kind), "kind"), (said.1 == Some(time), "at")] {
+        if let Some(columns) = event.columns {
+            let field = |name| leaf.get("fields").and_then(|fields| fields.get(name)).and_then(Value::as_str);
+            for (good, field) in [
+                (leaf.get("kind").and_then(Value::as_str) == Some(columns.kind), "kind"),
+                (leaf.get("at").and_then(Value::as_i64) == Some(columns.at), "at"),
+                (field("device") == columns.device, "device"),
+                (field("project") == columns.project, "project"),
+                (there("collaborator") == columns.by_collaborator, "collaborator"),
+            ] {
                 if !good {
                     self.find(Finding::Column { event: at, field });
                 }

@@ -15,6 +15,7 @@ mod endpoints;
 pub mod export;
 mod integrator;
 mod metrics;
+mod telling;
 mod tiles;
 
 use daypass_proto::ledger::{checkpoint::CheckpointError, tree::TreeError};
@@ -24,6 +25,7 @@ pub use self::{
     endpoints::{checkpoint, consistency, inclusion, log},
     integrator::run,
     metrics::metrics,
+    telling::Source,
 };
 use crate::store::{DecideError, StoreError};
 
@@ -42,6 +44,12 @@ pub enum LedgerError {
     /// A checkpoint could not be made.
     #[error("could not sign a checkpoint of the ledger")]
     Checkpoint(#[from] CheckpointError),
+}
+
+/// Numbers what waits, and signs it.
+#[cfg(test)]
+pub(crate) async fn integrate(issuer: &crate::issuer::Issuer) {
+    integrator::Integrator::new(issuer, "here/127.0.0.1:8443".to_owned()).catch_up().await.unwrap();
 }
 
 #[cfg(test)]

@@ -23,8 +23,9 @@ const HERE: &str = "here/127.0.0.1:8443";
 
 /// An event with something to tell of a person.
 fn event(issuer: &Issuer, number: u64) -> Event {
-    let event = issuer.environment.event(EventKind::Invited).number("number", i64::try_from(number).unwrap());
-    issuer.environment.personal(event, "collaborator", format!("person-{number}@example.com"))
+    let event = issuer.environment.event(EventKind::DeviceSuspended).text("device", format!("dev-{number}"));
+    let event = issuer.environment.personal(event, "collaborator", format!("person-{number}@example.com"));
+    issuer.environment.personal(event, "by", "olga")
 }
 
 /// Decides something; gives the leaf hash.

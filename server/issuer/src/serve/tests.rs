@@ -19,7 +19,8 @@ use crate::{
 };
 
 async fn send(router: &Router, path: &str, body: impl Into<Body>) -> Response {
-    router.clone().call(Request::post(path).body(body.into()).unwrap()).await.unwrap()
+    let peer = Peer { address: ([192, 0, 2, 1], 1).into(), certificate: None };
+    router.clone().call(Request::post(path).extension(peer).body(body.into()).unwrap()).await.unwrap()
 }
 
 #[tokio::test]
@@ -139,11 +140,12 @@ async fn a_device_that_nobody_approved_fills_no_ledger_with_refusals() {
         until: made.now().plus(3600),
         csr: &csr,
         proof: request().0,
+        by: "olga".to_owned(),
     };
     let (device, chain) = register_software(&made.issuer, registration).await.unwrap();
     let from = device.state;
     let pending = Device { state: DeviceLife::Pending, ..device };
-    let event = made.issuer.environment.event(EventKind::DeviceSuspended);
+    let event = crate::fixture::event(&made.issuer.environment);
     let change = Change::Device { to: Box::new(pending), from };
     made.issuer.store.decide(Decision::new(event).change(change)).await.unwrap();
     let router = mtls_routes(Arc::clone(&made.issuer));

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use daypass_proto::{
     enrolment::DeviceLife,
     ledger::checkpoint::Origin,
-    names::{DeviceId, GrantId, InvitationId},
+    names::{Collaborator, DeviceId, GrantId, InvitationId},
     time::Timestamp,
 };
 
@@ -102,6 +102,15 @@ pub enum Change {
     SetPolicy(PolicyVersion),
     /// A new key.
     AddKey(KeyRecord),
+    /// Removes value and salt of everything that tells of this person, if nothing of theirs is live and it is so many fields.
+    ErasePerson {
+        /// Whom.
+        name: Collaborator,
+        /// How many fields were counted.
+        fields: u64,
+        /// By what time grants and codes are live.
+        now: Timestamp,
+    },
     /// Begins the ledger, if there is none.
     BeginLedger(Origin),
     /// Gives the ledger another name, as one that was restored must have: none of its checkpoints is promised under it yet, and whoever held
@@ -164,6 +173,8 @@ pub enum Condition {
     Clock,
     /// A name is free.
     Name(String),
+    /// What there is of a person.
+    Person,
     /// The ledger has not begun, or has this name.
     Ledger,
     /// The policy that is in force.
@@ -185,6 +196,7 @@ impl fmt::Display for Condition {
             Self::MasterKey(id) => write!(f, "the master key `{id}`"),
             Self::Clock => f.write_str("the time of the newest decision"),
             Self::Name(name) => write!(f, "`{name}`"),
+            Self::Person => f.write_str("what there is of this person"),
             Self::Ledger => f.write_str("the ledger"),
             Self::Policy => f.write_str("the policy in force"),
         }

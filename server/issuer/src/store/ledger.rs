@@ -11,6 +11,7 @@ use daypass_proto::{
         checkpoint::Origin,
         tree::{Head, TileId, Tiles},
     },
+    names::Collaborator,
     time::Timestamp,
 };
 
@@ -96,8 +97,23 @@ pub struct Entry {
     pub kind: String,
     /// The time that lists go by.
     pub at: Timestamp,
+    /// The device that lists go by.
+    pub device: Option<String>,
+    /// The project that lists go by.
+    pub project: Option<String>,
+    /// Whether lists find it by the collaborator that stands among its personal fields.
+    pub by_collaborator: bool,
     /// Salt and value of each personal field that was not erased.
     pub personal: BTreeMap<String, (Vec<u8>, String)>,
+}
+
+/// What there is of a person.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Traces {
+    /// How many personal fields name them, or stand in events about them.
+    pub fields: u64,
+    /// What of theirs is live: devices, grants, open invitations.
+    pub live: Vec<String>,
 }
 
 /// The ledger's part of a store.
@@ -128,6 +144,8 @@ pub trait LedgerStore: Send + Sync {
     fn checkpoints(&self, from: u64, limit: u32) -> Answer<'_, Vec<CheckpointRecord>>;
     /// Where the event with this leaf hash is.
     fn place_of(&self, leaf_hash: [u8; 32]) -> Answer<'_, Place>;
+    /// What there is of this person.
+    fn traces<'a>(&'a self, name: &'a Collaborator, now: Timestamp) -> Answer<'a, Traces>;
     /// The leaves of the newest events, at most `limit`, by which the ledger came by a name; those with a number, by number.
     fn beginnings(&self, limit: u32) -> Answer<'_, Vec<Vec<u8>>>;
     /// Events with a number of `from` or above, by number.

@@ -14,7 +14,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use daypass_proto::{
     enrolment::DeviceLife,
-    ledger::{Event, api::MAX_LEAF},
+    ledger::{Event, api::MAX_LEAF, vocabulary::Misfit},
     names::{DeviceId, GateName, GrantId},
     resource::Resource,
     time::Timestamp,
@@ -64,6 +64,11 @@ impl Decision {
     /// When it was made.
     pub(crate) fn at(&self) -> Option<Timestamp> {
         self.events.iter().map(Event::at).max()
+    }
+
+    /// Whether it removes what is to be nowhere afterwards.
+    pub(crate) fn erases(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::ErasePerson { .. }))
     }
 
     /// Whether it says that the clock is right, whatever the store thinks of it.
@@ -136,6 +141,9 @@ pub enum StoreError {
     /// An event that no tile could ever carry.
     #[error("an event of {0} bytes is larger than the ledger takes, which is {max} bytes", max = MAX_LEAF)]
     EventTooLarge(usize),
+    /// An event that says more or less than its kind.
+    #[error(transparent)]
+    Vocabulary(Misfit),
     /// The schema could not be brought up to date.
     #[error("could not bring the store's schema up to date")]
     Migrate(#[source] MigrateError),
@@ -156,7 +164,7 @@ impl StoreError {
             Self::Slow => Fault::Slow,
             Self::InUse(_) => Fault::Busy,
             Self::Lock { .. } => Fault::Io,
-            Self::Migrate(_) | Self::EventTooLarge(_) | Self::Stopped => Fault::Other,
+            Self::Migrate(_) | Self::EventTooLarge(_) | Self::Vocabulary(_) | Self::Stopped => Fault::Other,
         }
     }
 }

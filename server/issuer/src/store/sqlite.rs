@@ -5,6 +5,7 @@
 
 mod copy;
 mod dead;
+mod erase;
 mod lanes;
 mod ledger;
 mod lock;
@@ -26,7 +27,7 @@ use daypass_proto::{
     enrolment::DeviceLife,
     gate_api::FLOW_OUTLIVES_TOKEN,
     ledger::tree::{Head, TileId, Tiles},
-    names::{DeviceId, GateName, GrantId},
+    names::{Collaborator, DeviceId, GateName, GrantId},
     resource::Resource,
     time::{Skew, Timestamp},
 };
@@ -45,7 +46,9 @@ use self::{lanes::Lanes, write::Writer};
 use super::{
     Answer, Dead, DecideError, Decision, Fault, Presented, Store, StoreError,
     fault::Health,
-    ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place},
+    ledger::{
+        Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place, Traces,
+    },
     records::{
         Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion,
     },
@@ -248,6 +251,9 @@ async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health
         match writer.batch(&decisions, &works).await {
             Ok((results, done)) => {
                 let _ = told(&health, Ok(()));
+                if decisions.iter().any(Decision::erases) {
+                    writer.empty_log().await;
+                }
                 for (answer, result) in answers.into_iter().zip(results) {
                     let _ = answer.send(result);
                 }
@@ -356,6 +362,10 @@ impl LedgerStore for SqliteStore {
 
     fn place_of(&self, leaf_hash: [u8; 32]) -> Answer<'_, Place> {
         Box::pin(ledger::place_of(&self.readers, leaf_hash))
+    }
+
+    fn traces<'a>(&'a self, name: &'a Collaborator, now: Timestamp) -> Answer<'a, Traces> {
+        Box::pin(erase::traces(&self.readers, name, now))
     }
 
     fn beginnings(&self, limit: u32) -> Answer<'_, Vec<Vec<u8>>> {

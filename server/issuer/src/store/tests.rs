@@ -18,7 +18,7 @@ async fn store() -> (tempfile::TempDir, SqliteStore) {
 }
 
 fn event() -> Event {
-    Environment::system().event(EventKind::Invited)
+    crate::fixture::event(&Environment::system())
 }
 
 fn grant(n: u8) -> Grant {
@@ -88,10 +88,10 @@ async fn of_what_is_written_together_only_what_is_at_fault_is_refused() {
     let store = made.issuer.store.as_ref();
     let to = Device { state: DeviceLife::Suspended, ..suspended.clone() };
     let change = Change::Device { to: Box::new(to), from: DeviceLife::Approved };
-    let event = || made.issuer.environment.event(EventKind::Invited);
+    let event = || crate::fixture::event(&made.issuer.environment);
     store.decide(Decision::new(event()).change(change)).await.unwrap();
     let token = |device: &Device, n: u8| {
-        Decision::new(made.issuer.environment.event(EventKind::TokenIssued))
+        Decision::new(made.issuer.environment.event(EventKind::LooseningEnabled).text("setting", "s"))
             .change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved))
             .change(Change::RememberProof { id: [n; 32], until: made.now().plus(60) })
             .change(Change::AddToken {
@@ -107,8 +107,8 @@ async fn of_what_is_written_together_only_what_is_at_fault_is_refused() {
                 most: 6,
             })
     };
-    let huge = || Decision::new(event().text("x", "x".repeat(MAX_LEAF)));
-    let early = Event::new([1; 16], EventKind::Invited, made.now().plus(-1000));
+    let huge = || Decision::new(event().text("version", "x".repeat(MAX_LEAF)));
+    let early = Event::new([1; 16], EventKind::IssuerStarted, made.now().plus(-1000)).text("version", "x");
     // Each three wait together and come in one batch.
     let (one, again, two) =
         tokio::join!(store.decide(token(&good, 1)), store.decide(token(&good, 1)), store.decide(token(&good, 2)));
@@ -129,7 +129,7 @@ async fn of_what_is_written_together_only_what_is_at_fault_is_refused() {
     for full in [seven, eight] {
         assert!(matches!(full, Err(DecideError::Conflict(Condition::RoomForToken(id))) if id == good.id));
     }
-    assert_eq!(made.events("token_issued").await.len(), 6, "what is refused leaves nothing");
+    assert_eq!(made.events("loosening_enabled").await.len(), 6, "what is refused leaves nothing");
     for jti in ["t1", "t2", "t3", "t4", "t5"] {
         assert_eq!(store.token(jti).await.unwrap().map(|token| token.device), Some(good.id.clone()), "{jti}");
     }
@@ -138,7 +138,7 @@ async fn of_what_is_written_together_only_what_is_at_fault_is_refused() {
 #[tokio::test]
 async fn what_was_seen_of_a_device_holds_for_as_long_as_none_of_it_changed() {
     let made = Made::with_software().await;
-    let (store, event) = (made.issuer.store.as_ref(), || made.issuer.environment.event(EventKind::Invited));
+    let (store, event) = (made.issuer.store.as_ref(), || crate::fixture::event(&made.issuer.environment));
     let device = made.client().await;
     let record = CertificateRecord {
         holder: Holder::Device(device.id.clone()),
@@ -242,7 +242,7 @@ where
 async fn an_event_row_is_its_leaf_and_a_person_can_be_erased_from_it() {
     let (folder, store) = store().await;
     let environment = Environment::system();
-    let event = environment.personal(event(), "collaborator", "alice@example.com");
+    let event = environment.personal(event(), "by", "alice@example.com");
     let leaf = event.leaf();
     store.decide(Decision::new(event).change(Change::AddGrant(grant(1)))).await.unwrap();
     type Row = (Vec<u8>, Vec<u8>, String, Option<i64>);
@@ -250,11 +250,11 @@ async fn an_event_row_is_its_leaf_and_a_person_can_be_erased_from_it() {
     let [(hash, stored, kind, sequence)] = rows.as_slice() else { panic!("{rows:?}") };
     assert_eq!(stored, &leaf);
     assert_eq!(hash[..], daypass_proto::ledger::leaf_hash(&leaf));
-    assert_eq!((kind.as_str(), sequence), ("invited", &None), "no number when it commits");
+    assert_eq!((kind.as_str(), sequence), ("issuer_started", &None), "no number when it commits");
     assert!(!String::from_utf8_lossy(stored).contains("alice"), "the person stands beside the leaf, not in it");
     let fields: Vec<(String, Vec<u8>, String)> = query(&folder, "SELECT name, salt, value FROM personal_fields").await;
     let [(name, salt, value)] = fields.as_slice() else { panic!("{fields:?}") };
-    assert_eq!((name.as_str(), salt.len(), value.as_str()), ("collaborator", 32, "alice@example.com"));
+    assert_eq!((name.as_str(), salt.len(), value.as_str()), ("by", 32, "alice@example.com"));
 }
 
 #[tokio::test]
@@ -475,4 +475,14 @@ async fn a_second_process_writes_beside_the_first() {
     };
     tokio::join!(add(server, 0), add(command, 100));
     assert_eq!(events(&folder).await, 40);
+}
+
+#[tokio::test]
+async fn an_event_that_is_not_in_the_vocabulary_is_refused_with_its_decision() {
+    let (folder, store) = store().await;
+    let bare = Environment::system().event(EventKind::Invited);
+    let refused = store.decide(Decision::new(bare).change(Change::AddGrant(grant(1)))).await;
+    assert!(matches!(refused, Err(DecideError::Store(StoreError::Vocabulary(_)))), "{refused:?}");
+    assert!(store.grant(&grant(1).id).await.unwrap().is_none());
+    assert_eq!(events(&folder).await, 0);
 }

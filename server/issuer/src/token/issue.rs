@@ -1,7 +1,5 @@
 //! The decision itself.
 
-use std::net::IpAddr;
-
 use daypass_proto::{
     authorization::AuthorizationDetails,
     caller::Evidence,
@@ -17,6 +15,7 @@ use super::request::{Holder, TokenAnswer, TokenError};
 use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
+    ledger::Source,
     policy::{Facts, Policy, Role, Rule},
     store::{Change, Decision, Grant, GrantLife, IssuedToken, Seen},
 };
@@ -29,12 +28,12 @@ struct Covered<'a> {
 }
 
 /// A request for a token, read and proven.
-pub(super) struct Asked<'a> {
+pub(super) struct Wanted<'a> {
     pub(super) holder: &'a Holder,
     pub(super) resource: &'a Resource,
     /// All that is granted at the resource, where nothing is named.
     pub(super) details: Option<AuthorizationDetails>,
-    pub(super) address: IpAddr,
+    pub(super) source: &'a Source,
     pub(super) caller: Option<&'a Evidence>,
 }
 
@@ -56,9 +55,9 @@ fn guard(policy: &Policy, facts: &Facts<'_>) -> Result<Vec<String>, TokenError> 
 pub(super) async fn issue(
     issuer: &Issuer,
     approved: &ApprovedDevice,
-    asked: Asked<'_>,
+    wanted: Wanted<'_>,
 ) -> Result<TokenAnswer, TokenError> {
-    let Asked { holder, resource, details, address, caller } = asked;
+    let Wanted { holder, resource, details, source, caller } = wanted;
     let (device, grants) = (approved.device(), approved.grants());
     let environment = &issuer.environment;
     let now = environment.now();
@@ -81,7 +80,7 @@ pub(super) async fn issue(
             resource,
             details: &details,
             protection,
-            address: Some(address),
+            address: source.address(),
             now,
             caller,
         },
@@ -94,28 +93,26 @@ pub(super) async fn issue(
     let event = environment
         .event(EventKind::TokenIssued)
         .text("jti", &jti)
-        .text("device", &device.id)
-        .text("grant", &grant.id)
-        .text("project", &grant.project)
         .text("resource", resource)
-        .text("policy", hex::encode(policy.hash()))
         .text("jkt", proof.key().thumbprint())
         .number("exp", exp.seconds())
-        .structure("protection", &protection)
-        .structure("authorization_details", &details);
+        .number("lifetime", lifetime)
+        .structure("protection", &protection);
     let event = if monitored.is_empty() { event } else { event.structure("monitored", &monitored) };
     let event = match delegation {
         Some(delegation) => event.text("delegation", delegation.jti()),
         None => event,
     };
-    let event = environment.personal(event, "collaborator", &device.collaborator);
+    let event = environment.asked(environment.of_grant(event, grant, &policy), source);
+    let granted = serde_json::to_string(&details).unwrap_or_default();
+    let event = environment.personal(event, "authorization_details", granted);
     // Paths tell of people. Nothing is said where the client reported nothing, as clients that are no agents do.
     let event = match caller {
         Some(caller) => environment.personal(event, "caller", serde_json::to_string(caller).unwrap_or_default()),
         None => event,
     };
 
-    let claims = AccessTokenClaims {
+    let mut claims = AccessTokenClaims {
         iss: issuer.config.issuer_url.clone(),
         sub: device.collaborator.clone(),
         aud: resource.clone(),
@@ -133,9 +130,11 @@ pub(super) async fn issue(
             project: grant.project.clone(),
             protection,
             posture: device.posture.clone(),
-            leaf: Fixed(leaf_hash(&event.leaf())),
+            leaf: Fixed([0; 32]),
         },
     };
+    let event = event.text("token_hash", base64url(&claims.hash()));
+    claims.daypass.leaf = Fixed(leaf_hash(&event.leaf()));
     let keyring = issuer.keyring();
     let key = keyring.signing(now).ok_or(TokenError::NoKey)?;
     let access_token = key.key.sign(&Header { typ: TYP, kid: Some(&key.record.kid), jwk: None }, &claims)?;

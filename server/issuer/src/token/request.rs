@@ -1,6 +1,6 @@
 //! `POST /oauth/token` (docs/wire.md section 6): the request, and every way in which it is refused.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Extension, Form, Json,
@@ -16,7 +16,7 @@ use daypass_proto::{
     jose::JoseError,
     json::fault,
     ledger::EventKind,
-    names::{DeviceId, ProjectName, RoleName},
+    names::{ProjectName, RoleName},
     oauth_error::{OAuthError, Reason},
     redaction::redacted,
     resource::Resource,
@@ -31,7 +31,8 @@ use crate::{
     caller::{ApprovedDevice, CallerError, EnrolledDevice},
     error::{NEVER_STORED, Refusal},
     issuer::Issuer,
-    store::{Condition, DecideError, Decision, StoreError},
+    ledger::Source,
+    store::{Condition, DecideError, Decision, Device, StoreError},
 };
 
 /// The path of the endpoint.
@@ -280,22 +281,37 @@ pub async fn token(
     headers: HeaderMap,
     form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Result<Response, Refusal> {
+    let (source, mut asked) = (Source::from(&peer), Asked::default());
     if let (Some(device), Ok(Form(fields))) = (ApprovedDevice::remembered(&issuer, &peer), &form) {
-        match decide(&issuer, &device, peer.address.ip(), &headers, fields.clone()).await {
+        match decide(&issuer, &device, &headers, fields.clone(), &source, &mut asked).await {
             Ok(answer) => return Ok((NEVER_STORED, Json(answer)).into_response()),
             // What the store could not do, it may have done all the same: nothing is tried twice.
             Err(error @ (TokenError::Store(_) | TokenError::Decide(DecideError::Store(_)))) => return Err(error.into()),
             // Perhaps it is not so any more. Whoever is refused, is by what stands in the store now.
             Err(_) => device.forget(&issuer),
         }
+        asked = Asked::default();
     }
-    let caller = EnrolledDevice::identify(&issuer, &peer).await?;
-    let device = caller.device().id.clone();
+    let caller = match EnrolledDevice::identify(&issuer, &peer).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            // Who it was is known, where its device is.
+            let device = match error.device() {
+                Some(device) => issuer.store.device(&device).await?,
+                None => None,
+            };
+            return Err(match device {
+                Some(device) => refuse(&issuer, &device, &source, asked, error.into()).await?,
+                None => error.into(),
+            });
+        }
+    };
+    let device = caller.device().clone();
     let result = match (caller.approved(), form) {
         (Err(error), _) => Err(error.into()),
         (Ok(_), Err(error)) => Err(TokenError::Malformed(fault(&error))),
         (Ok(device), Ok(Form(fields))) => {
-            let result = decide(&issuer, &device, peer.address.ip(), &headers, fields).await;
+            let result = decide(&issuer, &device, &headers, fields, &source, &mut asked).await;
             if result.is_ok() {
                 device.remember(&issuer);
             }
@@ -304,33 +320,53 @@ pub async fn token(
     };
     match result {
         Ok(answer) => Ok((NEVER_STORED, Json(answer)).into_response()),
-        Err(error) => Err(refused(&issuer, &device, error).await?),
+        Err(error) => Err(refuse(&issuer, &device, &source, asked, error).await?),
     }
 }
 
+/// What was asked for, as far as it read.
+#[derive(Default)]
+struct Asked {
+    resource: Option<Resource>,
+    details: Option<AuthorizationDetails>,
+    caller: Option<Evidence>,
+}
+
 /// Writes the refusal down.
-async fn refused(issuer: &Issuer, device: &DeviceId, error: TokenError) -> Result<Refusal, Refusal> {
-    let refusal_text = error.to_string();
-    let rules = if let TokenError::Guardrail { all, .. } = &error { all.clone() } else { Vec::new() };
+async fn refuse(
+    issuer: &Issuer,
+    device: &Device,
+    source: &Source,
+    asked: Asked,
+    error: TokenError,
+) -> Result<Refusal, Refusal> {
     let late = matches!(error, TokenError::Proof(DpopError::Time { .. }));
+    let (environment, why) = (&issuer.environment, error.to_string());
+    let rules = if let TokenError::Guardrail { all, .. } = &error { all.clone() } else { Vec::new() };
     let refusal = Refusal::from(error);
-    if matches!(refusal.reason(), Reason::StoreUnavailable | Reason::IssuerClock) {
-        // What could not be written down a moment ago cannot be now. It stands in the log.
+    if refusal.cannot_be_recorded() {
         return Ok(refusal);
     }
     if late {
         // Of two clocks that differ, ours may be the wrong one; then it says so, and not that the client's is.
         issuer.clock_is_right().await?;
     }
-    issuer.one_more(EventKind::TokenRefused, device)?;
-    let event = issuer
-        .environment
-        .event(EventKind::TokenRefused)
-        .text("device", device)
-        .structure("reason", &refusal.reason())
-        .text("why", redacted(&refusal_text))
-        .text("policy", hex::encode(issuer.policy().hash()));
+    issuer.one_more(EventKind::TokenRefused, &device.id)?;
+    let event = environment.event(EventKind::TokenRefused).text("policy", hex::encode(issuer.policy().hash()));
     let event = if rules.is_empty() { event } else { event.structure("rules", &rules) };
+    let event = environment.refused(environment.of_device(event, device), refusal.reason(), &why);
+    let mut event = environment.asked(event, source);
+    // Whatever else is named stands in the words alone, which can be erased.
+    if let Some(resource) = asked.resource.filter(|resource| issuer.policy().resources().contains(resource)) {
+        event = event.text("resource", resource);
+    }
+    let sent = |json: serde_json::Result<String>| redacted(&json.unwrap_or_default()).into_owned();
+    if let Some(details) = asked.details {
+        event = environment.personal(event, "authorization_details", sent(serde_json::to_string(&details)));
+    }
+    if let Some(caller) = asked.caller {
+        event = environment.personal(event, "caller", sent(serde_json::to_string(&caller)));
+    }
     issuer.store.decide(Decision::new(event)).await?;
     Ok(refusal)
 }
@@ -338,21 +374,28 @@ async fn refused(issuer: &Issuer, device: &DeviceId, error: TokenError) -> Resul
 async fn decide(
     issuer: &Issuer,
     device: &ApprovedDevice,
-    address: IpAddr,
     headers: &HeaderMap,
     fields: Vec<(String, String)>,
+    source: &Source,
+    asked: &mut Asked,
 ) -> Result<TokenAnswer, TokenError> {
     let form = TokenForm::read(fields)?;
+    asked.resource = Some(form.resource.clone());
     if form.client_id != device.device().id.client_id() {
         return Err(TokenError::ClientMismatch);
     }
     let proof = proof_of(issuer, headers)?;
     let holder = Holder::of(issuer, device, proof, &form.resource, form.daypass_delegation.as_deref())?;
-    let asked = form.authorization_details.as_deref().map(details).transpose()?;
-    let caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
-    let asked =
-        issue::Asked { holder: &holder, resource: &form.resource, details: asked, address, caller: caller.as_ref() };
-    issue::issue(issuer, device, asked).await
+    asked.details = form.authorization_details.as_deref().map(details).transpose()?;
+    asked.caller = form.daypass_caller.as_deref().map(evidence).transpose()?;
+    let wanted = issue::Wanted {
+        holder: &holder,
+        resource: &form.resource,
+        details: asked.details.clone(),
+        caller: asked.caller.as_ref(),
+        source,
+    };
+    issue::issue(issuer, device, wanted).await
 }
 
 fn details(text: &str) -> Result<AuthorizationDetails, TokenError> {

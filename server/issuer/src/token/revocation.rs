@@ -7,7 +7,7 @@ use axum::{
     extract::{State, rejection::FormRejection},
     http::StatusCode,
 };
-use daypass_proto::{json::fault, ledger::EventKind};
+use daypass_proto::{encoding::base64url, json::fault, ledger::EventKind};
 use daypass_service::Peer;
 use serde::Deserialize;
 
@@ -42,11 +42,16 @@ pub async fn revoke(
     }
     let own = own_token(&issuer, &form.token).filter(|claims| claims.daypass.device == caller.device().id);
     if let Some(claims) = own {
-        let event = issuer
-            .environment
+        let environment = &issuer.environment;
+        let event = environment
             .event(EventKind::TokenRevoked)
             .text("jti", &claims.jti)
-            .text("device", &caller.device().id);
+            .text("token_hash", base64url(&claims.hash()))
+            .text("grant", &claims.daypass.grant)
+            .text("project", &claims.daypass.project)
+            .text("resource", &claims.aud)
+            .number("exp", claims.exp.seconds());
+        let event = environment.asked(environment.of_device(event, caller.device()), &(&peer).into());
         match issuer.store.decide(Decision::new(event).change(Change::RevokeToken(claims.jti))).await {
             // Revoked before, and written down then.
             Ok(()) | Err(DecideError::Conflict(Condition::TokenIsGood)) => {}

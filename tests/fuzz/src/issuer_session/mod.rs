@@ -141,7 +141,9 @@ impl Scene {
             ("alice".parse().unwrap(), "apollo".parse().unwrap(), "developer".parse().unwrap());
         let until = now.plus(86_400 * 30);
         let software_csr = csr(8);
-        let registration = Registration { collaborator, project, role, until, csr: &software_csr, proof: public(9) };
+        let by = "fuzz".to_owned();
+        let registration =
+            Registration { collaborator, project, role, until, csr: &software_csr, proof: public(9), by };
         let (device, chain) = register_software(&issuer, registration).await.unwrap();
         let invitation = Invite {
             collaborator: "bob".parse().unwrap(),

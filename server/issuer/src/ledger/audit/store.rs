@@ -10,7 +10,7 @@ use daypass_proto::{
     pin::Pin,
 };
 
-use super::{Audit, Event, Finding, Report};
+use super::{Audit, Columns, Event, Finding, Report};
 use crate::store::{CheckpointRecord, Entry, KeyPurpose, LedgerState, LedgerStore, Store, StoreError};
 
 /// How many rows are read at once.
@@ -179,6 +179,12 @@ fn event_of(entry: &Entry) -> Event<'_> {
             .iter()
             .map(|(name, (salt, value))| (name.as_str(), salt.as_slice(), value.as_str()))
             .collect(),
-        columns: Some((&entry.kind, entry.at.seconds())),
+        columns: Some(Columns {
+            kind: &entry.kind,
+            at: entry.at.seconds(),
+            device: entry.device.as_deref(),
+            project: entry.project.as_deref(),
+            by_collaborator: entry.by_collaborator,
+        }),
     }
 }

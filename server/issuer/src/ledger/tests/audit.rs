@@ -87,7 +87,8 @@ impl Honest {
 fn shift(by: i64) -> String {
     format!(
         "UPDATE events SET sequence = -(sequence + 1000) WHERE sequence >= {AT}; \
-         UPDATE events SET sequence = -sequence - 1000 + {by} WHERE sequence < 0;"
+         UPDATE events SET sequence = -sequence - 1000 + {by} WHERE sequence < 0; \
+         UPDATE event_collaborators SET sequence = sequence + {by} WHERE sequence >= {AT};"
     )
 }
 
@@ -161,22 +162,23 @@ async fn the_first_event_that_was_touched_is_named() {
 async fn what_stands_beside_the_events_is_checked_too() {
     let honest = Honest::new().await;
     let field = |name: &str| Finding::Field { event: AT, field: name.to_owned() };
+    let column = |field| Finding::Column { event: AT, field };
     let of = format!("(SELECT leaf_hash FROM events WHERE sequence = {AT})");
     let size = honest.size;
     let checkpoint = |size, why: &str| Finding::Checkpoint { size, why: why.to_owned() };
     let first = honest.sizes[0];
     for (sql, found) in [
+        (format!("UPDATE personal_fields SET value = 'mallory@example.com' WHERE leaf_hash = {of}"), field("by")),
+        (format!("UPDATE personal_fields SET salt = zeroblob(32) WHERE leaf_hash = {of}"), field("by")),
         (
-            format!("UPDATE personal_fields SET value = 'mallory@example.com' WHERE leaf_hash = {of}"),
-            field("collaborator"),
+            format!("INSERT INTO personal_fields (leaf_hash, name, salt, value) VALUES ({of}, 'more', x'', '')"),
+            field("more"),
         ),
-        (format!("UPDATE personal_fields SET salt = zeroblob(32) WHERE leaf_hash = {of}"), field("collaborator")),
-        (format!("INSERT INTO personal_fields VALUES ({of}, 'more', x'', '')"), field("more")),
-        (
-            format!("UPDATE events SET kind = 'token_issued' WHERE sequence = {AT}"),
-            Finding::Column { event: AT, field: "kind" },
-        ),
-        (format!("UPDATE events SET at = 1 WHERE sequence = {AT}"), Finding::Column { event: AT, field: "at" }),
+        (format!("UPDATE events SET kind = 'token_issued' WHERE sequence = {AT}"), column("kind")),
+        (format!("UPDATE events SET at = 1 WHERE sequence = {AT}"), column("at")),
+        (format!("UPDATE events SET device = 'dev-1' WHERE sequence = {AT}"), column("device")),
+        (format!("UPDATE events SET project = 'apollo' WHERE sequence = {AT}"), column("project")),
+        (format!("DELETE FROM event_collaborators WHERE sequence = {AT}"), column("collaborator")),
         // The stored tree: the events are all right, and it says so.
         (
             "UPDATE ledger_tiles SET hashes = zeroblob(length(hashes)) WHERE level = 0 AND tile = 0".into(),
@@ -415,9 +417,9 @@ async fn an_export_stands_for_the_whole() {
     found(
         touched(&|lines| {
             let Some(Line::Event(event)) = lines.get_mut(place) else { panic!() };
-            event.personal.get_mut("collaborator").unwrap().value.push('x');
+            event.personal.get_mut("by").unwrap().value.push('x');
         }),
-        Finding::Field { event: AT, field: "collaborator".to_owned() },
+        Finding::Field { event: AT, field: "by".to_owned() },
     );
     // The end is cut off: the ledger's line says that there was more, or nothing does.
     let end = at(&lines, honest.sizes[2]);

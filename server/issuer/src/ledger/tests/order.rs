@@ -305,7 +305,7 @@ async fn a_store_from_before_the_ledger_gets_one() {
 #[tokio::test]
 async fn an_event_that_no_tile_can_carry_is_refused_with_its_decision() {
     let made = Made::new().await;
-    let large = made.issuer.environment.event(EventKind::Invited).text("words", "x".repeat(0xffff));
+    let large = made.issuer.environment.event(EventKind::IssuerStarted).text("version", "x".repeat(0xffff));
     let refused = made.issuer.store.decide(Decision::new(large)).await;
     let error = crate::store::StoreError::EventTooLarge(0);
     assert!(

@@ -104,6 +104,16 @@ async fn integrate(connection: &mut SqliteConnection, integration: &Integration)
             return Ok(None);
         }
     }
+    sqlx::query(
+        "INSERT INTO event_collaborators (collaborator, sequence) \
+         SELECT p.value, e.sequence FROM events e JOIN personal_fields p ON p.leaf_hash = e.leaf_hash \
+         WHERE e.sequence >= $1 AND e.sequence < $2 AND p.name = 'collaborator'",
+    )
+    .bind(column(from.size()))
+    .bind(column(to.size()))
+    .execute(&mut *connection)
+    .await
+    .map_err(&failed)?;
     for (id, hashes) in tiles {
         sqlx::query(
             "INSERT INTO ledger_tiles (level, tile, hashes) VALUES ($1, $2, $3) \
@@ -287,7 +297,7 @@ pub(super) async fn beginnings(pool: &SqlitePool, limit: u32) -> Result<Vec<Vec<
 pub(super) async fn entries(pool: &SqlitePool, from: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
     let failed = engine("read events");
     let rows = sqlx::query(
-        "SELECT sequence, CAST(leaf_hash AS BLOB) AS leaf_hash, CAST(leaf AS BLOB) AS leaf, kind, at \
+        "SELECT sequence, CAST(leaf_hash AS BLOB) AS leaf_hash, CAST(leaf AS BLOB) AS leaf, kind, at, device, project \
          FROM events WHERE sequence >= $1 ORDER BY sequence LIMIT $2",
     )
     .bind(column(from))
@@ -304,14 +314,18 @@ pub(super) async fn entries(pool: &SqlitePool, from: u64, limit: u32) -> Result<
                 leaf: row.try_get("leaf").map_err(&failed)?,
                 kind: row.try_get("kind").map_err(&failed)?,
                 at: time(row, "at")?,
+                device: row.try_get("device").map_err(&failed)?,
+                project: row.try_get("project").map_err(&failed)?,
+                by_collaborator: false,
                 personal: std::collections::BTreeMap::new(),
             })
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(entries) };
     let rows = sqlx::query(
-        "SELECT e.sequence, p.name, p.salt, p.value FROM personal_fields p JOIN events e ON e.leaf_hash = p.leaf_hash \
-         WHERE e.sequence BETWEEN $1 AND $2",
+        "SELECT e.sequence, p.name, p.salt, p.value, p.name = 'collaborator' AND EXISTS ( \
+             SELECT 1 FROM event_collaborators c WHERE c.collaborator = p.value AND c.sequence = e.sequence) AS listed \
+         FROM personal_fields p JOIN events e ON e.leaf_hash = p.leaf_hash WHERE e.sequence BETWEEN $1 AND $2",
     )
     .bind(column(first.sequence))
     .bind(column(last.sequence))
@@ -321,10 +335,12 @@ pub(super) async fn entries(pool: &SqlitePool, from: u64, limit: u32) -> Result<
     for row in &rows {
         let sequence = number(row, "sequence")?;
         let name = row.try_get("name").map_err(&failed)?;
+        let listed: bool = row.try_get("listed").map_err(&failed)?;
         let field = (row.try_get("salt").map_err(&failed)?, row.try_get("value").map_err(&failed)?);
         if let Ok(at) = entries.binary_search_by_key(&sequence, |entry| entry.sequence)
             && let Some(entry) = entries.get_mut(at)
         {
+            entry.by_collaborator |= listed;
             entry.personal.insert(name, field);
         }
     }

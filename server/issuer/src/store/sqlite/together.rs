@@ -38,7 +38,6 @@ struct Token<'a> {
 
 struct Event<'a> {
     event: &'a ledger::Event,
-    kind: String,
     leaf: Vec<u8>,
     hash: [u8; 32],
 }
@@ -108,9 +107,9 @@ impl<'a> Rows<'a> {
             if leaf.len() > MAX_LEAF {
                 return Err(StoreError::EventTooLarge(leaf.len()));
             }
-            let kind = serde_json::to_value(event.kind()).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+            ledger::vocabulary::fits(event).map_err(StoreError::Vocabulary)?;
             let hash = ledger::leaf_hash(&leaf);
-            self.events.push(Event { event, kind: kind.unwrap_or_default(), leaf, hash });
+            self.events.push(Event { event, leaf, hash });
         }
         Ok(())
     }
@@ -154,11 +153,14 @@ impl<'a> Rows<'a> {
         if self.add_tokens(connection).await? != self.tokens.len() {
             return Ok(false);
         }
-        insert(connection, "OR FAIL", "events (leaf_hash, kind, at, leaf)", &self.events, |mut row, event| {
-            row.push_bind(event.hash.as_slice())
-                .push_bind(event.kind.as_str())
-                .push_bind(event.event.at().seconds())
-                .push_bind(event.leaf.as_slice());
+        let events = "events (leaf_hash, kind, at, leaf, device, project)";
+        insert(connection, "OR FAIL", events, &self.events, |mut row, Event { event, leaf, hash }| {
+            row.push_bind(hash.as_slice())
+                .push_bind(event.kind().as_str())
+                .push_bind(event.at().seconds())
+                .push_bind(leaf.as_slice())
+                .push_bind(event.text_of("device"))
+                .push_bind(event.text_of("project"));
         })
         .await?;
         let personal: Vec<_> = self

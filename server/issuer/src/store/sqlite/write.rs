@@ -75,6 +75,20 @@ impl Writer {
         self.work(async |connection| sweep(connection, now).await).await.map_err(engine("forget what is over"))
     }
 
+    /// Takes what was erased out of the write-ahead log as well, where it would stay until it happens to be written over.
+    pub(super) async fn empty_log(&mut self) {
+        let emptied = self.work(async |connection| {
+            sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await
+        });
+        let busy = emptied.await;
+        if busy.as_ref().ok() != Some(&0) {
+            tracing::warn!(
+                ?busy,
+                "the write-ahead log still has what was erased; it is emptied when everybody has closed the store"
+            );
+        }
+    }
+
     /// Closes it.
     pub(super) async fn close(self) {
         drop(self.kept);
@@ -356,6 +370,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(new.master.clone()),
             Some(Condition::MasterKey(new.master.clone())),
         ),
+        Change::ErasePerson { name, fields, now } => return super::erase::erase(connection, name, *fields, *now).await,
         Change::BeginLedger(origin) => (
             sqlx::query("INSERT INTO ledger (id, origin, size, root, epoch, lease_until, promised) VALUES (1, $1, 0, $2, 0, 0, 0) ON CONFLICT DO NOTHING")
                 .bind(origin.as_str().to_owned())

@@ -1,0 +1,155 @@
+//! The table: what each kind says.
+
+use super::{Entry, Field, Source, fields::*};
+use crate::ledger::EventKind;
+
+/// What this kind says.
+pub const fn entry(kind: EventKind) -> Entry {
+    use EventKind as K;
+    use Source::{Command, Either, Issuer, Request};
+    const GRANTED: &[Field] = &[GRANT, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER];
+    const GATE_CERTIFIED: &[Field] = &[GATE, RESOURCES, NOT_AFTER];
+    let (meaning, source, required, optional): (_, _, &'static [Field], &'static [Field]) = match kind {
+        K::IssuerInitialised => ("an issuer was made", Command, &[ISSUER], &[]),
+        K::IssuerStarted => ("the issuer began to serve", Issuer, &[SOFTWARE, POLICY], &[]),
+        K::LooseningEnabled => ("the issuer serves with a setting that loosens a rule", Issuer, &[SETTING], &[]),
+        K::PolicyLoaded => ("this policy decides from here on", Command, &[POLICY], &[BEFORE]),
+        K::KeyCreated => ("a key of the issuer was made", Command, &[KID, PURPOSE, ACTIVE_FROM], &[]),
+        K::KeyRetired => ("a key of the issuer got an end", Command, &[KID, PURPOSE, RETIRE_AT], &[]),
+        K::LedgerBegun => (
+            "a ledger began, or goes on under another name after a restore",
+            Issuer,
+            &[ORIGIN],
+            &[CONTINUES, INSTEAD_OF, SIZE, MADE_AT, WHY],
+        ),
+        K::Invited => (
+            "somebody was invited, and the grant waits",
+            Command,
+            &[INVITATION, GRANT, PROJECT, ROLE, UNTIL, EXPIRES_AT, POLICY, COLLABORATOR, OWNER, DETAILS],
+            &[RULE],
+        ),
+        K::InvitationWithdrawn => {
+            ("an invitation was taken back", Command, &[INVITATION, GRANT, PROJECT, ROLE, COLLABORATOR], &[WHY])
+        }
+        K::EnrolmentBegun => (
+            "a machine showed a good code and its keys, and got a challenge",
+            Request,
+            &[ENROLMENT, INVITATION, GRANT, PROJECT, ROLE, POLICY, TIER, EXPIRES_AT, COLLABORATOR, OWNER],
+            &[],
+        ),
+        K::EnrolmentRefused => (
+            "a machine that showed a known code, or answered a challenge, was refused",
+            Request,
+            &[REASON, WHY, INVITATION, GRANT, PROJECT, ROLE, POLICY, COLLABORATOR, OWNER],
+            &[ENROLMENT],
+        ),
+        K::DeviceEnrolled => (
+            "a machine proved its keys, and is a device",
+            Request,
+            &[
+                DEVICE,
+                STATE,
+                TIER,
+                POSTURE,
+                CODE,
+                NOT_AFTER,
+                INVITATION,
+                GRANT,
+                PROJECT,
+                ROLE,
+                POLICY,
+                COLLABORATOR,
+                OWNER,
+                HOSTNAME,
+            ],
+            &[AGAIN],
+        ),
+        K::SoftwareDeviceRegistered => (
+            "a client with keys in files was registered, with its grant",
+            Command,
+            &[DEVICE, GRANT, PROJECT, ROLE, UNTIL, POLICY, NOT_AFTER, COLLABORATOR, OWNER, DETAILS],
+            &[],
+        ),
+        K::ApprovalRefused => ("a device was not approved", Command, &[DEVICE, COLLABORATOR, RULE], &[]),
+        K::DeviceApproved => ("a device may use its grants", Either, &[DEVICE, COLLABORATOR, RULE], &[WHY]),
+        K::DeviceSuspended => ("a device was held back", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
+        K::DeviceResumed => ("a device was let on again", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
+        K::DeviceRevoked => ("a device was ended", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
+        K::DeviceLeft => ("a device ended itself", Request, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
+        K::RenewalBegun => (
+            "a device asked for its next certificate, and got a challenge",
+            Request,
+            &[DEVICE, RENEWAL, EXPIRES_AT, COLLABORATOR],
+            &[],
+        ),
+        K::CertificateRenewed => {
+            ("a device got its next certificate", Request, &[DEVICE, RENEWAL, POSTURE, NOT_AFTER, COLLABORATOR], &[])
+        }
+        K::CertificateRefused => {
+            ("a device did not get its next certificate", Request, &[DEVICE, RENEWAL, REASON, WHY, COLLABORATOR], &[])
+        }
+        K::GrantActivated => ("a grant came into force", Either, GRANTED, &[DEVICE, RULE]),
+        K::GrantSuspended => ("a grant was held back", Command, GRANTED, &[DEVICE, RULE, WHY]),
+        K::GrantResumed => ("a grant was let on again", Command, GRANTED, &[DEVICE, RULE, WHY]),
+        K::GrantRevoked => ("a grant was ended before its time", Either, GRANTED, &[DEVICE, RULE, WHY]),
+        K::GrantEnded => ("a grant's time is over", Issuer, GRANTED, &[DEVICE, RULE]),
+        K::TokenIssued => (
+            "a token was issued",
+            Request,
+            &[
+                JTI,
+                TOKEN_HASH,
+                DEVICE,
+                GRANT,
+                PROJECT,
+                ROLE,
+                UNTIL,
+                RESOURCE,
+                POLICY,
+                JKT,
+                EXP,
+                LIFETIME,
+                PROTECTION,
+                COLLABORATOR,
+                OWNER,
+                DETAILS,
+            ],
+            &[DELEGATION, CALLER, MONITORED],
+        ),
+        K::TokenRefused => (
+            "a token was asked for and refused",
+            Request,
+            &[DEVICE, REASON, WHY, POLICY, COLLABORATOR],
+            &[RESOURCE, DETAILS, CALLER, RULES],
+        ),
+        K::TokenRevoked => (
+            "a device ended a token of its own",
+            Request,
+            &[JTI, TOKEN_HASH, DEVICE, GRANT, PROJECT, RESOURCE, EXP, COLLABORATOR],
+            &[],
+        ),
+        K::GateAdded => ("a gate was registered", Command, &[GATE, RESOURCES, EXPIRES_AT], &[]),
+        K::GateEnrolled => ("a gate got its first certificates", Request, GATE_CERTIFIED, &[]),
+        K::GateRenewed => ("a gate got its next certificates", Request, GATE_CERTIFIED, &[]),
+        K::GateRefused => ("a gate that is known did not get certificates", Request, &[GATE, REASON, WHY], &[]),
+        K::GateRemoved => ("a gate was taken out", Command, &[GATE], &[]),
+        K::MasterKeyRotated => {
+            ("every private key in the store was wrapped anew", Command, &[FORMER_MASTER, MASTER, KEYS], &[])
+        }
+        K::ClockAccepted => (
+            "somebody said that the clock is right and was ahead before: times run backwards here",
+            Command,
+            &[FLOOR, ACCEPTED],
+            &[],
+        ),
+        K::BackupMade => ("a backup was begun", Command, &[WITH_MASTER_KEY, WITH_ROOT_KEY], &[]),
+        K::StoreRestored => (
+            "a backup was put in place of the store; what was decided after it is gone",
+            Command,
+            &[MADE_AT, SIZE],
+            &[],
+        ),
+        K::PersonErased => ("a person was erased from the ledger; who, it does not say", Command, &[ERASED], &[WHY]),
+    };
+    Entry { meaning, source, required, optional }
+}

@@ -1,0 +1,83 @@
+//! Erasing a person: the values and salts beside the leaves go, and the leaves stay as they were.
+
+use daypass_proto::{names::Collaborator, time::Timestamp};
+use sqlx::{Row as _, SqliteConnection, SqlitePool};
+
+use super::engine;
+use crate::store::{Condition, DecideError, StoreError, ledger::Traces};
+
+/// The events about them lose everything that tells of anybody, but for who decided and who answered for the project: those are others.
+/// `owner` is a list, and goes where they stand in it.
+///
+/// Everything goes by an index: events about them by what lists go by, and those without a number by that; the lists of owners, of which there
+/// are few, by going from each to the next.
+const FIELDS: &str = "rowid IN ( \
+     WITH RECURSIVE lists (value) AS ( \
+         SELECT MIN(value) FROM personal_fields WHERE name = 'owner' \
+         UNION ALL SELECT (SELECT MIN(value) FROM personal_fields WHERE name = 'owner' AND value > lists.value) \
+             FROM lists WHERE lists.value IS NOT NULL), \
+     about (leaf_hash) AS ( \
+         SELECT e.leaf_hash FROM event_collaborators AS c CROSS JOIN events AS e ON e.sequence = c.sequence WHERE c.collaborator = $1 \
+         UNION SELECT e.leaf_hash FROM events AS e CROSS JOIN personal_fields AS p ON p.leaf_hash = e.leaf_hash \
+             WHERE e.sequence IS NULL AND p.name = 'collaborator' AND p.value = $1) \
+     SELECT rowid FROM personal_fields WHERE name = 'by' AND value = $1 \
+     UNION SELECT theirs.rowid FROM about CROSS JOIN personal_fields AS theirs ON theirs.leaf_hash = about.leaf_hash \
+         WHERE theirs.name NOT IN ('by', 'owner') \
+     UNION SELECT owned.rowid FROM lists CROSS JOIN personal_fields AS owned \
+         WHERE owned.name = 'owner' AND owned.value = lists.value AND json_valid(lists.value) \
+             AND EXISTS (SELECT 1 FROM json_each(lists.value) WHERE json_each.value = $1))";
+
+/// What lets them have something, or could yet: their names.
+const LIVE: &str = "SELECT 'device ' || id AS name FROM devices \
+         WHERE state <> 'revoked' AND json_extract(body, '$.collaborator') = $1 \
+     UNION ALL SELECT 'grant ' || id FROM grants \
+         WHERE state IN ('active', 'suspended') AND json_extract(body, '$.until') > $2 AND json_extract(body, '$.collaborator') = $1 \
+     UNION ALL SELECT 'invitation ' || id FROM invitations \
+         WHERE state = 'open' AND json_extract(body, '$.expires_at') >= $2 AND json_extract(body, '$.collaborator') = $1";
+
+/// What there is of a person.
+pub(super) async fn traces(pool: &SqlitePool, name: &Collaborator, now: Timestamp) -> Result<Traces, StoreError> {
+    let failed = engine("look for a person");
+    let count = format!("SELECT COUNT(*) AS fields FROM personal_fields WHERE {FIELDS}");
+    let row = sqlx::query(sqlx::AssertSqlSafe(count)).bind(name.to_string()).fetch_one(pool).await.map_err(&failed)?;
+    let fields: i64 = row.try_get("fields").map_err(&failed)?;
+    let rows = sqlx::query(LIVE).bind(name.to_string()).bind(now.seconds()).fetch_all(pool).await.map_err(&failed)?;
+    let live = rows.iter().map(|row| row.try_get("name")).collect::<Result<_, _>>().map_err(&failed)?;
+    Ok(Traces { fields: u64::try_from(fields).unwrap_or(0), live })
+}
+
+/// Erases, if nothing of theirs is live, and there is as much to erase as was counted.
+pub(super) async fn erase(
+    connection: &mut SqliteConnection,
+    name: &Collaborator,
+    fields: u64,
+    now: Timestamp,
+) -> Result<(), DecideError> {
+    let failed = engine("erase a person");
+    // Free pages would keep what was deleted.
+    sqlx::query("PRAGMA secure_delete = ON").execute(&mut *connection).await.map_err(&failed)?;
+    let live = sqlx::query(LIVE)
+        .bind(name.to_string())
+        .bind(now.seconds())
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    if live.is_some() {
+        return Err(DecideError::Conflict(Condition::Person));
+    }
+    let delete = format!("DELETE FROM personal_fields WHERE {FIELDS}");
+    let done = sqlx::query(sqlx::AssertSqlSafe(delete))
+        .bind(name.to_string())
+        .execute(&mut *connection)
+        .await
+        .map_err(&failed)?;
+    if done.rows_affected() != fields {
+        return Err(DecideError::Conflict(Condition::Person));
+    }
+    sqlx::query("DELETE FROM event_collaborators WHERE collaborator = $1")
+        .bind(name.to_string())
+        .execute(connection)
+        .await
+        .map_err(&failed)?;
+    Ok(())
+}
