@@ -170,7 +170,8 @@ impl Scene {
         }
         let public = public_routes(Arc::clone(&issuer));
         let body = json!({"secret": secrets[0], "client_csr": base64url(&csr(10)), "server_csr": null});
-        let enrol = request(format!("POST /gate/v1/enrol\n\n{body}").as_bytes()).unwrap();
+        let mut enrol = request(format!("POST /gate/v1/enrol\n\n{body}").as_bytes()).unwrap();
+        enrol.extensions_mut().insert(Peer { address: ([192, 0, 2, 1], 1).into(), certificate: None });
         let answer: Value = serde_json::from_slice(ask(&public, enrol).await.body()).unwrap();
         let chain_of_gate = daypass_proto::encoding::from_base64url(answer["client_chain"][0].as_str().unwrap());
         Self {
