@@ -46,7 +46,7 @@ pub fn json_schema() -> Value {
             })
         })
         .collect();
-    json!({
+    let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": format!("urn:daypass:ledger-event:{VERSION}"),
         "title": "A leaf of the Daypass ledger",
@@ -63,7 +63,10 @@ pub fn json_schema() -> Value {
         },
         "oneOf": kinds,
         "$defs": {"commitment": {"type": "string", "pattern": "^[A-Za-z0-9_-]{43}$"}},
-    })
+    });
+    // The same text in every build: a library may keep the order in which members came.
+    schema.sort_all_objects();
+    schema
 }
 
 /// The vocabulary for people, in Markdown.

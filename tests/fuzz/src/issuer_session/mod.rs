@@ -517,7 +517,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
     for (template, parts) in shape::PARTS_OF {
         for part in *parts {
             for kind in 0..shape::KINDS {
-                seeds.push(seed(b'e', shape::written(&[(*template, &[[*part as u8, kind, 3, 1]])])));
+                for place in 2..5 {
+                    seeds.push(seed(b'e', shape::written(&[(*template, &[[*part as u8, kind, place, 1]])])));
+                }
             }
         }
     }
