@@ -1,5 +1,10 @@
 //! `daypass-issuer ledger …`: how it stands, whether it is what was signed, and all of it in a file.
 
+mod event;
+mod list;
+mod show;
+mod which;
+
 use std::{
     fs,
     io::{self, BufReader},
@@ -36,6 +41,12 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List events, oldest first.
+    List(list::List),
+    /// Show one event, and whether it is in the tree that was signed. Ends with 5 where it is not.
+    Show(show::Show),
+    /// Show the newest events, and what comes.
+    Tail(list::Tail),
     /// Check every event against what was signed, and name the first that was touched. Ends with 5 where one was.
     Verify(Verify),
     /// Erase a person: values and salts of what tells of them go, and the tree verifies as before.
@@ -87,6 +98,16 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
     match command {
         Command::Status { json } => status(config, environment, json).await,
         Command::Verify(args) => verify(config, args).await,
+        Command::List(args) => {
+            let issuer = open(config, environment).await?;
+            read_on(list::list(&issuer, &args, io::BufWriter::new(io::stdout())).await)
+        }
+        Command::Show(args) => read_on(show::run(&open(config, environment).await?, &args).await),
+        Command::Tail(args) => {
+            let stop = daypass_service::stop_signal().map_err(CommandError::Runtime)?;
+            let issuer = open(config, environment).await?;
+            read_on(list::tail(&issuer, &args, io::BufWriter::new(io::stdout()), &stop).await)
+        }
         Command::ErasePerson(args) => super::erase::run(&open(config, environment).await?, args).await,
         Command::Export { out, json } => {
             let issuer = open(config, environment).await?;
@@ -114,6 +135,14 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
                 }
             }
         }
+    }
+}
+
+/// Whoever reads may have read enough.
+fn read_on(done: Result<(), CommandError>) -> Result<(), CommandError> {
+    match done {
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
     }
 }
 

@@ -202,6 +202,8 @@ pub enum CommandError {
     NoTraces(Collaborator),
     #[error("{0} personal fields would be erased for good; pass `--yes`")]
     EraseUnconfirmed(u64),
+    #[error("no event has that number, leaf hash or `jti`; `daypass-issuer ledger list` shows those that there are")]
+    NoEvent,
     #[error("the ledger is not what was signed ({0} finding(s))")]
     Touched(usize),
 }
@@ -234,6 +236,7 @@ impl CommandError {
             | Self::StillLive(..)
             | Self::NoTraces(_)
             | Self::EraseUnconfirmed(_)
+            | Self::NoEvent
             | Self::NotConfirmed => 3,
             Self::Backup(error) => error.exit_code(),
             Self::Init(_) | Self::Policy(_) | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,

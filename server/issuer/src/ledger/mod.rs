@@ -21,6 +21,7 @@ mod tiles;
 use daypass_proto::ledger::{checkpoint::CheckpointError, tree::TreeError};
 use thiserror::Error;
 
+pub(crate) use self::tiles::with_tiles;
 pub use self::{
     endpoints::{checkpoint, consistency, inclusion, log},
     integrator::run,

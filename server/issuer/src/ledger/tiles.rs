@@ -9,7 +9,7 @@ use crate::store::LedgerStore;
 const ROUNDS: usize = 16;
 
 /// Asks `question`, and reads the tiles that it misses, until it is answered.
-pub(super) async fn with_tiles<S: LedgerStore + ?Sized, T>(
+pub(crate) async fn with_tiles<S: LedgerStore + ?Sized, T>(
     store: &S,
     question: impl Fn(&Tiles) -> Result<T, TreeError>,
 ) -> Result<T, LedgerError> {

@@ -4,14 +4,15 @@
 //! happens only if that is still the newest: the verdict is the number of rows that changed. So an issuer that slept through the end
 //! of its lease changes nothing, on whatever clock.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use daypass_proto::{
     ledger::{
+        EventKind,
         checkpoint::Origin,
         tree::{Head, TileId, Tiles},
     },
-    names::Collaborator,
+    names::{Collaborator, DeviceId, ProjectName},
     time::Timestamp,
 };
 
@@ -84,6 +85,9 @@ pub enum Place {
     Numbered(u64),
 }
 
+/// What [`Entry::sequence`] says of an event without a number: no tree is that large.
+pub(super) const UNNUMBERED: u64 = u64::MAX;
+
 /// A stored event with its number, as whoever checks it needs it: what the row says, whether it fits together or not.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
@@ -105,6 +109,39 @@ pub struct Entry {
     pub by_collaborator: bool,
     /// Salt and value of each personal field that was not erased.
     pub personal: BTreeMap<String, (Vec<u8>, String)>,
+}
+
+impl Entry {
+    /// Its number, if it has one.
+    pub fn number(&self) -> Option<u64> {
+        (self.sequence != UNNUMBERED).then_some(self.sequence)
+    }
+}
+
+/// Which events: those that fit all that is there.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// About this person.
+    pub collaborator: Option<Collaborator>,
+    /// About this project.
+    pub project: Option<ProjectName>,
+    /// About this device.
+    pub device: Option<DeviceId>,
+    /// Of this kind.
+    pub kind: Option<EventKind>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Not after.
+    pub until: Option<Timestamp>,
+}
+
+/// Which of many.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Side {
+    /// Those with the smallest numbers.
+    First,
+    /// Those with the largest.
+    Last,
 }
 
 /// What there is of a person.
@@ -148,6 +185,14 @@ pub trait LedgerStore: Send + Sync {
     fn traces<'a>(&'a self, name: &'a Collaborator, now: Timestamp) -> Answer<'a, Traces>;
     /// The leaves of the newest events, at most `limit`, by which the ledger came by a name; those with a number, by number.
     fn beginnings(&self, limit: u32) -> Answer<'_, Vec<Vec<u8>>>;
+    /// The numbers between which all events of the filter's times are.
+    fn span<'a>(&'a self, filter: &'a Filter) -> Answer<'a, Range<u64>>;
+    /// Those events with these numbers that fit, at most `limit` of one side, by number. Whether lists find them is not looked at.
+    fn listed<'a>(&'a self, filter: &'a Filter, within: Range<u64>, side: Side, limit: u32) -> Answer<'a, Vec<Entry>>;
+    /// The event that is found by this leaf hash, with or without a number.
+    fn event<'a>(&'a self, leaf_hash: &'a [u8]) -> Answer<'a, Option<Entry>>;
+    /// The leaf hash of the event by which a token was issued at this time.
+    fn issuing<'a>(&'a self, jti: &'a str, at: Timestamp) -> Answer<'a, Option<Vec<u8>>>;
     /// Events with a number of `from` or above, by number.
     fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>>;
 }

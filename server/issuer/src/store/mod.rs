@@ -25,7 +25,7 @@ use thiserror::Error;
 pub use self::{
     change::{Change, Condition},
     fault::Fault,
-    ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, Place},
+    ledger::{Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
         Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, device_may_become,

@@ -8,6 +8,7 @@ mod dead;
 mod erase;
 mod lanes;
 mod ledger;
+mod list;
 mod lock;
 mod published;
 mod read;
@@ -16,6 +17,7 @@ mod write;
 
 use std::{
     fs, io,
+    ops::Range,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     str::FromStr as _,
@@ -47,7 +49,8 @@ use super::{
     Answer, Dead, DecideError, Decision, Fault, Presented, Store, StoreError,
     fault::Health,
     ledger::{
-        Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place, Traces,
+        Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place,
+        Side, Traces,
     },
     records::{
         Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion,
@@ -370,6 +373,22 @@ impl LedgerStore for SqliteStore {
 
     fn beginnings(&self, limit: u32) -> Answer<'_, Vec<Vec<u8>>> {
         Box::pin(ledger::beginnings(&self.readers, limit))
+    }
+
+    fn span<'a>(&'a self, filter: &'a Filter) -> Answer<'a, Range<u64>> {
+        Box::pin(list::span(&self.readers, filter))
+    }
+
+    fn listed<'a>(&'a self, filter: &'a Filter, within: Range<u64>, side: Side, limit: u32) -> Answer<'a, Vec<Entry>> {
+        Box::pin(list::listed(&self.readers, filter, within, side, limit))
+    }
+
+    fn event<'a>(&'a self, leaf_hash: &'a [u8]) -> Answer<'a, Option<Entry>> {
+        Box::pin(list::event(&self.readers, leaf_hash))
+    }
+
+    fn issuing<'a>(&'a self, jti: &'a str, at: Timestamp) -> Answer<'a, Option<Vec<u8>>> {
+        Box::pin(list::issuing(&self.readers, jti, at))
     }
 
     fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>> {

@@ -11,7 +11,10 @@ use daypass_proto::{
     token::{AccessTokenClaims, Confirmation, DaypassClaims, Protection, TYP},
 };
 
-use super::request::{Holder, TokenAnswer, TokenError};
+use super::{
+    jti,
+    request::{Holder, TokenAnswer, TokenError},
+};
 use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
@@ -88,10 +91,9 @@ pub(super) async fn issue(
     let lifetime = role.token_lifetime.min(grant.until.since(now));
     let lifetime = delegation.as_ref().map_or(lifetime, |delegation| lifetime.min(delegation.expires_at().since(now)));
     let exp = now.plus(lifetime);
-    let jti = base64url(&environment.random::<16>());
-
-    let event = environment
-        .event(EventKind::TokenIssued)
+    let event = environment.event(EventKind::TokenIssued);
+    let jti = jti::new(event.at(), environment.random());
+    let event = event
         .text("jti", &jti)
         .text("resource", resource)
         .text("jkt", proof.key().thumbprint())

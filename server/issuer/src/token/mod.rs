@@ -4,6 +4,7 @@
 
 mod introspection;
 mod issue;
+pub(crate) mod jti;
 mod request;
 mod revocation;
 

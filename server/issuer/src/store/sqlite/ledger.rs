@@ -12,14 +12,14 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, SqlitePool, sqlite:
 use super::engine;
 use crate::store::{
     StoreError,
-    ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerWork, Outcome, Place},
+    ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerWork, Outcome, Place, UNNUMBERED},
 };
 
 /// How many events one statement numbers.
 const CHUNK: usize = 512;
 
 /// A size or number for a column; no tree comes near the end of the range.
-fn column(number: u64) -> i64 {
+pub(super) fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -28,7 +28,7 @@ fn unreadable(what: &'static str) -> StoreError {
 }
 
 /// A column that must not be negative.
-fn number(row: &SqliteRow, name: &str) -> Result<u64, StoreError> {
+pub(super) fn number(row: &SqliteRow, name: &str) -> Result<u64, StoreError> {
     let found: i64 = row.try_get(name).map_err(engine("read the ledger"))?;
     u64::try_from(found).map_err(|_| unreadable("a number is negative"))
 }
@@ -294,6 +294,23 @@ pub(super) async fn beginnings(pool: &SqlitePool, limit: u32) -> Result<Vec<Vec<
     rows.iter().rev().map(|row| row.try_get("leaf").map_err(&failed)).collect()
 }
 
+/// An event's own row.
+pub(super) fn entry_of(row: &SqliteRow) -> Result<Entry, StoreError> {
+    let failed = engine("read an event");
+    let sequence: i64 = row.try_get("sequence").map_err(&failed)?;
+    Ok(Entry {
+        sequence: if sequence == -1 { UNNUMBERED } else { number(row, "sequence")? },
+        leaf_hash: row.try_get("leaf_hash").map_err(&failed)?,
+        leaf: row.try_get("leaf").map_err(&failed)?,
+        kind: row.try_get("kind").map_err(&failed)?,
+        at: time(row, "at")?,
+        device: row.try_get("device").map_err(&failed)?,
+        project: row.try_get("project").map_err(&failed)?,
+        by_collaborator: false,
+        personal: std::collections::BTreeMap::new(),
+    })
+}
+
 pub(super) async fn entries(pool: &SqlitePool, from: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
     let failed = engine("read events");
     let rows = sqlx::query(
@@ -305,22 +322,7 @@ pub(super) async fn entries(pool: &SqlitePool, from: u64, limit: u32) -> Result<
     .fetch_all(pool)
     .await
     .map_err(&failed)?;
-    let mut entries = rows
-        .iter()
-        .map(|row| {
-            Ok(Entry {
-                sequence: number(row, "sequence")?,
-                leaf_hash: row.try_get("leaf_hash").map_err(&failed)?,
-                leaf: row.try_get("leaf").map_err(&failed)?,
-                kind: row.try_get("kind").map_err(&failed)?,
-                at: time(row, "at")?,
-                device: row.try_get("device").map_err(&failed)?,
-                project: row.try_get("project").map_err(&failed)?,
-                by_collaborator: false,
-                personal: std::collections::BTreeMap::new(),
-            })
-        })
-        .collect::<Result<Vec<_>, StoreError>>()?;
+    let mut entries = rows.iter().map(entry_of).collect::<Result<Vec<_>, StoreError>>()?;
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(entries) };
     let rows = sqlx::query(
         "SELECT e.sequence, p.name, p.salt, p.value, p.name = 'collaborator' AND EXISTS ( \

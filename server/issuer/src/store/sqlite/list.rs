@@ -1,0 +1,191 @@
+//! Reading events by what they are about, page by page.
+//!
+//! A page begins where the last one ended, by number, so that the millionth costs what the first did. Each filter has an index that ends in the
+//! number; of several the narrowest is gone along, and the others look at what it finds.
+
+use std::ops::Range;
+
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool};
+
+use super::{
+    engine,
+    ledger::{column, entry_of, number},
+};
+use crate::store::{
+    Entry, StoreError,
+    ledger::{Filter, Side},
+};
+use daypass_proto::{ledger::EventKind, time::Timestamp};
+
+/// The index to go along.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Along {
+    Device,
+    Collaborator,
+    Kind,
+    Project,
+    Number,
+}
+
+impl Along {
+    /// Devices have the fewest events, then people. Most events are about tokens, so those kinds say less than a project.
+    fn of(filter: &Filter) -> Self {
+        let common = |kind| matches!(kind, EventKind::TokenIssued | EventKind::TokenRefused);
+        match filter {
+            Filter { device: Some(_), .. } => Self::Device,
+            Filter { collaborator: Some(_), .. } => Self::Collaborator,
+            Filter { kind: Some(kind), .. } if !common(*kind) => Self::Kind,
+            Filter { project: Some(_), .. } => Self::Project,
+            Filter { kind: Some(_), .. } => Self::Kind,
+            _ => Self::Number,
+        }
+    }
+
+    /// Where to look, up to the first condition; each is named, since without statistics the engine may take any.
+    fn from(self) -> &'static str {
+        match self {
+            Self::Device => "events AS e INDEXED BY events_by_device WHERE",
+            Self::Collaborator => "event_collaborators AS c CROSS JOIN events AS e ON e.sequence = c.sequence WHERE",
+            Self::Kind => "events AS e INDEXED BY events_by_kind WHERE",
+            Self::Project => "events AS e INDEXED BY events_by_project WHERE",
+            Self::Number => "events AS e WHERE",
+        }
+    }
+}
+
+/// The statement of one page. A `+` keeps a column from being taken for another index.
+fn statement(filter: &Filter, within: &Range<u64>, side: Side, limit: u32) -> QueryBuilder<Sqlite> {
+    let along = Along::of(filter);
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+        "SELECT e.sequence, CAST(e.leaf_hash AS BLOB) AS leaf_hash, CAST(e.leaf AS BLOB) AS leaf, e.kind, e.at, e.device, e.project FROM ",
+    );
+    query.push(along.from());
+    let key = if along == Along::Collaborator { " c.sequence" } else { " e.sequence" };
+    query.push(key).push(" >= ").push_bind(column(within.start)).push(" AND").push(key).push(" < ");
+    query.push_bind(column(within.end));
+    if let Some(collaborator) = &filter.collaborator {
+        if along == Along::Collaborator {
+            query.push(" AND c.collaborator = ").push_bind(collaborator.as_str());
+        }
+        // What stands beside the leaf counts, and not what the index says of it.
+        query.push(" AND EXISTS (SELECT 1 FROM personal_fields AS p WHERE p.leaf_hash = e.leaf_hash AND p.name = 'collaborator' AND p.value = ");
+        query.push_bind(collaborator.as_str()).push(")");
+    }
+    let mut equals = |name: &str, own: bool, value: Option<&str>| {
+        if let Some(value) = value {
+            query.push(if own { " AND e." } else { " AND +e." }).push(name).push(" = ").push_bind(value);
+        }
+    };
+    equals("device", along == Along::Device, filter.device.as_ref().map(|device| device.as_str()));
+    equals("project", along == Along::Project, filter.project.as_ref().map(|project| project.as_str()));
+    equals("kind", along == Along::Kind, filter.kind.map(EventKind::as_str));
+    if let Some(since) = filter.since {
+        query.push(" AND +e.at >= ").push_bind(since.seconds());
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND +e.at <= ").push_bind(until.seconds());
+    }
+    query.push(" ORDER BY").push(key);
+    query.push(if side == Side::Last { " DESC LIMIT " } else { " LIMIT " }).push_bind(limit);
+    query
+}
+
+/// The numbers between which all events of the filter's times are. Commits and clocks are in order nearly always, and not quite.
+fn span_statement(filter: &Filter) -> Option<QueryBuilder<Sqlite>> {
+    let (since, until) = (filter.since.map(Timestamp::seconds), filter.until.map(Timestamp::seconds));
+    if since.is_none() && until.is_none() {
+        return None;
+    }
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+        "SELECT COALESCE(MIN(sequence), 0) AS first, COALESCE(MAX(sequence) + 1, 0) AS behind \
+         FROM events INDEXED BY events_by_time WHERE sequence IS NOT NULL AND at >= ",
+    );
+    query.push_bind(since.unwrap_or(i64::MIN)).push(" AND at <= ").push_bind(until.unwrap_or(i64::MAX));
+    Some(query)
+}
+
+pub(super) async fn span(pool: &SqlitePool, filter: &Filter) -> Result<Range<u64>, StoreError> {
+    let Some(mut query) = span_statement(filter) else { return Ok(0..u64::MAX) };
+    let row = query.build().fetch_one(pool).await.map_err(engine("look for a time in the ledger"))?;
+    let (first, behind) = (number(&row, "first")?, number(&row, "behind")?);
+    // Whatever comes is later than a time that has no end.
+    Ok(first..if filter.until.is_none() && behind > 0 { u64::MAX } else { behind })
+}
+
+pub(super) async fn listed(
+    pool: &SqlitePool,
+    filter: &Filter,
+    within: Range<u64>,
+    side: Side,
+    limit: u32,
+) -> Result<Vec<Entry>, StoreError> {
+    let failed = engine("list events");
+    let rows = statement(filter, &within, side, limit).build().fetch_all(pool).await.map_err(&failed)?;
+    let mut entries = rows.iter().map(entry_of).collect::<Result<Vec<_>, _>>()?;
+    if side == Side::Last {
+        entries.reverse();
+    }
+    add_personal(pool, &mut entries).await?;
+    Ok(entries)
+}
+
+/// What stands beside the leaves.
+async fn add_personal(pool: &SqlitePool, entries: &mut [Entry]) -> Result<(), StoreError> {
+    let failed = engine("list events");
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let mut query: QueryBuilder<Sqlite> =
+        QueryBuilder::new("SELECT leaf_hash, name, salt, value FROM personal_fields WHERE leaf_hash IN (");
+    let mut hashes = query.separated(", ");
+    for entry in &*entries {
+        hashes.push_bind(entry.leaf_hash.clone());
+    }
+    query.push(")");
+    for row in query.build().fetch_all(pool).await.map_err(&failed)? {
+        let hash: Vec<u8> = row.try_get("leaf_hash").map_err(&failed)?;
+        let name = row.try_get("name").map_err(&failed)?;
+        let field = (row.try_get("salt").map_err(&failed)?, row.try_get("value").map_err(&failed)?);
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.leaf_hash == hash) {
+            entry.personal.insert(name, field);
+        }
+    }
+    Ok(())
+}
+
+/// The event that is found by a leaf hash.
+pub(super) async fn event(pool: &SqlitePool, leaf_hash: &[u8]) -> Result<Option<Entry>, StoreError> {
+    let row = sqlx::query(
+        "SELECT COALESCE(sequence, -1) AS sequence, CAST(leaf_hash AS BLOB) AS leaf_hash, CAST(leaf AS BLOB) AS leaf, kind, at, device, project \
+         FROM events WHERE leaf_hash = $1",
+    )
+    .bind(leaf_hash.to_vec())
+    .fetch_optional(pool)
+    .await
+    .map_err(engine("look for an event"))?;
+    let Some(row) = row else { return Ok(None) };
+    let mut entry = entry_of(&row)?;
+    add_personal(pool, std::slice::from_mut(&mut entry)).await?;
+    Ok(Some(entry))
+}
+
+/// Those with a number first; there is one at most.
+const ISSUING: &str = "SELECT CAST(leaf_hash AS BLOB) AS leaf_hash FROM events INDEXED BY events_by_time \
+     WHERE at = $1 AND sequence IS NOT NULL AND kind = 'token_issued' AND instr(CAST(leaf AS TEXT), $2) > 0 \
+     UNION ALL SELECT CAST(leaf_hash AS BLOB) FROM events \
+     WHERE sequence IS NULL AND at = $1 AND kind = 'token_issued' AND instr(CAST(leaf AS TEXT), $2) > 0 LIMIT 1";
+
+/// The leaf hash of the event that issued a token in this second.
+pub(super) async fn issuing(pool: &SqlitePool, jti: &str, at: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
+    let failed = engine("look for a token's event");
+    let row = sqlx::query(ISSUING)
+        .bind(at.seconds())
+        .bind(format!(r#""jti":"{jti}""#))
+        .fetch_optional(pool)
+        .await
+        .map_err(&failed)?;
+    row.map(|row| row.try_get("leaf_hash").map_err(&failed)).transpose()
+}
+
+#[cfg(test)]
+mod tests;
