@@ -50,15 +50,4 @@ impl Which {
             until: moment(&self.until, Edge::End)?,
         })
     }
-
-    /// Whether it leaves nothing out.
-    pub(super) fn is_everything(&self) -> bool {
-        let Self { collaborator, project, device, kind, since, until } = self;
-        collaborator.is_none()
-            && project.is_none()
-            && device.is_none()
-            && kind.is_none()
-            && since.is_none()
-            && until.is_none()
-    }
 }
