@@ -2,7 +2,7 @@
 //!
 //! The first letter says from whom. `<secret>`, `<proof>` and so on stand for what is good here and now: an open invitation, an answered
 //! challenge, a proof for the token endpoint. Behind the letter `e` stand no bytes of a request, but requests that are good, and what is
-//! altered in them ([`shape`]): in their members, and in what was signed, before it is signed. So most inputs get beyond the first check.
+//! altered in them (`shape`): in their members, and in what was signed, before it is signed. So most inputs get beyond the first check.
 
 mod shape;
 
