@@ -1,12 +1,7 @@
 //! JSON with one reading. Of two members with one name some readers take the first and some the last (RFC 8259 section 4); JOSE and JWT leave it
 //! to the reader whether to refuse them (RFC 7515 section 4, RFC 7519 section 4). Here they are refused, at any depth and known or not.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt,
-};
-
-use serde_json::Value;
+use std::{collections::HashSet, fmt};
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
@@ -14,19 +9,6 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, S
 pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice::<Unique>(bytes)?;
     serde_json::from_slice(bytes)
-}
-
-/// The same value with the keys of every object in order, so that its text is always the same. Whether `serde_json` keeps them so by itself is decided by
-/// whatever else is linked into a program (its feature `preserve_order`).
-pub(crate) fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(object) => {
-            let by_key: BTreeMap<String, Value> = object.into_iter().collect();
-            Value::Object(by_key.into_iter().map(|(key, value)| (key, sorted(value))).collect())
-        }
-        Value::Array(all) => Value::Array(all.into_iter().map(sorted).collect()),
-        other => other,
-    }
 }
 
 /// The longest that is said of somebody's text, in characters.
@@ -127,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_fault_shows_names_and_no_texts() {
-        let read = |text: &str| fault(&serde_json::from_str::<BTreeMap<String, u8>>(text).unwrap_err());
+        let read =
+            |text: &str| fault(&serde_json::from_str::<std::collections::BTreeMap<String, u8>>(text).unwrap_err());
         let wrong = read(r#"{"a":"dpinv1_\"secret"}"#);
         assert!(wrong.starts_with("invalid type: string \"…\", expected u8") && !wrong.contains("secret"), "{wrong}");
         assert!(read("[]").contains("expected a map"));

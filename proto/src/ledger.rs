@@ -21,7 +21,6 @@ use thiserror::Error;
 
 use crate::{
     encoding::{base64url, sha256},
-    json::sorted,
     time::Timestamp,
 };
 
@@ -196,12 +195,13 @@ impl Event {
             .collect();
         let fields: Map<String, Value> =
             self.fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        sorted(json!({
+        let mut leaf = json!({
             "v": VERSION, "id": base64url(&self.id), "kind": self.kind, "at": self.at,
             "fields": fields, "personal": personal,
-        }))
-        .to_string()
-        .into_bytes()
+        });
+        // Whoever turns on `preserve_order` of `serde_json`, a library of the issuer does, turns it on for all of the program.
+        leaf.sort_all_objects();
+        leaf.to_string().into_bytes()
     }
 }
 
@@ -219,13 +219,13 @@ mod tests {
         let event = Event::new([0; 16], EventKind::TokenIssued, Timestamp::from_seconds(5))
             .text("jti", "j")
             .number("exp", 9)
-            .structure("posture", &json!([{"z": 1, "a": {"y": 2, "b": 3}}]))
+            .structure("posture", &json!([{"b": {"d": 1, "c": 2}, "a": 3}]))
             .personal("collaborator", [7; 32], "alice");
         let leaf = String::from_utf8(event.leaf()).unwrap();
         assert_eq!(
             leaf,
             format!(
-                r#"{{"at":5,"fields":{{"exp":9,"jti":"j","posture":[{{"a":{{"b":3,"y":2}},"z":1}}]}},"id":"AAAAAAAAAAAAAAAAAAAAAA","kind":"token_issued","personal":{{"collaborator":"{}"}},"v":1}}"#,
+                r#"{{"at":5,"fields":{{"exp":9,"jti":"j","posture":[{{"a":3,"b":{{"c":2,"d":1}}}}]}},"id":"AAAAAAAAAAAAAAAAAAAAAA","kind":"token_issued","personal":{{"collaborator":"{}"}},"v":1}}"#,
                 base64url(&sha256(&[&[7; 32], b"alice"]))
             )
         );

@@ -196,7 +196,7 @@ impl Issuer {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let sql = format!(
             "{sql}; DELETE FROM personal_fields WHERE leaf_hash NOT IN (SELECT leaf_hash FROM events); \
-             UPDATE events SET sequence = NULL; DELETE FROM ledger_tiles; DELETE FROM checkpoints; \
+             UPDATE events SET sequence = NULL; DELETE FROM event_collaborators; DELETE FROM ledger_tiles; DELETE FROM checkpoints; \
              UPDATE ledger SET size = 0, root = X'{empty}', promised = 0;"
         );
         let act = Act::new(Programs::system("sqlite3")?, Who::Server).arg(self.store()).arg(sql);

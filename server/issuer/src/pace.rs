@@ -3,8 +3,8 @@
 //! A refusal is a decision, and every decision is an event: without an end to it, one device that nobody approved could fill the ledger.
 //! So each device and each invitation may be refused [`AT_ONCE`] times, and then once every [`EVERY`] seconds; the same holds, by itself,
 //! for the challenges that they ask for. Beyond that nothing is decided: the answer is 429 `slow_down` with `Retry-After`, the same for every
-//! cause, and no event, but a number in the metrics. What is *given* is never held up by it: a good request is judged and served
-//! however many bad ones came before.
+//! cause, and no event, but a number in the metrics. What is *given*, tokens and certificates, is never held up by it: a good
+//! request for them is judged and served however many bad ones came before. A challenge gives nothing yet.
 //!
 //! It is kept in memory and counted by the clock that nobody sets. A restart, or a second issuer, gives everybody a new [`AT_ONCE`].
 

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A number that were taken before the commit would let a reader pass over whoever commits late. So rows commit without one, and the one
-//! [`integrator`] numbers what it finds. Whoever commits late is found later, and gets a later number.
+//! `integrator` numbers what it finds. Whoever commits late is found later, and gets a later number.
 //!
-//! [`audit`] is the other side: it believes nothing of what is stored, and names the first event that is not what was signed.
+//! `audit` is the other side: it believes nothing of what is stored, and names the first event that is not what was signed.
 
 pub mod audit;
 mod endpoints;

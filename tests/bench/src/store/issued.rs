@@ -67,9 +67,19 @@ impl Issuing {
             .text("jkt", "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I")
             .number("exp", expires_at.seconds())
             .text("protection", "hardware")
-            .structure("authorization_details", &self.details);
+            .text("token_hash", "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU")
+            .text("role", "developer")
+            .number("until", now.plus(90 * 86_400).seconds())
+            .number("lifetime", LIFETIME);
+        let details = serde_json::to_string(&self.details).unwrap_or_default();
+        let people = [
+            ("collaborator", "alice@example.com"),
+            ("owner", "[\"olga@example.com\"]"),
+            ("address", "192.0.2.7"),
+            ("authorization_details", &details),
+        ];
         Issued {
-            event: environment.personal(event, "collaborator", "alice@example.com"),
+            event: people.into_iter().fold(event, |event, (name, value)| environment.personal(event, name, value)),
             token: IssuedToken { jti, device, grant, resource: self.resource.clone(), expires_at, revoked: false },
             proof: environment.random(),
             remember_until: now.plus(REMEMBERED),

@@ -2,7 +2,7 @@
 //!
 //! The first letter says from whom. `<secret>`, `<proof>` and so on stand for what is good here and now: an open invitation, an answered
 //! challenge, a proof for the token endpoint. Behind the letter `e` stand no bytes of a request, but requests that are good, and what is
-//! altered in them ([`shape`]): in their members, and in what was signed, before it is signed. So most inputs get beyond the first check.
+//! altered in them (`shape`): in their members, and in what was signed, before it is signed. So most inputs get beyond the first check.
 
 mod shape;
 
@@ -170,7 +170,8 @@ impl Scene {
         }
         let public = public_routes(Arc::clone(&issuer));
         let body = json!({"secret": secrets[0], "client_csr": base64url(&csr(10)), "server_csr": null});
-        let enrol = request(format!("POST /gate/v1/enrol\n\n{body}").as_bytes()).unwrap();
+        let mut enrol = request(format!("POST /gate/v1/enrol\n\n{body}").as_bytes()).unwrap();
+        enrol.extensions_mut().insert(Peer { address: ([192, 0, 2, 1], 1).into(), certificate: None });
         let answer: Value = serde_json::from_slice(ask(&public, enrol).await.body()).unwrap();
         let chain_of_gate = daypass_proto::encoding::from_base64url(answer["client_chain"][0].as_str().unwrap());
         Self {
@@ -516,7 +517,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
     for (template, parts) in shape::PARTS_OF {
         for part in *parts {
             for kind in 0..shape::KINDS {
-                seeds.push(seed(b'e', shape::written(&[(*template, &[[*part as u8, kind, 3, 1]])])));
+                for place in 2..5 {
+                    seeds.push(seed(b'e', shape::written(&[(*template, &[[*part as u8, kind, place, 1]])])));
+                }
             }
         }
     }

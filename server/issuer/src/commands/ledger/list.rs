@@ -148,15 +148,17 @@ pub(super) async fn tail(
         }
     }
     printer.page_by_page(issuer, &filter, start..within.end, u64::from(args.lines)).await?;
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         let now = self::size(issuer).await?;
         size = printer.page_by_page(issuer, &filter, size..now, u64::MAX).await?.max(now);
         tokio::select! {
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(LOOK) => {}
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
