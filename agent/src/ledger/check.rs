@@ -28,6 +28,8 @@ use crate::error::AgentError;
 pub(super) const BATCH: usize = 256;
 /// The longest leaf of a beginning that is looked at, in bytes: it is kept as evidence.
 const MAX_BEGINNING: usize = 4096;
+/// The longest key that is taken, with its certificates, in bytes: it is kept with each finding, and what is kept has an end.
+const MAX_KEY: usize = 16 * 1024;
 
 /// A promised leaf that the tree does not have.
 #[derive(Debug)]
@@ -89,6 +91,7 @@ pub(super) async fn check<S: Source>(
     let keys: Vec<(CheckpointKey, LogKey)> = log
         .keys
         .into_iter()
+        .filter(|key| length(key) <= MAX_KEY)
         .filter_map(|key| Some((CheckpointKey::certified(&key.chain.first()?.0, &key.chain, pin).ok()?, key)))
         .collect();
     let shown = match signed(&note, keys) {
@@ -105,7 +108,9 @@ pub(super) async fn check<S: Source>(
             return Ok(checked);
         }
     };
-    if *shown.checkpoint.origin() != log.origin || shown.checkpoint.head().size() == 0 {
+    let origin = shown.checkpoint.origin();
+    let unseen = kept.is_none_or(|kept| kept.checkpoint.origin() != origin);
+    if *origin != log.origin || (unseen && shown.checkpoint.head().size() == 0) {
         // Restored between the two answers, or begun this moment.
         return Err(AgentError::LedgerUnsettled);
     }
@@ -129,6 +134,11 @@ pub(super) async fn check<S: Source>(
     });
     checked.kept = is_new.then_some((shown.checkpoint, shown.key));
     Ok(checked)
+}
+
+/// What it takes to keep it, in bytes.
+fn length(key: &LogKey) -> usize {
+    key.chain.iter().fold(key.verifier_key.len(), |sum, certificate| sum.saturating_add(certificate.0.len()))
 }
 
 /// The checkpoint, and the key that signed it.

@@ -186,12 +186,14 @@ async fn an_issuer_that_cannot_prove_it_now_has_not_forked() {
 
 #[tokio::test]
 async fn a_ledger_that_shrank_is_found() {
-    let mut issuer = Script::new(10);
-    let machine = Machine::new(&issuer);
-    machine.check(&issuer).await.unwrap();
-    issuer.leaves.truncate(7);
-    machine.check(&issuer).await.unwrap();
-    assert_eq!(machine.kinds(), [FindingKind::RolledBack]);
+    for left in [7, 0] {
+        let mut issuer = Script::new(10);
+        let machine = Machine::new(&issuer);
+        machine.check(&issuer).await.unwrap();
+        issuer.leaves.truncate(left);
+        machine.check(&issuer).await.unwrap();
+        assert_eq!(machine.kinds(), [FindingKind::RolledBack]);
+    }
 }
 
 #[tokio::test]
@@ -204,7 +206,8 @@ async fn a_checkpoint_that_nobody_who_may_has_signed_is_found_once_and_not_kept(
     let forge = |issuer: &mut Script| issuer.forge();
     let alter = |issuer: &mut Script| issuer.note = Some(issuer.sign().replacen("\n15\n", "\n16\n", 1));
     let nonsense = |issuer: &mut Script| issuer.note = Some("nonsense".to_owned());
-    for change in [&forge as &dyn Fn(&mut Script), &alter, &nonsense] {
+    let bloat = |issuer: &mut Script| issuer.bloat();
+    for change in [&forge as &dyn Fn(&mut Script), &alter, &nonsense, &bloat] {
         let (mut issuer, machine) = honest();
         machine.check(&issuer).await.unwrap();
         issuer.grow(5);

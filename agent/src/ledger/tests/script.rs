@@ -125,6 +125,14 @@ impl Script {
         self.keys.push(key);
     }
 
+    /// A new key signs, with more beside its certificates than anybody would keep.
+    pub(super) fn bloat(&mut self) {
+        let (signer, mut key) = self.root.key(&self.origin);
+        key.chain.push(vec![0; 16 * 1024].into());
+        self.signer = signer;
+        self.keys.push(key);
+    }
+
     /// The event by which the ledger comes by a name; gives its hash.
     pub(super) fn begin(&mut self, to: &str, continues: Option<&str>, instead_of: Option<&str>, size: u64) -> [u8; 32] {
         let mut event =
