@@ -25,6 +25,8 @@ use crate::{
 
 /// How often the work between requests is looked at. Each look compares times of day, so a suspended laptop is right at the next one.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// For how long a chip is waited for at the end. A command takes less; a chip that hangs keeps nobody from stopping.
+const REST: Duration = Duration::from_secs(5);
 
 /// Why the service does not run.
 #[derive(Debug, Error)]
@@ -63,7 +65,8 @@ pub enum DaemonError {
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     let stopped = stop_signal().map_err(DaemonError::Serve)?;
-    let tpm = TpmOwner::start(config.tpm.clone(), Deadlines::default(), real_pace()).map_err(DaemonError::Thread)?;
+    let (tpm, rest) =
+        TpmOwner::start(config.tpm.clone(), Deadlines::default(), real_pace()).map_err(DaemonError::Thread)?;
     let agent = Arc::new(Agent::open(config, clock::system(), tpm)?);
     let listener = listen(agent.socket())?;
     agent.publish_authorities();
@@ -91,8 +94,13 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     });
     let service = api::routes(agent).into_make_service_with_connect_info::<Caller>();
     let served = axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stopped).await;
-    housekeeping.abort();
-    following.abort();
+    for task in [housekeeping, following] {
+        task.abort();
+        let _ = task.await;
+    }
+    if tokio::time::timeout(REST, rest.come()).await.is_err() {
+        tracing::warn!("the TPM has not answered yet: stopping without its answer");
+    }
     served.map_err(DaemonError::Serve)
 }
 
