@@ -1,7 +1,6 @@
 //! `daypass-issuer invite`.
 
 use daypass_proto::names::{Collaborator, ProjectName, RoleName};
-use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::{
@@ -25,7 +24,8 @@ pub struct Args {
     /// The role in it.
     #[arg(long)]
     role: RoleName,
-    /// The hard end: a date (the end of that day here), a time, or a duration such as `90d`.
+    /// The hard end: a date (the end of that day), a time, or a duration such as `90d`. Without a zone, such as `2027-01-31[Europe/Berlin]`,
+    /// the project's is meant, or this machine's.
     #[arg(long, value_name = "WHEN")]
     until: String,
     /// How long the code can be used; the configured time when left out, and never beyond the grant's end.
@@ -48,7 +48,9 @@ fn ek_hash(text: &str) -> Result<[u8; 32], String> {
 
 pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError> {
     let now = issuer.environment.now();
-    let until = until::until(&args.until, now, &TimeZone::system())?;
+    let policy = issuer.policy();
+    let zone = policy.zone(&args.project);
+    let until = until::until(&args.until, now, &zone)?;
     let lifetime =
         args.code_expires.as_deref().map(daypass_service::seconds).transpose()?.unwrap_or(issuer.config.code_lifetime);
     let asked = Invite {
@@ -60,7 +62,6 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         ek_hash: args.ek_hash,
         by: operator(),
     };
-    let policy = issuer.policy();
     let (invitation, code) = invite(
         issuer.store.as_ref(),
         &issuer.environment,
@@ -79,8 +80,11 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         }));
     }
     line(format!(
-        "invited {} to {} as {}, until {until}",
-        invitation.collaborator, invitation.project, invitation.role
+        "invited {} to {} as {}, until {until} ({})",
+        invitation.collaborator,
+        invitation.project,
+        invitation.role,
+        until::there(until, &zone)
     ))?;
     for detail in details.iter() {
         line(format!("  allows {}", serde_json::to_string(detail).unwrap_or_default()))?;
