@@ -25,8 +25,9 @@ use crate::{
 
 /// How often the work between requests is looked at. Each look compares times of day, so a suspended laptop is right at the next one.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
-/// For how long a chip is waited for at the end. A command takes less; a chip that hangs keeps nobody from stopping.
-const REST: Duration = Duration::from_secs(5);
+/// For how long what is under way at the chip is waited for at the end: as long as a signature may take, and well within a service
+/// manager's patience. A chip that hangs keeps nobody from stopping.
+const REST: Duration = Duration::from_secs(15);
 
 /// Why the service does not run.
 #[derive(Debug, Error)]
@@ -94,11 +95,13 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     });
     let service = api::routes(agent).into_make_service_with_connect_info::<Caller>();
     let served = axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stopped).await;
-    for task in [housekeeping, following] {
-        task.abort();
-        let _ = task.await;
-    }
-    if tokio::time::timeout(REST, rest.come()).await.is_err() {
+    housekeeping.abort();
+    following.abort();
+    let ended = async {
+        let _ = tokio::join!(housekeeping, following);
+        rest.come().await;
+    };
+    if tokio::time::timeout(REST, ended).await.is_err() {
         tracing::warn!("the TPM has not answered yet: stopping without its answer");
     }
     served.map_err(DaemonError::Serve)

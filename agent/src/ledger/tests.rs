@@ -197,6 +197,38 @@ async fn a_ledger_that_shrank_is_found() {
 }
 
 #[tokio::test]
+async fn an_empty_ledger_makes_nothing_forgotten() {
+    let mut issuer = Script::new(10);
+    let machine = Machine::new(&issuer);
+    machine.check(&issuer).await.unwrap();
+    let before = std::mem::take(&mut issuer.leaves);
+    machine.check(&issuer).await.unwrap();
+    issuer.leaves = before.clone();
+    issuer.grow(2);
+    machine.check(&issuer).await.unwrap();
+    assert_eq!((machine.kinds(), machine.size()), (vec![FindingKind::RolledBack], Some(12)), "it is as it was");
+    issuer.leaves = before.into_iter().rev().collect();
+    issuer.grow(5);
+    machine.check(&issuer).await.unwrap();
+    assert_eq!(machine.kinds().len(), 2, "another history is compared with what was seen first");
+}
+
+#[tokio::test]
+async fn nothing_that_comes_with_a_key_makes_evidence_too_large() {
+    let mut issuer = Script::new(10);
+    let mut machine = Machine::new(&issuer);
+    machine.check(&issuer).await.unwrap();
+    issuer.rotate();
+    issuer.pad();
+    issuer.leaves.truncate(7);
+    machine.check(&issuer).await.unwrap();
+    assert_eq!(machine.kinds(), [FindingKind::RolledBack], "and not a signature that is not known");
+    assert!(std::fs::metadata(machine.file()).unwrap().len() < 64 * 1024);
+    machine.restart();
+    assert_eq!(machine.kinds(), [FindingKind::RolledBack]);
+}
+
+#[tokio::test]
 async fn a_checkpoint_that_nobody_who_may_has_signed_is_found_once_and_not_kept() {
     let honest = || {
         let issuer = Script::new(10);

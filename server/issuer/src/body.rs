@@ -44,8 +44,10 @@ const IN_TIME: Duration = Duration::from_secs(60);
 /// When a listener that is full is worth another try, in seconds. A room is held for `IN_TIME` at the longest.
 const AGAIN: u32 = 10;
 
-/// Which part of a room one holder may have: of the larger room, the largest body.
-const SHARES: usize = 8;
+/// Which part of a room one holder may have: of the larger room, two of the largest bodies.
+const SHARES: usize = 4;
+/// How many bits of an IPv6 address are one holder's: what a home or a rented machine is given.
+const NETWORK: u32 = 56;
 
 /// What the bodies of some endpoints may take together.
 #[derive(Clone)]
@@ -75,18 +77,22 @@ impl Room {
 /// Who sends: as far as it is known before anything was read.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 enum Holder {
-    /// SHA-256 of the client certificate, whatever its device may do.
-    Certificate([u8; 32]),
-    /// The address; of IPv6, its /64.
+    /// SHA-256 over whom the client certificate names, and by which CA: a device with several certificates is one, whatever it may do.
+    Certified([u8; 32]),
+    /// The address; of IPv6, its network.
     Address(IpAddr),
 }
 
 impl From<&Peer> for Holder {
     fn from(peer: &Peer) -> Self {
         match (&peer.certificate, peer.address.ip().to_canonical()) {
-            (Some(certificate), _) => Self::Certificate(sha256(&[certificate])),
+            (Some(certificate), _) => Self::Certified(match x509_parser::parse_x509_certificate(certificate) {
+                Ok((_, parsed)) => sha256(&[parsed.issuer().as_raw(), parsed.subject().as_raw()]),
+                Err(_) => sha256(&[certificate]),
+            }),
             (None, IpAddr::V6(address)) => {
-                Self::Address(IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)))
+                let host = Ipv6Addr::BITS - NETWORK;
+                Self::Address(Ipv6Addr::from_bits(address.to_bits() >> host << host).into())
             }
             (None, address) => Self::Address(address),
         }
@@ -207,7 +213,7 @@ fn too_many() -> Refusal {
     Refusal::new(
         OAuthError::TemporarilyUnavailable,
         Reason::SlowDown,
-        "the requests that are being read from this machine take all the room that one may have",
+        "the requests that are being read from this device, or from its address, take all the room that one may have",
         format!("let them come to their end; try again in {AGAIN} seconds"),
     )
     .with_status(StatusCode::TOO_MANY_REQUESTS)
@@ -247,6 +253,7 @@ pub(crate) mod tests {
         routing::{Router, post},
     };
     use hyper::body::Frame;
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
     use tokio::{
         sync::{Notify, mpsc},
         time::{Instant, advance},
@@ -396,15 +403,26 @@ pub(crate) mod tests {
         assert_eq!(whole.await.unwrap().status(), StatusCode::OK);
     }
 
+    /// A certificate for somebody of this name, with a key of its own.
+    fn certificate(name: &str) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
     #[tokio::test]
     async fn nobody_has_more_than_a_share_of_a_room() {
-        let (room, may) = (Room::new(80), Arc::new(Notify::new()));
-        let router = endpoint(&room, 80, &may);
+        let (room, may) = (Room::new(40), Arc::new(Notify::new()));
+        let router = endpoint(&room, 40, &may);
         let too_many = (StatusCode::TOO_MANY_REQUESTS, Reason::SlowDown, Some("10".to_owned()));
-        let (here, there) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+        let (here, there) = ("2001:db8::1".parse().unwrap(), "2001:db8:0:ff::2".parse().unwrap());
+        let elsewhere = "192.0.2.1".parse().unwrap();
+        let (first, renewed, other) = (certificate("a"), certificate("a"), certificate("b"));
         for (one, same, other) in [
-            (peer(here, Some(b"a")), peer("192.0.2.1".parse().unwrap(), Some(b"a")), peer(here, Some(b"b"))),
-            (peer(here, None), peer(there, None), peer("2001:db8:0:1::1".parse().unwrap(), None)),
+            (peer(here, Some(&first)), peer(elsewhere, Some(&renewed)), peer(here, Some(&other))),
+            (peer(here, Some(b"nonsense")), peer(elsewhere, Some(b"nonsense")), peer(here, Some(b"other"))),
+            (peer(here, None), peer(there, None), peer("2001:db8:0:100::1".parse().unwrap(), None)),
         ] {
             let (chunks, body) = slow();
             let first = send_as(&router, one, body);
@@ -421,6 +439,6 @@ pub(crate) mod tests {
             assert_eq!(send_as(&router, same, vec![0; 10]).await.unwrap().status(), StatusCode::OK);
             assert!(room.held().is_empty());
         }
-        assert_eq!(room.free.available_permits(), 80);
+        assert_eq!(room.free.available_permits(), 40);
     }
 }

@@ -96,6 +96,7 @@ async fn code(made: &Made) -> String {
         until: made.now().plus(86_400),
         code_expires_at: made.now().plus(86_400),
         ek_hash: None,
+        reason: None,
         by: "olga".to_owned(),
     };
     let (store, pin) = (issuer.store.as_ref(), issuer.keyring().pin());
