@@ -96,13 +96,13 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     let (invitation, code) = invite(store, &issuer.environment, &policy, &issuer.config.issuer_url, pin, asked).await?;
     if args.json {
         let mut made = terms;
-        for (name, value) in [
-            ("invitation", json!(invitation.id)),
-            ("grant", json!(invitation.grant)),
-            ("code", json!(code.expose().as_str())),
-            ("expires_at", json!(invitation.expires_at)),
-        ] {
-            made[name] = value;
+        if let Some(made) = made.as_object_mut() {
+            made.extend([
+                ("invitation".to_owned(), json!(invitation.id)),
+                ("grant".to_owned(), json!(invitation.grant)),
+                ("code".to_owned(), json!(code.expose().as_str())),
+                ("expires_at".to_owned(), json!(invitation.expires_at)),
+            ]);
         }
         return print_json(&made);
     }
