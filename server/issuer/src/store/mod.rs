@@ -194,6 +194,8 @@ pub trait Store: LedgerStore {
     fn grants_of(&self, device: &DeviceId) -> Answer<'_, Vec<Grant>>;
     /// All grants in one state.
     fn grants_in(&self, state: GrantLife) -> Answer<'_, Vec<Grant>>;
+    /// Active grants whose end was at `now` or before, those that ended first before others, at most `limit`.
+    fn grants_over(&self, now: Timestamp, limit: u32) -> Answer<'_, Vec<Grant>>;
     /// A challenge that nobody has answered yet.
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>>;
     /// A token that was issued.

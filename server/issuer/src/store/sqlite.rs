@@ -10,6 +10,8 @@ mod lanes;
 mod ledger;
 mod list;
 mod lock;
+#[cfg(test)]
+mod plans;
 mod published;
 mod read;
 mod together;
@@ -427,6 +429,10 @@ impl Store for SqliteStore {
 
     fn grants_in(&self, state: GrantLife) -> Answer<'_, Vec<Grant>> {
         Box::pin(read::grants_in(&self.readers, state))
+    }
+
+    fn grants_over(&self, now: Timestamp, limit: u32) -> Answer<'_, Vec<Grant>> {
+        Box::pin(read::grants_over(&self.readers, now, limit))
     }
 
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>> {

@@ -184,6 +184,30 @@ async fn what_was_seen_of_a_device_holds_for_as_long_as_none_of_it_changed() {
 }
 
 #[tokio::test]
+async fn active_grants_that_are_over_are_found_by_their_end() {
+    let (_folder, store) = store().await;
+    let until = |seconds| Timestamp::from_seconds(seconds);
+    let active = |n, end| Grant { state: GrantLife::Active, until: until(end), ..grant(n) };
+    // One of them waits for approval still.
+    for new in [active(1, 30), active(2, 10), active(3, 20), Grant { until: until(10), ..grant(4) }] {
+        store.decide(Decision::new(event()).change(Change::AddGrant(new))).await.unwrap();
+    }
+    let over = async |now, limit| -> Vec<GrantId> {
+        let grants = store.grants_over(until(now), limit).await.unwrap();
+        grants.into_iter().map(|grant| grant.id).collect()
+    };
+    assert!(over(9, 9).await.is_empty());
+    assert_eq!(over(20, 9).await, [grant(2).id, grant(3).id], "those that ended first before others");
+    assert_eq!(over(30, 2).await, [grant(2).id, grant(3).id], "no more than asked for");
+    // One is given more time, and one is ended.
+    let longer = Change::Grant { to: active(2, 40), from: GrantLife::Active };
+    let ended = Change::Grant { to: Grant { state: GrantLife::Ended, ..active(3, 20) }, from: GrantLife::Active };
+    store.decide(Decision::new(event()).change(longer).change(ended)).await.unwrap();
+    assert_eq!(over(39, 9).await, [grant(1).id]);
+    assert_eq!(over(40, 9).await, [grant(1).id, grant(2).id]);
+}
+
+#[tokio::test]
 async fn a_challenge_and_a_proof_are_taken_once() {
     let (_folder, store) = store().await;
     let challenge = Challenge {

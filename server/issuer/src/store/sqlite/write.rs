@@ -22,6 +22,8 @@ use crate::store::{
 /// The store's time is written when it is this far behind, in seconds: a row of its own in every batch would cost more than it says.
 const FLOOR_STEP: i64 = 10;
 
+pub(super) const DROP_CERTIFICATES: &str = "DELETE FROM certificates WHERE holder = $1";
+
 /// What came of each decision, and of each work of the ledger.
 pub(super) type Results = (Vec<Result<(), DecideError>>, Vec<Outcome>);
 
@@ -315,7 +317,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(record.not_after.seconds()),
             None,
         ),
-        Change::DropCertificates(holder) => (sqlx::query("DELETE FROM certificates WHERE holder = $1").bind(holder.uri()), None),
+        Change::DropCertificates(holder) => (sqlx::query(DROP_CERTIFICATES).bind(holder.uri()), None),
         Change::AddChallenge(new) => (
             sqlx::query("INSERT INTO challenges (id, expires_at, body) VALUES ($1, $2, $3)")
                 .bind(new.id.clone())
@@ -406,16 +408,20 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
     }
 }
 
+/// A certificate is remembered for a while after its end, so that its holder is told that it expired, and not that it is unknown.
+const REMEMBER_CERTIFICATES: i64 = 400 * 24 * 3600;
+
+/// How what is over is forgotten, and for how many seconds it was kept.
+pub(super) const SWEEPS: [(&str, i64); 4] = [
+    ("DELETE FROM challenges WHERE expires_at < $1", 0),
+    ("DELETE FROM proofs_seen WHERE remember_until < $1", 0),
+    ("DELETE FROM tokens WHERE expires_at < $1", USED_AFTER_END),
+    ("DELETE FROM certificates WHERE not_after < $1", REMEMBER_CERTIFICATES),
+];
+
 async fn sweep(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error> {
-    // A certificate is remembered for a while after its end, so that its holder is told that it expired, and not that it is unknown.
-    const REMEMBER_CERTIFICATES: i64 = 400 * 24 * 3600;
-    for (statement, before) in [
-        ("DELETE FROM challenges WHERE expires_at < $1", now),
-        ("DELETE FROM proofs_seen WHERE remember_until < $1", now),
-        ("DELETE FROM tokens WHERE expires_at < $1", now.plus(-USED_AFTER_END)),
-        ("DELETE FROM certificates WHERE not_after < $1", now.plus(-REMEMBER_CERTIFICATES)),
-    ] {
-        sqlx::query(statement).bind(before.seconds()).execute(&mut *connection).await?;
+    for (statement, kept) in SWEEPS {
+        sqlx::query(statement).bind(now.plus(-kept).seconds()).execute(&mut *connection).await?;
     }
     Ok(())
 }
