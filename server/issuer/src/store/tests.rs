@@ -3,7 +3,7 @@
 use daypass_proto::{
     encoding::Fixed,
     gate_api::FLOW_OUTLIVES_TOKEN,
-    ledger::EventKind,
+    ledger::{Event, EventKind},
     names::{GrantId, InvitationId},
     time::{Skew, Timestamp},
 };

@@ -6,7 +6,7 @@
 
 use daypass_proto::{
     enrolment::DeviceLife,
-    ledger::{self, api::MAX_LEAF},
+    ledger::{Sealed, api::MAX_LEAF, vocabulary},
     names::{DeviceId, GrantId},
     time::{Skew, Timestamp},
 };
@@ -25,7 +25,7 @@ pub(super) struct Rows<'a> {
     grants: Vec<(&'a GrantId, GrantLife)>,
     proofs: Vec<(&'a [u8; 32], Timestamp)>,
     tokens: Vec<Token<'a>>,
-    events: Vec<Event<'a>>,
+    events: Vec<&'a Sealed>,
 }
 
 struct Token<'a> {
@@ -34,12 +34,6 @@ struct Token<'a> {
     most: u32,
     /// How many of the same device stand before it here: the table does not have them yet when they are counted.
     before: usize,
-}
-
-struct Event<'a> {
-    event: &'a ledger::Event,
-    leaf: Vec<u8>,
-    hash: [u8; 32],
 }
 
 /// Whether all that this decision changes can be written together with others.
@@ -68,7 +62,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Events alone.
-    pub(super) fn events(events: &'a [ledger::Event]) -> Result<Self, StoreError> {
+    pub(super) fn events(events: &'a [Sealed]) -> Result<Self, StoreError> {
         let mut rows = Self::default();
         rows.take_events(events)?;
         Ok(rows)
@@ -101,15 +95,14 @@ impl<'a> Rows<'a> {
         })
     }
 
-    fn take_events(&mut self, events: &'a [ledger::Event]) -> Result<(), StoreError> {
+    fn take_events(&mut self, events: &'a [Sealed]) -> Result<(), StoreError> {
         for event in events {
-            let leaf = event.leaf();
-            if leaf.len() > MAX_LEAF {
-                return Err(StoreError::EventTooLarge(leaf.len()));
+            let size = event.leaf().len();
+            if size > MAX_LEAF {
+                return Err(StoreError::EventTooLarge(size));
             }
-            ledger::vocabulary::fits(event).map_err(StoreError::Vocabulary)?;
-            let hash = ledger::leaf_hash(&leaf);
-            self.events.push(Event { event, leaf, hash });
+            vocabulary::fits(event.event()).map_err(StoreError::Vocabulary)?;
+            self.events.push(event);
         }
         Ok(())
     }
@@ -154,11 +147,12 @@ impl<'a> Rows<'a> {
             return Ok(false);
         }
         let events = "events (leaf_hash, kind, at, leaf, device, project)";
-        insert(connection, "OR FAIL", events, &self.events, |mut row, Event { event, leaf, hash }| {
-            row.push_bind(hash.as_slice())
+        insert(connection, "OR FAIL", events, &self.events, |mut row, sealed| {
+            let event = sealed.event();
+            row.push_bind(sealed.hash().as_slice())
                 .push_bind(event.kind().as_str())
                 .push_bind(event.at().seconds())
-                .push_bind(leaf.as_slice())
+                .push_bind(sealed.leaf())
                 .push_bind(event.text_of("device"))
                 .push_bind(event.text_of("project"));
         })
@@ -166,8 +160,8 @@ impl<'a> Rows<'a> {
         let personal: Vec<_> = self
             .events
             .iter()
-            .flat_map(|event| {
-                event.event.personal_fields().iter().map(move |(name, field)| (&event.hash, *name, field))
+            .flat_map(|sealed| {
+                sealed.event().personal_fields().iter().map(move |(name, field)| (sealed.hash(), *name, field))
             })
             .collect();
         let fields = "personal_fields (leaf_hash, name, salt, value)";
