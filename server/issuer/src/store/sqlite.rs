@@ -15,6 +15,8 @@ mod plans;
 mod published;
 mod read;
 mod together;
+#[cfg(test)]
+mod upgrade;
 mod write;
 
 use std::{

@@ -387,6 +387,44 @@ async fn what_is_dead_is_named_for_as_long_as_a_request_can_be_using_it() {
 }
 
 #[tokio::test]
+async fn a_grant_is_named_as_dead_for_its_own_tokens_and_keeps_its_device_so_that_they_are_found() {
+    let made = Made::with_software().await;
+    let (device, other) = (made.client().await, made.client().await);
+    let store = &made.issuer.store;
+    let own = store.grants_of(&device.id).await.unwrap().remove(0);
+    let unused = Grant { state: GrantLife::Active, device: Some(device.id.clone()), ..grant(7) };
+    let waiting = grant(8);
+    let resource: Resource = "https://git.example.com/".parse().unwrap();
+    let token = IssuedToken {
+        jti: "t".into(),
+        device: device.id.clone(),
+        grant: own.id.clone(),
+        resource: resource.clone(),
+        expires_at: made.now().plus(600),
+        revoked: false,
+    };
+    let add = Decision::new(event())
+        .change(Change::AddGrant(unused.clone()))
+        .change(Change::AddGrant(waiting.clone()))
+        .change(Change::AddToken { token, now: made.now(), most: 1 });
+    store.decide(add).await.unwrap();
+    let to = async |grant: &Grant, device: Option<&Device>, state| {
+        let to = Grant { state, device: device.map(|device| device.id.clone()), ..grant.clone() };
+        store.decide(Decision::new(event()).change(Change::Grant { to, from: grant.state })).await
+    };
+    for elsewhere in [Some(&other), None] {
+        let refused = to(&own, elsewhere, GrantLife::Active).await;
+        assert!(matches!(refused, Err(DecideError::Conflict(Condition::Grant(id))) if id == own.id));
+    }
+    to(&waiting, Some(&device), GrantLife::Active).await.unwrap();
+    to(&unused, Some(&device), GrantLife::Ended).await.unwrap();
+    let dead = async || store.dead(std::slice::from_ref(&resource), made.now(), true).await.unwrap().grants;
+    assert!(dead().await.is_empty(), "nobody has a token under it");
+    to(&own, Some(&device), GrantLife::Ended).await.unwrap();
+    assert_eq!(dead().await, [own.id.clone()]);
+}
+
+#[tokio::test]
 async fn a_device_has_room_for_so_many_tokens_and_revoking_makes_none() {
     let (_folder, store) = store().await;
     let (now, life, most) = (Timestamp::from_seconds(100_000), 600, 3);

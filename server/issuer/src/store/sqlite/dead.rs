@@ -15,8 +15,9 @@ pub(super) const DEVICES: &str = "SELECT d.id, d.state FROM devices d \
      WHERE (d.state <> 'approved' OR d.software <> 0) AND (d.state <> 'approved' OR $3 = 0) \
      AND EXISTS (SELECT 1 FROM tokens t WHERE t.device = d.id AND t.resource = $2 AND t.expires_at > $1)";
 
-pub(super) const GRANTS: &str = "SELECT g.id FROM grants g WHERE g.state <> 'active' \
-     AND EXISTS (SELECT 1 FROM tokens t WHERE t.grant_id = g.id AND t.resource = $2 AND t.expires_at > $1)";
+/// The tokens of a grant are among those of its device, which never becomes another.
+pub(super) const GRANTS: &str = "SELECT g.id FROM grants g WHERE g.state <> 'active' AND EXISTS ( \
+     SELECT 1 FROM tokens t WHERE t.device = g.device AND t.expires_at > $1 AND t.resource = $2 AND t.grant_id = g.id)";
 
 /// Who has no token that can be in use is left out: a gate learns of nobody whom it never met. So are tokens that cannot be used for their
 /// device's or grant's sake. All is read from one moment: of a device that comes back meanwhile, either it or its revoked tokens are named.

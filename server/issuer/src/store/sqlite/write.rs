@@ -285,7 +285,8 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             Some(Condition::Name(new.id.to_string())),
         ),
         Change::Grant { to, from } => (
-            sqlx::query("UPDATE grants SET state = $1, device = $2, body = $3 WHERE id = $4 AND state = $5")
+            // By its device the tokens of a grant are found when it ends.
+            sqlx::query("UPDATE grants SET state = $1, device = $2, body = $3 WHERE id = $4 AND state = $5 AND COALESCE(device, $2) IS $2")
                 .bind(to.state.as_str())
                 .bind(to.device.as_ref().map(ToString::to_string))
                 .bind(json("grant", to)?)
