@@ -10,6 +10,7 @@ mod lanes;
 mod ledger;
 mod list;
 mod lock;
+mod message;
 #[cfg(test)]
 mod plans;
 mod published;
@@ -123,7 +124,7 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             // Statements for any number of decisions up to a batch's, each of them prepared once.
-            .statement_cache_capacity(8 * BATCH)
+            .statement_cache_capacity(4 * BATCH)
             // Commands on the issuer's machine write beside the server; each waits for the other's transaction.
             .busy_timeout(Duration::from_secs(10));
         let writing = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);

@@ -160,10 +160,13 @@ async fn write_together(
     let written = async {
         // An event that is too large is one decision's fault.
         let Ok(rows) = Rows::of(decisions.iter().copied()) else { return Ok(None) };
-        let (floor, holds) = rows.holds(connection).await?;
+        let (floor, hold) = rows.hold(connection).await?;
         let in_time = |decision: &&Decision| decision.at().is_none_or(|at| at.plus(Skew::MAX_SECONDS) >= floor);
-        let good = holds && decisions.iter().all(in_time) && rows.write(connection).await?;
-        Ok(good.then_some(floor))
+        if !hold || !decisions.iter().all(in_time) {
+            return Ok(None);
+        }
+        rows.write(connection).await?;
+        Ok(Some(floor))
     };
     match written.await {
         // So may an error be that the disk is not to blame for.
@@ -211,7 +214,7 @@ async fn apply(connection: &mut SqliteConnection, decision: &Decision) -> Result
         apply_change(connection, change).await?;
     }
     let failed = engine("write an event");
-    Rows::events(&decision.events)?.write(connection).await.map(drop).map_err(|error| failed(error).into())
+    Rows::events(&decision.events)?.write(connection).await.map_err(|error| failed(error).into())
 }
 
 fn json(kind: &'static str, value: &impl Serialize) -> Result<String, StoreError> {
@@ -251,10 +254,8 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         return rewrap(connection, from, to, keys).await;
     }
     if let Some((rows, condition)) = Rows::alone(change) {
-        let failed = engine("change a record");
-        let holds =
-            rows.holds(connection).await.map_err(&failed)?.1 && rows.write(connection).await.map_err(&failed)?;
-        return if holds { Ok(()) } else { Err(DecideError::Conflict(condition)) };
+        let (_, hold) = rows.hold(connection).await.map_err(engine("change a record"))?;
+        return if hold { Ok(()) } else { Err(DecideError::Conflict(condition)) };
     }
     // Each arm gives the statement and the condition that one changed row proves; no condition where nothing can fail.
     let (query, condition) = match change {
