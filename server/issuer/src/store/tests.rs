@@ -421,7 +421,7 @@ async fn a_grant_is_named_as_dead_for_its_own_tokens_and_keeps_its_device_so_tha
     let dead = async || store.dead(std::slice::from_ref(&resource), made.now(), true).await.unwrap().grants;
     assert!(dead().await.is_empty(), "nobody has a token under it");
     to(&own, Some(&device), GrantLife::Ended).await.unwrap();
-    assert_eq!(dead().await, [own.id.clone()]);
+    assert_eq!(dead().await, [own.id]);
 }
 
 #[tokio::test]

@@ -101,10 +101,10 @@ async fn a_store_of_an_older_program_reads_the_same() {
     let decide = async |change| store.decide(Decision::new(event(&Environment::system())).change(change)).await;
     let again = decide(Change::RememberProof { id: hash(7919), until: now.plus(1) }).await;
     assert!(matches!(again, Err(DecideError::Conflict(Condition::ProofIsNew))), "{again:?}");
-    let dead = async || store.dead(&[token.resource.clone()], now, true).await.unwrap();
+    let dead = async || store.dead(std::slice::from_ref(&token.resource), now, true).await.unwrap();
     assert_eq!((dead().await.tokens.len(), dead().await.grants), (150, Vec::new()));
     let over: Vec<_> = store.grants_over(grant.until, 9).await.unwrap().into_iter().map(|grant| grant.id).collect();
-    assert_eq!(over, [grant.id.clone()]);
+    assert_eq!(over, std::slice::from_ref(&grant.id));
     let ended = Grant { state: GrantLife::Ended, ..grant.clone() };
     decide(Change::Grant { to: ended, from: GrantLife::Active }).await.unwrap();
     assert_eq!((dead().await.tokens.len(), dead().await.grants), (0, vec![grant.id]));
