@@ -144,7 +144,7 @@ async fn seed_grants(connection: &mut SqliteConnection, count: u64, now: Timesta
                 .push_bind(Population::device(*number).to_string())
                 .push_bind(Population::grant(*number).to_string())
                 .push_bind(RESOURCE)
-                .push_bind(now.plus(300).seconds())
+                .push_bind(now.plus(240).seconds())
                 .push("0");
         })
         .await?;
