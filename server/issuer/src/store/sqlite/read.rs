@@ -15,7 +15,7 @@ use crate::store::{
     },
 };
 
-fn body<T: DeserializeOwned>(kind: &'static str, row: &SqliteRow) -> Result<T, StoreError> {
+pub(super) fn body<T: DeserializeOwned>(kind: &'static str, row: &SqliteRow) -> Result<T, StoreError> {
     let text: &str = row.try_get("body").map_err(engine("read a record"))?;
     serde_json::from_str(text).map_err(|source| StoreError::Record { kind, source })
 }
@@ -41,6 +41,10 @@ async fn all<T: DeserializeOwned>(
 pub(super) async fn invitation_by_secret(pool: &SqlitePool, hash: [u8; 32]) -> Result<Option<Invitation>, StoreError> {
     one(pool, "invitation", sqlx::query("SELECT body FROM invitations WHERE secret_hash = $1").bind(hash.to_vec()))
         .await
+}
+
+pub(super) async fn invitation(pool: &SqlitePool, id: String) -> Result<Option<Invitation>, StoreError> {
+    one(pool, "invitation", sqlx::query("SELECT body FROM invitations WHERE id = $1").bind(id)).await
 }
 
 pub(super) async fn device(pool: &SqlitePool, id: String) -> Result<Option<Device>, StoreError> {
