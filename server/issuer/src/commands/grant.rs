@@ -1,5 +1,7 @@
 //! `daypass-issuer grant …`.
 
+use std::io::Write as _;
+
 use daypass_proto::names::{Collaborator, DeviceId, GrantId, ProjectName, RoleName};
 use serde_json::{Value, json};
 
@@ -112,7 +114,7 @@ async fn list(issuer: &Issuer, which: List) -> Result<(), CommandError> {
         sort: which.sort,
         limit: which.limit.saturating_add(1),
     };
-    let grants = cut(issuer.store.find_grants(&find).await?, which.limit);
+    let grants = cut(issuer.store.find_grants(&find).await?, which.limit)?;
     if which.json {
         return print_json(&grants.iter().map(describe).collect::<Vec<_>>());
     }
@@ -134,14 +136,14 @@ async fn list(issuer: &Issuer, which: List) -> Result<(), CommandError> {
 }
 
 /// As many as were asked for; says where there are more.
-pub(super) fn cut<T>(mut found: Vec<T>, limit: u32) -> Vec<T> {
+pub(super) fn cut<T>(mut found: Vec<T>, limit: u32) -> Result<Vec<T>, CommandError> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if found.len() > limit {
-        tracing::debug!(limit, "a list was cut");
-        eprintln!("there are more than these {limit}; narrow the list, or raise `--limit`");
+        writeln!(std::io::stderr(), "there are more than these {limit}; narrow the list, or raise `--limit`")
+            .map_err(CommandError::Output)?;
         found.truncate(limit);
     }
-    found
+    Ok(found)
 }
 
 async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandError> {

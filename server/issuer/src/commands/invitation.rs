@@ -104,7 +104,7 @@ async fn list(issuer: &Issuer, which: List) -> Result<(), CommandError> {
         sort: which.sort,
         ..Find::up_to(which.limit.saturating_add(1))
     };
-    let invitations = cut(issuer.store.find_invitations(&find).await?, which.limit);
+    let invitations = cut(issuer.store.find_invitations(&find).await?, which.limit)?;
     let now = issuer.environment.now();
     if which.json {
         return print_json(&invitations.iter().map(|invitation| describe(invitation, now)).collect::<Vec<_>>());

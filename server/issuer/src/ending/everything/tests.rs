@@ -107,7 +107,7 @@ async fn a_project_ends_and_a_device_stays_where_it_has_something_else() {
     elsewhere(&made, &over, GrantLife::Ended).await;
     let ending = look(&made.issuer, apollo()).await.unwrap();
     assert_eq!((ending.invitations.len(), ending.grants.len()), (1, 4));
-    assert_eq!(ending.staying, [stays.clone()]);
+    assert_eq!(ending.staying, std::slice::from_ref(&stays));
     ends(&made, ending).await.unwrap();
     let store = &made.issuer.store;
     let state = async |id| store.device(id).await.unwrap().unwrap().state;
