@@ -371,7 +371,7 @@ fn introspection_tells_a_gate_of_its_own_tokens_and_of_others_nothing() -> Story
 }
 
 /// What introspection says to the world's gate.
-fn introspected(world: &World, token: &str) -> Result<Value, Failure> {
+pub(crate) fn introspected(world: &World, token: &str) -> Result<Value, Failure> {
     let (certificate, key) = gates_identity(world)?;
     let url = format!("{}/oauth/introspect", world.issuer.mtls_url());
     let request = Request::new(Who::Server, &url, world.issuer.root())?.certificate(&certificate, &key);

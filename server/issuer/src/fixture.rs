@@ -21,8 +21,9 @@ use crate::{
     commands::{make_in, put_in_force},
     config::Config,
     device::{Registration, register_software},
+    invitation::{Invite, invite},
     issuer::Issuer,
-    store::Device,
+    store::{Device, Invitation},
 };
 
 const PROJECT: &str = include_str!("../project.toml.example");
@@ -98,6 +99,32 @@ impl Made {
     /// The leaves of all events of this kind.
     pub async fn events(&self, kind: &str) -> Vec<String> {
         leaves(&self.issuer, kind).await
+    }
+
+    /// The reasons in words that events of this kind have.
+    pub async fn reasons(&self, kind: &str) -> Vec<String> {
+        let statement = "SELECT p.value FROM personal_fields p JOIN events e ON e.leaf_hash = p.leaf_hash \
+             WHERE e.kind = $1 AND p.name = 'why' ORDER BY e.rowid";
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.issuer.config.database).read_only(true);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        sqlx::query_scalar(statement).bind(kind.to_owned()).fetch_all(&pool).await.unwrap()
+    }
+
+    /// An invitation to the sample project, good for an hour.
+    pub async fn invited(&self, collaborator: &str) -> Invitation {
+        let asked = Invite {
+            collaborator: collaborator.parse().unwrap(),
+            project: "apollo".parse().unwrap(),
+            role: "developer".parse().unwrap(),
+            until: self.now().plus(3600),
+            code_expires_at: self.now().plus(3600),
+            ek_hash: None,
+            reason: None,
+            by: "olga".to_owned(),
+        };
+        let (issuer, pin) = (&self.issuer, self.issuer.keyring().pin());
+        let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
+        invite(store, environment, &issuer.policy(), &issuer.config.issuer_url, pin, asked).await.unwrap().0
     }
 
     /// Moves the clock.

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod device;
+pub mod ending;
 mod enrolment;
 mod error;
 #[cfg(test)]

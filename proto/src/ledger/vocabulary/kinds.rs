@@ -28,9 +28,12 @@ pub const fn entry(kind: EventKind) -> Entry {
             &[INVITATION, GRANT, PROJECT, ROLE, UNTIL, EXPIRES_AT, POLICY, COLLABORATOR, OWNER, DETAILS],
             &[RULE, WHY],
         ),
-        K::InvitationWithdrawn => {
-            ("an invitation was taken back", Command, &[INVITATION, GRANT, PROJECT, ROLE, COLLABORATOR], &[WHY])
-        }
+        K::InvitationWithdrawn => (
+            "an invitation was taken back",
+            Command,
+            &[INVITATION, GRANT, PROJECT, ROLE, POLICY, COLLABORATOR, OWNER],
+            &[RULE, WHY],
+        ),
         K::EnrolmentBegun => (
             "a machine showed a good code and its keys, and got a challenge",
             Request,

@@ -1,5 +1,5 @@
 -- Housekeeping and gates ask for the few that are over, and not for all that are there.
-CREATE INDEX grants_by_end ON grants (json_extract(body, '$.until')) WHERE state = 'active';
+CREATE INDEX grants_by_end ON grants (ends_at) WHERE state = 'active';
 CREATE INDEX certificates_by_end ON certificates (not_after);
 CREATE INDEX certificates_by_holder ON certificates (holder);
 CREATE INDEX grants_not_active ON grants (id, device) WHERE state <> 'active';

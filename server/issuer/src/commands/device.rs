@@ -1,9 +1,6 @@
 //! `daypass-issuer device …`.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use daypass_proto::{
     enrolment::DeviceLife,
@@ -14,8 +11,10 @@ use daypass_proto::{
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, operator,
-    output::{json as print_json, line, table, untrusted},
+    CommandError,
+    offboard::reason,
+    operator,
+    output::{confirm, json as print_json, line, table, untrusted},
 };
 use crate::{
     device::{LifeError, Registration, Verb, decide_life, register_software},
@@ -75,7 +74,7 @@ pub struct Decision {
     /// Which.
     device: DeviceId,
     /// Why, for the ledger.
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     reason: Option<String>,
     /// Print JSON.
     #[arg(long)]
@@ -230,7 +229,9 @@ async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) 
         None if yes => "not_compared",
         None => {
             show(issuer, id, false).await?;
-            confirm(&format!("does {} see the code {expected}? [y/N] ", device.collaborator))?;
+            if !confirm(&format!("does {} see the code {expected}? [y/N] ", device.collaborator))? {
+                return Err(CommandError::NotConfirmed);
+            }
             "code_confirmed"
         }
     };
@@ -243,17 +244,6 @@ fn compare(expected: &str, given: &str) -> Result<(), CommandError> {
         return Ok(());
     }
     Err(CommandError::Code { expected: expected.to_owned(), given: untrusted(given) })
-}
-
-fn confirm(question: &str) -> Result<(), CommandError> {
-    if !std::io::stdin().is_terminal() {
-        return Err(CommandError::NotConfirmed);
-    }
-    let mut out = std::io::stdout();
-    write!(out, "{question}").and_then(|()| out.flush()).map_err(CommandError::Output)?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(CommandError::Output)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(CommandError::NotConfirmed) }
 }
 
 async fn decide(issuer: &Issuer, verb: Verb, decision: &Decision) -> Result<(), CommandError> {

@@ -7,11 +7,14 @@ mod device;
 mod ek;
 mod erase;
 mod gate;
+mod grant;
 mod init;
+mod invitation;
 mod invite;
 mod key;
 mod ledger;
 mod master;
+mod offboard;
 mod output;
 mod policy;
 
@@ -27,6 +30,7 @@ use crate::{
     clock::Environment,
     config::{Config, ConfigError},
     device::{LifeError, SoftwareError},
+    ending::EndError,
     gates::RegistryError,
     invitation::InviteError,
     issuer::{Issuer, StartError},
@@ -73,6 +77,17 @@ enum Command {
     /// Look at devices, and decide about them.
     #[command(subcommand)]
     Device(device::Command),
+    /// Look at grants, hold them back, end them.
+    #[command(subcommand)]
+    Grant(grant::Command),
+    /// Look at invitations, and take them back.
+    #[command(subcommand)]
+    Invitation(invitation::Command),
+    /// End everything that a collaborator has: open invitations, grants, devices.
+    Offboard(offboard::Person),
+    /// End a project.
+    #[command(subcommand)]
+    Project(offboard::Command),
     /// Look at endorsement key certificates.
     #[command(subcommand)]
     Ek(ek::Command),
@@ -133,6 +148,10 @@ pub enum CommandError {
     Invite(#[from] InviteError),
     #[error(transparent)]
     Life(#[from] LifeError),
+    #[error(transparent)]
+    End(#[from] EndError),
+    #[error("nothing was ended; pass `--yes` to end what was shown")]
+    EndUnconfirmed,
     #[error(transparent)]
     Software(#[from] SoftwareError),
     #[error(transparent)]
@@ -219,8 +238,11 @@ impl CommandError {
             | Self::Decide(_)
             | Self::Make { .. }
             | Self::Export(_) => 1,
+            Self::End(error) if error.is_fault() => 1,
             Self::Invite(_)
             | Self::Life(_)
+            | Self::End(_)
+            | Self::EndUnconfirmed
             | Self::Software(_)
             | Self::Registry(_)
             | Self::Until(_)
@@ -271,6 +293,10 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Check { json } => check::run(&cli.config, environment, json).await,
             Command::Invite(args) => invite::run(&open(&cli.config, environment).await?, args).await,
             Command::Device(command) => device::run(&open(&cli.config, environment).await?, command).await,
+            Command::Grant(command) => grant::run(&open(&cli.config, environment).await?, command).await,
+            Command::Invitation(command) => invitation::run(&open(&cli.config, environment).await?, command).await,
+            Command::Offboard(args) => offboard::person(&open(&cli.config, environment).await?, args).await,
+            Command::Project(command) => offboard::project(&open(&cli.config, environment).await?, command).await,
             Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
             Command::Policy(command) => policy::run(&cli.config, environment, command).await,

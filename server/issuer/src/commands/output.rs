@@ -1,6 +1,6 @@
 //! What commands print: text for people, JSON for programs.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
@@ -15,6 +15,18 @@ pub(super) fn line(text: impl std::fmt::Display) -> Result<(), CommandError> {
 pub(super) fn json(value: &impl Serialize) -> Result<(), CommandError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| CommandError::Output(error.into()))?;
     line(text)
+}
+
+/// Asks whoever is at the terminal; where nobody is, the answer is no.
+pub(super) fn confirm(question: &str) -> Result<bool, CommandError> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    let mut out = std::io::stdout();
+    write!(out, "{question}").and_then(|()| out.flush()).map_err(CommandError::Output)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(CommandError::Output)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// What a machine says of itself, as it may stand on a terminal: whoever holds a stolen code could otherwise move the cursor and

@@ -11,12 +11,11 @@ use daypass_proto::{
 use thiserror::Error;
 
 use crate::{
+    ending::{GrantVerb, Told},
     error::Refusal,
     issuer::Issuer,
     ledger::Source,
-    store::{
-        Change, DecideError, Decision, Device, Grant, GrantLife, Holder, StoreError, device_may_become, device_word,
-    },
+    store::{Change, DecideError, Decision, Device, Holder, StoreError, device_may_become, device_word},
 };
 
 /// What is to happen to a device.
@@ -136,11 +135,9 @@ pub async fn decide(
         None => event,
     });
     if let Some(next) = grants_follow(verb) {
-        for grant in store.grants_of(id).await?.into_iter().filter(|grant| next.applies_to(grant.state)) {
-            let event = environment.of_grant(environment.event(next.event), &grant, &issuer.policy());
-            decision = decision
-                .event(environment.asked(event, source))
-                .change(Change::Grant { from: grant.state, to: Grant { state: next.to, ..grant } });
+        for grant in store.grants_of(id).await?.into_iter().filter(|grant| next.starts_from(grant.state)) {
+            let told = Told { source, rule: None, reason: reason.filter(|_| next == GrantVerb::Revoke) };
+            decision = next.on(issuer, decision, grant, &told);
         }
     }
     if verb.target() == DeviceLife::Revoked {
@@ -157,26 +154,11 @@ pub async fn decide(
     Ok(device)
 }
 
-struct Following {
-    from: &'static [GrantLife],
-    to: GrantLife,
-    event: EventKind,
-}
-
-impl Following {
-    fn applies_to(&self, state: GrantLife) -> bool {
-        self.from.contains(&state)
-    }
-}
-
 /// What becomes of a device's grants: approval activates those that wait, revocation ends them all.
-fn grants_follow(verb: Verb) -> Option<Following> {
-    use GrantLife::{Active, Requested, Revoked, Suspended};
+fn grants_follow(verb: Verb) -> Option<GrantVerb> {
     match verb {
-        Verb::Approve => Some(Following { from: &[Requested], to: Active, event: EventKind::GrantActivated }),
-        Verb::Revoke | Verb::Leave => {
-            Some(Following { from: &[Requested, Active, Suspended], to: Revoked, event: EventKind::GrantRevoked })
-        }
+        Verb::Approve => Some(GrantVerb::Activate),
+        Verb::Revoke | Verb::Leave => Some(GrantVerb::Revoke),
         Verb::Suspend | Verb::Resume => None,
     }
 }
@@ -184,7 +166,7 @@ fn grants_follow(verb: Verb) -> Option<Following> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::Made;
+    use crate::{fixture::Made, store::GrantLife};
 
     #[test]
     fn a_verb_starts_only_where_the_diagram_lets_it() {
@@ -232,6 +214,7 @@ mod tests {
         act(&made, &id, Verb::Resume).await.unwrap();
         act(&made, &id, Verb::Revoke).await.unwrap();
         assert_eq!(grant().await, GrantLife::Revoked);
+        assert_eq!(made.reasons("grant_revoked").await, ["left the project"], "the grants' events say why, too");
         for verb in [Verb::Approve, Verb::Suspend, Verb::Resume, Verb::Revoke, Verb::Leave] {
             assert!(matches!(act(&made, &id, verb).await, Err(LifeError::Transition { .. })), "{}", verb.word());
         }

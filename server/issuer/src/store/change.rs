@@ -10,7 +10,7 @@ use daypass_proto::{
 };
 
 use super::{
-    KnownDevice, Seen,
+    KnownDevice, Scope, Seen,
     records::{
         CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
         IssuedToken, KeyRecord, PolicyVersion,
@@ -58,6 +58,8 @@ pub enum Change {
         /// One of its grants.
         grant: Seen<Grant>,
     },
+    /// Nothing, if there is nothing left of theirs that can give anybody anything: what comes before it here has ended all of it.
+    RequireNothingLeft(Scope),
     /// A certificate that was issued.
     AddCertificate {
         /// SHA-256 of its DER.
@@ -175,6 +177,8 @@ pub enum Condition {
     Name(String),
     /// What there is of a person.
     Person,
+    /// Nothing is left of theirs.
+    NothingLeft(Scope),
     /// The ledger has not begun, or has this name.
     Ledger,
     /// The policy that is in force.
@@ -197,6 +201,7 @@ impl fmt::Display for Condition {
             Self::Clock => f.write_str("the time of the newest decision"),
             Self::Name(name) => write!(f, "`{name}`"),
             Self::Person => f.write_str("what there is of this person"),
+            Self::NothingLeft(scope) => write!(f, "what there is of {scope}"),
             Self::Ledger => f.write_str("the ledger"),
             Self::Policy => f.write_str("the policy in force"),
         }

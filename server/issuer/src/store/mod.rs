@@ -6,6 +6,7 @@
 
 mod change;
 mod fault;
+mod find;
 mod ledger;
 mod records;
 mod sqlite;
@@ -15,7 +16,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use daypass_proto::{
     enrolment::DeviceLife,
     ledger::{Sealed, api::MAX_LEAF, vocabulary::Misfit},
-    names::{DeviceId, GateName, GrantId},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId},
     resource::Resource,
     time::Timestamp,
 };
@@ -25,11 +26,12 @@ use thiserror::Error;
 pub use self::{
     change::{Change, Condition},
     fault::Fault,
+    find::{Find, Scope, Sort},
     ledger::{Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
         Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, device_may_become,
-        device_state as device_word,
+        device_state as device_word, grant_may_become,
     },
     sqlite::{PublishedError, SqliteStore},
 };
@@ -141,6 +143,14 @@ pub enum StoreError {
     /// The ledger's tables hold what they never should.
     #[error("the ledger in the store does not read: {0}; run `daypass-issuer ledger verify`")]
     Ledger(&'static str),
+    /// A step that no grant's life has.
+    #[error("no grant goes from `{from}` to `{to}`")]
+    Transition {
+        /// Where it is.
+        from: GrantLife,
+        /// Where it was to go.
+        to: GrantLife,
+    },
     /// An event that no tile could ever carry.
     #[error("an event of {0} bytes is larger than the ledger takes, which is {max} bytes", max = MAX_LEAF)]
     EventTooLarge(usize),
@@ -167,7 +177,11 @@ impl StoreError {
             Self::Slow => Fault::Slow,
             Self::InUse(_) | Self::Busy => Fault::Busy,
             Self::Lock { .. } => Fault::Io,
-            Self::Migrate(_) | Self::EventTooLarge(_) | Self::Vocabulary(_) | Self::Stopped => Fault::Other,
+            Self::Migrate(_)
+            | Self::Transition { .. }
+            | Self::EventTooLarge(_)
+            | Self::Vocabulary(_)
+            | Self::Stopped => Fault::Other,
         }
     }
 }
@@ -182,6 +196,8 @@ pub trait Store: LedgerStore {
 
     /// The invitation whose secret has this hash.
     fn invitation_by_secret(&self, hash: [u8; 32]) -> Answer<'_, Option<Invitation>>;
+    /// An invitation.
+    fn invitation(&self, id: &InvitationId) -> Answer<'_, Option<Invitation>>;
     /// A device.
     fn device(&self, id: &DeviceId) -> Answer<'_, Option<Device>>;
     /// All devices, or those in one state.
@@ -196,6 +212,14 @@ pub trait Store: LedgerStore {
     fn grants_in(&self, state: GrantLife) -> Answer<'_, Vec<Grant>>;
     /// Active grants whose end was at `now` or before, those that ended first before others, at most `limit`.
     fn grants_over(&self, now: Timestamp, limit: u32) -> Answer<'_, Vec<Grant>>;
+    /// The grants that are looked for.
+    fn find_grants<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Grant>>;
+    /// The invitations that are looked for.
+    fn find_invitations<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Invitation>>;
+    /// The devices of somebody that are not revoked, up to a limit.
+    fn devices_of<'a>(&'a self, collaborator: &'a Collaborator, limit: u32) -> Answer<'a, Vec<Device>>;
+    /// Whether there is, or was, anything of theirs.
+    fn knows<'a>(&'a self, scope: &'a Scope) -> Answer<'a, bool>;
     /// A challenge that nobody has answered yet.
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>>;
     /// A token that was issued.

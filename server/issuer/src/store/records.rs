@@ -122,6 +122,15 @@ pub const fn device_may_become(from: DeviceLife, to: DeviceLife) -> bool {
     )
 }
 
+/// Whether a grant may go from one state to another: the arrows of [`GrantLife`]'s diagram, and no others. The store refuses what is not among them.
+pub const fn grant_may_become(from: GrantLife, to: GrantLife) -> bool {
+    use GrantLife::{Active, Ended, Requested, Revoked, Suspended};
+    matches!(
+        (from, to),
+        (Requested | Suspended, Active) | (Active, Suspended | Ended) | (Requested | Active | Suspended, Revoked)
+    )
+}
+
 /// The word of a device's state in the store.
 pub const fn device_state(life: DeviceLife) -> &'static str {
     match life {
@@ -415,6 +424,29 @@ mod tests {
                 (Approved, Suspended),
                 (Approved, Revoked),
                 (Suspended, Approved),
+                (Suspended, Revoked)
+            ]
+        );
+    }
+
+    #[test]
+    fn grants_go_where_the_diagram_says() {
+        use GrantLife::{Active, Ended, Requested, Revoked, Suspended};
+        let all = [Requested, Active, Suspended, Revoked, Ended];
+        let allowed: Vec<_> = all
+            .into_iter()
+            .flat_map(|from| all.into_iter().map(move |to| (from, to)))
+            .filter(|(from, to)| grant_may_become(*from, *to))
+            .collect();
+        assert_eq!(
+            allowed,
+            [
+                (Requested, Active),
+                (Requested, Revoked),
+                (Active, Suspended),
+                (Active, Revoked),
+                (Active, Ended),
+                (Suspended, Active),
                 (Suspended, Revoked)
             ]
         );

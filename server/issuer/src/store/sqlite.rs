@@ -6,6 +6,7 @@
 mod copy;
 mod dead;
 mod erase;
+mod find;
 mod lanes;
 mod ledger;
 mod list;
@@ -34,7 +35,7 @@ use daypass_proto::{
     enrolment::DeviceLife,
     gate_api::FLOW_OUTLIVES_TOKEN,
     ledger::tree::{Head, TileId, Tiles},
-    names::{Collaborator, DeviceId, GateName, GrantId},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId},
     resource::Resource,
     time::{Skew, Timestamp},
 };
@@ -51,7 +52,7 @@ use tokio::{
 pub use self::published::PublishedError;
 use self::{lanes::Lanes, write::Writer};
 use super::{
-    Answer, Dead, DecideError, Decision, Fault, Presented, Store, StoreError,
+    Answer, Dead, DecideError, Decision, Fault, Find, Presented, Scope, Store, StoreError,
     fault::Health,
     ledger::{
         Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place,
@@ -410,6 +411,10 @@ impl Store for SqliteStore {
         Box::pin(read::invitation_by_secret(&self.readers, hash))
     }
 
+    fn invitation(&self, id: &InvitationId) -> Answer<'_, Option<Invitation>> {
+        Box::pin(read::invitation(&self.readers, id.to_string()))
+    }
+
     fn device(&self, id: &DeviceId) -> Answer<'_, Option<Device>> {
         Box::pin(read::device(&self.readers, id.to_string()))
     }
@@ -436,6 +441,22 @@ impl Store for SqliteStore {
 
     fn grants_over(&self, now: Timestamp, limit: u32) -> Answer<'_, Vec<Grant>> {
         Box::pin(read::grants_over(&self.readers, now, limit))
+    }
+
+    fn find_grants<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Grant>> {
+        Box::pin(find::grants(&self.readers, find))
+    }
+
+    fn find_invitations<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Invitation>> {
+        Box::pin(find::invitations(&self.readers, find))
+    }
+
+    fn devices_of<'a>(&'a self, collaborator: &'a Collaborator, limit: u32) -> Answer<'a, Vec<Device>> {
+        Box::pin(find::devices_of(&self.readers, collaborator, limit))
+    }
+
+    fn knows<'a>(&'a self, scope: &'a Scope) -> Answer<'a, bool> {
+        Box::pin(find::knows(&self.readers, scope))
     }
 
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>> {

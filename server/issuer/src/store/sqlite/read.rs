@@ -15,7 +15,7 @@ use crate::store::{
     },
 };
 
-fn body<T: DeserializeOwned>(kind: &'static str, row: &SqliteRow) -> Result<T, StoreError> {
+pub(super) fn body<T: DeserializeOwned>(kind: &'static str, row: &SqliteRow) -> Result<T, StoreError> {
     let text: &str = row.try_get("body").map_err(engine("read a record"))?;
     serde_json::from_str(text).map_err(|source| StoreError::Record { kind, source })
 }
@@ -41,6 +41,10 @@ async fn all<T: DeserializeOwned>(
 pub(super) async fn invitation_by_secret(pool: &SqlitePool, hash: [u8; 32]) -> Result<Option<Invitation>, StoreError> {
     one(pool, "invitation", sqlx::query("SELECT body FROM invitations WHERE secret_hash = $1").bind(hash.to_vec()))
         .await
+}
+
+pub(super) async fn invitation(pool: &SqlitePool, id: String) -> Result<Option<Invitation>, StoreError> {
+    one(pool, "invitation", sqlx::query("SELECT body FROM invitations WHERE id = $1").bind(id)).await
 }
 
 pub(super) async fn device(pool: &SqlitePool, id: String) -> Result<Option<Device>, StoreError> {
@@ -114,8 +118,7 @@ pub(super) async fn grants_in(pool: &SqlitePool, state: GrantLife) -> Result<Vec
 pub(super) async fn grants_over(pool: &SqlitePool, now: Timestamp, limit: u32) -> Result<Vec<Grant>, StoreError> {
     // Without being told, the engine goes through all that are active, which are most.
     let query = sqlx::query(
-        "SELECT body FROM grants INDEXED BY grants_by_end WHERE state = 'active' AND json_extract(body, '$.until') <= $1 \
-         ORDER BY json_extract(body, '$.until') LIMIT $2",
+        "SELECT body FROM grants INDEXED BY grants_by_end WHERE state = 'active' AND ends_at <= $1 ORDER BY ends_at LIMIT $2",
     );
     all(pool, "grant", query.bind(now.seconds()).bind(limit)).await
 }

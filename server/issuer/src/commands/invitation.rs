@@ -1,0 +1,129 @@
+//! `daypass-issuer invitation …`.
+
+use daypass_proto::{
+    names::{Collaborator, InvitationId, ProjectName, RoleName},
+    time::Timestamp,
+};
+use serde_json::{Value, json};
+
+use super::{
+    CommandError,
+    grant::cut,
+    offboard::reason,
+    operator,
+    output::{json as print_json, line, table},
+};
+use crate::{
+    ending::{Told, withdraw},
+    issuer::Issuer,
+    ledger::Source,
+    store::{Find, Invitation, InvitationLife, Sort},
+};
+
+/// What can be done.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List invitations.
+    List(List),
+    /// Take an open invitation back, and the grant that it carries.
+    Withdraw {
+        /// Which.
+        invitation: InvitationId,
+        /// Why, for the ledger.
+        #[arg(long, value_parser = reason)]
+        reason: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which invitations.
+#[derive(Debug, clap::Args)]
+pub struct List {
+    /// Only those of this collaborator.
+    #[arg(long, value_name = "NAME")]
+    collaborator: Option<Collaborator>,
+    /// Only those to this project.
+    #[arg(long)]
+    project: Option<ProjectName>,
+    /// Only those in this role.
+    #[arg(long)]
+    role: Option<RoleName>,
+    /// Only those in this state; can be given again. An open one may have a code whose time is over.
+    #[arg(long = "state", value_name = "STATE", value_parser = state)]
+    states: Vec<InvitationLife>,
+    /// In this order; `until` is the end of the code.
+    #[arg(long, value_enum, default_value_t = Sort::Id)]
+    sort: Sort,
+    /// No more than so many; standard error says where there are more.
+    #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn state(text: &str) -> Result<InvitationLife, String> {
+    serde_json::from_value(Value::from(text)).map_err(|_| "expected open, used or withdrawn".to_owned())
+}
+
+pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::List(which) => list(issuer, which).await,
+        Command::Withdraw { invitation, reason, json } => {
+            let source = Source::Operator(operator());
+            let told = Told { source: &source, rule: None, reason: reason.as_deref() };
+            let invitation = withdraw(issuer, &invitation, &told).await?;
+            if json {
+                return print_json(&describe(&invitation, issuer.environment.now()));
+            }
+            line(format!(
+                "{} is now {}, and its grant {} is revoked",
+                invitation.id, invitation.state, invitation.grant
+            ))
+        }
+    }
+}
+
+pub(super) fn describe(invitation: &Invitation, now: Timestamp) -> Value {
+    json!({
+        "invitation": invitation.id, "state": invitation.state, "collaborator": invitation.collaborator,
+        "project": invitation.project, "role": invitation.role, "grant": invitation.grant,
+        "expires_at": invitation.expires_at, "expired": invitation.expires_at < now, "device": invitation.device,
+        "ek_registered": invitation.ek_hash.is_some(),
+    })
+}
+
+async fn list(issuer: &Issuer, which: List) -> Result<(), CommandError> {
+    let find = Find {
+        collaborator: which.collaborator,
+        project: which.project,
+        role: which.role,
+        states: which.states.into_iter().map(InvitationLife::as_str).collect(),
+        sort: which.sort,
+        ..Find::up_to(which.limit.saturating_add(1))
+    };
+    let invitations = cut(issuer.store.find_invitations(&find).await?, which.limit)?;
+    let now = issuer.environment.now();
+    if which.json {
+        return print_json(&invitations.iter().map(|invitation| describe(invitation, now)).collect::<Vec<_>>());
+    }
+    let rows: Vec<Vec<String>> = invitations
+        .iter()
+        .map(|invitation| {
+            let over = invitation.state == InvitationLife::Open && invitation.expires_at < now;
+            vec![
+                invitation.id.to_string(),
+                format!("{}{}", invitation.state, if over { " (expired)" } else { "" }),
+                invitation.collaborator.to_string(),
+                invitation.project.to_string(),
+                invitation.role.to_string(),
+                invitation.expires_at.to_string(),
+                invitation.grant.to_string(),
+                invitation.device.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+            ]
+        })
+        .collect();
+    table(&["INVITATION", "STATE", "COLLABORATOR", "PROJECT", "ROLE", "CODE UNTIL", "GRANT", "DEVICE"], &rows)
+}

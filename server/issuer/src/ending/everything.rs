@@ -1,0 +1,130 @@
+//! Ending everything of a person, or of a project, by one decision.
+//!
+//! A person loses open invitations, grants and devices. A project loses open invitations and grants, and a device goes with them where
+//! it is left with nothing: it stays where it has a grant elsewhere that lives. The last conditions of the decision are that nothing is left: an
+//! invitation that somebody made meanwhile, which nobody was told of, makes it a conflict.
+
+use std::collections::BTreeSet;
+
+use daypass_proto::{
+    enrolment::DeviceLife,
+    ledger::EventKind,
+    names::{DeviceId, GrantId},
+};
+
+use super::{EndError, GrantVerb, Told};
+use crate::{
+    issuer::Issuer,
+    ledger::Source,
+    store::{Change, Decision, Device, Find, Grant, GrantLife, Invitation, InvitationLife, Scope, device_may_become},
+};
+
+/// How many of each one decision takes: while it is written, nothing else is.
+const MOST: u32 = 10_000;
+const LIVE: [GrantLife; 3] = [GrantLife::Requested, GrantLife::Active, GrantLife::Suspended];
+
+/// What is to end.
+#[derive(Debug)]
+pub struct Ending {
+    /// Whose.
+    pub scope: Scope,
+    /// Open invitations.
+    pub invitations: Vec<Invitation>,
+    /// Grants that live.
+    pub grants: Vec<Grant>,
+    /// Devices.
+    pub devices: Vec<Device>,
+    /// Devices that stay, since they have other grants.
+    pub staying: Vec<DeviceId>,
+}
+
+impl Ending {
+    /// Whether there is nothing to end.
+    pub fn is_empty(&self) -> bool {
+        self.invitations.is_empty() && self.grants.is_empty() && self.devices.is_empty()
+    }
+
+    const fn rule(&self) -> &'static str {
+        match self.scope {
+            Scope::Collaborator(_) => "collaborator_offboarded",
+            Scope::Project(_) => "project_ended",
+            Scope::Device(_) => "device_ended",
+        }
+    }
+}
+
+/// What there is to end of theirs.
+pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
+    let store = &issuer.store;
+    let theirs = || match &scope {
+        Scope::Collaborator(name) => Find { collaborator: Some(name.clone()), ..Find::up_to(MOST + 1) },
+        Scope::Project(name) => Find { project: Some(name.clone()), ..Find::up_to(MOST + 1) },
+        Scope::Device(id) => Find { device: Some(id.clone()), ..Find::up_to(MOST + 1) },
+    };
+    let grants = store.find_grants(&Find { states: LIVE.map(GrantLife::as_str).to_vec(), ..theirs() }).await?;
+    let open = Find { states: vec![InvitationLife::Open.as_str()], ..theirs() };
+    let invitations = match scope {
+        Scope::Device(_) => Vec::new(),
+        _ => store.find_invitations(&open).await?,
+    };
+    let (devices, staying) = match &scope {
+        Scope::Collaborator(name) => (store.devices_of(name, MOST + 1).await?, Vec::new()),
+        _ => left_with_nothing(issuer, &grants).await?,
+    };
+    let most = usize::try_from(MOST).unwrap_or(usize::MAX);
+    if [grants.len(), invitations.len(), devices.len()].iter().any(|count| *count > most) {
+        return Err(EndError::TooMany { scope, most: MOST });
+    }
+    let ending = Ending { scope, invitations, grants, devices, staying };
+    // A name that was misspelt is told from one that has nothing any more.
+    if ending.is_empty() && !store.knows(&ending.scope).await? {
+        return Err(EndError::Unknown(ending.scope));
+    }
+    Ok(ending)
+}
+
+/// The devices of these grants: those that have no other that lives, and those that have.
+async fn left_with_nothing(issuer: &Issuer, grants: &[Grant]) -> Result<(Vec<Device>, Vec<DeviceId>), EndError> {
+    let (mut ending, mut staying) = (Vec::new(), Vec::new());
+    let ended: BTreeSet<&GrantId> = grants.iter().map(|grant| &grant.id).collect();
+    let devices: BTreeSet<&DeviceId> = grants.iter().filter_map(|grant| grant.device.as_ref()).collect();
+    for id in devices {
+        let all = issuer.store.grants_of(id).await?;
+        let other = |grant: &Grant| LIVE.contains(&grant.state) && !ended.contains(&grant.id);
+        if all.iter().any(other) {
+            staying.push(id.clone());
+        } else if let Some(device) = issuer.store.device(id).await?
+            && device_may_become(device.state, DeviceLife::Revoked)
+        {
+            ending.push(device);
+        }
+    }
+    Ok((ending, staying))
+}
+
+/// Ends all of it, or nothing.
+pub async fn end_everything(issuer: &Issuer, ending: Ending, source: &Source, reason: &str) -> Result<(), EndError> {
+    let told = Told { source, rule: Some(ending.rule()), reason: Some(reason) };
+    let environment = &issuer.environment;
+    let mut decision = Decision::default();
+    for invitation in ending.invitations {
+        decision = super::invitation::on(issuer, decision, invitation, &told);
+    }
+    for grant in ending.grants {
+        decision = GrantVerb::Revoke.on(issuer, decision, grant, &told);
+    }
+    for device in ending.devices {
+        let event = environment.of_device(environment.event(EventKind::DeviceRevoked), &device);
+        let (id, from) = (device.id.clone(), device.state);
+        let to = Device { state: DeviceLife::Revoked, reason: Some(reason.to_owned()), ..device };
+        decision = decision
+            .event(told.on(issuer, event))
+            .change(Change::Device { to: Box::new(to), from })
+            .change(Change::RequireNothingLeft(Scope::Device(id)));
+    }
+    let decision = decision.change(Change::RequireNothingLeft(ending.scope));
+    Ok(issuer.store.decide(decision).await?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+use super::*;
+use crate::{fixture::Made, store::InvitationLife};
+
+fn source() -> Source {
+    Source::Operator("olga".to_owned())
+}
+
+fn alice() -> Scope {
+    Scope::Collaborator("alice".parse().unwrap())
+}
+
+fn apollo() -> Scope {
+    Scope::Project("apollo".parse().unwrap())
+}
+
+async fn ends(made: &Made, ending: Ending) -> Result<(), EndError> {
+    end_everything(&made.issuer, ending, &source(), "left the company").await
+}
+
+/// A second grant of a device, in another project; as renewal and requests will make them.
+async fn elsewhere(made: &Made, device: &DeviceId, state: GrantLife) -> Grant {
+    let store = &made.issuer.store;
+    let first = store.grants_of(device).await.unwrap().remove(0);
+    let grant = Grant {
+        id: GrantId::from_random(made.issuer.environment.random()),
+        project: "gemini".parse().unwrap(),
+        state,
+        ..first
+    };
+    let event = crate::fixture::event(&made.issuer.environment);
+    store.decide(Decision::new(event).change(Change::AddGrant(grant.clone()))).await.unwrap();
+    grant
+}
+
+#[tokio::test]
+async fn a_person_loses_everything_by_one_decision_and_others_lose_nothing() {
+    let made = Made::with_software().await;
+    let (device, open, others) = (made.client().await, made.invited("alice").await, made.invited("bob").await);
+    let ending = look(&made.issuer, alice()).await.unwrap();
+    assert_eq!((ending.invitations.len(), ending.grants.len(), ending.devices.len()), (1, 2, 1));
+    ends(&made, ending).await.unwrap();
+    let store = &made.issuer.store;
+    assert_eq!(store.device(&device.id).await.unwrap().unwrap().state, DeviceLife::Revoked);
+    assert_eq!(store.invitation(&open.id).await.unwrap().unwrap().state, InvitationLife::Withdrawn);
+    assert_eq!(store.grant(&open.grant).await.unwrap().unwrap().state, GrantLife::Revoked);
+    assert_eq!(store.grants_of(&device.id).await.unwrap()[0].state, GrantLife::Revoked);
+    assert_eq!(store.invitation(&others.id).await.unwrap().unwrap().state, InvitationLife::Open);
+    for (kind, count) in [("invitation_withdrawn", 1), ("grant_revoked", 2), ("device_revoked", 1)] {
+        assert_eq!(made.reasons(kind).await, vec!["left the company"; count], "{kind}");
+        let events = made.events(kind).await;
+        assert!(events.iter().all(|leaf| leaf.contains(r#""rule":"collaborator_offboarded""#)), "{events:?}");
+    }
+    let again = look(&made.issuer, alice()).await.unwrap();
+    assert!(again.is_empty(), "there is nothing left, and the name is known");
+    let nobody = look(&made.issuer, Scope::Collaborator("alcie".parse().unwrap())).await;
+    assert!(matches!(nobody, Err(EndError::Unknown(_))), "{nobody:?}");
+}
+
+#[tokio::test]
+async fn what_somebody_else_decided_meanwhile_ends_nothing_at_all() {
+    let made = Made::with_software().await;
+    let device = made.client().await;
+    let store = &made.issuer.store;
+    let untouched = async || {
+        let grants = store.grants_of(&device.id).await.unwrap();
+        store.device(&device.id).await.unwrap().unwrap().state == DeviceLife::Approved
+            && grants[0].state == GrantLife::Active
+            && made.events("device_revoked").await.is_empty()
+    };
+    // One more invitation than was shown.
+    let seen = look(&made.issuer, alice()).await.unwrap();
+    let invitation = made.invited("alice").await;
+    let refused = ends(&made, seen).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "what there is of `alice` was changed by somebody else at the same time, and nothing was done; \
+         run the command again, which goes by what there is now"
+    );
+    assert!(untouched().await);
+    // One less.
+    let seen = look(&made.issuer, alice()).await.unwrap();
+    let told = Told { source: &source(), rule: None, reason: None };
+    super::super::withdraw(&made.issuer, &invitation.id, &told).await.unwrap();
+    assert!(matches!(ends(&made, seen).await, Err(EndError::Changed(_))));
+    assert!(untouched().await);
+    let ending = look(&made.issuer, alice()).await.unwrap();
+    ends(&made, ending).await.unwrap();
+    assert!(!untouched().await);
+}
+
+#[tokio::test]
+async fn of_two_that_end_the_same_at_once_one_does_it() {
+    let made = Made::with_software().await;
+    made.client().await;
+    let (one, other) = (look(&made.issuer, alice()).await.unwrap(), look(&made.issuer, alice()).await.unwrap());
+    let (one, other) = tokio::join!(ends(&made, one), ends(&made, other));
+    assert_eq!(usize::from(one.is_ok()) + usize::from(other.is_ok()), 1, "{one:?} {other:?}");
+    assert_eq!(made.events("device_revoked").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_project_ends_and_a_device_stays_where_it_has_something_else() {
+    let made = Made::with_software().await;
+    let (stays, left, over) = (made.client().await.id, made.client().await.id, made.client().await.id);
+    let invitation = made.invited("bob").await;
+    let other = elsewhere(&made, &stays, GrantLife::Active).await;
+    elsewhere(&made, &over, GrantLife::Ended).await;
+    let ending = look(&made.issuer, apollo()).await.unwrap();
+    assert_eq!((ending.invitations.len(), ending.grants.len()), (1, 4));
+    assert_eq!(ending.staying, std::slice::from_ref(&stays));
+    ends(&made, ending).await.unwrap();
+    let store = &made.issuer.store;
+    let state = async |id| store.device(id).await.unwrap().unwrap().state;
+    assert_eq!(state(&stays).await, DeviceLife::Approved);
+    assert_eq!(store.grant(&other.id).await.unwrap().unwrap().state, GrantLife::Active);
+    assert_eq!((state(&left).await, state(&over).await), (DeviceLife::Revoked, DeviceLife::Revoked));
+    assert_eq!(store.invitation(&invitation.id).await.unwrap().unwrap().state, InvitationLife::Withdrawn);
+    let events = made.events("grant_revoked").await;
+    assert!(events.len() == 4 && events.iter().all(|leaf| leaf.contains(r#""rule":"project_ended""#)), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_device_that_got_something_elsewhere_meanwhile_is_not_ended_with_its_project() {
+    let made = Made::with_software().await;
+    let device = made.client().await.id;
+    let seen = look(&made.issuer, apollo()).await.unwrap();
+    assert_eq!(seen.devices.len(), 1);
+    elsewhere(&made, &device, GrantLife::Active).await;
+    let refused = ends(&made, seen).await;
+    assert!(matches!(&refused, Err(EndError::Changed(_))), "{refused:?}");
+    let store = &made.issuer.store;
+    assert_eq!(store.device(&device).await.unwrap().unwrap().state, DeviceLife::Approved);
+}

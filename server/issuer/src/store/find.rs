@@ -1,0 +1,93 @@
+//! What grants and invitations are looked for by, and what must not be left when somebody's or a project's are ended.
+
+use std::fmt;
+
+use daypass_proto::names::{Collaborator, DeviceId, GrantId, ProjectName, RoleName};
+
+/// Which grants or invitations. What is left out narrows nothing.
+#[derive(Clone, Debug)]
+pub struct Find {
+    /// Whose.
+    pub collaborator: Option<Collaborator>,
+    /// In which project.
+    pub project: Option<ProjectName>,
+    /// In which role.
+    pub role: Option<RoleName>,
+    /// Of grants: which device uses it.
+    pub device: Option<DeviceId>,
+    /// Of invitations: which grant they carry.
+    pub grant: Option<GrantId>,
+    /// In one of these states, by their words; in any where there are none.
+    pub states: Vec<&'static str>,
+    /// In which order; the name decides among equals.
+    pub sort: Sort,
+    /// No more than so many.
+    pub limit: u32,
+}
+
+impl Find {
+    /// All, up to a limit.
+    pub fn up_to(limit: u32) -> Self {
+        Self {
+            collaborator: None,
+            project: None,
+            role: None,
+            device: None,
+            grant: None,
+            states: Vec::new(),
+            sort: Sort::Id,
+            limit,
+        }
+    }
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Sort {
+    /// By name.
+    Id,
+    /// By collaborator.
+    Collaborator,
+    /// By project.
+    Project,
+    /// By role.
+    Role,
+    /// By state.
+    State,
+    /// By end, the soonest first.
+    Until,
+}
+
+impl Sort {
+    pub(super) const fn column(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Collaborator => "collaborator",
+            Self::Project => "project",
+            Self::Role => "role",
+            Self::State => "state",
+            Self::Until => "ends_at",
+        }
+    }
+}
+
+/// Whose, or which, everything is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// A person: their devices, grants and invitations.
+    Collaborator(Collaborator),
+    /// A project: its grants and invitations.
+    Project(ProjectName),
+    /// A device: its grants.
+    Device(DeviceId),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Collaborator(name) => write!(f, "`{name}`"),
+            Self::Project(name) => write!(f, "project `{name}`"),
+            Self::Device(id) => write!(f, "device `{id}`"),
+        }
+    }
+}

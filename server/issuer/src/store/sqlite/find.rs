@@ -1,0 +1,170 @@
+//! Reads that look for grants, invitations and devices by whose they are. Each goes by an index, and none gives more than its limit.
+
+use daypass_proto::names::Collaborator;
+use serde::de::DeserializeOwned;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
+
+use super::{engine, read::body};
+use crate::store::{
+    Find, Scope, StoreError,
+    records::{Device, Grant, Invitation},
+};
+
+pub(super) async fn grants(pool: &SqlitePool, find: &Find) -> Result<Vec<Grant>, StoreError> {
+    found(pool, "grant", statement("grants", find)).await
+}
+
+pub(super) async fn invitations(pool: &SqlitePool, find: &Find) -> Result<Vec<Invitation>, StoreError> {
+    found(pool, "invitation", statement("invitations", find)).await
+}
+
+pub(super) async fn devices_of(pool: &SqlitePool, of: &Collaborator, limit: u32) -> Result<Vec<Device>, StoreError> {
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT body FROM devices WHERE collaborator = ");
+    query.push_bind(of.to_string()).push(" AND state <> 'revoked' ORDER BY id LIMIT ").push_bind(i64::from(limit));
+    found(pool, "device", query).await
+}
+
+async fn found<T: DeserializeOwned>(
+    pool: &SqlitePool,
+    kind: &'static str,
+    mut query: QueryBuilder<Sqlite>,
+) -> Result<Vec<T>, StoreError> {
+    let rows = query.build().fetch_all(pool).await.map_err(engine("look for records"))?;
+    rows.iter().map(|row| body(kind, row)).collect()
+}
+
+fn statement(table: &'static str, find: &Find) -> QueryBuilder<Sqlite> {
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT body FROM ");
+    query.push(table);
+    let mut word = " WHERE ";
+    let mut equals = |column: &str, value: Option<String>| {
+        if let Some(value) = value {
+            query.push(word).push(column).push(" = ").push_bind(value);
+            word = " AND ";
+        }
+    };
+    equals("collaborator", find.collaborator.as_ref().map(ToString::to_string));
+    equals("project", find.project.as_ref().map(ToString::to_string));
+    equals("role", find.role.as_ref().map(ToString::to_string));
+    equals("device", find.device.as_ref().map(ToString::to_string));
+    equals("grant_id", find.grant.as_ref().map(ToString::to_string));
+    if !find.states.is_empty() {
+        query.push(word).push("state IN (");
+        let mut states = query.separated(", ");
+        for state in &find.states {
+            states.push_bind(*state);
+        }
+        query.push(")");
+    }
+    query.push(" ORDER BY ").push(find.sort.column()).push(", id LIMIT ").push_bind(i64::from(find.limit));
+    query
+}
+
+/// Whether the store has anything of theirs, in whatever state.
+pub(super) async fn knows(pool: &SqlitePool, scope: &Scope) -> Result<bool, StoreError> {
+    let (statement, name) = match scope {
+        Scope::Collaborator(name) => (
+            "SELECT 1 FROM grants WHERE collaborator = $1 UNION ALL SELECT 1 FROM invitations WHERE collaborator = $1 \
+             UNION ALL SELECT 1 FROM devices WHERE collaborator = $1 LIMIT 1",
+            name.to_string(),
+        ),
+        Scope::Project(name) => (
+            "SELECT 1 FROM grants WHERE project = $1 UNION ALL SELECT 1 FROM invitations WHERE project = $1 LIMIT 1",
+            name.to_string(),
+        ),
+        Scope::Device(id) => ("SELECT 1 FROM devices WHERE id = $1", id.to_string()),
+    };
+    let row = sqlx::query(statement).bind(name).fetch_optional(pool).await.map_err(engine("look for records"))?;
+    Ok(row.is_some())
+}
+
+/// Whether nothing of theirs can give anybody anything, as the writer sees it.
+pub(super) async fn nothing_left(connection: &mut SqliteConnection, scope: &Scope) -> Result<bool, StoreError> {
+    let (statement, name) = match scope {
+        Scope::Collaborator(name) => (
+            "SELECT 1 FROM grants WHERE collaborator = $1 AND state NOT IN ('revoked', 'ended') \
+             UNION ALL SELECT 1 FROM invitations WHERE collaborator = $1 AND state = 'open' \
+             UNION ALL SELECT 1 FROM devices WHERE collaborator = $1 AND state <> 'revoked' LIMIT 1",
+            name.to_string(),
+        ),
+        Scope::Project(name) => (
+            "SELECT 1 FROM grants WHERE project = $1 AND state NOT IN ('revoked', 'ended') \
+             UNION ALL SELECT 1 FROM invitations WHERE project = $1 AND state = 'open' LIMIT 1",
+            name.to_string(),
+        ),
+        Scope::Device(id) => {
+            ("SELECT 1 FROM grants WHERE device = $1 AND state NOT IN ('revoked', 'ended') LIMIT 1", id.to_string())
+        }
+    };
+    let row = sqlx::query(statement).bind(name).fetch_optional(connection).await.map_err(engine("look for records"))?;
+    Ok(row.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        fixture::Made,
+        store::{Find, GrantLife, Sort, SqliteStore},
+    };
+
+    #[tokio::test]
+    async fn each_filter_narrows_and_the_order_and_the_limit_hold() {
+        let made = Made::with_software().await;
+        let device = made.client().await.id;
+        made.pass(10);
+        for name in ["carol", "bob", "alice"] {
+            made.invited(name).await;
+        }
+        let store = &made.issuer.store;
+        let whose = async |find: Find| -> Vec<String> {
+            let grants = store.find_grants(&find).await.unwrap();
+            grants.iter().map(|grant| format!("{} {}", grant.collaborator, grant.state)).collect()
+        };
+        let all = || Find::up_to(100);
+        let by = |sort| Find { sort, ..all() };
+        assert_eq!(whose(all()).await.len(), 4);
+        assert_eq!(whose(by(Sort::Collaborator)).await[2..], ["bob requested", "carol requested"]);
+        assert_eq!(whose(by(Sort::Until)).await[0], "alice active", "the one from ten seconds before");
+        assert_eq!(whose(by(Sort::State)).await[0], "alice active");
+        let mut sorted = store.find_grants(&by(Sort::Id)).await.unwrap();
+        sorted.sort_by(|one, other| one.id.cmp(&other.id));
+        let names: Vec<_> = sorted.iter().map(|grant| grant.id.clone()).collect();
+        let found = store.find_grants(&by(Sort::Id)).await.unwrap();
+        assert_eq!(found.iter().map(|grant| grant.id.clone()).collect::<Vec<_>>(), names);
+        assert_eq!(whose(Find { limit: 3, ..all() }).await.len(), 3);
+        assert_eq!(whose(Find { collaborator: "bob".parse().ok(), ..all() }).await, ["bob requested"]);
+        assert_eq!(whose(Find { device: Some(device), ..all() }).await, ["alice active"]);
+        let states = vec![GrantLife::Active.as_str(), GrantLife::Ended.as_str()];
+        assert_eq!(whose(Find { states, ..all() }).await, ["alice active"]);
+        assert_eq!(whose(Find { project: "gemini".parse().ok(), ..all() }).await, [""; 0]);
+        assert_eq!(whose(Find { role: "reader".parse().ok(), ..all() }).await, [""; 0]);
+        let both = Find { project: "apollo".parse().ok(), role: "developer".parse().ok(), ..all() };
+        assert_eq!(whose(both).await.len(), 4);
+        let invitations = store.find_invitations(&Find { collaborator: "bob".parse().ok(), ..all() }).await.unwrap();
+        assert_eq!(invitations.len(), 1);
+        let carried = Find { grant: Some(invitations[0].grant.clone()), ..all() };
+        assert_eq!(store.find_invitations(&carried).await.unwrap()[0].id, invitations[0].id);
+    }
+
+    /// A store of before is brought up to date when it is opened.
+    #[tokio::test]
+    async fn what_was_written_before_is_found_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("s.db");
+        drop(SqliteStore::open(&at, true).await.unwrap());
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&at);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        let body = r#"{"id":"gr-aaaaaaaaaaaaaaaa","collaborator":"alice","project":"apollo","role":"reader","until":7,"state":"active","device":null}"#;
+        let insert = sqlx::query("INSERT INTO grants (id, state, body) VALUES ('gr-aaaaaaaaaaaaaaaa', 'active', $1)");
+        insert.bind(body).execute(&pool).await.unwrap();
+        let statements = include_str!("../../../migrations/sqlite/0012_finding.sql");
+        for statement in statements.split(';').filter(|statement| statement.trim_start().starts_with("UPDATE grants")) {
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
+        }
+        let found = super::grants(&pool, &Find { collaborator: "alice".parse().ok(), ..Find::up_to(9) }).await.unwrap();
+        assert_eq!(found.len(), 1);
+        let row: (String, String, i64) =
+            sqlx::query_as("SELECT project, role, ends_at FROM grants").fetch_one(&pool).await.unwrap();
+        assert_eq!(row, ("apollo".to_owned(), "reader".to_owned(), 7));
+    }
+}
