@@ -32,7 +32,7 @@ use crate::{
     issuer::{Issuer, StartError},
     keys::KeyError,
     ledger::{audit::ExportError, export::WriteError},
-    policy::PolicyError,
+    policy::{ExamplesError, PolicyError},
     serve::RunError,
     store::{DecideError, StoreError},
     until::UntilError,
@@ -129,6 +129,14 @@ pub enum CommandError {
     Run(#[from] RunError),
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Examples(#[from] ExamplesError),
+    #[error("nothing was put in force; `daypass-issuer policy test {}` runs the policy's own examples", folder.display())]
+    NotLoaded {
+        folder: PathBuf,
+        #[source]
+        source: ExamplesError,
+    },
     #[error(transparent)]
     Invite(#[from] InviteError),
     #[error(transparent)]
@@ -239,7 +247,7 @@ impl CommandError {
             | Self::NoEvent
             | Self::NotConfirmed => 3,
             Self::Backup(error) => error.exit_code(),
-            Self::Init(_) | Self::Policy(_) | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,
+            Self::Init(_) | Self::Policy(_) | Self::Examples(_) | Self::NotLoaded { .. } | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,
             Self::Touched(_) => 5,
         })
     }
