@@ -130,6 +130,8 @@ pub enum CommandError {
     #[error(transparent)]
     Policy(#[from] PolicyError),
     #[error(transparent)]
+    Version(#[from] policy::VersionError),
+    #[error(transparent)]
     Examples(#[from] ExamplesError),
     #[error("nothing was put in force; `daypass-issuer policy test {}` runs the policy's own examples", folder.display())]
     NotLoaded {
@@ -232,6 +234,7 @@ impl CommandError {
             | Self::Software(_)
             | Self::Registry(_)
             | Self::Until(_)
+            | Self::Version(_)
             | Self::Duration(_)
             | Self::File { .. }
             | Self::FileForm { .. }
@@ -247,7 +250,14 @@ impl CommandError {
             | Self::NoEvent
             | Self::NotConfirmed => 3,
             Self::Backup(error) => error.exit_code(),
-            Self::Init(_) | Self::Policy(_) | Self::Examples(_) | Self::NotLoaded { .. } | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,
+            Self::Init(_)
+            | Self::Policy(_)
+            | Self::Examples(_)
+            | Self::NotLoaded { .. }
+            | Self::Config(_)
+            | Self::Start(_)
+            | Self::Key(_)
+            | Self::Check(_) => 4,
             Self::Touched(_) => 5,
         })
     }

@@ -1,6 +1,8 @@
 //! `daypass-issuer policy …`: what can be granted, from a folder of files into force.
 
+mod diff;
 mod test;
+mod version;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,8 @@ use crate::{
     store::{Change, Decision, PolicyVersion},
 };
 
+pub use version::VersionError;
+
 /// How much of a version's hash is shown to people.
 const SHORT: usize = 12;
 
@@ -31,6 +35,8 @@ pub enum Command {
     Load(Folder),
     /// Run the examples that stand beside a policy, `tests/*.toml`: what it must allow and what it must refuse. Changes nothing.
     Test(Folder),
+    /// Say in words who gains and who loses what from one version to another, and how many grants that touches. Changes nothing.
+    Diff(diff::Args),
     /// List the versions that were in force.
     List {
         /// Print JSON.
@@ -57,6 +63,7 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
             load(&open(config, environment).await?, &folder, args.json).await
         }
         Command::Test(args) => test::run(&folder(config, &args)?, args.json),
+        Command::Diff(args) => diff::run(config, environment, args).await,
         Command::List { json } => list(&open(config, environment).await?, json).await,
     }
 }

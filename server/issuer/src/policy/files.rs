@@ -63,6 +63,11 @@ impl Files {
             .map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
+    /// All of them.
+    pub(super) fn texts(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
     /// The version of the policy: SHA-256 over names and contents.
     pub fn hash(&self) -> [u8; 32] {
         let mut all = Vec::new();

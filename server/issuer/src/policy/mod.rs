@@ -4,6 +4,7 @@
 //! A role is a named set of authorization details with limits. It is never a grant: those are records. What a grant gives is
 //! decided anew from today's role each time. Guardrails narrow that further. No policy means no access, and a broken one replaces nothing.
 
+mod diff;
 mod examples;
 mod fault;
 mod fields;
@@ -22,6 +23,7 @@ use thiserror::Error;
 use crate::token::trial;
 
 pub use self::{
+    diff::{About, Difference, Effect, Version, differences},
     examples::{Example, Expected},
     fault::Fault,
     files::{FOLDERS, Files},

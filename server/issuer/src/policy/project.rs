@@ -34,7 +34,7 @@ pub struct Project {
     pub owners: Vec<String>,
     /// How to reach them.
     pub contact: Option<String>,
-    roles: BTreeMap<RoleName, Role>,
+    pub(super) roles: BTreeMap<RoleName, Role>,
 }
 
 impl Project {
@@ -59,7 +59,7 @@ pub struct Role {
     /// The least that must sign the proofs: [`Protection::Delegated`] opts in to delegated keys, and takes the proof key as well.
     pub protection: Protection,
     /// The authorization details as JSON text, with `{user}` in it.
-    template: String,
+    pub(super) template: String,
 }
 
 impl Role {

@@ -152,7 +152,11 @@ fn come_out(policy: &Policy, example: &Example) -> Result<(), String> {
             if expected == monitored {
                 Ok(())
             } else {
-                Err(format!("is allowed as it should be, but `monitored` must be {}, and is {}", list(&expected), list(&monitored)))
+                Err(format!(
+                    "is allowed as it should be, but `monitored` must be {}, and is {}",
+                    list(&expected),
+                    list(&monitored)
+                ))
             }
         }
         (Expected::Allowed(_), Err(error)) => Err(format!("should be allowed, and is refused: {error}")),

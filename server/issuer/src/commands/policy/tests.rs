@@ -28,10 +28,7 @@ async fn a_policy_counts_once_it_is_loaded_and_is_followed_without_a_restart() {
     made.issuer.reload_policy().await.unwrap();
     assert_eq!(owners(&made), ["oskar@example.com"]);
     let leaf = made.events("policy_loaded").await.pop().unwrap();
-    assert!(
-        leaf.contains(&hex::encode(before)) && leaf.contains(&hex::encode(made.issuer.policy().hash())),
-        "{leaf}"
-    );
+    assert!(leaf.contains(&hex::encode(before)) && leaf.contains(&hex::encode(made.issuer.policy().hash())), "{leaf}");
     assert!(!leaf.contains(&operator()), "{leaf}");
     // Once more changes nothing.
     let events = made.events("policy_loaded").await.len();
@@ -94,4 +91,30 @@ async fn a_policy_whose_own_examples_fail_is_not_put_in_force() {
     put_in_force(&made.issuer, &folder).await.unwrap();
     made.issuer.reload_policy().await.unwrap();
     assert_eq!(made.issuer.policy().examples().len(), 1);
+}
+
+#[tokio::test]
+async fn a_version_is_named_by_folder_hash_or_what_is_in_force() {
+    let made = Made::new().await;
+    let here = version::Here::look(&made.config, made.issuer.environment.clone()).await;
+    let first = hex::encode(made.issuer.policy().hash());
+    let text = fs::read_to_string(made.issuer.config.policy.join("projects/apollo.toml")).unwrap();
+    let folder = write(&made, &text.replace("10m", "20m"));
+    put_in_force(&made.issuer, &folder).await.unwrap();
+    // The first once more, so that it was in force twice.
+    write(&made, &text);
+    put_in_force(&made.issuer, &folder).await.unwrap();
+    write(&made, &text.replace("10m", "30m"));
+    let lifetime = async |name: &str| here.version(name).await.map(|chosen| chosen.unwrap().policy.longest_token());
+    assert_eq!(lifetime("in-force").await.unwrap(), 600);
+    assert_eq!(lifetime(folder.to_str().unwrap()).await.unwrap(), 1800);
+    assert_eq!(lifetime(&first[..4].to_uppercase()).await.unwrap(), 600);
+    assert_eq!(lifetime(&first).await.unwrap(), 600);
+    for unknown in [&first[..3], "", "zzzz", "/nonexistent"] {
+        assert!(matches!(lifetime(unknown).await, Err(CommandError::Version(VersionError::Unknown(_)))), "{unknown}");
+    }
+    // Where there is no issuer, folders are read all the same.
+    let away = version::Here::look(Path::new("/nonexistent"), made.issuer.environment.clone()).await;
+    assert!(away.version(folder.to_str().unwrap()).await.unwrap().is_some());
+    assert!(away.version("in-force").await.unwrap().is_none() && away.needed().is_err());
 }

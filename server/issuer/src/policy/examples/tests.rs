@@ -14,13 +14,10 @@ ask = [{ type = "git_repository", locations = ["https://git.example.com/team/app
 "#;
 
 fn read(examples: &str) -> Result<Policy, Vec<String>> {
-    let files: Files = [
-        ("projects/sample.toml", PROJECT),
-        ("guardrails/sample.cedar", GUARDRAILS),
-        ("tests/all.toml", examples),
-    ]
-    .into_iter()
-    .collect();
+    let files: Files =
+        [("projects/sample.toml", PROJECT), ("guardrails/sample.cedar", GUARDRAILS), ("tests/all.toml", examples)]
+            .into_iter()
+            .collect();
     Policy::check(&files).map_err(|error| error.0.iter().map(ToString::to_string).collect())
 }
 
