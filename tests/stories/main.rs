@@ -24,6 +24,7 @@ mod large;
 mod ledger;
 mod path;
 mod policy;
+mod policy_tools;
 mod promises;
 mod proofs;
 mod pushes;

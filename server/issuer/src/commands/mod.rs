@@ -129,6 +129,12 @@ pub enum CommandError {
     Run(#[from] RunError),
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    #[error("what would be asked for is not understood: {0}")]
+    Ask(String),
+    #[error("nothing is called `{0}` here")]
+    NoSuch(String),
+    #[error("nothing was ever granted to this device")]
+    NoGrants,
     #[error(transparent)]
     Version(#[from] policy::VersionError),
     #[error(transparent)]
@@ -235,6 +241,9 @@ impl CommandError {
             | Self::Registry(_)
             | Self::Until(_)
             | Self::Version(_)
+            | Self::Ask(_)
+            | Self::NoSuch(_)
+            | Self::NoGrants
             | Self::Duration(_)
             | Self::File { .. }
             | Self::FileForm { .. }

@@ -1,6 +1,8 @@
 //! `daypass-issuer policy …`: what can be granted, from a folder of files into force.
 
 mod diff;
+mod explain;
+mod facts;
 mod test;
 mod version;
 
@@ -37,6 +39,8 @@ pub enum Command {
     Test(Folder),
     /// Say in words who gains and who loses what from one version to another, and how many grants that touches. Changes nothing.
     Diff(diff::Args),
+    /// Say why something is allowed or refused, rule by rule: for a device, a grant, or as if. Changes nothing.
+    Explain(Box<explain::Args>),
     /// List the versions that were in force.
     List {
         /// Print JSON.
@@ -64,6 +68,7 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
         }
         Command::Test(args) => test::run(&folder(config, &args)?, args.json),
         Command::Diff(args) => diff::run(config, environment, args).await,
+        Command::Explain(args) => explain::run(config, environment, *args).await,
         Command::List { json } => list(&open(config, environment).await?, json).await,
     }
 }

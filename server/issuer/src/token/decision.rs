@@ -46,6 +46,13 @@ pub(crate) struct Covered<'a, G> {
     pub(crate) details: AuthorizationDetails,
 }
 
+impl<G: Deref<Target = Grant>> Covered<'_, G> {
+    /// How long a token would live, in seconds: never beyond its grant.
+    pub(crate) fn lifetime(&self, now: Timestamp) -> i64 {
+        self.role.token_lifetime.min(self.grant.until.since(now))
+    }
+}
+
 impl<'a, G: Deref<Target = Grant>> Question<'a, G> {
     /// Decides: what a token gives, and the rules that would refuse it, were they enforced.
     pub(crate) fn decide(&self, policy: &'a Policy) -> Result<(Covered<'a, G>, Vec<String>), TokenError> {

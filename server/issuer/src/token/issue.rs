@@ -60,8 +60,9 @@ pub(super) async fn issue(
         now,
         caller,
     };
-    let (Covered { grant, role, details }, monitored) = question.decide(&policy)?;
-    let lifetime = role.token_lifetime.min(grant.until.since(now));
+    let (covered, monitored) = question.decide(&policy)?;
+    let lifetime = covered.lifetime(now);
+    let Covered { grant, details, .. } = covered;
     let lifetime = delegation.as_ref().map_or(lifetime, |delegation| lifetime.min(delegation.expires_at().since(now)));
     let exp = now.plus(lifetime);
     let event = environment.event(EventKind::TokenIssued);

@@ -20,7 +20,7 @@ use super::{decision::Question, request::TokenError};
 use crate::{
     error::Refusal,
     policy::{Example, Expected, Fault, Policy, Subject},
-    store::{Grant, GrantLife},
+    store::{Device, Grant, GrantLife},
 };
 
 /// Wednesday, 2027-01-06, 12:00 UTC.
@@ -50,7 +50,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// As it usually is.
+    /// As it usually is, at a usual time where none is given.
     pub fn of(
         collaborator: Collaborator,
         project: ProjectName,
@@ -59,24 +59,44 @@ impl Trial {
         now: Option<Timestamp>,
     ) -> Self {
         let now = now.unwrap_or(USUALLY);
-        Self {
-            subject: usual(&collaborator),
-            grant: Grant {
-                id: GrantId::from_random([0; 10]),
-                collaborator,
-                project,
-                role,
-                until: now.plus(IN_FORCE),
-                state: GrantLife::Active,
-                device: None,
-            },
-            resource,
-            asked: None,
-            protection: Protection::Hardware,
-            address: None,
-            now,
-            caller: None,
+        Self::under(Self::granted(collaborator, project, role, now), resource, now)
+    }
+
+    /// As it usually is, under this grant.
+    pub(crate) fn under(grant: Grant, resource: Resource, now: Timestamp) -> Self {
+        let subject = Subject {
+            device: "dev-example".to_owned(),
+            collaborator: grant.collaborator.to_string(),
+            trust_tier: TrustTier::EkChain,
+            secure_boot: Some(true),
+            pcrs: [].into(),
+            os: "Debian GNU/Linux 13 (trixie)".to_owned(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let protection = Protection::Hardware;
+        Self { subject, grant, resource, asked: None, protection, address: None, now, caller: None }
+    }
+
+    /// A grant that nobody made, in force at `now`.
+    pub(crate) fn granted(collaborator: Collaborator, project: ProjectName, role: RoleName, now: Timestamp) -> Grant {
+        Grant {
+            id: GrantId::from_random([0; 10]),
+            collaborator,
+            project,
+            role,
+            until: now.plus(IN_FORCE),
+            state: GrantLife::Active,
+            device: None,
         }
+    }
+
+    /// By this device, as it stands.
+    pub(crate) fn by(mut self, device: &Device) -> Self {
+        self.subject = device.subject();
+        if device.is_software() {
+            self.protection = Protection::Software;
+        }
+        self
     }
 
     /// With proofs that another key signs; software keys are those of a client without a TPM.
@@ -102,19 +122,6 @@ impl Trial {
             now: self.now,
             caller: self.caller.as_ref(),
         }
-    }
-}
-
-/// The device that most have.
-pub(crate) fn usual(collaborator: &Collaborator) -> Subject {
-    Subject {
-        device: "dev-example".to_owned(),
-        collaborator: collaborator.to_string(),
-        trust_tier: TrustTier::EkChain,
-        secure_boot: Some(true),
-        pcrs: [].into(),
-        os: "Debian GNU/Linux 13 (trixie)".to_owned(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 

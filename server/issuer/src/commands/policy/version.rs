@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What is in force.
-const IN_FORCE: &str = "in-force";
+pub(super) const IN_FORCE: &str = "in-force";
 /// The fewest characters of a hash that name a version.
 const FEWEST: usize = 4;
 
