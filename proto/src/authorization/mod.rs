@@ -192,10 +192,10 @@ impl AuthorizationDetails {
 
     /// Everything that `self` allows and `grant` does not, each once.
     pub fn beyond(&self, grant: &Self) -> Vec<NotCovered> {
-        let mut all = Vec::new();
+        let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
         for detail in &self.0 {
             let each: Result<(), Infallible> = detail.each_uncovered(&grant.0, |atom| {
-                if !all.contains(&atom) {
+                if seen.insert(atom.0.clone()) {
                     all.push(atom);
                 }
                 Ok(())
