@@ -25,6 +25,7 @@ mod ledger;
 mod offboarding;
 mod path;
 mod policy;
+mod policy_tools;
 mod promises;
 mod proofs;
 mod pushes;

@@ -12,7 +12,7 @@ mod http;
 mod path;
 mod pattern;
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, convert::Infallible, fmt};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -50,6 +50,13 @@ pub enum DetailError {
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[error("{0} is not covered")]
 pub struct NotCovered(String);
+
+impl NotCovered {
+    /// What is not covered.
+    pub fn what(&self) -> &str {
+        &self.0
+    }
+}
 
 /// One use of a resource, as a gate sees it.
 #[derive(Clone, Copy, Debug)]
@@ -101,10 +108,10 @@ impl AuthorizationDetail {
         }
     }
 
-    /// Whether each atom of this detail is covered by one detail of `grant`.
-    fn is_covered_by(&self, grant: &[Self]) -> Result<(), NotCovered> {
-        let judge =
-            |covered: bool, atom: &dyn fmt::Display| if covered { Ok(()) } else { Err(NotCovered(atom.to_string())) };
+    /// Calls `found` with each atom of this detail that no one detail of `grant` covers.
+    fn each_uncovered<E>(&self, grant: &[Self], mut found: impl FnMut(NotCovered) -> Result<(), E>) -> Result<(), E> {
+        let mut judge =
+            |covered: bool, atom: &dyn fmt::Display| if covered { Ok(()) } else { found(NotCovered(atom.to_string())) };
         match self {
             Self::GitRepository(asked) => asked.each_atom(|atom| {
                 judge(
@@ -180,7 +187,22 @@ impl AuthorizationDetails {
     /// # Errors
     /// [`NotCovered`] names the first atom that is not.
     pub fn is_subset_of(&self, grant: &Self) -> Result<(), NotCovered> {
-        self.0.iter().try_for_each(|detail| detail.is_covered_by(&grant.0))
+        self.0.iter().try_for_each(|detail| detail.each_uncovered(&grant.0, Err))
+    }
+
+    /// Everything that `self` allows and `grant` does not, each once.
+    pub fn beyond(&self, grant: &Self) -> Vec<NotCovered> {
+        let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
+        for detail in &self.0 {
+            let each: Result<(), Infallible> = detail.each_uncovered(&grant.0, |atom| {
+                if seen.insert(atom.0.clone()) {
+                    all.push(atom);
+                }
+                Ok(())
+            });
+            let Ok(()) = each;
+        }
+        all
     }
 
     /// What is left of these details at one resource.

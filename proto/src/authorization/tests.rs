@@ -52,6 +52,28 @@ fn every_type_is_in_the_list_and_none_else() {
 }
 
 #[test]
+fn everything_beyond_is_told_once() {
+    let wide = details(
+        r#"[{"type":"git_repository","locations":["https://h/team/app","https://h/team/other"],"actions":["push","delete"],"refs":["refs/heads/alice/x"]},
+            {"type":"git_repository","locations":["https://h/team/other"],"actions":["read"]},
+            {"type":"http_api","locations":["https://api/"],"actions":["POST"],"paths":["/v1/x"]}]"#,
+    );
+    let beyond: Vec<String> = wide.beyond(&details(APP)).iter().map(|what| what.what().to_owned()).collect();
+    assert_eq!(
+        beyond,
+        [
+            "`delete` of `refs/heads/alice/x` in `https://h/team/app`",
+            "`read` of `https://h/team/other`",
+            "`push` of `refs/heads/alice/x` in `https://h/team/other`",
+            "`delete` of `refs/heads/alice/x` in `https://h/team/other`",
+            "`POST` of `/v1/x` at `https://api/`",
+        ]
+    );
+    assert_eq!(wide.beyond(&wide), []);
+    assert_eq!(wide.is_subset_of(&details(APP)).unwrap_err(), wide.beyond(&details(APP))[0]);
+}
+
+#[test]
 fn writing_implies_reading_and_nothing_else() {
     let granted = details(APP);
     let app: Repository = "https://h/team/app".parse().unwrap();

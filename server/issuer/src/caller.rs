@@ -152,15 +152,8 @@ impl EnrolledDevice {
             }
             Presented::Other(CertificateRecord { holder: Holder::Device(_), .. }) => return Err(CallerError::Unknown),
         };
-        let id = known.device.id.to_string();
-        if known.device.is_software() && !issuer.config.allow_software_keys {
-            return Err(CallerError::SoftwareOff(id));
-        }
-        match known.device.state {
-            DeviceLife::Pending | DeviceLife::Approved => Ok(Self(known)),
-            DeviceLife::Suspended => Err(CallerError::Suspended(id)),
-            DeviceLife::Revoked => Err(CallerError::Revoked(id)),
-        }
+        served(&known.device, issuer.config.allow_software_keys)?;
+        Ok(Self(known))
     }
 
     /// The device.
@@ -175,11 +168,35 @@ impl EnrolledDevice {
 
     /// The device as an approved one.
     pub fn approved(self) -> Result<ApprovedDevice, CallerError> {
-        match self.device().state {
-            DeviceLife::Approved => Ok(ApprovedDevice(self.0)),
-            _ => Err(CallerError::Pending(self.device().id.to_string())),
-        }
+        approved(self.device())?;
+        Ok(ApprovedDevice(self.0))
     }
+}
+
+/// Whether a device is served at all.
+fn served(device: &Device, software_allowed: bool) -> Result<(), CallerError> {
+    let id = || device.id.to_string();
+    if device.is_software() && !software_allowed {
+        return Err(CallerError::SoftwareOff(id()));
+    }
+    match device.state {
+        DeviceLife::Pending | DeviceLife::Approved => Ok(()),
+        DeviceLife::Suspended => Err(CallerError::Suspended(id())),
+        DeviceLife::Revoked => Err(CallerError::Revoked(id())),
+    }
+}
+
+fn approved(device: &Device) -> Result<(), CallerError> {
+    match device.state {
+        DeviceLife::Approved => Ok(()),
+        _ => Err(CallerError::Pending(device.id.to_string())),
+    }
+}
+
+/// Whether a device may ask for tokens, whoever presents its certificate.
+pub fn may_ask(device: &Device, software_allowed: bool) -> Result<(), CallerError> {
+    served(device, software_allowed)?;
+    approved(device)
 }
 
 /// A device that may ask for tokens: it was approved when it was looked up. Whether it still is when a token is issued, the decision itself

@@ -45,6 +45,8 @@ const KEPT: &str = "/etc/daypass
 /etc/daypass/policy/projects
 /etc/daypass/policy/projects/apollo.toml
 /etc/daypass/policy/projects/sample.toml.example
+/etc/daypass/policy/tests
+/etc/daypass/policy/tests/sample.toml.example
 /var/lib/daypass-issuer
 /var/lib/daypass-issuer/issuer.db
 /var/lib/daypass-issuer/issuer.db.checkpoint

@@ -28,6 +28,7 @@ use crate::{
 
 const SAMPLE_PROJECT: &str = include_str!("../../project.toml.example");
 const SAMPLE_GUARDRAILS: &str = include_str!("../../guardrails.cedar.example");
+const SAMPLE_EXAMPLES: &str = include_str!("../../policy-tests.toml.example");
 
 /// Options of `init`.
 #[derive(Debug, clap::Args)]
@@ -108,7 +109,7 @@ pub(super) async fn run(config_path: &Path, args: &Args, environment: &Environme
     }
     line(format!("made a new issuer: {}", config_path.display()))?;
     line(format!(
-        "  policy      {}: a sample project; write your own, then `daypass-issuer policy load`",
+        "  policy      {}: a sample project, guardrails, and their tests; write your own, then `daypass-issuer policy load`",
         folder.join("policy").display()
     ))?;
     line(format!(
@@ -152,7 +153,7 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     // Before anything is made: whatever is wrong with what was asked for, it can be asked for anew.
     Config::parse(&text, path)?;
 
-    for name in ["", "policy", "policy/projects", "policy/guardrails", "ek_roots"] {
+    for name in ["", "policy", "policy/projects", "policy/guardrails", "policy/tests", "ek_roots"] {
         let made = folder.join(name);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&made).map_err(failed(&made))?;
     }
@@ -165,10 +166,14 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     write_secret(&key_at, root_key.as_bytes())?;
     fs::write(&certificate_at, root_certificate).map_err(failed(&certificate_at))?;
     write_secret(&master_at, &zeroize::Zeroizing::new(environment.random::<32>())[..])?;
-    let sample = folder.join("policy/projects/sample.toml.example");
-    fs::write(&sample, SAMPLE_PROJECT).map_err(failed(&sample))?;
-    let sample = folder.join("policy/guardrails/sample.cedar.example");
-    fs::write(&sample, SAMPLE_GUARDRAILS).map_err(failed(&sample))?;
+    for (name, sample) in [
+        ("projects/sample.toml.example", SAMPLE_PROJECT),
+        ("guardrails/sample.cedar.example", SAMPLE_GUARDRAILS),
+        ("tests/sample.toml.example", SAMPLE_EXAMPLES),
+    ] {
+        let made = folder.join("policy").join(name);
+        fs::write(&made, sample).map_err(failed(&made))?;
+    }
 
     let root = Root::load(&certificate_at, &key_at)?;
     let master = MasterKeys::at(&master_at).current()?;
@@ -201,7 +206,7 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
             chown(made, Some(owner.uid()), Some(owner.gid())).map_err(failed(made))?;
         }
         // Policy is read by the service and written by whoever ran this.
-        for name in ["policy", "policy/projects", "policy/guardrails", "ek_roots"] {
+        for name in ["policy", "policy/projects", "policy/guardrails", "policy/tests", "ek_roots"] {
             let made = folder.join(name);
             chown(&made, None, Some(owner.gid())).map_err(failed(&made))?;
             fs::set_permissions(&made, fs::Permissions::from_mode(0o750)).map_err(failed(&made))?;

@@ -36,7 +36,7 @@ use crate::{
     issuer::{Issuer, StartError},
     keys::KeyError,
     ledger::{audit::ExportError, export::WriteError},
-    policy::PolicyError,
+    policy::{ExamplesError, PolicyError},
     serve::RunError,
     store::{DecideError, StoreError},
     until::UntilError,
@@ -144,6 +144,22 @@ pub enum CommandError {
     Run(#[from] RunError),
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    #[error("what would be asked for is not understood: {0}")]
+    Ask(String),
+    #[error("nothing is called `{0}` here")]
+    NoSuch(String),
+    #[error("nothing was ever granted to this device")]
+    NoGrants,
+    #[error(transparent)]
+    Version(#[from] policy::VersionError),
+    #[error(transparent)]
+    Examples(#[from] ExamplesError),
+    #[error("nothing was put in force; `daypass-issuer policy test {}` runs the policy's own examples", folder.display())]
+    NotLoaded {
+        folder: PathBuf,
+        #[source]
+        source: ExamplesError,
+    },
     #[error(transparent)]
     Invite(#[from] InviteError),
     #[error(transparent)]
@@ -246,6 +262,10 @@ impl CommandError {
             | Self::Software(_)
             | Self::Registry(_)
             | Self::Until(_)
+            | Self::Version(_)
+            | Self::Ask(_)
+            | Self::NoSuch(_)
+            | Self::NoGrants
             | Self::Duration(_)
             | Self::File { .. }
             | Self::FileForm { .. }
@@ -261,7 +281,14 @@ impl CommandError {
             | Self::NoEvent
             | Self::NotConfirmed => 3,
             Self::Backup(error) => error.exit_code(),
-            Self::Init(_) | Self::Policy(_) | Self::Config(_) | Self::Start(_) | Self::Key(_) | Self::Check(_) => 4,
+            Self::Init(_)
+            | Self::Policy(_)
+            | Self::Examples(_)
+            | Self::NotLoaded { .. }
+            | Self::Config(_)
+            | Self::Start(_)
+            | Self::Key(_)
+            | Self::Check(_) => 4,
             Self::Touched(_) => 5,
         })
     }

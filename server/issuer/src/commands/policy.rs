@@ -1,5 +1,11 @@
 //! `daypass-issuer policy …`: what can be granted, from a folder of files into force.
 
+mod diff;
+mod explain;
+mod facts;
+mod test;
+mod version;
+
 use std::path::{Path, PathBuf};
 
 use daypass_proto::{encoding::Fixed, ledger::EventKind};
@@ -13,9 +19,11 @@ use crate::{
     clock::Environment,
     config::Config,
     issuer::Issuer,
-    policy::{Files, Policy, PolicyError},
+    policy::{ExamplesError, Files, Policy, PolicyError},
     store::{Change, Decision, PolicyVersion},
 };
+
+pub use version::VersionError;
 
 /// How much of a version's hash is shown to people.
 const SHORT: usize = 12;
@@ -25,8 +33,14 @@ const SHORT: usize = 12;
 pub enum Command {
     /// Check a policy folder: every fault at once, each with its file and line. Changes nothing.
     Check(Folder),
-    /// Check a policy folder and put it in force: all of it or nothing. A running issuer follows within seconds.
+    /// Check a policy folder, run its examples, and put it in force: all of it or nothing. A running issuer follows within seconds.
     Load(Folder),
+    /// Run the examples that stand beside a policy, `tests/*.toml`: what it must allow and what it must refuse. Changes nothing.
+    Test(Folder),
+    /// Say in words who gains and who loses what from one version to another, and how many grants that touches. Changes nothing.
+    Diff(diff::Args),
+    /// Say why something is allowed or refused, rule by rule: for a device, a grant, or as if. Changes nothing.
+    Explain(Box<explain::Args>),
     /// List the versions that were in force.
     List {
         /// Print JSON.
@@ -52,6 +66,9 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
             let folder = folder(config, &args)?;
             load(&open(config, environment).await?, &folder, args.json).await
         }
+        Command::Test(args) => test::run(&folder(config, &args)?, args.json),
+        Command::Diff(args) => diff::run(config, environment, args).await,
+        Command::Explain(args) => explain::run(config, environment, *args).await,
         Command::List { json } => list(&open(config, environment).await?, json).await,
     }
 }
@@ -95,9 +112,10 @@ pub(crate) struct Loaded {
     changed: bool,
 }
 
-/// Puts the policy in `folder` in force, if it has no fault.
+/// Puts the policy in `folder` in force, if it has no fault and its own examples come out as they must.
 pub(crate) async fn put_in_force(issuer: &Issuer, folder: &Path) -> Result<Loaded, CommandError> {
     let (files, policy) = read(folder)?;
+    ExamplesError::of(&policy).map_err(|source| CommandError::NotLoaded { folder: folder.to_owned(), source })?;
     let before = issuer.store.newer_policy(0).await?;
     let (hash, counted) = (policy.hash(), counted(&files, &policy));
     if before.as_ref().is_some_and(|before| before.hash.0 == hash) {
@@ -161,77 +179,4 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::{
-        fixture::{Made, event},
-        store::DecideError,
-    };
-
-    fn write(made: &Made, text: &str) -> PathBuf {
-        let folder = made.issuer.config.policy.clone();
-        fs::write(folder.join("projects/apollo.toml"), text).unwrap();
-        folder
-    }
-
-    fn owners(made: &Made) -> Vec<String> {
-        made.issuer.policy().project(&"apollo".parse().unwrap()).unwrap().owners.clone()
-    }
-
-    #[tokio::test]
-    async fn a_policy_counts_once_it_is_loaded_and_is_followed_without_a_restart() {
-        let made = Made::new().await;
-        let before = made.issuer.policy().hash();
-        let text = fs::read_to_string(made.issuer.config.policy.join("projects/apollo.toml")).unwrap();
-        let folder = write(&made, &text.replace("olga@", "oskar@"));
-        made.issuer.reload_policy().await.unwrap();
-        assert_eq!(owners(&made), ["olga@example.com"], "written is not loaded");
-        put_in_force(&made.issuer, &folder).await.unwrap();
-        made.issuer.reload_policy().await.unwrap();
-        assert_eq!(owners(&made), ["oskar@example.com"]);
-        let leaf = made.events("policy_loaded").await.pop().unwrap();
-        assert!(
-            leaf.contains(&hex::encode(before)) && leaf.contains(&hex::encode(made.issuer.policy().hash())),
-            "{leaf}"
-        );
-        assert!(!leaf.contains(&operator()), "{leaf}");
-        // Once more changes nothing.
-        let events = made.events("policy_loaded").await.len();
-        put_in_force(&made.issuer, &folder).await.unwrap();
-        assert_eq!(made.events("policy_loaded").await.len(), events);
-    }
-
-    #[tokio::test]
-    async fn a_broken_policy_never_replaces_a_good_one() {
-        let made = Made::new().await;
-        let before = made.issuer.policy().hash();
-        let folder = write(&made, "owners = []");
-        assert!(matches!(put_in_force(&made.issuer, &folder).await, Err(CommandError::Policy(_))));
-        made.issuer.reload_policy().await.unwrap();
-        assert_eq!(made.issuer.policy().hash(), before);
-        // One that another program put there, which this one does not understand.
-        let files: Files = [("projects/apollo.toml", "owners = 7")].into_iter().collect();
-        let version = PolicyVersion { number: 2, hash: Fixed(files.hash()), at: made.now(), files };
-        let decision = Decision::new(event(&made.issuer.environment));
-        made.issuer.store.decide(decision.change(Change::SetPolicy(version))).await.unwrap();
-        assert!(made.issuer.reload_policy().await.is_err());
-        assert_eq!(made.issuer.policy().hash(), before);
-    }
-
-    #[tokio::test]
-    async fn of_two_who_load_at_once_one_is_told() {
-        let made = Made::new().await;
-        let load = |number| {
-            let files = Files::default();
-            let version = PolicyVersion { number, hash: Fixed(files.hash()), at: made.now(), files };
-            made.issuer.store.decide(Decision::new(event(&made.issuer.environment)).change(Change::SetPolicy(version)))
-        };
-        load(2).await.unwrap();
-        let error = load(2).await.unwrap_err();
-        assert!(matches!(error, DecideError::Conflict(_)), "{error}");
-        assert_eq!(error.to_string(), "the policy in force is no longer as it was when this was decided");
-        assert!(load(4).await.is_err());
-    }
-}
+mod tests;

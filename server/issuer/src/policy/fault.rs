@@ -50,16 +50,16 @@ impl<'a> Reading<'a> {
 
     /// Something at this place in the text is wrong.
     pub(super) fn fault(&self, at: &Range<usize>, message: impl Into<String>) {
+        self.faults.borrow_mut().push(self.told(at, message));
+    }
+
+    /// Something to be said of this place in the text.
+    pub(super) fn told(&self, at: &Range<usize>, message: impl Into<String>) -> Fault {
         let before = self.text.as_bytes().get(..at.start.min(self.text.len())).unwrap_or_default();
         let line = before.iter().filter(|byte| **byte == b'\n').count();
         let text = self.text.lines().nth(line).unwrap_or_default().trim();
         let shown = text.chars().take(SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        self.faults.borrow_mut().push(Fault {
-            file: self.file.to_owned(),
-            line: Some(line + 1),
-            text: Some(shown),
-            message: message.into(),
-        });
+        Fault { file: self.file.to_owned(), line: Some(line + 1), text: Some(shown), message: message.into() }
     }
 
     /// The file itself is wrong.

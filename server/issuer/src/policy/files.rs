@@ -16,10 +16,12 @@ use super::fault::Fault;
 pub(super) const PROJECTS: &str = "projects";
 /// The folder of guardrails.
 pub(super) const GUARDRAILS: &str = "guardrails";
+/// The folder of examples.
+pub(super) const EXAMPLES: &str = "tests";
 /// What is read: each folder, and how its files end.
-const READ: [(&str, &str); 2] = [(PROJECTS, "toml"), (GUARDRAILS, "cedar")];
+const READ: [(&str, &str); 3] = [(PROJECTS, "toml"), (GUARDRAILS, "cedar"), (EXAMPLES, "toml")];
 /// The folders of a policy folder.
-pub const FOLDERS: [&str; READ.len()] = [READ[0].0, READ[1].0];
+pub const FOLDERS: [&str; READ.len()] = [READ[0].0, READ[1].0, READ[2].0];
 /// What may lie beside it: for people.
 const PASSED_OVER: [&str; 2] = ["md", "example"];
 
@@ -59,6 +61,11 @@ impl Files {
             .iter()
             .filter(move |(name, _)| name.starts_with(&prefix))
             .map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// All of them.
+    pub(super) fn texts(&self) -> &BTreeMap<String, String> {
+        &self.0
     }
 
     /// The version of the policy: SHA-256 over names and contents.
@@ -172,6 +179,7 @@ mod tests {
             "projects/deep/a.toml",
             "guardrail.cedar",
             "projects/a.toml~",
+            "tests/a.yaml",
         ] {
             let faults = Files::read(folder(&[good[0], (stray, "x")]).path()).unwrap_err();
             assert_eq!(faults.len(), 1, "{stray}: {faults:?}");

@@ -4,6 +4,8 @@
 //! A role is a named set of authorization details with limits. It is never a grant: those are records. What a grant gives is
 //! decided anew from today's role each time. Guardrails narrow that further. No policy means no access, and a broken one replaces nothing.
 
+mod diff;
+mod examples;
 mod fault;
 mod fields;
 mod files;
@@ -19,7 +21,11 @@ use daypass_proto::{
 use jiff::tz::TimeZone;
 use thiserror::Error;
 
+use crate::token::trial;
+
 pub use self::{
+    diff::{About, Difference, Effect, Version, differences},
+    examples::{Example, Expected},
     fault::Fault,
     files::{FOLDERS, Files},
     guardrails::{Facts, Guardrails, Mode, Rule, Subject, Verdict},
@@ -28,14 +34,32 @@ pub use self::{
 
 /// Everything that is wrong with a policy.
 #[derive(Debug, Error)]
-#[error("the policy has {} fault(s):{}", .0.len(), .0.iter().map(|fault| format!("\n  {}", fault.to_string().replace('\n', "\n  "))).collect::<String>())]
+#[error("the policy has {} fault(s):{}", .0.len(), listed(.0))]
 pub struct PolicyError(pub Vec<Fault>);
+
+/// The examples of a policy that come out otherwise than they must.
+#[derive(Debug, Error)]
+#[error("{} of the policy's examples come out otherwise:{}", .0.len(), listed(.0))]
+pub struct ExamplesError(pub Vec<Fault>);
+
+impl ExamplesError {
+    /// Runs the examples that stand beside a policy.
+    pub fn of(policy: &Policy) -> Result<(), Self> {
+        let failing = trial::failing(policy);
+        if failing.is_empty() { Ok(()) } else { Err(Self(failing)) }
+    }
+}
+
+fn listed(faults: &[Fault]) -> String {
+    faults.iter().map(|fault| format!("\n  {}", fault.to_string().replace('\n', "\n  "))).collect()
+}
 
 /// One version of the policy, checked.
 #[derive(Debug, Default)]
 pub struct Policy {
     projects: BTreeMap<ProjectName, Project>,
     guardrails: Guardrails,
+    examples: Vec<Example>,
     hash: [u8; 32],
 }
 
@@ -52,13 +76,13 @@ impl Policy {
                 Err(mut found) => faults.append(&mut found),
             }
         }
-        match Guardrails::read(files) {
-            Ok(guardrails) if faults.is_empty() => Ok(Self { projects, guardrails, hash: files.hash() }),
-            Ok(_) => Err(PolicyError(faults)),
-            Err(mut found) => {
-                faults.append(&mut found);
-                Err(PolicyError(faults))
+        let guardrails = Guardrails::read(files).map_err(|mut found| faults.append(&mut found));
+        let examples = examples::read(files).map_err(|mut found| faults.append(&mut found));
+        match (guardrails, examples) {
+            (Ok(guardrails), Ok(examples)) if faults.is_empty() => {
+                Ok(Self { projects, guardrails, examples, hash: files.hash() })
             }
+            _ => Err(PolicyError(faults)),
         }
     }
 
@@ -85,6 +109,11 @@ impl Policy {
     /// The rules that narrow what grants and roles allow.
     pub fn guardrails(&self) -> &Guardrails {
         &self.guardrails
+    }
+
+    /// What it must allow and refuse, by its own word.
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
     }
 
     /// The version: SHA-256 over all files. All zero where no policy is in force.

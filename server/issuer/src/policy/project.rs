@@ -25,7 +25,8 @@ use super::{
 const MAX_TOKEN_LIFETIME: i64 = daypass_proto::delegation::LONGEST;
 /// Somebody to put into templates, only to see that they parse.
 const PROBE: &str = "probe";
-const USER: &str = "{user}";
+/// Stands for the collaborator.
+pub(super) const USER: &str = "{user}";
 
 /// A project.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub struct Project {
     pub contact: Option<String>,
     /// Where its dates end, where somebody says so.
     pub time_zone: Option<TimeZone>,
-    roles: BTreeMap<RoleName, Role>,
+    pub(super) roles: BTreeMap<RoleName, Role>,
 }
 
 impl Project {
@@ -61,7 +62,7 @@ pub struct Role {
     /// The least that must sign the proofs: [`Protection::Delegated`] opts in to delegated keys, and takes the proof key as well.
     pub protection: Protection,
     /// The authorization details as JSON text, with `{user}` in it.
-    template: String,
+    pub(super) template: String,
 }
 
 impl Role {
@@ -164,7 +165,7 @@ fn role(reading: &Reading<'_>, value: &Value<'_>) -> Option<Role> {
 }
 
 /// Looks at one detail as it would be for somebody, so that a fault is told with its own line.
-fn check_detail<'t>(reading: &Reading<'t>, detail: &Value<'t>) {
+pub(super) fn check_detail<'t>(reading: &Reading<'t>, detail: &Value<'t>) {
     let probed = with_probe(detail);
     let DeValue::Table(mut table) = probed.get_ref().clone() else {
         return reading.fault(&detail.span(), "expected a table with a `type`");
@@ -201,7 +202,7 @@ fn with_probe<'t>(value: &Value<'t>) -> Value<'t> {
 }
 
 /// The same value as JSON. None of our formats has fractions or dates; they become strings, and are refused as such.
-fn json(value: &DeValue<'_>) -> Json {
+pub(super) fn json(value: &DeValue<'_>) -> Json {
     match value {
         DeValue::String(text) => Json::from(text.as_ref()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())

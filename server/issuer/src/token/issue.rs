@@ -1,4 +1,4 @@
-//! The decision itself.
+//! Issuing what was decided.
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
@@ -7,11 +7,11 @@ use daypass_proto::{
     jose::Header,
     ledger::{EventKind, Sealed},
     resource::Resource,
-    time::Timestamp,
     token::{AccessTokenClaims, Confirmation, DaypassClaims, Protection, TYP},
 };
 
 use super::{
+    decision::{Covered, Question},
     jti,
     request::{Holder, TokenAnswer, TokenError},
 };
@@ -19,16 +19,8 @@ use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
     ledger::Source,
-    policy::{Facts, Policy, Role, Rule},
-    store::{Change, Decision, Grant, GrantLife, IssuedToken, Seen},
+    store::{Change, Decision, IssuedToken},
 };
-
-/// What one grant gives for this request.
-struct Covered<'a> {
-    grant: &'a Seen<Grant>,
-    role: &'a Role,
-    details: AuthorizationDetails,
-}
 
 /// A request for a token, read and proven.
 pub(super) struct Wanted<'a> {
@@ -38,20 +30,6 @@ pub(super) struct Wanted<'a> {
     pub(super) details: Option<AuthorizationDetails>,
     pub(super) source: &'a Source,
     pub(super) caller: Option<&'a Evidence>,
-}
-
-/// Whether the guardrails let it through; gives the rules that would not, were they enforced.
-fn guard(policy: &Policy, facts: &Facts<'_>) -> Result<Vec<String>, TokenError> {
-    let verdict = policy.guardrails().judge(facts);
-    let names = |rules: &[&Rule]| rules.iter().map(|rule| rule.id.clone()).collect();
-    match verdict.enforced.first() {
-        None => Ok(names(&verdict.monitored)),
-        Some(first) => Err(TokenError::Guardrail {
-            rule: first.id.clone(),
-            reason: first.reason.clone(),
-            all: names(&verdict.enforced),
-        }),
-    }
 }
 
 /// Issues a token: its event, its record and the memory of its proof commit together, before the answer leaves.
@@ -65,30 +43,26 @@ pub(super) async fn issue(
     let environment = &issuer.environment;
     let now = environment.now();
     let policy = issuer.policy();
-    let Covered { grant, role, details } = cover(&policy, now, grants, resource, details, holder)?;
     let Holder { proof, delegation } = holder;
     let protection = match delegation {
         _ if device.is_software() => Protection::Software,
         Some(_) => Protection::Delegated,
         None => Protection::Hardware,
     };
-    let subject = device.subject();
-    let monitored = guard(
-        &policy,
-        &Facts {
-            subject: &subject,
-            project: &grant.project,
-            role: &grant.role,
-            role_protection: role.protection,
-            resource,
-            details: &details,
-            protection,
-            address: source.address(),
-            now,
-            caller,
-        },
-    )?;
-    let lifetime = role.token_lifetime.min(grant.until.since(now));
+    let question = Question {
+        subject: device.subject(),
+        grants,
+        resource,
+        asked: details.as_ref(),
+        protection,
+        delegated: delegation.is_some(),
+        address: source.address(),
+        now,
+        caller,
+    };
+    let (covered, monitored) = question.decide(&policy)?;
+    let lifetime = covered.lifetime(now);
+    let Covered { grant, details, .. } = covered;
     let lifetime = delegation.as_ref().map_or(lifetime, |delegation| lifetime.min(delegation.expires_at().since(now)));
     let exp = now.plus(lifetime);
     let event = environment.event(EventKind::TokenIssued);
@@ -166,52 +140,4 @@ pub(super) async fn issue(
         expires_in: lifetime,
         authorization_details: claims.authorization_details,
     })
-}
-
-/// The first grant that gives what is asked for; otherwise the most telling reason why none does.
-fn cover<'a>(
-    policy: &'a Policy,
-    now: Timestamp,
-    grants: &'a [Seen<Grant>],
-    resource: &Resource,
-    asked: Option<AuthorizationDetails>,
-    holder: &Holder,
-) -> Result<Covered<'a>, TokenError> {
-    let mut refusal = TokenError::NoGrant(resource.clone());
-    for grant in grants {
-        let Some(role) = policy.role(&grant.project, &grant.role) else {
-            refusal = TokenError::PolicyMissing(grant.project.clone());
-            continue;
-        };
-        let Ok(given) = role.details_for(&grant.collaborator) else {
-            refusal = TokenError::PolicyMissing(grant.project.clone());
-            continue;
-        };
-        let given = given.at_resource(resource);
-        if given.is_empty() {
-            continue;
-        }
-        if grant.until <= now || grant.state == GrantLife::Ended {
-            refusal = TokenError::GrantEnded { resource: resource.clone(), ended: grant.until, now };
-            continue;
-        }
-        if grant.state != GrantLife::Active {
-            continue;
-        }
-        if holder.delegation.is_some() && role.protection != Protection::Delegated {
-            refusal = TokenError::DelegationNotAllowed { project: grant.project.clone(), role: grant.role.clone() };
-            continue;
-        }
-        match &asked {
-            None => return Ok(Covered { grant, role, details: given }),
-            Some(asked) if asked.is_empty() || asked.resources().iter().any(|named| named != resource) => {
-                return Err(TokenError::Details("must name locations at `resource`, and only there".to_owned()));
-            }
-            Some(asked) => match asked.is_subset_of(&given) {
-                Ok(()) => return Ok(Covered { grant, role, details: asked.clone() }),
-                Err(beyond) => refusal = TokenError::Exceeds(beyond),
-            },
-        }
-    }
-    Err(refusal)
 }

@@ -2,11 +2,13 @@
 //!
 //! `grant ∩ role ∩ request` decides a token. Its event is written before the answer leaves, and its leaf hash stands in the token.
 
+pub(crate) mod decision;
 mod introspection;
 mod issue;
 pub(crate) mod jti;
 mod request;
 mod revocation;
+pub(crate) mod trial;
 
 use daypass_proto::{
     jose::UnverifiedJws,

@@ -49,6 +49,8 @@ pub struct Rule {
     pub mode: Mode,
     /// Its text, so that two versions of a policy can be compared.
     pub text: String,
+    /// What it asks, however it is laid out: without annotations, comments and spaces.
+    pub body: String,
 }
 
 /// The rules of one version of the policy.
@@ -217,7 +219,13 @@ impl Found {
                 Mode::Enforce
             }
         };
-        (reading.count() == before).then(|| Rule { id: id.to_owned(), reason: reason.to_owned(), mode, text })
+        (reading.count() == before).then(|| Rule {
+            id: id.to_owned(),
+            reason: reason.to_owned(),
+            mode,
+            body: body(policy).unwrap_or_else(|| text.clone()),
+            text,
+        })
     }
 
     /// Holds every rule to the facts that there are, so that none is undecided later.
@@ -254,6 +262,14 @@ impl Found {
         set.add(base).map_err(|error| internal(&error))?;
         Ok(Guardrails { set, rules, zones: self.zones })
     }
+}
+
+/// A rule without what it says of itself.
+fn body(policy: &Policy) -> Option<String> {
+    let mut json = policy.to_json().ok()?;
+    json.as_object_mut()?.remove("annotations");
+    json.sort_all_objects();
+    Some(json.to_string())
 }
 
 /// Where in the text a diagnostic points.

@@ -1,0 +1,243 @@
+//! `daypass-issuer policy explain`: why something is, or would be, allowed or refused, rule by rule.
+
+use std::path::Path;
+
+use daypass_proto::names::{Collaborator, DeviceId, GrantId, ProjectName, RoleName};
+use serde::Serialize;
+
+use super::{
+    CommandError,
+    facts::{Circumstances, Request},
+    line, print_json,
+    version::{Here, IN_FORCE},
+};
+use crate::{
+    caller::may_ask,
+    clock::Environment,
+    issuer::Issuer,
+    policy::{Mode, Policy},
+    store::{Device, Grant},
+    token::{
+        decision::allowed,
+        trial::{Trial, cause, word},
+    },
+};
+
+/// Who would ask for what.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("who").required(true).args(["device", "grant", "collaborator"]))]
+pub struct Args {
+    /// A device, with all that it is granted.
+    #[arg(long)]
+    device: Option<DeviceId>,
+    /// A grant, with the device that uses it.
+    #[arg(long)]
+    grant: Option<GrantId>,
+    /// Somebody, as if they were granted a role.
+    #[arg(long, requires = "project", requires = "role")]
+    collaborator: Option<Collaborator>,
+    /// The project of that role.
+    #[arg(long, requires = "collaborator")]
+    project: Option<ProjectName>,
+    /// The role.
+    #[arg(long, requires = "collaborator")]
+    role: Option<RoleName>,
+    #[command(flatten)]
+    request: Request,
+    #[command(flatten)]
+    circumstances: Circumstances,
+    /// Which policy: a folder, the first characters of a version's hash, or `in-force`
+    #[arg(long, value_name = "VERSION", default_value = IN_FORCE)]
+    policy: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(config: &Path, environment: Environment, args: Args) -> Result<(), CommandError> {
+    let now = args.circumstances.at().unwrap_or_else(|| environment.now());
+    let here = Here::look(config, environment).await;
+    let Some(chosen) = here.version(&args.policy).await? else { return here.needed().map(drop) };
+    let (device, grants) = match (args.collaborator, args.project.zip(args.role)) {
+        (Some(collaborator), Some((project, role))) => (None, vec![Trial::granted(collaborator, project, role, now)]),
+        _ => match here.issuer() {
+            Some(issuer) => stored(issuer, args.device, args.grant).await?,
+            None => return here.needed().map(drop),
+        },
+    };
+    let given = grants
+        .iter()
+        .filter_map(|grant| chosen.policy.role(&grant.project, &grant.role)?.details_for(&grant.collaborator).ok());
+    let mut resources: Vec<_> = given.flat_map(|given| given.resources()).collect();
+    resources.sort();
+    resources.dedup();
+    let only = if resources.len() == 1 { resources.pop() } else { None };
+    let (resource, asked) = args.request.read(only)?;
+    let Some(first) = grants.first() else { return Err(CommandError::NoGrants) };
+    let mut trial = Trial::under(first.clone(), resource, now);
+    trial.asked = asked;
+    if let Some(device) = &device {
+        trial = trial.by(device);
+    }
+    let trial = args.circumstances.over(trial);
+    let served = match (&device, here.issuer()) {
+        (Some(device), Some(issuer)) => {
+            may_ask(device, issuer.config.allow_software_keys).map_err(|error| error.to_string())
+        }
+        _ => Ok(()),
+    };
+    let told = explain(&chosen.policy, &trial, &grants, served);
+    if args.json { print_json(&told) } else { told.lines().into_iter().try_for_each(line) }
+}
+
+/// A device and what it is granted, as they stand.
+async fn stored(
+    issuer: &Issuer,
+    device: Option<DeviceId>,
+    grant: Option<GrantId>,
+) -> Result<(Option<Device>, Vec<Grant>), CommandError> {
+    if let Some(id) = device {
+        let device = issuer.store.device(&id).await?.ok_or_else(|| CommandError::NoSuch(id.to_string()))?;
+        return Ok((Some(device), issuer.store.grants_of(&id).await?));
+    }
+    let Some(id) = grant else { return Err(CommandError::NoGrants) };
+    let grant = issuer.store.grant(&id).await?.ok_or_else(|| CommandError::NoSuch(id.to_string()))?;
+    let device = match &grant.device {
+        Some(device) => issuer.store.device(device).await?,
+        None => None,
+    };
+    Ok((device, vec![grant]))
+}
+
+/// What was decided, step by step.
+#[derive(Debug, Serialize)]
+struct Explained {
+    policy: String,
+    collaborator: String,
+    resource: String,
+    /// Why the device is not served, where it is not.
+    device: Option<String>,
+    grants: Vec<GrantSays>,
+    /// Not asked, where grant and role have refused.
+    guardrails: Option<Vec<RuleSays>>,
+    allowed: bool,
+    /// How long a token would live, in seconds.
+    lifetime: Option<i64>,
+    /// The cause that whoever is refused is told.
+    reason: Option<String>,
+    why: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct GrantSays {
+    grant: String,
+    project: String,
+    role: String,
+    state: &'static str,
+    until: String,
+    gives: bool,
+    why: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct RuleSays {
+    guardrail: String,
+    mode: &'static str,
+    forbids: bool,
+    reason: String,
+}
+
+/// Asks, where tokens are decided.
+fn explain(policy: &Policy, trial: &Trial, grants: &[Grant], served: Result<(), String>) -> Explained {
+    let all: Vec<&Grant> = grants.iter().collect();
+    let says = |grant: &&Grant| {
+        let alone = [*grant];
+        let covered = trial.question(&alone).cover(policy).map(drop);
+        GrantSays {
+            grant: grant.id.to_string(),
+            project: grant.project.to_string(),
+            role: grant.role.to_string(),
+            state: grant.state.as_str(),
+            until: grant.until.to_string(),
+            gives: covered.is_ok(),
+            why: covered.err().map(|error| error.to_string()),
+        }
+    };
+    let mut told = Explained {
+        policy: hex::encode(policy.hash()),
+        collaborator: trial.asker.collaborator.to_string(),
+        resource: trial.resource.to_string(),
+        device: served.err(),
+        grants: all.iter().map(says).collect(),
+        guardrails: None,
+        allowed: false,
+        lifetime: None,
+        reason: None,
+        why: None,
+    };
+    let question = trial.question(&all);
+    let result = question.cover(policy).and_then(|covered| {
+        let verdict = question.guardrails(policy, &covered);
+        let rule = |rule: &crate::policy::Rule| RuleSays {
+            guardrail: rule.id.clone(),
+            mode: match rule.mode {
+                Mode::Enforce => "enforce",
+                Mode::Monitor => "monitor",
+            },
+            forbids: verdict.enforced.iter().chain(&verdict.monitored).any(|forbidding| forbidding.id == rule.id),
+            reason: rule.reason.clone(),
+        };
+        told.guardrails = Some(policy.guardrails().rules().map(rule).collect());
+        allowed(&verdict)?;
+        Ok(covered.lifetime(trial.now))
+    });
+    match result {
+        Ok(lifetime) => (told.allowed, told.lifetime) = (told.device.is_none(), Some(lifetime)),
+        Err(error) => {
+            told.why = Some(error.to_string());
+            told.reason = Some(word(cause(error)));
+        }
+    }
+    told
+}
+
+impl Explained {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!("policy      version {}", self.policy),
+            format!("asks        `{}`, at `{}`", self.collaborator, self.resource),
+        ];
+        if let Some(device) = &self.device {
+            lines.push(format!("device      refused: {device}"));
+        }
+        for says in &self.grants {
+            let GrantSays { grant, project, role, state, until, .. } = says;
+            lines.push(format!("grant       {grant}, `{role}` of `{project}`, {state}, until {until}"));
+            lines.push(format!(
+                "            {}",
+                says.why.as_ref().map_or_else(|| "gives it".to_owned(), |why| format!("does not give it: {why}"))
+            ));
+        }
+        match &self.guardrails {
+            None => lines.push("guardrails  not asked, since no grant gives it".to_owned()),
+            Some(rules) if rules.is_empty() => lines.push("guardrails  none".to_owned()),
+            Some(rules) => lines.extend(rules.iter().map(|rule| {
+                let says = match (rule.forbids, rule.mode) {
+                    (false, _) => "says nothing against it".to_owned(),
+                    (true, "enforce") => format!("refuses it: {}", rule.reason),
+                    (true, _) => format!("would refuse it, and only watches: {}", rule.reason),
+                };
+                format!("guardrail   `{}` {says}", rule.guardrail)
+            })),
+        }
+        lines.push(match (&self.reason, &self.why, &self.device, self.lifetime) {
+            (Some(reason), Some(why), ..) => format!("result      refused (`{reason}`): {why}"),
+            (_, _, Some(device), _) => format!("result      refused: {device}"),
+            (.., lifetime) => format!("result      allowed: a token for {} seconds", lifetime.unwrap_or_default()),
+        });
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests;

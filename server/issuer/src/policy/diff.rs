@@ -1,0 +1,266 @@
+//! What another version of the policy changes, in people's words: who gains what, and who loses what.
+//!
+//! Details are compared as requests are compared with grants, atom by atom. Where that cannot tell, it says that something is gained *and* something is
+//! lost, never that nothing is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use daypass_proto::{
+    authorization::AuthorizationDetails,
+    names::{ProjectName, RoleName},
+    token::Protection,
+};
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::{
+    Files, Mode, Policy, Project, Role, Rule,
+    files::{EXAMPLES, GUARDRAILS, PROJECTS},
+    project::USER,
+};
+
+/// Which way a difference goes, for those who ask for tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// More is possible.
+    Gains,
+    /// Less is possible.
+    Loses,
+    /// Neither, or it depends.
+    Changes,
+}
+
+/// What a difference is about.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// A project.
+    Project(ProjectName),
+    /// A role of a project.
+    Role(ProjectName, RoleName),
+    /// A guardrail, which is asked for everybody.
+    Guardrail(String),
+    /// A file.
+    File(String),
+}
+
+/// One difference.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Difference {
+    /// What it is about.
+    pub about: About,
+    /// Which way it goes.
+    pub effect: Effect,
+    /// What is different.
+    pub text: String,
+}
+
+/// One version: its files, and what they say.
+#[derive(Clone, Copy)]
+pub struct Version<'a> {
+    /// The files.
+    pub files: &'a Files,
+    /// What they say.
+    pub policy: &'a Policy,
+}
+
+/// Everything that `new` makes different, in order of what it is about.
+pub fn differences(old: Version<'_>, new: Version<'_>) -> Vec<Difference> {
+    let mut told = Telling(Vec::new());
+    for (name, old, new) in both(&old.policy.projects, &new.policy.projects) {
+        told.project(name, old, new);
+    }
+    let rules = |policy: &'_ Policy| -> BTreeMap<String, Rule> {
+        policy.guardrails().rules().map(|rule| (rule.id.clone(), rule.clone())).collect()
+    };
+    for (id, old, new) in both(&rules(old.policy), &rules(new.policy)) {
+        told.guardrail(id, old, new);
+    }
+    told.files(old, new);
+    told.0
+}
+
+/// Everything that is on one of two sides, or on both.
+fn both<'a, K: Ord, V>(
+    old: &'a BTreeMap<K, V>,
+    new: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)> {
+    let keys: BTreeSet<&K> = old.keys().chain(new.keys()).collect();
+    keys.into_iter().map(|key| (key, old.get(key), new.get(key)))
+}
+
+struct Telling(Vec<Difference>);
+
+impl Telling {
+    fn say(&mut self, about: &About, effect: Effect, text: impl Into<String>) {
+        self.0.push(Difference { about: about.clone(), effect, text: text.into() });
+    }
+
+    fn project(&mut self, name: &ProjectName, old: Option<&Project>, new: Option<&Project>) {
+        let about = About::Project(name.clone());
+        match (old, new) {
+            (None, Some(_)) => self.say(&about, Effect::Gains, "the project is new"),
+            (Some(_), None) => self.say(&about, Effect::Loses, "the project is gone, and all access in it with it"),
+            _ => {}
+        }
+        let owners = |project: Option<&Project>| -> BTreeSet<String> {
+            project.map(|project| project.owners.iter().cloned().collect()).unwrap_or_default()
+        };
+        let (before, after) = (owners(old), owners(new));
+        for owner in after.difference(&before) {
+            self.say(&about, Effect::Changes, format!("`{owner}` becomes an owner, and approves"));
+        }
+        for owner in before.difference(&after) {
+            self.say(&about, Effect::Changes, format!("`{owner}` is no owner any more"));
+        }
+        let contact = |project: Option<&Project>| project.and_then(|project| project.contact.clone());
+        if old.is_some() && new.is_some() && contact(old) != contact(new) {
+            let shown = |contact: Option<String>| contact.map_or("nobody".to_owned(), |contact| format!("`{contact}`"));
+            self.say(
+                &about,
+                Effect::Changes,
+                format!("the contact is {}, and was {}", shown(contact(new)), shown(contact(old))),
+            );
+        }
+        let none = BTreeMap::new();
+        let (before, after) = (old.map_or(&none, |old| &old.roles), new.map_or(&none, |new| &new.roles));
+        for (role, old, new) in both(before, after) {
+            self.role(&About::Role(name.clone(), role.clone()), old, new);
+        }
+    }
+
+    fn role(&mut self, about: &About, old: Option<&Role>, new: Option<&Role>) {
+        match (old, new) {
+            (None, Some(_)) => {
+                self.say(about, Effect::Gains, "the role is new; nobody is in it before they are invited")
+            }
+            (Some(_), None) => {
+                self.say(about, Effect::Loses, "the role is gone; whoever is in it gets no token any more")
+            }
+            _ => {}
+        }
+        let somebody = somebody(old, new);
+        let given = |role: Option<&Role>| {
+            let given = role.zip(somebody.parse().ok()).and_then(|(role, somebody)| role.details_for(&somebody).ok());
+            given.unwrap_or_default()
+        };
+        let (before, after): (AuthorizationDetails, AuthorizationDetails) = (given(old), given(new));
+        for gained in after.beyond(&before) {
+            self.say(about, Effect::Gains, gained.what().replace(&somebody, USER));
+        }
+        for lost in before.beyond(&after) {
+            self.say(about, Effect::Loses, lost.what().replace(&somebody, USER));
+        }
+        let (Some(old), Some(new)) = (old, new) else { return };
+        let longer = |old: i64, new: i64| if new > old { Effect::Gains } else { Effect::Loses };
+        if old.token_lifetime != new.token_lifetime {
+            let text = format!(
+                "tokens live for {} at most, and did for {}",
+                span(new.token_lifetime),
+                span(old.token_lifetime)
+            );
+            self.say(about, longer(old.token_lifetime, new.token_lifetime), text);
+        }
+        if old.longest_grant != new.longest_grant {
+            let text = format!(
+                "new grants last for {} at most, and did for {}; those that stand keep their end",
+                span(new.longest_grant),
+                span(old.longest_grant)
+            );
+            self.say(about, longer(old.longest_grant, new.longest_grant), text);
+        }
+        if old.protection != new.protection {
+            let (effect, text) = if new.protection == Protection::Delegated {
+                (Effect::Gains, "proofs by a key in the agent's memory are taken, too")
+            } else {
+                (Effect::Loses, "proofs are taken from the TPM only, and no longer by a key in the agent's memory")
+            };
+            self.say(about, effect, text);
+        }
+    }
+
+    fn guardrail(&mut self, id: &str, old: Option<&Rule>, new: Option<&Rule>) {
+        let about = About::Guardrail(id.to_owned());
+        let does = |rule: &Rule| match rule.mode {
+            Mode::Enforce => "enforced",
+            Mode::Monitor => "watching only",
+        };
+        match (old, new) {
+            (None, Some(new)) => {
+                let effect = if new.mode == Mode::Enforce { Effect::Loses } else { Effect::Changes };
+                self.say(&about, effect, format!("the rule is new, {}: {}", does(new), new.reason));
+            }
+            (Some(old), None) => {
+                let effect = if old.mode == Mode::Enforce { Effect::Gains } else { Effect::Changes };
+                self.say(&about, effect, format!("the rule is gone; it was {}: {}", does(old), old.reason));
+            }
+            (Some(old), Some(new)) => {
+                if old.mode != new.mode {
+                    let effect = if new.mode == Mode::Enforce { Effect::Loses } else { Effect::Gains };
+                    self.say(&about, effect, format!("the rule is {}, and was {}", does(new), does(old)));
+                }
+                if old.body != new.body {
+                    let text = format!(
+                        "the rule asks for something else. It was\n{}\nand is\n{}",
+                        old.text.trim(),
+                        new.text.trim()
+                    );
+                    self.say(&about, Effect::Changes, text);
+                }
+                if old.reason != new.reason {
+                    self.say(&about, Effect::Changes, format!("whoever is refused reads `{}`", new.reason));
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Files whose text differs without anything that was told: comments, or what is not compared here. It is said, so that two texts are never
+    /// called the same.
+    fn files(&mut self, old: Version<'_>, new: Version<'_>) {
+        let told: BTreeSet<String> = self
+            .0
+            .iter()
+            .filter_map(|difference| match &difference.about {
+                About::Project(project) | About::Role(project, _) => Some(format!("{PROJECTS}/{project}.toml")),
+                About::Guardrail(_) => Some(GUARDRAILS.to_owned()),
+                About::File(_) => None,
+            })
+            .collect();
+        for (name, old, new) in both(old.files.texts(), new.files.texts()) {
+            let folder = name.split('/').next().unwrap_or_default();
+            if old == new || told.contains(name) || told.contains(folder) {
+                continue;
+            }
+            let text = match (old, new) {
+                (None, _) => "the file is new",
+                (_, None) => "the file is gone",
+                _ if folder == EXAMPLES => "the examples are other ones",
+                _ => "the file reads otherwise, in order, comments or what is not compared here",
+            };
+            self.say(&About::File(name.clone()), Effect::Changes, text);
+        }
+    }
+}
+
+/// A collaborator's name that stands for all of them: nothing else in the two roles is called so.
+fn somebody(old: Option<&Role>, new: Option<&Role>) -> String {
+    let mut name = "somebody".to_owned();
+    while [old, new].into_iter().flatten().any(|role| role.template.contains(&name)) {
+        name.push('x');
+    }
+    name
+}
+
+/// A span as people write it: `10m`, `90d`.
+fn span(seconds: i64) -> String {
+    const DAY: i64 = 24 * 3600;
+    if seconds % DAY == 0 {
+        return format!("{}d", seconds / DAY);
+    }
+    format!("{:#}", SignedDuration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests;

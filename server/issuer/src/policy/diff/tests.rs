@@ -1,0 +1,145 @@
+use super::*;
+
+const PROJECT: &str = r##"owners = ["olga@example.com"]
+contact = "#apollo"
+[roles.developer]
+token_lifetime = "10m"
+longest_grant = "90d"
+[[roles.developer.authorization_details]]
+type = "git_repository"
+locations = ["https://h/team/app"]
+actions = ["push"]
+refs = ["refs/heads/{user}/**"]
+"##;
+const RULE: &str = r#"@id("rule") @reason("because") @mode("monitor")
+forbid (principal, action, resource) when { context.risk > 3 };"#;
+
+/// What is told, a line each, of what becomes of these two files.
+fn told(old: (&str, &str), new: (&str, &str)) -> Vec<String> {
+    let read = |(project, rules): (&str, &str)| {
+        let all = [("projects/apollo.toml", project), ("guardrails/all.cedar", rules)];
+        let files: Files = all.into_iter().filter(|(_, text)| !text.is_empty()).collect();
+        let policy = Policy::check(&files).unwrap();
+        (files, policy)
+    };
+    let (old, new) = (read(old), read(new));
+    differences(Version { files: &old.0, policy: &old.1 }, Version { files: &new.0, policy: &new.1 })
+        .iter()
+        .map(|difference| {
+            let sign = match difference.effect {
+                Effect::Gains => '+',
+                Effect::Loses => '-',
+                Effect::Changes => '~',
+            };
+            format!("{sign} {:?}: {}", difference.about, difference.text)
+        })
+        .collect()
+}
+
+/// One thing made otherwise each, told in full, and the other way round.
+#[test]
+fn each_difference_is_told_and_nothing_else() {
+    const LOCATION: &str = "`https://h/team/app`";
+    for (from, to, forth, back) in [
+        (
+            "[\"push\"]",
+            "[\"push\", \"create\"]",
+            vec!["+ `create` of `refs/heads/{user}/**` in LOCATION"],
+            vec!["- `create` of `refs/heads/{user}/**` in LOCATION"],
+        ),
+        // A narrower pattern is only lost, a wider one only gained.
+        (
+            "{user}/**",
+            "{user}/*",
+            vec!["- `push` of `refs/heads/{user}/**` in LOCATION"],
+            vec!["+ `push` of `refs/heads/{user}/**` in LOCATION"],
+        ),
+        (
+            "{user}/**",
+            "main",
+            vec!["+ `push` of `refs/heads/main` in LOCATION", "- `push` of `refs/heads/{user}/**` in LOCATION"],
+            vec!["+ `push` of `refs/heads/{user}/**` in LOCATION", "- `push` of `refs/heads/main` in LOCATION"],
+        ),
+        (
+            "\"10m\"",
+            "\"30m\"",
+            vec!["+ tokens live for 30m at most, and did for 10m"],
+            vec!["- tokens live for 10m at most, and did for 30m"],
+        ),
+        (
+            "\"90d\"",
+            "\"36h\"",
+            vec!["- new grants last for 36h at most, and did for 90d; those that stand keep their end"],
+            vec!["+ new grants last for 90d at most, and did for 36h; those that stand keep their end"],
+        ),
+        (
+            "longest",
+            "protection = \"delegated\"\nlongest",
+            vec!["+ proofs by a key in the agent's memory are taken, too"],
+            vec!["- proofs are taken from the TPM only, and no longer by a key in the agent's memory"],
+        ),
+    ] {
+        let other = PROJECT.replacen(from, to, 1);
+        assert_ne!(other, PROJECT);
+        let expected = |texts: Vec<&str>| -> Vec<String> {
+            texts
+                .iter()
+                .map(|text| {
+                    let (sign, text) = text.split_at(1);
+                    let text = text.replace("LOCATION", LOCATION);
+                    format!("{sign} Role(ProjectName(\"apollo\"), RoleName(\"developer\")):{text}")
+                })
+                .collect()
+        };
+        assert_eq!(told((PROJECT, ""), (&other, "")), expected(forth), "{to}");
+        assert_eq!(told((&other, ""), (PROJECT, "")), expected(back), "{to}");
+    }
+    assert_eq!(told((PROJECT, RULE), (PROJECT, RULE)), [""; 0]);
+}
+
+#[test]
+fn projects_roles_and_owners_come_and_go() {
+    let project = |text: &str| format!("{text} Project(ProjectName(\"apollo\"))");
+    let other = PROJECT.replace("olga@example.com\"", "oskar@example.com\"").replace("#apollo", "#space");
+    assert_eq!(
+        told((PROJECT, ""), (&other, "")),
+        [
+            project("~") + ": `oskar@example.com` becomes an owner, and approves",
+            project("~") + ": `olga@example.com` is no owner any more",
+            project("~") + ": the contact is `#space`, and was `#apollo`",
+        ]
+    );
+    let signs = |told: Vec<String>| -> String { told.iter().filter_map(|line| line.chars().next()).collect() };
+    // The project, its owner, the role, reading and pushing.
+    assert_eq!(signs(told(("", ""), (PROJECT, ""))), "+~+++");
+    assert_eq!(signs(told((PROJECT, ""), ("", ""))), "-~---");
+}
+
+#[test]
+fn guardrails_come_and_go_and_are_enforced() {
+    let enforced = RULE.replace("monitor", "enforce");
+    for (old, new, sign, word) in [
+        ("", RULE, '~', "new, watching only: because"),
+        ("", enforced.as_str(), '-', "new, enforced: because"),
+        (RULE, "", '~', "it was watching only"),
+        (&enforced, "", '+', "it was enforced"),
+        (RULE, &enforced, '-', "is enforced, and was watching only"),
+        (&enforced, RULE, '+', "is watching only, and was enforced"),
+        (RULE, &RULE.replace("> 3", "> 4"), '~', "asks for something else"),
+        (RULE, &RULE.replace("because", "since"), '~', "reads `since`"),
+        // Comments and spaces ask nothing; that the text is another one is said all the same.
+        (RULE, &RULE.replace("when", "// Why\n  when"), '~', "reads otherwise, in order, comments"),
+    ] {
+        let told = told((PROJECT, old), (PROJECT, new));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(sign) && told[0].contains(word), "{word}: {told:?}");
+    }
+}
+
+#[test]
+fn a_name_in_the_policy_is_not_taken_for_everybody_s() {
+    let fixed = PROJECT.replace("{user}", "somebody");
+    let told = told((PROJECT, ""), (&fixed, ""));
+    assert!(told[0].starts_with('+') && told[0].contains("`refs/heads/somebody/**`"), "{told:?}");
+    assert!(told[1].starts_with('-') && told[1].contains("`refs/heads/{user}/**`"), "{told:?}");
+}
