@@ -17,6 +17,9 @@ use crate::store::{
     Change, Condition, Decision, Grant, GrantLife, IssuedToken, KnownDevice, Seen, StoreError, records::device_state,
 };
 
+/// How many rows one statement inserts, of at most six values each: an engine takes 32,766 values.
+const ROWS: usize = 2000;
+
 /// Changes and events, by where they go.
 #[derive(Default)]
 pub(super) struct Rows<'a> {
@@ -235,12 +238,14 @@ async fn insert<'a, T>(
     rows: &'a [T],
     row: impl Fn(Separated<'_, Sqlite, &'static str>, &'a T),
 ) -> Result<usize, sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(0);
+    let mut inserted = 0;
+    // One decision can end thousands of grants, and a statement has room for so many values.
+    for rows in rows.chunks(ROWS) {
+        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT ");
+        query.push(conflict).push(" INTO ").push(into).push(" ");
+        query.push_values(rows, &row);
+        let done = query.build().execute(&mut *connection).await?;
+        inserted = usize::saturating_add(inserted, usize::try_from(done.rows_affected()).unwrap_or(usize::MAX));
     }
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT ");
-    query.push(conflict).push(" INTO ").push(into).push(" ");
-    query.push_values(rows, row);
-    let done = query.build().execute(connection).await?;
-    Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+    Ok(inserted)
 }
