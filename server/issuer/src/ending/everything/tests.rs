@@ -57,6 +57,14 @@ async fn a_person_loses_everything_by_one_decision_and_others_lose_nothing() {
 }
 
 #[tokio::test]
+async fn a_project_that_nobody_was_invited_to_has_nothing_to_end_and_an_unknown_one_is_an_error() {
+    let made = Made::new().await;
+    assert!(look(&made.issuer, apollo()).await.unwrap().is_empty());
+    let unknown = look(&made.issuer, Scope::Project("apolo".parse().unwrap())).await;
+    assert!(matches!(unknown, Err(EndError::Unknown(_))), "{unknown:?}");
+}
+
+#[tokio::test]
 async fn what_somebody_else_decided_meanwhile_ends_nothing_at_all() {
     let made = Made::with_software().await;
     let device = made.client().await;
