@@ -167,11 +167,11 @@ async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandEr
     line(format!("until           {}", grant.until))?;
     line(format!("device          {}", grant.device.as_ref().map_or("none yet", DeviceId::as_str)))?;
     if details.is_empty() {
-        line("allows          nothing: the policy in force has no such role for them")?;
+        line("role gives      nothing: the policy in force has no such role for them")?;
     }
     details
         .iter()
-        .try_for_each(|detail| line(format!("allows          {}", serde_json::to_string(detail).unwrap_or_default())))
+        .try_for_each(|detail| line(format!("role gives      {}", serde_json::to_string(detail).unwrap_or_default())))
 }
 
 async fn decide(issuer: &Issuer, verb: GrantVerb, decision: &Decision) -> Result<(), CommandError> {

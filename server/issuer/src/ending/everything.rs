@@ -77,7 +77,11 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
     }
     let ending = Ending { scope, invitations, grants, devices, staying };
     // A name that was misspelt is told from one that has nothing any more.
-    if ending.is_empty() && !store.knows(&ending.scope).await? {
+    let in_policy = match &ending.scope {
+        Scope::Project(name) => issuer.policy().project(name).is_some(),
+        Scope::Collaborator(_) | Scope::Device(_) => false,
+    };
+    if ending.is_empty() && !in_policy && !store.knows(&ending.scope).await? {
         return Err(EndError::Unknown(ending.scope));
     }
     Ok(ending)

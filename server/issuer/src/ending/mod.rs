@@ -32,7 +32,7 @@ pub enum EndError {
     NoInvitation(InvitationId),
     /// Nobody, or nothing, of that name ever had anything.
     #[error(
-        "nothing was ever given under the name {0}; `daypass-issuer grant list` and `invitation list` show whose and where there is something"
+        "there never was anything of {0}; `daypass-issuer grant list` and `invitation list` show whose and where there is something"
     )]
     Unknown(Scope),
     /// Not from this state.

@@ -57,6 +57,14 @@ async fn a_person_loses_everything_by_one_decision_and_others_lose_nothing() {
 }
 
 #[tokio::test]
+async fn a_project_that_nobody_was_invited_to_has_nothing_to_end_and_an_unknown_one_is_an_error() {
+    let made = Made::new().await;
+    assert!(look(&made.issuer, apollo()).await.unwrap().is_empty());
+    let unknown = look(&made.issuer, Scope::Project("apolo".parse().unwrap())).await;
+    assert!(matches!(unknown, Err(EndError::Unknown(_))), "{unknown:?}");
+}
+
+#[tokio::test]
 async fn what_somebody_else_decided_meanwhile_ends_nothing_at_all() {
     let made = Made::with_software().await;
     let device = made.client().await;
@@ -130,4 +138,38 @@ async fn a_device_that_got_something_elsewhere_meanwhile_is_not_ended_with_its_p
     assert!(matches!(&refused, Err(EndError::Changed(_))), "{refused:?}");
     let store = &made.issuer.store;
     assert_eq!(store.device(&device).await.unwrap().unwrap().state, DeviceLife::Approved);
+}
+
+/// Copies a grant until there are `count` of them, beside the issuer.
+async fn fill(made: &Made, count: u32) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&made.issuer.config.database);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let copy = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
+         INSERT INTO grants (id, state, device, body, collaborator, project, role, ends_at) \
+         SELECT printf('gr-%016d', n.i + 500000), g.state, g.device, json_set(g.body, '$.id', printf('gr-%016d', n.i + 500000)), \
+             g.collaborator, g.project, g.role, g.ends_at FROM n, (SELECT * FROM grants LIMIT 1) AS g \
+         WHERE n.i > (SELECT COUNT(*) FROM grants)";
+    sqlx::query(copy).bind(count).execute(&pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_decision_ends_many_and_more_than_it_takes_end_nothing() {
+    let made = Made::with_software().await;
+    let device = made.client().await.id;
+    fill(&made, MOST).await;
+    let ending = look(&made.issuer, alice()).await.unwrap();
+    assert_eq!(ending.grants.len(), 10_000);
+    fill(&made, MOST + 1).await;
+    let refused = look(&made.issuer, alice()).await;
+    assert!(matches!(&refused, Err(EndError::TooMany { most: MOST, .. })), "{refused:?}");
+    // What was counted before is no longer all that there is.
+    assert!(matches!(ends(&made, ending).await, Err(EndError::Changed(_))));
+    let told = Told { source: &source(), rule: None, reason: None };
+    let first = made.issuer.store.find_grants(&Find::up_to(1)).await.unwrap().remove(0).id;
+    super::super::decide_grant(&made.issuer, &first, GrantVerb::Revoke, &told).await.unwrap();
+    let ending = look(&made.issuer, alice()).await.unwrap();
+    ends(&made, ending).await.unwrap();
+    let live = Find { states: LIVE.map(GrantLife::as_str).to_vec(), ..Find::up_to(1) };
+    assert!(made.issuer.store.find_grants(&live).await.unwrap().is_empty());
+    assert_eq!(made.issuer.store.device(&device).await.unwrap().unwrap().state, DeviceLife::Revoked);
 }

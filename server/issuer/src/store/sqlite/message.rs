@@ -5,6 +5,9 @@ use sqlx::{
     Either, Executor as _, QueryBuilder, Sqlite, SqliteConnection, query_builder::Separated, sqlite::SqliteRow,
 };
 
+/// How many rows one statement inserts, of at most six values each: an engine takes 32,766 values.
+const ROWS: usize = 2000;
+
 /// The values of one row.
 pub(super) type Cells<'a> = Separated<'a, Sqlite, &'static str>;
 
@@ -37,19 +40,20 @@ impl Message {
         &mut self.query
     }
 
-    /// Inserts rows, where there are any.
+    /// Inserts rows, where there are any; whether each must be new.
     pub(super) fn insert<'a, T>(
         &mut self,
-        changes: Option<usize>,
+        new: bool,
         conflict: &'static str,
         into: &'static str,
         rows: &'a [T],
         row: impl Fn(Cells<'_>, &'a T),
     ) {
-        if !rows.is_empty() {
-            let query = self.write(changes);
+        // One decision can end thousands of grants, and a statement has room for so many values.
+        for rows in rows.chunks(ROWS) {
+            let query = self.write(new.then_some(rows.len()));
             query.push("INSERT ").push(conflict).push(" INTO ").push(into).push(" ");
-            query.push_values(rows, row);
+            query.push_values(rows, &row);
         }
     }
 

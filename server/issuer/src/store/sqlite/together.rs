@@ -116,15 +116,9 @@ impl<'a> Rows<'a> {
     pub(super) async fn hold(&self, connection: &mut SqliteConnection) -> Result<(Timestamp, bool), sqlx::Error> {
         let mut message = Message::default();
         let required = self.count_required(message.query());
-        message.insert(
-            Some(self.proofs.len()),
-            "OR IGNORE",
-            "proofs_seen (id, remember_until)",
-            &self.proofs,
-            |mut row, (id, until)| {
-                row.push_bind(id.as_slice()).push_bind(until.seconds());
-            },
-        );
+        message.insert(true, "OR IGNORE", "proofs_seen (id, remember_until)", &self.proofs, |mut row, (id, until)| {
+            row.push_bind(id.as_slice()).push_bind(until.seconds());
+        });
         if !self.tokens.is_empty() {
             self.add_tokens(message.write(Some(self.tokens.len())));
         }
@@ -187,7 +181,7 @@ impl<'a> Rows<'a> {
     pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let mut message = Message::default();
         let events = "events (leaf_hash, kind, at, leaf, device, project)";
-        message.insert(None, "OR FAIL", events, &self.events, |mut row, sealed| {
+        message.insert(false, "OR FAIL", events, &self.events, |mut row, sealed| {
             let event = sealed.event();
             row.push_bind(sealed.hash().as_slice())
                 .push_bind(event.kind().as_str())
@@ -204,7 +198,7 @@ impl<'a> Rows<'a> {
             })
             .collect();
         let fields = "personal_fields (leaf_hash, name, salt, value)";
-        message.insert(None, "OR FAIL", fields, &personal, |mut row, (hash, name, field)| {
+        message.insert(false, "OR FAIL", fields, &personal, |mut row, (hash, name, field)| {
             row.push_bind(hash.as_slice())
                 .push_bind(*name)
                 .push_bind(field.salt.as_slice())
