@@ -61,7 +61,7 @@ pub(super) async fn run(config: &Path, environment: Environment, args: Args) -> 
     let (device, grants) = match (args.collaborator, args.project.zip(args.role)) {
         (Some(collaborator), Some((project, role))) => (None, vec![Trial::granted(collaborator, project, role, now)]),
         _ => match here.issuer() {
-            Some(issuer) => stored(issuer, args.device, args.grant).await?,
+            Some(issuer) => stored(issuer, args.device.as_ref(), args.grant.as_ref()).await?,
             None => return here.needed().map(drop),
         },
     };
@@ -86,22 +86,26 @@ pub(super) async fn run(config: &Path, environment: Environment, args: Args) -> 
         }
         _ => Ok(()),
     };
-    let told = explain(&chosen.policy, &trial, &grants, served);
+    let supposed = args.device.is_none() && args.grant.is_none();
+    let mut told = explain(&chosen.policy, &trial, &grants, served);
+    if supposed {
+        told.grants.iter_mut().for_each(|says| says.grant = None);
+    }
     if args.json { print_json(&told) } else { told.lines().into_iter().try_for_each(line) }
 }
 
 /// A device and what it is granted, as they stand.
 async fn stored(
     issuer: &Issuer,
-    device: Option<DeviceId>,
-    grant: Option<GrantId>,
+    device: Option<&DeviceId>,
+    grant: Option<&GrantId>,
 ) -> Result<(Option<Device>, Vec<Grant>), CommandError> {
     if let Some(id) = device {
-        let device = issuer.store.device(&id).await?.ok_or_else(|| CommandError::NoSuch(id.to_string()))?;
-        return Ok((Some(device), issuer.store.grants_of(&id).await?));
+        let device = issuer.store.device(id).await?.ok_or_else(|| CommandError::NoSuch(id.to_string()))?;
+        return Ok((Some(device), issuer.store.grants_of(id).await?));
     }
     let Some(id) = grant else { return Err(CommandError::NoGrants) };
-    let grant = issuer.store.grant(&id).await?.ok_or_else(|| CommandError::NoSuch(id.to_string()))?;
+    let grant = issuer.store.grant(id).await?.ok_or_else(|| CommandError::NoSuch(id.to_string()))?;
     let device = match &grant.device {
         Some(device) => issuer.store.device(device).await?,
         None => None,
@@ -130,7 +134,8 @@ struct Explained {
 
 #[derive(Debug, Serialize)]
 struct GrantSays {
-    grant: String,
+    /// None where it is only supposed.
+    grant: Option<String>,
     project: String,
     role: String,
     state: &'static str,
@@ -154,7 +159,7 @@ fn explain(policy: &Policy, trial: &Trial, grants: &[Grant], served: Result<(), 
         let alone = [*grant];
         let covered = trial.question(&alone).cover(policy).map(drop);
         GrantSays {
-            grant: grant.id.to_string(),
+            grant: Some(grant.id.to_string()),
             project: grant.project.to_string(),
             role: grant.role.to_string(),
             state: grant.state.as_str(),
@@ -212,6 +217,7 @@ impl Explained {
         }
         for says in &self.grants {
             let GrantSays { grant, project, role, state, until, .. } = says;
+            let grant = grant.as_deref().unwrap_or("as if there were one");
             lines.push(format!("grant       {grant}, `{role}` of `{project}`, {state}, until {until}"));
             lines.push(format!(
                 "            {}",
