@@ -25,6 +25,9 @@ use crate::{
 
 /// How often the work between requests is looked at. Each look compares times of day, so a suspended laptop is right at the next one.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// For how long what is under way at the chip is waited for at the end: as long as a signature may take, and well within a service
+/// manager's patience. A chip that hangs keeps nobody from stopping.
+const REST: Duration = Duration::from_secs(15);
 
 /// Why the service does not run.
 #[derive(Debug, Error)]
@@ -63,7 +66,8 @@ pub enum DaemonError {
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     let stopped = stop_signal().map_err(DaemonError::Serve)?;
-    let tpm = TpmOwner::start(config.tpm.clone(), Deadlines::default(), real_pace()).map_err(DaemonError::Thread)?;
+    let (tpm, rest) =
+        TpmOwner::start(config.tpm.clone(), Deadlines::default(), real_pace()).map_err(DaemonError::Thread)?;
     let agent = Arc::new(Agent::open(config, clock::system(), tpm)?);
     let listener = listen(agent.socket())?;
     agent.publish_authorities();
@@ -93,6 +97,13 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let served = axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stopped).await;
     housekeeping.abort();
     following.abort();
+    let ended = async {
+        let _ = tokio::join!(housekeeping, following);
+        rest.come().await;
+    };
+    if tokio::time::timeout(REST, ended).await.is_err() {
+        tracing::warn!("the TPM has not answered yet: stopping without its answer");
+    }
     served.map_err(DaemonError::Serve)
 }
 

@@ -1,11 +1,15 @@
 //! ES256 and nothing else: P-256 public keys as JWK, and compact JWS (RFC 7515, 7517, 7638, 8725).
 //!
-//! The signature itself is the library's business (`jsonwebtoken` over `aws-lc-rs`); its validation is not used, since
+//! The signature itself is the library's business (`aws-lc-rs`, for verifying with `jsonwebtoken` over it); the latter's validation is not used, since
 //! it accepts an unknown `crit`, ignores `typ` and reads the clock. A [`VerifiedPayload`] exists only behind a good signature.
 
 use std::fmt;
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
@@ -302,7 +306,7 @@ pub fn assemble(mut signing_input: String, signature: &[u8; 64]) -> String {
 
 /// An in-memory ES256 signing key: the issuer's token key, and software clients. Prints nothing of itself.
 pub struct SoftwareKey {
-    key: EncodingKey,
+    pair: EcdsaKeyPair,
     public: EcPublicKey,
 }
 
@@ -315,11 +319,10 @@ impl fmt::Debug for SoftwareKey {
 impl SoftwareKey {
     /// Reads a P-256 private key in PKCS#8 DER.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, JoseError> {
-        use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
             .map_err(|_| JoseError::Key("not a P-256 private key in PKCS#8"))?;
         let public = EcPublicKey::from_sec1(pair.public_key().as_ref())?;
-        Ok(Self { key: EncodingKey::from_ec_der(der), public })
+        Ok(Self { pair, public })
     }
 
     /// The public half.
@@ -334,9 +337,9 @@ impl SoftwareKey {
 
     /// The compact JWS of a signing input that was made already.
     pub fn sign_input(&self, input: &str) -> Result<String, JoseError> {
-        let signature =
-            crypto::sign(input.as_bytes(), &self.key, Algorithm::ES256).map_err(|_| JoseError::Signature)?;
-        Ok(format!("{input}.{signature}"))
+        // By the library below the other one, which would parse the key anew for each signature.
+        let signature = self.pair.sign(&SystemRandom::new(), input.as_bytes()).map_err(|_| JoseError::Signature)?;
+        Ok(format!("{input}.{}", base64url(signature.as_ref())))
     }
 }
 

@@ -205,6 +205,39 @@ impl Event {
     }
 }
 
+/// An event as it is written: with its leaf and the leaf's hash, each made once, and nothing that could still change.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    event: Event,
+    leaf: Vec<u8>,
+    hash: [u8; 32],
+}
+
+impl Sealed {
+    /// What it says.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// Its leaf.
+    pub fn leaf(&self) -> &[u8] {
+        &self.leaf
+    }
+
+    /// The hash of its leaf.
+    pub fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+}
+
+impl From<Event> for Sealed {
+    fn from(event: Event) -> Self {
+        let leaf = event.leaf();
+        let hash = leaf_hash(&leaf);
+        Self { event, leaf, hash }
+    }
+}
+
 /// The hash of a leaf: SHA-256(0x00 ‖ leaf).
 pub fn leaf_hash(leaf: &[u8]) -> [u8; 32] {
     sha256(&[&[0], leaf])

@@ -1,6 +1,7 @@
 //! The issuer alone: made, checked, asked what it is.
 
-use daypass_tests::{Failure, Issuer, Maker, Place, Programs, Request, Story, Who, ensure};
+use daypass_proto::time::Timestamp;
+use daypass_tests::{Failure, Issuer, Maker, Place, Programs, Request, Story, Who, ensure, eventually, now};
 
 const PROJECT: &str = r#"
 owners = ["olga@example.com"]
@@ -56,6 +57,47 @@ fn check_names_everything_that_is_missing() -> Story {
     issuer.configure("clock_skew = \"30s\"", "clock_skew = \"2m\"")?;
     issuer.configure("pcrs = [0, 1,", "pcrs = [1, 1,")?;
     issuer.act(["check"]).run()?.refused(&["clock_skew", "pcrs", "2 bad value(s)"])?.code(4)?;
+    Ok(())
+}
+
+#[test]
+fn an_invitation_is_shown_before_it_is_made_and_ends_with_a_day_of_its_project() -> Story {
+    let place = Place::new()?;
+    let mut issuer = made(&place)?;
+    issuer.write_project("apollo", &format!("time_zone = \"Asia/Kolkata\"\n{PROJECT}"))?;
+    let today = now();
+    let in_a_month = Timestamp::from_seconds(today).plus(30 * 86_400).to_string();
+    let (date, _) = in_a_month.split_at(10);
+    let asked = ["invite", "alice", "--project", "apollo", "--role", "developer", "--until", date, "--reason", "audit"];
+    issuer.run(asked.into_iter().chain(["--dry-run"]))?.says(&[
+        "would invite alice",
+        &format!("{date} 23:59:59 Asia/Kolkata"),
+        "refs/heads/alice/**",
+        "approval by olga@example.com",
+        "nothing was made",
+    ])?;
+    ensure(issuer.sql("SELECT id FROM invitations")?.is_empty(), "no invitation", "one")?;
+    issuer
+        .act(["invite", "alice", "--project", "apollo", "--role", "developer", "--until", "91d", "--dry-run"])
+        .run()?
+        .refused(&["at most"])?;
+    let made = issuer.run(asked.into_iter().chain(["--json"]))?.json()?;
+    let until = made["until"].as_i64().unwrap_or_default();
+    ensure((until + 1 + 19_800) % 86_400 == 0, "the last second of a day in India", until)?;
+    ensure(made["approved_by"][0] == "olga@example.com" && made["code"].is_string(), "who approves", &made)?;
+    issuer.serve()?;
+    eventually("the event with the reason", || {
+        Ok(issuer.run(["ledger", "list", "--kind", "invited", "--json"])?.says(&["\"audit\""]).ok())
+    })?;
+    // A zone that nobody knows is a fault of the policy, and of a command.
+    let nowhere = format!("time_zone = \"Europe/Atlantis\"\n{PROJECT}");
+    std::fs::write(issuer.project("apollo"), nowhere).map_err(Failure::machine("write a project"))?;
+    issuer.act(["policy", "load"]).run()?.refused(&["projects/apollo.toml:1", "Europe/Atlantis", "IANA"])?.code(4)?;
+    issuer
+        .act(["invite", "alice", "--project", "apollo", "--role", "developer", "--until", "2999-01-31[Mars/Base]"])
+        .run()?
+        .refused(&["Mars/Base", "IANA"])?
+        .code(3)?;
     Ok(())
 }
 

@@ -28,6 +28,8 @@ use crate::error::AgentError;
 pub(super) const BATCH: usize = 256;
 /// The longest leaf of a beginning that is looked at, in bytes: it is kept as evidence.
 const MAX_BEGINNING: usize = 4096;
+/// The longest key that is taken, with its two certificates, in bytes: it is kept with each finding, and what is kept has an end. Ours have some 1000.
+const MAX_KEY: usize = 16 * 1024;
 
 /// A promised leaf that the tree does not have.
 #[derive(Debug)]
@@ -86,11 +88,7 @@ pub(super) async fn check<S: Source>(
         merge_delay: log.merge_delay.clamp(MERGE_DELAY, LONGEST_MERGE_DELAY),
         broke_off: None,
     };
-    let keys: Vec<(CheckpointKey, LogKey)> = log
-        .keys
-        .into_iter()
-        .filter_map(|key| Some((CheckpointKey::certified(&key.chain.first()?.0, &key.chain, pin).ok()?, key)))
-        .collect();
+    let keys: Vec<(CheckpointKey, LogKey)> = log.keys.into_iter().filter_map(|key| certified(key, pin)).collect();
     let shown = match signed(&note, keys) {
         Ok((checkpoint, key)) => Shown { checkpoint, key, beginnings: log.beginnings },
         Err(why) => {
@@ -105,7 +103,9 @@ pub(super) async fn check<S: Source>(
             return Ok(checked);
         }
     };
-    if *shown.checkpoint.origin() != log.origin || shown.checkpoint.head().size() == 0 {
+    let origin = shown.checkpoint.origin();
+    let unseen = kept.is_none_or(|kept| kept.checkpoint.origin() != origin);
+    if *origin != log.origin || (unseen && shown.checkpoint.head().size() == 0) {
         // Restored between the two answers, or begun this moment.
         return Err(AgentError::LedgerUnsettled);
     }
@@ -124,11 +124,25 @@ pub(super) async fn check<S: Source>(
         }
     }
     // The same tree once more is no news.
-    let is_new = kept.is_none_or(|kept| {
-        kept.checkpoint.origin() != shown.checkpoint.origin() || kept.checkpoint.head() != shown.checkpoint.head()
-    });
+    // An empty one is no news either, and would make what was seen before forgotten.
+    let is_new = shown.checkpoint.head().size() > 0
+        && kept.is_none_or(|kept| {
+            kept.checkpoint.origin() != shown.checkpoint.origin() || kept.checkpoint.head() != shown.checkpoint.head()
+        });
     checked.kept = is_new.then_some((shown.checkpoint, shown.key));
     Ok(checked)
+}
+
+/// The key, and what has to be kept to show it to others: its certificate and the root. Whatever else came with it is left, so that no
+/// issuer makes evidence too large to keep.
+fn certified(mut key: LogKey, pin: &Pin) -> Option<(CheckpointKey, LogKey)> {
+    let root = pin.find(&key.chain)?.clone();
+    key.chain.truncate(1);
+    let own = key.chain.first()?;
+    let public = CheckpointKey::certified(&own.0, &[&own.0, &root.0], pin).ok()?;
+    key.chain.push(root);
+    let length = key.chain.iter().fold(key.verifier_key.len(), |sum, part| sum.saturating_add(part.0.len()));
+    (length <= MAX_KEY).then_some((public, key))
 }
 
 /// The checkpoint, and the key that signed it.

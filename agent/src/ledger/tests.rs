@@ -186,11 +186,45 @@ async fn an_issuer_that_cannot_prove_it_now_has_not_forked() {
 
 #[tokio::test]
 async fn a_ledger_that_shrank_is_found() {
+    for left in [7, 0] {
+        let mut issuer = Script::new(10);
+        let machine = Machine::new(&issuer);
+        machine.check(&issuer).await.unwrap();
+        issuer.leaves.truncate(left);
+        machine.check(&issuer).await.unwrap();
+        assert_eq!(machine.kinds(), [FindingKind::RolledBack]);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_ledger_makes_nothing_forgotten() {
     let mut issuer = Script::new(10);
     let machine = Machine::new(&issuer);
     machine.check(&issuer).await.unwrap();
+    let before = std::mem::take(&mut issuer.leaves);
+    machine.check(&issuer).await.unwrap();
+    issuer.leaves = before.clone();
+    issuer.grow(2);
+    machine.check(&issuer).await.unwrap();
+    assert_eq!((machine.kinds(), machine.size()), (vec![FindingKind::RolledBack], Some(12)), "it is as it was");
+    issuer.leaves = before.into_iter().rev().collect();
+    issuer.grow(5);
+    machine.check(&issuer).await.unwrap();
+    assert_eq!(machine.kinds().len(), 2, "another history is compared with what was seen first");
+}
+
+#[tokio::test]
+async fn nothing_that_comes_with_a_key_makes_evidence_too_large() {
+    let mut issuer = Script::new(10);
+    let mut machine = Machine::new(&issuer);
+    machine.check(&issuer).await.unwrap();
+    issuer.rotate();
+    issuer.pad();
     issuer.leaves.truncate(7);
     machine.check(&issuer).await.unwrap();
+    assert_eq!(machine.kinds(), [FindingKind::RolledBack], "and not a signature that is not known");
+    assert!(std::fs::metadata(machine.file()).unwrap().len() < 64 * 1024);
+    machine.restart();
     assert_eq!(machine.kinds(), [FindingKind::RolledBack]);
 }
 
@@ -204,7 +238,8 @@ async fn a_checkpoint_that_nobody_who_may_has_signed_is_found_once_and_not_kept(
     let forge = |issuer: &mut Script| issuer.forge();
     let alter = |issuer: &mut Script| issuer.note = Some(issuer.sign().replacen("\n15\n", "\n16\n", 1));
     let nonsense = |issuer: &mut Script| issuer.note = Some("nonsense".to_owned());
-    for change in [&forge as &dyn Fn(&mut Script), &alter, &nonsense] {
+    let bloat = |issuer: &mut Script| issuer.bloat();
+    for change in [&forge as &dyn Fn(&mut Script), &alter, &nonsense, &bloat] {
         let (mut issuer, machine) = honest();
         machine.check(&issuer).await.unwrap();
         issuer.grow(5);

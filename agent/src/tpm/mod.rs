@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 pub use self::{
     error::{Authorized, TpmError},
     key_file::{KeyFile, KeyFileError},
-    owner::TpmOwner,
+    owner::{Rest, TpmOwner},
     pace::{Deadlines, Pace, real as real_pace},
     reachability::{Surroundings, explain_missing},
     tcti::{Tcti, TctiError},

@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 
 use super::{
     Answer, Challenge, ChallengeAnswer, DeviceKeys, EndorsementKey, KeyFile, Quote, Tpm, TpmConfig,
@@ -43,8 +46,26 @@ pub struct TpmOwner {
     deadlines: Deadlines,
     pace: Arc<dyn Pace>,
     seat: Mutex<Seat>,
-    /// Threads that have not ended, the one in the seat included.
-    threads: Arc<AtomicUsize>,
+    threads: Threads,
+}
+
+/// Threads that have not ended, the one in the seat included.
+#[derive(Clone)]
+struct Threads {
+    count: Arc<AtomicUsize>,
+    /// Nothing is ever sent: it closes when the last thread has ended.
+    open: watch::Sender<()>,
+}
+
+/// Tells when the chip is left alone.
+pub struct Rest(watch::Receiver<()>);
+
+impl Rest {
+    /// Resolves when the owner is gone and each of its threads has closed its connection. Whoever lets the process end before that takes the
+    /// C libraries apart under a thread that is using them.
+    pub async fn come(mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -53,12 +74,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl TpmOwner {
     /// Starts the thread. Nothing is connected before the first request, so that an agent without a TPM can say so.
-    pub fn start(config: TpmConfig, deadlines: Deadlines, pace: Arc<dyn Pace>) -> io::Result<Arc<dyn Tpm>> {
-        Ok(Arc::new(Self::new(config, deadlines, pace)?))
+    pub fn start(config: TpmConfig, deadlines: Deadlines, pace: Arc<dyn Pace>) -> io::Result<(Arc<dyn Tpm>, Rest)> {
+        let owner = Self::new(config, deadlines, pace)?;
+        let rest = Rest(owner.threads.open.subscribe());
+        Ok((Arc::new(owner), rest))
     }
 
     fn new(config: TpmConfig, deadlines: Deadlines, pace: Arc<dyn Pace>) -> io::Result<Self> {
-        let threads = Arc::default();
+        let threads = Threads { count: Arc::default(), open: watch::Sender::new(()) };
         let seat = Mutex::new(take_seat(&config, &pace, &threads)?);
         Ok(Self { config, deadlines, pace, seat, threads })
     }
@@ -68,7 +91,7 @@ impl TpmOwner {
         let mut seat = locked(&self.seat);
         let hangs = |since: Duration| self.pace.now().saturating_sub(since) > self.deadlines.slow;
         if locked(&seat.since).is_some_and(hangs) {
-            if self.threads.load(Ordering::SeqCst) > MOST_ABANDONED {
+            if self.threads.count.load(Ordering::SeqCst) > MOST_ABANDONED {
                 return Err(TpmError::Hangs);
             }
             tracing::warn!(tcti = %self.config.tcti, "the TPM hangs: giving up the connection to it");
@@ -115,29 +138,31 @@ impl TpmOwner {
 }
 
 /// One thread that has not ended.
-struct Counted(Arc<AtomicUsize>);
+struct Counted(Threads);
 
 impl Counted {
-    fn new(threads: &Arc<AtomicUsize>) -> Self {
-        threads.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(threads))
+    fn new(threads: &Threads) -> Self {
+        threads.count.fetch_add(1, Ordering::SeqCst);
+        Self(threads.clone())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.count.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// Starts a thread that owns the chip from now on.
-fn take_seat(config: &TpmConfig, pace: &Arc<dyn Pace>, threads: &Arc<AtomicUsize>) -> io::Result<Seat> {
+fn take_seat(config: &TpmConfig, pace: &Arc<dyn Pace>, threads: &Threads) -> io::Result<Seat> {
     let (sender, receiver) = mpsc::channel::<Work>();
     let since = Arc::new(Mutex::new(None));
     let (busy, clock, counted) = (Arc::clone(&since), Arc::clone(pace), Counted::new(threads));
-    let mut chip = Chip::new(config.clone(), Arc::clone(pace));
+    let chip = Chip::new(config.clone(), Arc::clone(pace));
     thread::Builder::new().name("tpm-owner".to_owned()).spawn(move || {
+        // Counted until the chip's connection is closed.
         let _counted = counted;
+        let mut chip = chip;
         while let Ok(work) = receiver.recv() {
             *locked(&busy) = Some(clock.now());
             work(&mut chip);
@@ -206,6 +231,19 @@ impl Tpm for TpmOwner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn rest_comes_when_the_last_thread_has_let_go_of_the_chip() {
+        let config = TpmConfig { tcti: "device:/dev/does-not-exist".parse().unwrap(), provision_srk: false };
+        let owner = TpmOwner::new(config, Deadlines::default(), super::super::real_pace()).unwrap();
+        let mut rest = Box::pin(Rest(owner.threads.open.subscribe()).come());
+        let (go, waits) = mpsc::channel::<()>();
+        owner.send(Box::new(move |_: &mut Chip| waits.recv().unwrap_or_default())).unwrap();
+        drop(owner);
+        assert!(timeout(Duration::ZERO, &mut rest).await.is_err(), "it is at work still");
+        drop(go);
+        rest.await;
+    }
 
     #[tokio::test]
     async fn a_thread_that_panics_costs_one_request() {

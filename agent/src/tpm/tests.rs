@@ -177,7 +177,7 @@ use std::sync::Arc;
 
 fn owner(tcti: &str) -> Arc<dyn Tpm> {
     let config = TpmConfig { tcti: tcti.parse().unwrap(), provision_srk: true };
-    TpmOwner::start(config, Deadlines::default(), real_pace()).unwrap()
+    TpmOwner::start(config, Deadlines::default(), real_pace()).unwrap().0
 }
 
 fn point(key: &KeyFile) -> EcPublicKey {

@@ -26,24 +26,9 @@ pub enum HttpMethod {
     Delete,
 }
 
-impl HttpMethod {
-    /// The method with this name, in capitals as on the wire.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "GET" => Self::Get,
-            "HEAD" => Self::Head,
-            "OPTIONS" => Self::Options,
-            "POST" => Self::Post,
-            "PUT" => Self::Put,
-            "PATCH" => Self::Patch,
-            "DELETE" => Self::Delete,
-            _ => return None,
-        })
-    }
-
-    /// The name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
+impl fmt::Display for HttpMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Get => "GET",
             Self::Head => "HEAD",
             Self::Options => "OPTIONS",
@@ -51,13 +36,7 @@ impl HttpMethod {
             Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
-        }
-    }
-}
-
-impl fmt::Display for HttpMethod {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        })
     }
 }
 

@@ -164,9 +164,9 @@ impl Memory {
         capacity: usize,
         now: Moment,
     ) -> Result<(), ReplayError> {
-        let full = self.entries >= capacity && self.swept != Some(now.since_boot);
+        let full = self.entries >= capacity;
         let doubles = self.shelves.len() == self.shelves.capacity() && !self.shelves.contains_key(device);
-        if full || doubles {
+        if (full || doubles) && self.swept != Some(now.since_boot) {
             self.sweep(now);
         }
         if let Some(shelf) = self.shelves.get_mut(device) {

@@ -119,6 +119,7 @@ impl Made {
             until: self.now().plus(3600),
             code_expires_at: self.now().plus(3600),
             ek_hash: None,
+            reason: None,
             by: "olga".to_owned(),
         };
         let (issuer, pin) = (&self.issuer, self.issuer.keyring().pin());

@@ -91,6 +91,8 @@ pub struct Invite {
     pub code_expires_at: Timestamp,
     /// The only EK that may use it.
     pub ek_hash: Option<[u8; 32]>,
+    /// Why, where somebody says.
+    pub reason: Option<String>,
     /// Who invites.
     pub by: String,
 }
@@ -139,6 +141,10 @@ pub async fn invite(
     };
     let event = environment.with_details(environment.of_grant(event, &grant, policy), &grant, policy);
     let event = environment.personal(event, "by", &invite.by);
+    let event = match &invite.reason {
+        Some(reason) => environment.personal(event, "why", reason),
+        None => event,
+    };
     store
         .decide(Decision::new(event).change(Change::AddInvitation(invitation.clone())).change(Change::AddGrant(grant)))
         .await?;
@@ -165,6 +171,7 @@ mod tests {
             until: made.now().plus(life),
             code_expires_at: made.now().plus(60),
             ek_hash: None,
+            reason: None,
             by: "olga".to_owned(),
         };
         let pin = issuer.keyring().pin();

@@ -32,6 +32,8 @@ use crate::{
 const MAX_BODY: usize = 64 * 1024;
 /// How often keys are looked for and what is over is forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// How many grants are marked as ended at a time.
+const ENDED_AT_ONCE: u32 = 1000;
 /// How often a new policy is looked for.
 const FOLLOW: Duration = Duration::from_secs(1);
 
@@ -192,10 +194,10 @@ async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
     }
 }
 
-/// Marks grants whose time is over. They give no tokens from their end on, marked or not.
+/// Marks grants whose time is over, the rest of very many at the next time. They give no tokens from their end on, marked or not.
 async fn end_grants(issuer: &Issuer) -> Result<(), DecideError> {
     let now = issuer.environment.now();
-    for grant in issuer.store.grants_in(GrantLife::Active).await?.into_iter().filter(|grant| grant.until <= now) {
+    for grant in issuer.store.grants_over(now, ENDED_AT_ONCE).await? {
         let event = issuer.environment.event(EventKind::GrantEnded).text("rule", "time");
         let event = issuer.environment.of_grant(event, &grant, &issuer.policy());
         let to = Grant { state: GrantLife::Ended, ..grant };

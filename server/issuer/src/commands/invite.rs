@@ -1,6 +1,10 @@
 //! `daypass-issuer invite`.
 
-use daypass_proto::names::{Collaborator, ProjectName, RoleName};
+use daypass_proto::{
+    authorization::AuthorizationDetails,
+    names::{Collaborator, ProjectName, RoleName},
+    time::Timestamp,
+};
 use jiff::tz::TimeZone;
 use serde_json::json;
 
@@ -9,7 +13,7 @@ use super::{
     output::{json as print_json, line},
 };
 use crate::{
-    invitation::{Invite, invite},
+    invitation::{Invite, InviteError, check_grant, invite},
     issuer::Issuer,
     until,
 };
@@ -25,7 +29,8 @@ pub struct Args {
     /// The role in it.
     #[arg(long)]
     role: RoleName,
-    /// The hard end: a date (the end of that day here), a time, or a duration such as `90d`.
+    /// The hard end: a date (the end of that day), a time, or a duration such as `90d`. Without a zone, such as `2027-01-31[Europe/Berlin]`,
+    /// the project's is meant, or this machine's.
     #[arg(long, value_name = "WHEN")]
     until: String,
     /// How long the code can be used; the configured time when left out, and never beyond the grant's end.
@@ -34,6 +39,12 @@ pub struct Args {
     /// The EK hash of the machine, where it is known: no other can use the code, and nobody needs to approve.
     #[arg(long, value_name = "HEX", value_parser = ek_hash)]
     ek_hash: Option<[u8; 32]>,
+    /// Why: kept on the ledger.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Show what the invitation would allow and who would have to approve, and make none.
+    #[arg(long)]
+    dry_run: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -48,9 +59,28 @@ fn ek_hash(text: &str) -> Result<[u8; 32], String> {
 
 pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError> {
     let now = issuer.environment.now();
-    let until = until::until(&args.until, now, &TimeZone::system())?;
+    let policy = issuer.policy();
+    let zone = policy.zone(&args.project);
+    let until = until::until(&args.until, now, &zone)?;
     let lifetime =
         args.code_expires.as_deref().map(daypass_service::seconds).transpose()?.unwrap_or(issuer.config.code_lifetime);
+    let limits = policy.role(&args.project, &args.role);
+    let details = limits.and_then(|role| role.details_for(&args.collaborator).ok()).unwrap_or_default();
+    let owners = policy.project(&args.project).map(|project| project.owners.clone()).unwrap_or_default();
+    let approvers = if args.ek_hash.is_some() { Vec::new() } else { owners };
+    let terms = json!({
+        "collaborator": args.collaborator, "project": args.project, "role": args.role, "until": until,
+        "authorization_details": details, "approved_by": approvers,
+    });
+    if args.dry_run {
+        check_grant(&policy, &args.project, &args.role, &args.collaborator, until, now).map_err(InviteError::from)?;
+        if args.json {
+            return print_json(&terms);
+        }
+        line(format!("this would invite {} to {} as {}", args.collaborator, args.project, args.role))?;
+        show(&details, until, &zone, &approvers)?;
+        return line("nothing was made: leave out `--dry-run`");
+    }
     let asked = Invite {
         collaborator: args.collaborator,
         project: args.project,
@@ -58,37 +88,26 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         until,
         code_expires_at: now.plus(lifetime),
         ek_hash: args.ek_hash,
+        reason: args.reason,
         by: operator(),
     };
-    let policy = issuer.policy();
-    let (invitation, code) = invite(
-        issuer.store.as_ref(),
-        &issuer.environment,
-        &policy,
-        &issuer.config.issuer_url,
-        issuer.keyring().pin(),
-        asked,
-    )
-    .await?;
-    let role = policy.role(&invitation.project, &invitation.role);
-    let details = role.and_then(|role| role.details_for(&invitation.collaborator).ok()).unwrap_or_default();
+    let pin = issuer.keyring().pin();
+    let store = issuer.store.as_ref();
+    let (invitation, code) = invite(store, &issuer.environment, &policy, &issuer.config.issuer_url, pin, asked).await?;
     if args.json {
-        return print_json(&json!({
-            "invitation": invitation.id, "grant": invitation.grant, "code": code.expose().as_str(),
-            "expires_at": invitation.expires_at, "until": until, "authorization_details": details,
-        }));
+        let mut made = terms;
+        if let Some(made) = made.as_object_mut() {
+            made.extend([
+                ("invitation".to_owned(), json!(invitation.id)),
+                ("grant".to_owned(), json!(invitation.grant)),
+                ("code".to_owned(), json!(code.expose().as_str())),
+                ("expires_at".to_owned(), json!(invitation.expires_at)),
+            ]);
+        }
+        return print_json(&made);
     }
-    line(format!(
-        "invited {} to {} as {}, until {until}",
-        invitation.collaborator, invitation.project, invitation.role
-    ))?;
-    for detail in details.iter() {
-        line(format!("  allows {}", serde_json::to_string(detail).unwrap_or_default()))?;
-    }
-    line(match invitation.ek_hash {
-        Some(_) => "  only the machine with that EK hash can use it, and it needs no approval",
-        None => "  the machine waits for approval: compare its code, then `daypass-issuer device approve`",
-    })?;
+    line(format!("invited {} to {} as {}", invitation.collaborator, invitation.project, invitation.role))?;
+    show(&details, until, &zone, &approvers)?;
     if let Some(contact) = policy.project(&invitation.project).and_then(|project| project.contact.as_ref()) {
         line(format!("  questions go to {contact}"))?;
     }
@@ -96,4 +115,24 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     line("  on the machine: `daypass enroll`, which asks for the code; as an argument every user there would see it")?;
     line("")?;
     line(code.expose().as_str())
+}
+
+/// What the grant allows, for how long, and who has to say yes before it does.
+fn show(
+    details: &AuthorizationDetails,
+    until: Timestamp,
+    zone: &TimeZone,
+    approvers: &[String],
+) -> Result<(), CommandError> {
+    line(format!("  until {until} ({})", until::there(until, zone)))?;
+    for detail in details.iter() {
+        line(format!("  allows {}", serde_json::to_string(detail).unwrap_or_default()))?;
+    }
+    line(match approvers {
+        [] => "  only the machine with that EK hash can use it, and it needs no approval".to_owned(),
+        owners => format!(
+            "  the machine waits for approval by {}: compare its code, then `daypass-issuer device approve`",
+            owners.join(" or ")
+        ),
+    })
 }

@@ -214,6 +214,7 @@ mod tests {
             until: made.now().plus(3600),
             code_expires_at: made.now().plus(60),
             ek_hash: None,
+            reason: None,
             by: "olga".to_owned(),
         };
         let (store, environment) = (issuer.store.as_ref(), &issuer.environment);

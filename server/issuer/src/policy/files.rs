@@ -19,7 +19,7 @@ pub(super) const GUARDRAILS: &str = "guardrails";
 /// What is read: each folder, and how its files end.
 const READ: [(&str, &str); 2] = [(PROJECTS, "toml"), (GUARDRAILS, "cedar")];
 /// The folders of a policy folder.
-pub const FOLDERS: [&str; 2] = [PROJECTS, GUARDRAILS];
+pub const FOLDERS: [&str; READ.len()] = [READ[0].0, READ[1].0];
 /// What may lie beside it: for people.
 const PASSED_OVER: [&str; 2] = ["md", "example"];
 

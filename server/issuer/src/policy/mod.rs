@@ -16,6 +16,7 @@ use daypass_proto::{
     names::{ProjectName, RoleName},
     resource::Resource,
 };
+use jiff::tz::TimeZone;
 use thiserror::Error;
 
 pub use self::{
@@ -69,6 +70,11 @@ impl Policy {
     /// A role of a project.
     pub fn role(&self, project: &ProjectName, role: &RoleName) -> Option<&Role> {
         self.project(project)?.role(role)
+    }
+
+    /// The zone that a project's people mean by a date without one: this machine's where they do not say.
+    pub fn zone(&self, project: &ProjectName) -> TimeZone {
+        self.project(project).and_then(|project| project.time_zone.clone()).unwrap_or_else(TimeZone::system)
     }
 
     /// All projects.

@@ -11,6 +11,7 @@ use daypass_proto::{
     resource::Resource,
     token::Protection,
 };
+use jiff::tz::TimeZone;
 use serde::{Deserialize as _, de::IntoDeserializer as _};
 use serde_json::{Map, Value as Json};
 use toml::{Spanned, de::DeValue};
@@ -33,6 +34,8 @@ pub struct Project {
     pub owners: Vec<String>,
     /// How to reach them.
     pub contact: Option<String>,
+    /// Where its dates end, where somebody says so.
+    pub time_zone: Option<TimeZone>,
     roles: BTreeMap<RoleName, Role>,
 }
 
@@ -87,10 +90,12 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
         if owners.is_empty() { Err("is empty: somebody must be able to approve".to_owned()) } else { Ok(owners) }
     });
     let contact = fields.optional("contact", fields::string);
+    let time_zone = fields
+        .optional("time_zone", |value| crate::until::zone(&fields::string(value)?).map_err(|error| error.to_string()));
     fields.must_have("roles");
     let roles = fields.get("roles").map(|value| roles(&reading, value)).unwrap_or_default();
     fields.finish();
-    let project = owners.map(|owners| Project { owners, contact, roles });
+    let project = owners.map(|owners| Project { owners, contact, time_zone, roles });
     reading.finish(project_name.zip(project))
 }
 

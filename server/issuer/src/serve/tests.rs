@@ -1,3 +1,8 @@
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
 use axum::{
     body::{Body, Bytes},
     http::{Request, StatusCode},
@@ -18,8 +23,11 @@ use crate::{
     store::Device,
 };
 
+/// Each request comes from an address of its own: what one alone may take is less than what all together may.
 async fn send(router: &Router, path: &str, body: impl Into<Body>) -> Response {
-    let peer = Peer { address: ([192, 0, 2, 1], 1).into(), certificate: None };
+    static SENT: AtomicU32 = AtomicU32::new(0);
+    let address = Ipv4Addr::from_bits(SENT.fetch_add(1, Ordering::Relaxed));
+    let peer = Peer { address: (address, 1).into(), certificate: None };
     router.clone().call(Request::post(path).extension(peer).body(body.into()).unwrap()).await.unwrap()
 }
 
@@ -88,6 +96,7 @@ async fn code(made: &Made) -> String {
         until: made.now().plus(86_400),
         code_expires_at: made.now().plus(86_400),
         ek_hash: None,
+        reason: None,
         by: "olga".to_owned(),
     };
     let (store, pin) = (issuer.store.as_ref(), issuer.keyring().pin());

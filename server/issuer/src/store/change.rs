@@ -31,7 +31,7 @@ pub enum Change {
     },
     /// A new grant.
     AddGrant(Grant),
-    /// The grant as it now is, if it is still in state `from`.
+    /// The grant as it now is, if it is still in state `from`, and has no other device: one that has a device keeps it.
     Grant {
         /// As it is to be.
         to: Grant,

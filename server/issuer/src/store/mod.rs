@@ -15,7 +15,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use daypass_proto::{
     enrolment::DeviceLife,
-    ledger::{Event, api::MAX_LEAF, vocabulary::Misfit},
+    ledger::{Sealed, api::MAX_LEAF, vocabulary::Misfit},
     names::{Collaborator, DeviceId, GateName, GrantId, InvitationId},
     resource::Resource,
     time::Timestamp,
@@ -40,13 +40,13 @@ pub use self::{
 #[derive(Debug, Default)]
 pub struct Decision {
     pub(crate) changes: Vec<Change>,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<Sealed>,
 }
 
 impl Decision {
     /// A decision that is recorded by `event`. There is none without.
-    pub fn new(event: Event) -> Self {
-        Self { changes: Vec::new(), events: vec![event] }
+    pub fn new(event: impl Into<Sealed>) -> Self {
+        Self { changes: Vec::new(), events: vec![event.into()] }
     }
 
     /// With one more change.
@@ -58,14 +58,14 @@ impl Decision {
 
     /// With one more event.
     #[must_use]
-    pub fn event(mut self, event: Event) -> Self {
-        self.events.push(event);
+    pub fn event(mut self, event: impl Into<Sealed>) -> Self {
+        self.events.push(event.into());
         self
     }
 
     /// When it was made.
     pub(crate) fn at(&self) -> Option<Timestamp> {
-        self.events.iter().map(Event::at).max()
+        self.events.iter().map(|event| event.event().at()).max()
     }
 
     /// Whether it removes what is to be nowhere afterwards.
@@ -210,6 +210,8 @@ pub trait Store: LedgerStore {
     fn grants_of(&self, device: &DeviceId) -> Answer<'_, Vec<Grant>>;
     /// All grants in one state.
     fn grants_in(&self, state: GrantLife) -> Answer<'_, Vec<Grant>>;
+    /// Active grants whose end was at `now` or before, those that ended first before others, at most `limit`.
+    fn grants_over(&self, now: Timestamp, limit: u32) -> Answer<'_, Vec<Grant>>;
     /// The grants that are looked for.
     fn find_grants<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Grant>>;
     /// The invitations that are looked for.

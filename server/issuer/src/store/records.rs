@@ -213,15 +213,15 @@ pub struct Device {
 
 impl Device {
     /// What guardrails can ask about it.
-    pub fn subject(&self) -> Subject {
+    pub fn subject(&self) -> Subject<'_> {
         Subject {
-            device: self.id.to_string(),
-            collaborator: self.collaborator.to_string(),
+            device: &self.id,
+            collaborator: &self.collaborator,
             trust_tier: self.tier,
             secure_boot: self.posture.secure_boot,
-            pcrs: self.pcrs.iter().map(|(pcr, value)| (*pcr, hex::encode(value.0))).collect(),
-            os: self.facts.os.clone(),
-            agent_version: self.facts.agent_version.clone(),
+            pcrs: &self.pcrs,
+            os: &self.facts.os,
+            agent_version: &self.facts.agent_version,
         }
     }
 

@@ -11,9 +11,14 @@ mod lanes;
 mod ledger;
 mod list;
 mod lock;
+mod message;
+#[cfg(test)]
+mod plans;
 mod published;
 mod read;
 mod together;
+#[cfg(test)]
+mod upgrade;
 mod write;
 
 use std::{
@@ -120,7 +125,7 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             // Statements for any number of decisions up to a batch's, each of them prepared once.
-            .statement_cache_capacity(8 * BATCH)
+            .statement_cache_capacity(4 * BATCH)
             // Commands on the issuer's machine write beside the server; each waits for the other's transaction.
             .busy_timeout(Duration::from_secs(10));
         let writing = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
@@ -432,6 +437,10 @@ impl Store for SqliteStore {
 
     fn grants_in(&self, state: GrantLife) -> Answer<'_, Vec<Grant>> {
         Box::pin(read::grants_in(&self.readers, state))
+    }
+
+    fn grants_over(&self, now: Timestamp, limit: u32) -> Answer<'_, Vec<Grant>> {
+        Box::pin(read::grants_over(&self.readers, now, limit))
     }
 
     fn find_grants<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Grant>> {

@@ -3,7 +3,7 @@
 use daypass_proto::{
     encoding::Fixed,
     gate_api::FLOW_OUTLIVES_TOKEN,
-    ledger::EventKind,
+    ledger::{Event, EventKind},
     names::{GrantId, InvitationId},
     time::{Skew, Timestamp},
 };
@@ -184,6 +184,30 @@ async fn what_was_seen_of_a_device_holds_for_as_long_as_none_of_it_changed() {
 }
 
 #[tokio::test]
+async fn active_grants_that_are_over_are_found_by_their_end() {
+    let (_folder, store) = store().await;
+    let until = |seconds| Timestamp::from_seconds(seconds);
+    let active = |n, end| Grant { state: GrantLife::Active, until: until(end), ..grant(n) };
+    // One of them waits for approval still.
+    for new in [active(1, 30), active(2, 10), active(3, 20), Grant { until: until(10), ..grant(4) }] {
+        store.decide(Decision::new(event()).change(Change::AddGrant(new))).await.unwrap();
+    }
+    let over = async |now, limit| -> Vec<GrantId> {
+        let grants = store.grants_over(until(now), limit).await.unwrap();
+        grants.into_iter().map(|grant| grant.id).collect()
+    };
+    assert!(over(9, 9).await.is_empty());
+    assert_eq!(over(20, 9).await, [grant(2).id, grant(3).id], "those that ended first before others");
+    assert_eq!(over(30, 2).await, [grant(2).id, grant(3).id], "no more than asked for");
+    // One is given more time, and one is ended.
+    let longer = Change::Grant { to: active(2, 40), from: GrantLife::Active };
+    let ended = Change::Grant { to: Grant { state: GrantLife::Ended, ..active(3, 20) }, from: GrantLife::Active };
+    store.decide(Decision::new(event()).change(longer).change(ended)).await.unwrap();
+    assert_eq!(over(39, 9).await, [grant(1).id]);
+    assert_eq!(over(40, 9).await, [grant(1).id, grant(2).id]);
+}
+
+#[tokio::test]
 async fn a_challenge_and_a_proof_are_taken_once() {
     let (_folder, store) = store().await;
     let challenge = Challenge {
@@ -360,6 +384,44 @@ async fn what_is_dead_is_named_for_as_long_as_a_request_can_be_using_it() {
     assert_eq!(dead(true).await, Dead::default());
     store.sweep(made.now()).await.unwrap();
     assert!(store.token("kept").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_grant_is_named_as_dead_for_its_own_tokens_and_keeps_its_device_so_that_they_are_found() {
+    let made = Made::with_software().await;
+    let (device, other) = (made.client().await, made.client().await);
+    let store = &made.issuer.store;
+    let own = store.grants_of(&device.id).await.unwrap().remove(0);
+    let unused = Grant { state: GrantLife::Active, device: Some(device.id.clone()), ..grant(7) };
+    let waiting = grant(8);
+    let resource: Resource = "https://git.example.com/".parse().unwrap();
+    let token = IssuedToken {
+        jti: "t".into(),
+        device: device.id.clone(),
+        grant: own.id.clone(),
+        resource: resource.clone(),
+        expires_at: made.now().plus(600),
+        revoked: false,
+    };
+    let add = Decision::new(event())
+        .change(Change::AddGrant(unused.clone()))
+        .change(Change::AddGrant(waiting.clone()))
+        .change(Change::AddToken { token, now: made.now(), most: 1 });
+    store.decide(add).await.unwrap();
+    let to = async |grant: &Grant, device: Option<&Device>, state| {
+        let to = Grant { state, device: device.map(|device| device.id.clone()), ..grant.clone() };
+        store.decide(Decision::new(event()).change(Change::Grant { to, from: grant.state })).await
+    };
+    for elsewhere in [Some(&other), None] {
+        let refused = to(&own, elsewhere, GrantLife::Active).await;
+        assert!(matches!(refused, Err(DecideError::Conflict(Condition::Grant(id))) if id == own.id));
+    }
+    to(&waiting, Some(&device), GrantLife::Active).await.unwrap();
+    to(&unused, Some(&device), GrantLife::Ended).await.unwrap();
+    let dead = async || store.dead(std::slice::from_ref(&resource), made.now(), true).await.unwrap().grants;
+    assert!(dead().await.is_empty(), "nobody has a token under it");
+    to(&own, Some(&device), GrantLife::Ended).await.unwrap();
+    assert_eq!(dead().await, [own.id]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use daypass_proto::{
     caller::Evidence,
     encoding::{Fixed, base64url, sha256},
     jose::Header,
-    ledger::{EventKind, leaf_hash},
+    ledger::{EventKind, Sealed},
     resource::Resource,
     time::Timestamp,
     token::{AccessTokenClaims, Confirmation, DaypassClaims, Protection, TYP},
@@ -135,8 +135,8 @@ pub(super) async fn issue(
             leaf: Fixed([0; 32]),
         },
     };
-    let event = event.text("token_hash", base64url(&claims.hash()));
-    claims.daypass.leaf = Fixed(leaf_hash(&event.leaf()));
+    let event = Sealed::from(event.text("token_hash", base64url(&claims.hash())));
+    claims.daypass.leaf = Fixed(*event.hash());
     let keyring = issuer.keyring();
     let key = keyring.signing(now).ok_or(TokenError::NoKey)?;
     let access_token = key.key.sign(&Header { typ: TYP, kid: Some(&key.record.kid), jwk: None }, &claims)?;

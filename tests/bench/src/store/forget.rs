@@ -14,7 +14,7 @@ use super::sql;
 /// A way into a store that is in use.
 pub(crate) struct Forgetting {
     connection: SqliteConnection,
-    /// The last row of the seed.
+    /// The last end of a token of the seed; all others end later.
     seeded: i64,
 }
 
@@ -26,14 +26,14 @@ impl Forgetting {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10));
         let mut connection = options.connect().await.map_err(sql)?;
-        let seeded = sqlx::query_scalar("SELECT COALESCE(MAX(rowid), 0) FROM tokens");
+        let seeded = sqlx::query_scalar("SELECT COALESCE(MAX(expires_at), 0) FROM tokens");
         let seeded = seeded.fetch_one(&mut connection).await.map_err(sql)?;
         Ok(Self { connection, seeded })
     }
 
     /// Forgets every token since.
     pub(crate) async fn forget(&mut self) -> Result<(), Failure> {
-        let forget = sqlx::query("DELETE FROM tokens WHERE rowid > $1").bind(self.seeded);
+        let forget = sqlx::query("DELETE FROM tokens WHERE expires_at > $1").bind(self.seeded);
         forget.execute(&mut self.connection).await.map(drop).map_err(sql)
     }
 }

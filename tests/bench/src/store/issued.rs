@@ -55,7 +55,10 @@ impl Issuing {
         let now = environment.now();
         let number = u64::from_be_bytes(environment.random()) % self.population.grants;
         let (device, grant) = (Population::device(number), Population::grant(number));
-        let (jti, expires_at) = (base64url(&environment.random::<16>()), now.plus(LIFETIME));
+        // As the endpoint makes it, it begins with the time.
+        let mut jti: [u8; 16] = environment.random();
+        jti.iter_mut().zip(now.seconds().to_be_bytes().into_iter().skip(3)).for_each(|(byte, of_time)| *byte = of_time);
+        let (jti, expires_at) = (base64url(&jti), now.plus(LIFETIME));
         let event = environment
             .event(EventKind::TokenIssued)
             .text("jti", &jti)

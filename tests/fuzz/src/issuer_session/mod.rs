@@ -152,6 +152,7 @@ impl Scene {
             until,
             code_expires_at: until,
             ek_hash: None,
+            reason: None,
             by: "olga".to_owned(),
         };
         let url = &issuer.config.issuer_url;

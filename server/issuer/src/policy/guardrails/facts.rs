@@ -11,8 +11,9 @@ use cedar_policy::{
 use daypass_proto::{
     authorization::{AuthorizationDetail, AuthorizationDetails},
     caller::{Evidence, Process},
+    encoding::Fixed,
     enrolment::TrustTier,
-    names::{ProjectName, RoleName},
+    names::{Collaborator, DeviceId, ProjectName, RoleName},
     resource::Resource,
     time::Timestamp,
     token::Protection,
@@ -20,30 +21,30 @@ use daypass_proto::{
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-/// The device that asks, and whose it is.
-#[derive(Clone, Debug)]
-pub struct Subject {
+/// The device that asks, and whose it is. Everything is borrowed: most requests meet no rule, and then nothing is built.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
     /// Its name.
-    pub device: String,
+    pub device: &'a DeviceId,
     /// Its collaborator.
-    pub collaborator: String,
+    pub collaborator: &'a Collaborator,
     /// How well its TPM is known.
     pub trust_tier: TrustTier,
     /// Secure Boot, where the event log says something of it.
     pub secure_boot: Option<bool>,
-    /// The PCRs that it quoted last, SHA-256, in hexadecimal.
-    pub pcrs: BTreeMap<u8, String>,
+    /// The PCRs that it quoted last, SHA-256.
+    pub pcrs: &'a BTreeMap<u8, Fixed<32>>,
     /// As it says itself.
-    pub os: String,
+    pub os: &'a str,
     /// As it says itself.
-    pub agent_version: String,
+    pub agent_version: &'a str,
 }
 
 /// Everything that a rule can ask about.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// Who asks.
-    pub subject: &'a Subject,
+    pub subject: &'a Subject<'a>,
     /// In which project.
     pub project: &'a ProjectName,
     /// In which role.
@@ -72,7 +73,7 @@ impl Facts<'_> {
     pub(super) fn request(&self, zones: &[(String, TimeZone)]) -> Result<(Request, Entities), String> {
         let action = uid("Action", "issue")?;
         let (principal, resource) =
-            (uid("Device", &self.subject.device)?, uid("Role", &format!("{}/{}", self.project, self.role))?);
+            (uid("Device", self.subject.device.as_str())?, uid("Role", &format!("{}/{}", self.project, self.role))?);
         let context = Context::from_pairs(self.context(zones)?).map_err(|error| error.to_string())?;
         let request = Request::new(principal.clone(), action, resource.clone(), context, None)
             .map_err(|error| error.to_string())?;
@@ -83,13 +84,15 @@ impl Facts<'_> {
         let subject = self.subject;
         let mut attributes = HashMap::from([
             ("trust_tier".to_owned(), text(&word(&subject.trust_tier))),
-            ("os".to_owned(), text(&subject.os)),
-            ("agent_version".to_owned(), text(&subject.agent_version)),
+            ("os".to_owned(), text(subject.os)),
+            ("agent_version".to_owned(), text(subject.agent_version)),
         ]);
         attributes.extend(subject.secure_boot.map(|on| ("secure_boot".to_owned(), Value::new_bool(on))));
-        attributes.extend(subject.pcrs.iter().map(|(pcr, value)| (format!("pcr{pcr}"), text(value))));
+        attributes.extend(
+            subject.pcrs.iter().map(|(pcr, value)| (format!("pcr{pcr}"), Value::new_string(hex::encode(value.0)))),
+        );
         let (collaborator, project) =
-            (uid("Collaborator", &subject.collaborator)?, uid("Project", self.project.as_str())?);
+            (uid("Collaborator", subject.collaborator.as_str())?, uid("Project", self.project.as_str())?);
         let role = HashMap::from([("protection".to_owned(), text(&word(&self.role_protection)))]);
         let of = |uid, attributes, parent| {
             Entity::new(uid, attributes, HashSet::from([parent])).map_err(|error| error.to_string())
@@ -109,23 +112,12 @@ impl Facts<'_> {
             .iter()
             .map(|(name, zone)| Ok((name.clone(), local(time, zone)?)))
             .collect::<Result<Vec<_>, String>>()?;
-        let locations = self.details.iter().flat_map(|detail| match detail {
-            AuthorizationDetail::GitRepository(git) => {
-                git.locations().iter().map(ToString::to_string).collect::<Vec<_>>()
-            }
-            AuthorizationDetail::HttpApi(api) => api.locations().iter().map(ToString::to_string).collect(),
-        });
-        let actions = self.details.iter().flat_map(|detail| match detail {
-            AuthorizationDetail::GitRepository(git) => {
-                git.actions().iter().map(ToString::to_string).collect::<Vec<_>>()
-            }
-            AuthorizationDetail::HttpApi(api) => api.actions().iter().map(ToString::to_string).collect(),
-        });
+        let (locations, actions) = self.named();
         let mut pairs = vec![
             ("now".to_owned(), Value::new_datetime(time.to_string())),
             ("local".to_owned(), record(locals)?),
-            ("locations".to_owned(), Value::new_set(locations.map(|location| text(&location)))),
-            ("actions".to_owned(), Value::new_set(actions.map(|action| text(&action)))),
+            ("locations".to_owned(), Value::new_set(locations)),
+            ("actions".to_owned(), Value::new_set(actions)),
             ("resource".to_owned(), text(self.resource.as_str())),
             ("protection".to_owned(), text(&word(&self.protection))),
             ("risk".to_owned(), Value::new_long(RISK)),
@@ -141,6 +133,24 @@ impl Facts<'_> {
         }
         Ok(pairs)
     }
+
+    /// The locations and the actions that are asked for.
+    fn named(&self) -> (Vec<Value>, Vec<Value>) {
+        let (mut locations, mut actions) = (Vec::new(), Vec::new());
+        for detail in self.details.iter() {
+            match detail {
+                AuthorizationDetail::GitRepository(git) => {
+                    locations.extend(git.locations().iter().map(said));
+                    actions.extend(git.actions().iter().map(said));
+                }
+                AuthorizationDetail::HttpApi(api) => {
+                    locations.extend(api.locations().iter().map(said));
+                    actions.extend(api.actions().iter().map(said));
+                }
+            }
+        }
+        (locations, actions)
+    }
 }
 
 fn uid(kind: &str, id: &str) -> Result<EntityUid, String> {
@@ -150,6 +160,10 @@ fn uid(kind: &str, id: &str) -> Result<EntityUid, String> {
 
 fn text(text: &str) -> Value {
     Value::new_string(text.to_owned())
+}
+
+fn said(value: &impl ToString) -> Value {
+    Value::new_string(value.to_string())
 }
 
 fn record(fields: Vec<(String, Value)>) -> Result<Value, String> {

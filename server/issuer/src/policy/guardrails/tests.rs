@@ -1,6 +1,7 @@
 use daypass_proto::{
     authorization::AuthorizationDetails,
     caller::Evidence,
+    encoding::Fixed,
     enrolment::TrustTier,
     names::{ProjectName, RoleName},
     resource::Resource,
@@ -17,7 +18,7 @@ fn read(text: &str) -> Result<Guardrails, Vec<String>> {
 
 /// A request as it usually is; a test changes what it is about.
 struct Request {
-    subject: Subject,
+    subject: Subject<'static>,
     project: ProjectName,
     role: RoleName,
     resource: Resource,
@@ -28,16 +29,21 @@ struct Request {
     caller: Option<Evidence>,
 }
 
+/// A request borrows what it is about.
+fn kept<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
 fn request() -> Request {
     Request {
         subject: Subject {
-            device: "dev-0123456789abcdef".to_owned(),
-            collaborator: "alice".to_owned(),
+            device: kept("dev-aaaaaaaaaaaaaaaa".parse().unwrap()),
+            collaborator: kept("alice".parse().unwrap()),
             trust_tier: TrustTier::EkChain,
             secure_boot: Some(true),
-            pcrs: [(7, "aa".repeat(32))].into(),
-            os: "Debian 12".to_owned(),
-            agent_version: "1.0".to_owned(),
+            pcrs: kept([(7, Fixed([0xaa; 32]))].into()),
+            os: "Debian 12",
+            agent_version: "1.0",
         },
         project: "apollo".parse().unwrap(),
         role: "developer".parse().unwrap(),
@@ -91,9 +97,11 @@ fn refuses(body: &str, request: &Request) -> bool {
 fn every_fact_can_be_asked_about() {
     type Turn = fn(&mut Request);
     let cases: [(&str, Turn); 16] = [
-        (r#"(principal in Collaborator::"alice", action, resource)"#, |r| r.subject.collaborator = "bob".to_owned()),
-        (r#"(principal == Device::"dev-0123456789abcdef", action, resource)"#, |r| {
-            r.subject.device = "dev-0".to_owned()
+        (r#"(principal in Collaborator::"alice", action, resource)"#, |r| {
+            r.subject.collaborator = kept("bob".parse().unwrap())
+        }),
+        (r#"(principal == Device::"dev-aaaaaaaaaaaaaaaa", action, resource)"#, |r| {
+            r.subject.device = kept("dev-bbbbbbbbbbbbbbbb".parse().unwrap())
         }),
         (r#"(principal, action == Action::"issue", resource in Project::"apollo")"#, |r| {
             r.project = "zeus".parse().unwrap()
@@ -107,11 +115,9 @@ fn every_fact_can_be_asked_about() {
         }),
         (
             r#"(principal, action, resource) when { principal has pcr7 && ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"].contains(principal.pcr7) }"#,
-            |r| r.subject.pcrs = [(7, "bb".repeat(32))].into(),
+            |r| r.subject.pcrs = kept([(7, Fixed([0xbb; 32]))].into()),
         ),
-        (r#"(principal, action, resource) when { principal.os like "Debian *" }"#, |r| {
-            r.subject.os = "Other".to_owned()
-        }),
+        (r#"(principal, action, resource) when { principal.os like "Debian *" }"#, |r| r.subject.os = "Other"),
         (
             r#"(principal, action, resource) when { context has address && context.address.isInRange(ip("192.0.2.0/24")) }"#,
             |r| r.address = Some("::ffff:198.51.100.1".parse().unwrap()),

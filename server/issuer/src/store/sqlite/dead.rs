@@ -6,6 +6,19 @@ use sqlx::{Row as _, SqlitePool};
 use super::{USED_AFTER_END, engine};
 use crate::store::{Dead, DeviceEnd, StoreError, records::device_state};
 
+pub(super) const TOKENS: &str = "SELECT t.jti FROM tokens t WHERE t.expires_at > $1 AND t.resource = $2 AND t.revoked <> 0 \
+     AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.id = t.device AND (d.state <> 'approved' OR (d.software <> 0 AND $3 = 0))) \
+     AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = t.grant_id AND g.state <> 'active')";
+
+/// An index has those for which the first condition holds.
+pub(super) const DEVICES: &str = "SELECT d.id, d.state FROM devices d \
+     WHERE (d.state <> 'approved' OR d.software <> 0) AND (d.state <> 'approved' OR $3 = 0) \
+     AND EXISTS (SELECT 1 FROM tokens t WHERE t.device = d.id AND t.resource = $2 AND t.expires_at > $1)";
+
+/// The tokens of a grant are among those of its device, which never becomes another.
+pub(super) const GRANTS: &str = "SELECT g.id FROM grants g WHERE g.state <> 'active' AND EXISTS ( \
+     SELECT 1 FROM tokens t WHERE t.device = g.device AND t.expires_at > $1 AND t.resource = $2 AND t.grant_id = g.id)";
+
 /// Who has no token that can be in use is left out: a gate learns of nobody whom it never met. So are tokens that cannot be used for their
 /// device's or grant's sake. All is read from one moment: of a device that comes back meanwhile, either it or its revoked tokens are named.
 pub(super) async fn dead(
@@ -20,19 +33,12 @@ pub(super) async fn dead(
     let mut moment = pool.begin().await.map_err(&failed)?;
     for resource in resources {
         let asked = |sql| sqlx::query(sql).bind(since).bind(resource.as_str().to_owned());
-        let tokens = asked(
-            "SELECT t.jti FROM tokens t WHERE t.expires_at > $1 AND t.resource = $2 AND t.revoked <> 0 \
-             AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.id = t.device AND (d.state <> 'approved' OR (d.software <> 0 AND $3 = 0))) \
-             AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = t.grant_id AND g.state <> 'active')",
-        );
+        let tokens = asked(TOKENS);
         for row in tokens.bind(i64::from(software_allowed)).fetch_all(&mut *moment).await.map_err(&failed)? {
             dead.tokens.push(row.try_get("jti").map_err(&failed)?);
         }
-        let devices = asked(
-            "SELECT d.id, d.state FROM devices d WHERE (d.state <> 'approved' OR (d.software <> 0 AND $3 = 0)) \
-             AND EXISTS (SELECT 1 FROM tokens t WHERE t.device = d.id AND t.resource = $2 AND t.expires_at > $1)",
-        );
-        let devices = devices.bind(i64::from(software_allowed)).fetch_all(&mut *moment).await.map_err(&failed)?;
+        let devices =
+            asked(DEVICES).bind(i64::from(software_allowed)).fetch_all(&mut *moment).await.map_err(&failed)?;
         for row in devices {
             let (id, state): (String, String) =
                 (row.try_get("id").map_err(&failed)?, row.try_get("state").map_err(&failed)?);
@@ -46,11 +52,7 @@ pub(super) async fn dead(
             // What we wrote ourselves parses; no token bears another name.
             dead.devices.extend(id.parse().ok().map(|id| (id, end)));
         }
-        let grants = asked(
-            "SELECT g.id FROM grants g WHERE g.state <> 'active' \
-             AND EXISTS (SELECT 1 FROM tokens t WHERE t.grant_id = g.id AND t.resource = $2 AND t.expires_at > $1)",
-        );
-        for row in grants.fetch_all(&mut *moment).await.map_err(&failed)? {
+        for row in asked(GRANTS).fetch_all(&mut *moment).await.map_err(&failed)? {
             let id: String = row.try_get("id").map_err(&failed)?;
             dead.grants.extend(id.parse().ok());
         }

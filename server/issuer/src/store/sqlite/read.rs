@@ -115,6 +115,14 @@ pub(super) async fn grants_in(pool: &SqlitePool, state: GrantLife) -> Result<Vec
     all(pool, "grant", sqlx::query("SELECT body FROM grants WHERE state = $1 ORDER BY id").bind(state.as_str())).await
 }
 
+pub(super) async fn grants_over(pool: &SqlitePool, now: Timestamp, limit: u32) -> Result<Vec<Grant>, StoreError> {
+    // Without being told, the engine goes through all that are active, which are most.
+    let query = sqlx::query(
+        "SELECT body FROM grants INDEXED BY grants_by_end WHERE state = 'active' AND ends_at <= $1 ORDER BY ends_at LIMIT $2",
+    );
+    all(pool, "grant", query.bind(now.seconds()).bind(limit)).await
+}
+
 pub(super) async fn challenge(pool: &SqlitePool, id: String) -> Result<Option<Challenge>, StoreError> {
     one(pool, "challenge", sqlx::query("SELECT body FROM challenges WHERE id = $1").bind(id)).await
 }

@@ -1,24 +1,24 @@
-//! What most decisions are made of, written for many of them by one statement of each kind: a statement is a way to the connection's thread and back,
-//! which costs more than the row.
+//! What most decisions are made of, written for many of them by one statement of each kind, and by two messages to the connection's thread: the
+//! conditions, and what is written where they hold. A message is a way there and back, which costs more than a row.
 //!
 //! Conditions are counted. Where a count is not what it must be, somebody's condition did not hold; nothing says whose, so the caller takes all of it
 //! back and goes one by one. The same statements serve there, for one decision at a time.
 
 use daypass_proto::{
     enrolment::DeviceLife,
-    ledger::{self, api::MAX_LEAF},
+    ledger::{Sealed, api::MAX_LEAF, vocabulary},
     names::{DeviceId, GrantId},
     time::{Skew, Timestamp},
 };
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, query_builder::Separated};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
-use super::USED_AFTER_END;
+use super::{
+    USED_AFTER_END,
+    message::{Cells, Message},
+};
 use crate::store::{
     Change, Condition, Decision, Grant, GrantLife, IssuedToken, KnownDevice, Seen, StoreError, records::device_state,
 };
-
-/// How many rows one statement inserts, of at most six values each: an engine takes 32,766 values.
-const ROWS: usize = 2000;
 
 /// Changes and events, by where they go.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(super) struct Rows<'a> {
     grants: Vec<(&'a GrantId, GrantLife)>,
     proofs: Vec<(&'a [u8; 32], Timestamp)>,
     tokens: Vec<Token<'a>>,
-    events: Vec<Event<'a>>,
+    events: Vec<&'a Sealed>,
 }
 
 struct Token<'a> {
@@ -37,12 +37,6 @@ struct Token<'a> {
     most: u32,
     /// How many of the same device stand before it here: the table does not have them yet when they are counted.
     before: usize,
-}
-
-struct Event<'a> {
-    event: &'a ledger::Event,
-    leaf: Vec<u8>,
-    hash: [u8; 32],
 }
 
 /// Whether all that this decision changes can be written together with others.
@@ -71,7 +65,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Events alone.
-    pub(super) fn events(events: &'a [ledger::Event]) -> Result<Self, StoreError> {
+    pub(super) fn events(events: &'a [Sealed]) -> Result<Self, StoreError> {
         let mut rows = Self::default();
         rows.take_events(events)?;
         Ok(rows)
@@ -104,92 +98,70 @@ impl<'a> Rows<'a> {
         })
     }
 
-    fn take_events(&mut self, events: &'a [ledger::Event]) -> Result<(), StoreError> {
+    fn take_events(&mut self, events: &'a [Sealed]) -> Result<(), StoreError> {
         for event in events {
-            let leaf = event.leaf();
-            if leaf.len() > MAX_LEAF {
-                return Err(StoreError::EventTooLarge(leaf.len()));
+            let size = event.leaf().len();
+            if size > MAX_LEAF {
+                return Err(StoreError::EventTooLarge(size));
             }
-            ledger::vocabulary::fits(event).map_err(StoreError::Vocabulary)?;
-            let hash = ledger::leaf_hash(&leaf);
-            self.events.push(Event { event, leaf, hash });
+            vocabulary::fits(event.event()).map_err(StoreError::Vocabulary)?;
+            self.events.push(event);
         }
         Ok(())
     }
 
-    /// The time up to which decisions were made, and whether every device and grant is in the state that it must be in.
-    pub(super) async fn holds(&self, connection: &mut SqliteConnection) -> Result<(Timestamp, bool), sqlx::Error> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT (SELECT floor FROM clock) AS floor, ");
+    /// The time up to which decisions were made, and whether every condition holds: every device and grant is in the state that it must be in, no proof
+    /// was seen before, and each token has room. Proofs and tokens stand in the store afterwards; where something does not hold or fails, whatever
+    /// stands there must be taken back, so no statement keeps what it would need for taking back only its own rows (`OR FAIL`, `OR IGNORE`).
+    pub(super) async fn hold(&self, connection: &mut SqliteConnection) -> Result<(Timestamp, bool), sqlx::Error> {
+        let mut message = Message::default();
+        let required = self.count_required(message.query());
+        message.insert(
+            Some(self.proofs.len()),
+            "OR IGNORE",
+            "proofs_seen (id, remember_until)",
+            &self.proofs,
+            |mut row, (id, until)| {
+                row.push_bind(id.as_slice()).push_bind(until.seconds());
+            },
+        );
+        if !self.tokens.is_empty() {
+            self.add_tokens(message.write(Some(self.tokens.len())));
+        }
+        let (row, written) = message.send(connection).await?;
+        let row = row.ok_or(sqlx::Error::RowNotFound)?;
+        let found: i64 = row.try_get("found")?;
+        let holds = written && usize::try_from(found) == Ok(required);
+        Ok((Timestamp::from_seconds(row.try_get("floor")?), holds))
+    }
+
+    /// Asks for the store's time, and how many of the devices and grants are as they must be; gives how many must.
+    fn count_required(&self, query: &mut QueryBuilder<Sqlite>) -> usize {
+        query.push("SELECT (SELECT floor FROM clock) AS floor, ");
         let mut required = 0;
-        required += count_those(&mut query, ("devices", "id", "state"), &self.devices, |mut row, (id, state)| {
+        required += count_those(query, ("devices", "id", "state"), &self.devices, |mut row, (id, state)| {
             row.push_bind(id.as_str()).push_bind(device_state(*state));
         });
-        required += count_those(&mut query, ("grants", "id", "state"), &self.grants, |mut row, (id, state)| {
+        required += count_those(query, ("grants", "id", "state"), &self.grants, |mut row, (id, state)| {
             row.push_bind(id.as_str()).push_bind(state.as_str());
         });
-        required += count_those(&mut query, ("certificates", "hash", "holder"), &self.seen, |mut row, (known, _)| {
+        required += count_those(query, ("certificates", "hash", "holder"), &self.seen, |mut row, (known, _)| {
             row.push_bind(known.certificate_hash.as_slice()).push_bind(known.certificate.holder.uri());
         });
-        required += count_those(&mut query, ("devices", "id", "body"), &self.seen, |mut row, (known, _)| {
+        required += count_those(query, ("devices", "id", "body"), &self.seen, |mut row, (known, _)| {
             row.push_bind(known.device.id.as_str()).push_bind(&*known.device.text);
         });
-        required += count_those(&mut query, ("grants", "id", "body"), &self.seen, |mut row, (_, grant)| {
+        required += count_those(query, ("grants", "id", "body"), &self.seen, |mut row, (_, grant)| {
             row.push_bind(grant.id.as_str()).push_bind(&*grant.text);
         });
         // No key is there twice, so no count is larger than it must be, and the sum is right where each of them is.
         query.push("0 AS found");
-        let row = query.build().fetch_one(connection).await?;
-        let found: i64 = row.try_get("found")?;
-        Ok((Timestamp::from_seconds(row.try_get("floor")?), usize::try_from(found) == Ok(required)))
+        required
     }
 
-    /// Writes everything; `false` where a proof was seen before, or a device has no room for a token. Whatever stands there after that or after an error must be taken back, so no statement
-    /// keeps what it would need for taking back only its own rows (`OR FAIL`, `OR IGNORE`).
-    pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-        let proofs = "proofs_seen (id, remember_until)";
-        let new = insert(connection, "OR IGNORE", proofs, &self.proofs, |mut row, (id, until)| {
-            row.push_bind(id.as_slice()).push_bind(until.seconds());
-        });
-        if new.await? != self.proofs.len() {
-            return Ok(false);
-        }
-        if self.add_tokens(connection).await? != self.tokens.len() {
-            return Ok(false);
-        }
-        let events = "events (leaf_hash, kind, at, leaf, device, project)";
-        insert(connection, "OR FAIL", events, &self.events, |mut row, Event { event, leaf, hash }| {
-            row.push_bind(hash.as_slice())
-                .push_bind(event.kind().as_str())
-                .push_bind(event.at().seconds())
-                .push_bind(leaf.as_slice())
-                .push_bind(event.text_of("device"))
-                .push_bind(event.text_of("project"));
-        })
-        .await?;
-        let personal: Vec<_> = self
-            .events
-            .iter()
-            .flat_map(|event| {
-                event.event.personal_fields().iter().map(move |(name, field)| (&event.hash, *name, field))
-            })
-            .collect();
-        let fields = "personal_fields (leaf_hash, name, salt, value)";
-        insert(connection, "OR FAIL", fields, &personal, |mut row, (hash, name, field)| {
-            row.push_bind(hash.as_slice())
-                .push_bind(*name)
-                .push_bind(field.salt.as_slice())
-                .push_bind(field.value.as_str());
-        })
-        .await?;
-        Ok(true)
-    }
-
-    /// Adds those that there is room for, and says how many.
-    async fn add_tokens(&self, connection: &mut SqliteConnection) -> Result<usize, sqlx::Error> {
-        if self.tokens.is_empty() {
-            return Ok(0);
-        }
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+    /// Adds those that there is room for.
+    fn add_tokens(&self, query: &mut QueryBuilder<Sqlite>) {
+        query.push(
             "INSERT OR FAIL INTO tokens (jti, device, grant_id, resource, expires_at, revoked) \
              SELECT column1, column2, column3, column4, column5, 0 FROM (",
         );
@@ -209,8 +181,36 @@ impl<'a> Rows<'a> {
              + (SELECT COUNT(*) FROM tokens t WHERE t.device = column2 AND t.revoked <> 0 AND t.expires_at > column7 AND t.expires_at <= column6) \
              < column8",
         );
-        let done = query.build().execute(connection).await?;
-        Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+    }
+
+    /// Writes the events.
+    pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let mut message = Message::default();
+        let events = "events (leaf_hash, kind, at, leaf, device, project)";
+        message.insert(None, "OR FAIL", events, &self.events, |mut row, sealed| {
+            let event = sealed.event();
+            row.push_bind(sealed.hash().as_slice())
+                .push_bind(event.kind().as_str())
+                .push_bind(event.at().seconds())
+                .push_bind(sealed.leaf())
+                .push_bind(event.text_of("device"))
+                .push_bind(event.text_of("project"));
+        });
+        let personal: Vec<_> = self
+            .events
+            .iter()
+            .flat_map(|sealed| {
+                sealed.event().personal_fields().iter().map(move |(name, field)| (sealed.hash(), *name, field))
+            })
+            .collect();
+        let fields = "personal_fields (leaf_hash, name, salt, value)";
+        message.insert(None, "OR FAIL", fields, &personal, |mut row, (hash, name, field)| {
+            row.push_bind(hash.as_slice())
+                .push_bind(*name)
+                .push_bind(field.salt.as_slice())
+                .push_bind(field.value.as_str());
+        });
+        message.send(connection).await.map(drop)
     }
 }
 
@@ -219,7 +219,7 @@ fn count_those<'a, T>(
     query: &mut QueryBuilder<Sqlite>,
     (table, key, value): (&'static str, &'static str, &'static str),
     required: &'a [T],
-    row: impl Fn(Separated<'_, Sqlite, &'static str>, &'a T),
+    row: impl Fn(Cells<'_>, &'a T),
 ) -> usize {
     if !required.is_empty() {
         query.push("(SELECT COUNT(*) FROM (").push_values(required, row);
@@ -228,24 +228,4 @@ fn count_those<'a, T>(
         query.push(" = given.column1 AND found.").push(value).push(" = given.column2) + ");
     }
     required.len()
-}
-
-/// Inserts rows, and says how many.
-async fn insert<'a, T>(
-    connection: &mut SqliteConnection,
-    conflict: &'static str,
-    into: &'static str,
-    rows: &'a [T],
-    row: impl Fn(Separated<'_, Sqlite, &'static str>, &'a T),
-) -> Result<usize, sqlx::Error> {
-    let mut inserted = 0;
-    // One decision can end thousands of grants, and a statement has room for so many values.
-    for rows in rows.chunks(ROWS) {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT ");
-        query.push(conflict).push(" INTO ").push(into).push(" ");
-        query.push_values(rows, &row);
-        let done = query.build().execute(&mut *connection).await?;
-        inserted = usize::saturating_add(inserted, usize::try_from(done.rows_affected()).unwrap_or(usize::MAX));
-    }
-    Ok(inserted)
 }

@@ -22,6 +22,8 @@ use crate::store::{
 /// The store's time is written when it is this far behind, in seconds: a row of its own in every batch would cost more than it says.
 const FLOOR_STEP: i64 = 10;
 
+pub(super) const DROP_CERTIFICATES: &str = "DELETE FROM certificates WHERE holder = $1";
+
 /// What came of each decision, and of each work of the ledger.
 pub(super) type Results = (Vec<Result<(), DecideError>>, Vec<Outcome>);
 
@@ -158,10 +160,13 @@ async fn write_together(
     let written = async {
         // An event that is too large is one decision's fault.
         let Ok(rows) = Rows::of(decisions.iter().copied()) else { return Ok(None) };
-        let (floor, holds) = rows.holds(connection).await?;
+        let (floor, hold) = rows.hold(connection).await?;
         let in_time = |decision: &&Decision| decision.at().is_none_or(|at| at.plus(Skew::MAX_SECONDS) >= floor);
-        let good = holds && decisions.iter().all(in_time) && rows.write(connection).await?;
-        Ok(good.then_some(floor))
+        if !hold || !decisions.iter().all(in_time) {
+            return Ok(None);
+        }
+        rows.write(connection).await?;
+        Ok(Some(floor))
     };
     match written.await {
         // So may an error be that the disk is not to blame for.
@@ -209,7 +214,7 @@ async fn apply(connection: &mut SqliteConnection, decision: &Decision) -> Result
         apply_change(connection, change).await?;
     }
     let failed = engine("write an event");
-    Rows::events(&decision.events)?.write(connection).await.map(drop).map_err(|error| failed(error).into())
+    Rows::events(&decision.events)?.write(connection).await.map_err(|error| failed(error).into())
 }
 
 fn json(kind: &'static str, value: &impl Serialize) -> Result<String, StoreError> {
@@ -253,10 +258,8 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         return if nothing { Ok(()) } else { Err(DecideError::Conflict(Condition::NothingLeft(scope.clone()))) };
     }
     if let Some((rows, condition)) = Rows::alone(change) {
-        let failed = engine("change a record");
-        let holds =
-            rows.holds(connection).await.map_err(&failed)?.1 && rows.write(connection).await.map_err(&failed)?;
-        return if holds { Ok(()) } else { Err(DecideError::Conflict(condition)) };
+        let (_, hold) = rows.hold(connection).await.map_err(engine("change a record"))?;
+        return if hold { Ok(()) } else { Err(DecideError::Conflict(condition)) };
     }
     // Each arm gives the statement and the condition that one changed row proves; no condition where nothing can fail.
     let (query, condition) = match change {
@@ -300,7 +303,8 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             return Err(StoreError::Transition { from: *from, to: to.state }.into());
         }
         Change::Grant { to, from } => (
-            sqlx::query("UPDATE grants SET state = $1, device = $2, body = $3, ends_at = $6 WHERE id = $4 AND state = $5")
+            // By its device the tokens of a grant are found when it ends.
+            sqlx::query("UPDATE grants SET state = $1, device = $2, body = $3, ends_at = $6 WHERE id = $4 AND state = $5 AND COALESCE(device, $2) IS $2")
                 .bind(to.state.as_str())
                 .bind(to.device.as_ref().map(ToString::to_string))
                 .bind(json("grant", to)?)
@@ -334,7 +338,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(record.not_after.seconds()),
             None,
         ),
-        Change::DropCertificates(holder) => (sqlx::query("DELETE FROM certificates WHERE holder = $1").bind(holder.uri()), None),
+        Change::DropCertificates(holder) => (sqlx::query(DROP_CERTIFICATES).bind(holder.uri()), None),
         Change::AddChallenge(new) => (
             sqlx::query("INSERT INTO challenges (id, expires_at, body) VALUES ($1, $2, $3)")
                 .bind(new.id.clone())
@@ -426,16 +430,20 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
     }
 }
 
+/// A certificate is remembered for a while after its end, so that its holder is told that it expired, and not that it is unknown.
+const REMEMBER_CERTIFICATES: i64 = 400 * 24 * 3600;
+
+/// How what is over is forgotten, and for how many seconds it was kept.
+pub(super) const SWEEPS: [(&str, i64); 4] = [
+    ("DELETE FROM challenges WHERE expires_at < $1", 0),
+    ("DELETE FROM proofs_seen WHERE remember_until < $1", 0),
+    ("DELETE FROM tokens WHERE expires_at < $1", USED_AFTER_END),
+    ("DELETE FROM certificates WHERE not_after < $1", REMEMBER_CERTIFICATES),
+];
+
 async fn sweep(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error> {
-    // A certificate is remembered for a while after its end, so that its holder is told that it expired, and not that it is unknown.
-    const REMEMBER_CERTIFICATES: i64 = 400 * 24 * 3600;
-    for (statement, before) in [
-        ("DELETE FROM challenges WHERE expires_at < $1", now),
-        ("DELETE FROM proofs_seen WHERE remember_until < $1", now),
-        ("DELETE FROM tokens WHERE expires_at < $1", now.plus(-USED_AFTER_END)),
-        ("DELETE FROM certificates WHERE not_after < $1", now.plus(-REMEMBER_CERTIFICATES)),
-    ] {
-        sqlx::query(statement).bind(before.seconds()).execute(&mut *connection).await?;
+    for (statement, kept) in SWEEPS {
+        sqlx::query(statement).bind(now.plus(-kept).seconds()).execute(&mut *connection).await?;
     }
     Ok(())
 }
