@@ -46,6 +46,8 @@ fn a_backup_under_load_comes_back_as_a_store_that_verifies() -> Story {
     })?;
     tokens.extend(during);
     all_are_written_down(&scene, &tokens)?;
+    // What is restored below is older than what was published only once all of this is.
+    all_published(&scene)?;
     // Nothing half-made is left, and nobody else can read what is.
     for (path, _) in files(scene.issuer.folder())? {
         ensure(!path.to_string_lossy().contains(".part"), "no unfinished file", path.display())?;

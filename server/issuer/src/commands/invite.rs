@@ -9,7 +9,9 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::{
-    CommandError, operator,
+    CommandError,
+    offboard::reason,
+    operator,
     output::{json as print_json, line},
 };
 use crate::{
@@ -40,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "HEX", value_parser = ek_hash)]
     ek_hash: Option<[u8; 32]>,
     /// Why: kept on the ledger.
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     reason: Option<String>,
     /// Show what the invitation would allow and who would have to approve, and make none.
     #[arg(long)]

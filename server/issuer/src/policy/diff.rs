@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
-    names::{ProjectName, RoleName},
+    names::{Collaborator, ProjectName, RoleName},
     token::Protection,
 };
 use jiff::SignedDuration;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{
     Files, Mode, Policy, Project, Role, Rule,
     files::{EXAMPLES, GUARDRAILS, PROJECTS},
-    project::USER,
+    project::{PROBE, USER},
 };
 
 /// Which way a difference goes, for those who ask for tokens.
@@ -97,6 +97,34 @@ impl Telling {
         self.0.push(Difference { about: about.clone(), effect, text: text.into() });
     }
 
+    /// Says what the details give and take. What cannot be compared is said to be so: silence would call it the same.
+    fn details(&mut self, about: &About, old: Option<&Role>, new: Option<&Role>) {
+        let compared = somebody(old, new).and_then(|(somebody, collaborator)| {
+            let given = |role: Option<&Role>| match role {
+                Some(role) => role.details_for(&collaborator).ok(),
+                None => Some(AuthorizationDetails::default()),
+            };
+            Some((somebody, given(old)?, given(new)?))
+        });
+        let Some((somebody, before, after)) = compared else {
+            return self.say(about, Effect::Changes, "what the role allows cannot be compared: read both versions");
+        };
+        for gained in after.beyond(&before) {
+            self.say(about, Effect::Gains, gained.what().replace(&somebody, USER));
+        }
+        for lost in before.beyond(&after) {
+            self.say(about, Effect::Loses, lost.what().replace(&somebody, USER));
+        }
+    }
+
+    /// Says what something is now and was before, where that differs; `none` is what stands for nothing.
+    fn named(&mut self, about: &About, what: &str, none: &str, old: Option<&str>, new: Option<&str>) {
+        if old != new {
+            let shown = |name: Option<&str>| name.map_or(none.to_owned(), |name| format!("`{name}`"));
+            self.say(about, Effect::Changes, format!("{what} is {}, and was {}", shown(new), shown(old)));
+        }
+    }
+
     fn project(&mut self, name: &ProjectName, old: Option<&Project>, new: Option<&Project>) {
         let about = About::Project(name.clone());
         match (old, new) {
@@ -114,14 +142,11 @@ impl Telling {
         for owner in before.difference(&after) {
             self.say(&about, Effect::Changes, format!("`{owner}` is no owner any more"));
         }
-        let contact = |project: Option<&Project>| project.and_then(|project| project.contact.clone());
-        if old.is_some() && new.is_some() && contact(old) != contact(new) {
-            let shown = |contact: Option<String>| contact.map_or("nobody".to_owned(), |contact| format!("`{contact}`"));
-            self.say(
-                &about,
-                Effect::Changes,
-                format!("the contact is {}, and was {}", shown(contact(new)), shown(contact(old))),
-            );
+        if let (Some(old), Some(new)) = (old, new) {
+            self.named(&about, "the contact", "nobody", old.contact.as_deref(), new.contact.as_deref());
+            let zone =
+                |project: &Project| project.time_zone.as_ref().and_then(|zone| zone.iana_name().map(str::to_owned));
+            self.named(&about, "the time zone", "the issuer's", zone(old).as_deref(), zone(new).as_deref());
         }
         let none = BTreeMap::new();
         let (before, after) = (old.map_or(&none, |old| &old.roles), new.map_or(&none, |new| &new.roles));
@@ -132,26 +157,25 @@ impl Telling {
 
     fn role(&mut self, about: &About, old: Option<&Role>, new: Option<&Role>) {
         match (old, new) {
-            (None, Some(_)) => {
-                self.say(about, Effect::Gains, "the role is new; nobody is in it before they are invited")
+            (None, Some(new)) => {
+                let text = format!(
+                    "the role is new: tokens live for {} at most, grants last for {} at most, proofs {}; grants in it that stand from before count again",
+                    span(new.token_lifetime),
+                    span(new.longest_grant),
+                    if new.protection == Protection::Delegated {
+                        "may be by a delegated key"
+                    } else {
+                        "are by the TPM"
+                    }
+                );
+                self.say(about, Effect::Gains, text);
             }
             (Some(_), None) => {
                 self.say(about, Effect::Loses, "the role is gone; whoever is in it gets no token any more")
             }
             _ => {}
         }
-        let somebody = somebody(old, new);
-        let given = |role: Option<&Role>| {
-            let given = role.zip(somebody.parse().ok()).and_then(|(role, somebody)| role.details_for(&somebody).ok());
-            given.unwrap_or_default()
-        };
-        let (before, after): (AuthorizationDetails, AuthorizationDetails) = (given(old), given(new));
-        for gained in after.beyond(&before) {
-            self.say(about, Effect::Gains, gained.what().replace(&somebody, USER));
-        }
-        for lost in before.beyond(&after) {
-            self.say(about, Effect::Loses, lost.what().replace(&somebody, USER));
-        }
+        self.details(about, old, new);
         let (Some(old), Some(new)) = (old, new) else { return };
         let longer = |old: i64, new: i64| if new > old { Effect::Gains } else { Effect::Loses };
         if old.token_lifetime != new.token_lifetime {
@@ -244,13 +268,14 @@ impl Telling {
     }
 }
 
-/// A collaborator's name that stands for all of them: nothing else in the two roles is called so.
-fn somebody(old: Option<&Role>, new: Option<&Role>) -> String {
-    let mut name = "somebody".to_owned();
-    while [old, new].into_iter().flatten().any(|role| role.template.contains(&name)) {
-        name.push('x');
-    }
-    name
+/// A collaborator's name that stands for all of them: of a letter or digit that is nowhere in the two roles, so that no pattern matches it that
+/// does not match every name. As long as the name that roles are checked with.
+fn somebody(old: Option<&Role>, new: Option<&Role>) -> Option<(String, Collaborator)> {
+    let is_free = |letter: &char| [old, new].into_iter().flatten().all(|role| !role.template.contains(*letter));
+    let letter = ('a'..='z').chain('0'..='9').find(is_free)?;
+    let name = String::from(letter).repeat(PROBE.len());
+    let collaborator = name.parse().ok()?;
+    Some((name, collaborator))
 }
 
 /// A span as people write it: `10m`, `90d`.

@@ -24,7 +24,7 @@ use super::{
 /// The longest life of a token, in seconds: minutes, not hours.
 const MAX_TOKEN_LIFETIME: i64 = daypass_proto::delegation::LONGEST;
 /// Somebody to put into templates, only to see that they parse.
-const PROBE: &str = "probe";
+pub(super) const PROBE: &str = "probe";
 /// Stands for the collaborator.
 pub(super) const USER: &str = "{user}";
 

@@ -12,8 +12,9 @@ use super::{
     version::{Here, IN_FORCE},
 };
 use crate::{
-    caller::may_ask,
+    caller::{CallerError, may_ask},
     clock::Environment,
+    error::Refusal,
     issuer::Issuer,
     policy::{Mode, Policy},
     store::{Device, Grant},
@@ -81,9 +82,7 @@ pub(super) async fn run(config: &Path, environment: Environment, args: Args) -> 
     }
     let trial = args.circumstances.over(trial);
     let served = match (&device, here.issuer()) {
-        (Some(device), Some(issuer)) => {
-            may_ask(device, issuer.config.allow_software_keys).map_err(|error| error.to_string())
-        }
+        (Some(device), Some(issuer)) => may_ask(device, issuer.config.allow_software_keys),
         _ => Ok(()),
     };
     let supposed = args.device.is_none() && args.grant.is_none();
@@ -153,7 +152,7 @@ struct RuleSays {
 }
 
 /// Asks, where tokens are decided.
-fn explain(policy: &Policy, trial: &Trial, grants: &[Grant], served: Result<(), String>) -> Explained {
+fn explain(policy: &Policy, trial: &Trial, grants: &[Grant], served: Result<(), CallerError>) -> Explained {
     let all: Vec<&Grant> = grants.iter().collect();
     let says = |grant: &&Grant| {
         let alone = [*grant];
@@ -172,7 +171,7 @@ fn explain(policy: &Policy, trial: &Trial, grants: &[Grant], served: Result<(), 
         policy: hex::encode(policy.hash()),
         collaborator: trial.asker.collaborator.to_string(),
         resource: trial.resource.to_string(),
-        device: served.err(),
+        device: served.as_ref().err().map(ToString::to_string),
         grants: all.iter().map(says).collect(),
         guardrails: None,
         allowed: false,
@@ -196,9 +195,14 @@ fn explain(policy: &Policy, trial: &Trial, grants: &[Grant], served: Result<(), 
         allowed(&verdict)?;
         Ok(covered.lifetime(trial.now))
     });
-    match result {
-        Ok(lifetime) => (told.allowed, told.lifetime) = (told.device.is_none(), Some(lifetime)),
-        Err(error) => {
+    // A device that is not served is told so before anything is looked at.
+    match (served, result) {
+        (Err(error), _) => {
+            told.why = Some(error.to_string());
+            told.reason = Some(word(Refusal::from(error).reason()));
+        }
+        (Ok(()), Ok(lifetime)) => (told.allowed, told.lifetime) = (true, Some(lifetime)),
+        (Ok(()), Err(error)) => {
             told.why = Some(error.to_string());
             told.reason = Some(word(cause(error)));
         }
@@ -236,10 +240,9 @@ impl Explained {
                 format!("guardrail   `{}` {says}", rule.guardrail)
             })),
         }
-        lines.push(match (&self.reason, &self.why, &self.device, self.lifetime) {
-            (Some(reason), Some(why), ..) => format!("result      refused (`{reason}`): {why}"),
-            (_, _, Some(device), _) => format!("result      refused: {device}"),
-            (.., lifetime) => format!("result      allowed: a token for {} seconds", lifetime.unwrap_or_default()),
+        lines.push(match (&self.reason, &self.why) {
+            (Some(reason), Some(why)) => format!("result      refused (`{reason}`): {why}"),
+            _ => format!("result      allowed: a token for {} seconds", self.lifetime.unwrap_or_default()),
         });
         lines
     }

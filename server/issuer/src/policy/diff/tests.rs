@@ -109,6 +109,11 @@ fn projects_roles_and_owners_come_and_go() {
             project("~") + ": the contact is `#space`, and was `#apollo`",
         ]
     );
+    let there = format!("time_zone = \"Europe/Berlin\"\n{PROJECT}");
+    assert_eq!(
+        told((&there, ""), (PROJECT, "")),
+        [project("~") + ": the time zone is the issuer's, and was `Europe/Berlin`"]
+    );
     let signs = |told: Vec<String>| -> String { told.iter().filter_map(|line| line.chars().next()).collect() };
     // The project, its owner, the role, reading and pushing.
     assert_eq!(signs(told(("", ""), (PROJECT, ""))), "+~+++");
@@ -142,4 +147,20 @@ fn a_name_in_the_policy_is_not_taken_for_everybody_s() {
     let told = told((PROJECT, ""), (&fixed, ""));
     assert!(told[0].starts_with('+') && told[0].contains("`refs/heads/somebody/**`"), "{told:?}");
     assert!(told[1].starts_with('-') && told[1].contains("`refs/heads/{user}/**`"), "{told:?}");
+}
+
+#[test]
+fn no_pattern_is_taken_for_everybodys() {
+    let with = |refs: &str| PROJECT.replace("refs/heads/{user}/**", refs);
+    assert_ne!(with("refs/heads/s*/**"), PROJECT);
+    // Somebody gains what was only for names that begin with some letter, whatever the letter.
+    for letter in ('a'..='z').chain('0'..='9') {
+        let old = with(&format!("refs/heads/{letter}*/**"));
+        let signs: Vec<_> = told((&old, ""), (PROJECT, "")).iter().filter_map(|line| line.chars().next()).collect();
+        assert!(signs.contains(&'+') && signs.contains(&'-'), "{letter}: {signs:?}");
+    }
+    // A name that takes up every letter leaves none to stand for everybody: that is said.
+    let all: String = ('a'..='z').chain('0'..='9').collect();
+    let told = told((PROJECT, ""), (&with(&format!("refs/heads/{all}")), ""));
+    assert!(told.iter().any(|line| line.contains("cannot be compared")), "{told:?}");
 }

@@ -93,8 +93,12 @@ fn a_device_that_is_not_served_is_refused_whatever_it_is_granted() {
     let parse = |text: &str| text.parse().unwrap();
     let mut grant = Trial::granted("alice".parse().unwrap(), parse("apollo"), "reader".parse().unwrap(), now);
     let trial = Trial::under(grant.clone(), "https://git.example.com/".parse().unwrap(), now);
-    let told = explain(&policy(), &trial, &[grant.clone()], Err("device `x` is suspended".to_owned()));
-    assert!(!told.allowed && told.lines().join("\n").contains("result      refused: device `x` is suspended"));
+    let told = explain(&policy(), &trial, &[grant.clone()], Err(CallerError::Suspended("x".to_owned())));
+    assert_eq!((told.allowed, told.lifetime, told.reason.as_deref()), (false, None, Some("device_suspended")));
+    assert!(told.lines().join("\n").contains("result      refused (`device_suspended`): device `x` is suspended"));
+    // Nobody looks at its grants then.
+    let told = explain(&policy(), &trial, &[], Err(CallerError::Pending("x".to_owned())));
+    assert_eq!((told.allowed, told.reason.as_deref()), (false, Some("device_pending")));
     // A grant whose time is over, beside one that gives it.
     let stands = grant.clone();
     grant.until = now;
