@@ -126,9 +126,7 @@ pub(super) async fn check<S: Source>(
     // The same tree once more is no news.
     // An empty one is no news either, and would make what was seen before forgotten.
     let is_new = shown.checkpoint.head().size() > 0
-        && kept.is_none_or(|kept| {
-            kept.checkpoint.origin() != shown.checkpoint.origin() || kept.checkpoint.head() != shown.checkpoint.head()
-        });
+        && (unseen || kept.is_none_or(|kept| kept.checkpoint.head() != shown.checkpoint.head()));
     checked.kept = is_new.then_some((shown.checkpoint, shown.key));
     Ok(checked)
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    offboard::reason,
+    arguments::reason,
     operator,
     output::{confirm, json as print_json, line, table, untrusted},
 };

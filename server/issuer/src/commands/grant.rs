@@ -1,13 +1,11 @@
 //! `daypass-issuer grant …`.
 
-use std::io::Write as _;
-
-use daypass_proto::names::{Collaborator, DeviceId, GrantId, ProjectName, RoleName};
+use daypass_proto::names::{DeviceId, GrantId};
 use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    offboard::reason,
+    arguments::{Which, reason},
     operator,
     output::{json as print_json, line, table},
 };
@@ -15,7 +13,7 @@ use crate::{
     ending::{EndError, GrantVerb, Told, decide_grant},
     issuer::Issuer,
     ledger::Source,
-    store::{Find, Grant, GrantLife, Sort},
+    store::{Find, Grant, GrantLife},
 };
 
 /// What can be done.
@@ -42,30 +40,14 @@ pub enum Command {
 /// Which grants.
 #[derive(Debug, clap::Args)]
 pub struct List {
-    /// Only those of this collaborator.
-    #[arg(long, value_name = "NAME")]
-    collaborator: Option<Collaborator>,
-    /// Only those in this project.
-    #[arg(long)]
-    project: Option<ProjectName>,
-    /// Only those in this role.
-    #[arg(long)]
-    role: Option<RoleName>,
+    #[command(flatten)]
+    which: Which,
     /// Only those in this state; can be given again.
     #[arg(long = "state", value_name = "STATE", value_parser = state)]
     states: Vec<GrantLife>,
     /// Only those of this device.
     #[arg(long)]
     device: Option<DeviceId>,
-    /// In this order.
-    #[arg(long, value_enum, default_value_t = Sort::Id)]
-    sort: Sort,
-    /// No more than so many; standard error says where there are more.
-    #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    limit: u32,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// A decision with its reason.
@@ -103,18 +85,9 @@ pub(super) fn describe(grant: &Grant) -> Value {
     })
 }
 
-async fn list(issuer: &Issuer, which: List) -> Result<(), CommandError> {
-    let find = Find {
-        collaborator: which.collaborator,
-        project: which.project,
-        role: which.role,
-        device: which.device,
-        grant: None,
-        states: which.states.into_iter().map(GrantLife::as_str).collect(),
-        sort: which.sort,
-        limit: which.limit.saturating_add(1),
-    };
-    let grants = cut(issuer.store.find_grants(&find).await?, which.limit)?;
+async fn list(issuer: &Issuer, List { which, states, device }: List) -> Result<(), CommandError> {
+    let find = Find { device, ..which.find(states.into_iter().map(GrantLife::as_str).collect()) };
+    let grants = which.cut(issuer.store.find_grants(&find).await?)?;
     if which.json {
         return print_json(&grants.iter().map(describe).collect::<Vec<_>>());
     }
@@ -133,17 +106,6 @@ async fn list(issuer: &Issuer, which: List) -> Result<(), CommandError> {
         })
         .collect();
     table(&["GRANT", "STATE", "COLLABORATOR", "PROJECT", "ROLE", "UNTIL", "DEVICE"], &rows)
-}
-
-/// As many as were asked for; says where there are more.
-pub(super) fn cut<T>(mut found: Vec<T>, limit: u32) -> Result<Vec<T>, CommandError> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    if found.len() > limit {
-        writeln!(std::io::stderr(), "there are more than these {limit}; narrow the list, or raise `--limit`")
-            .map_err(CommandError::Output)?;
-        found.truncate(limit);
-    }
-    Ok(found)
 }
 
 async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandError> {

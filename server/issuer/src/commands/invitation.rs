@@ -1,15 +1,11 @@
 //! `daypass-issuer invitation …`.
 
-use daypass_proto::{
-    names::{Collaborator, InvitationId, ProjectName, RoleName},
-    time::Timestamp,
-};
+use daypass_proto::{names::InvitationId, time::Timestamp};
 use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    grant::cut,
-    offboard::reason,
+    arguments::{Which, reason},
     operator,
     output::{json as print_json, line, table},
 };
@@ -17,7 +13,7 @@ use crate::{
     ending::{Told, withdraw},
     issuer::Issuer,
     ledger::Source,
-    store::{Find, Invitation, InvitationLife, Sort},
+    store::{Invitation, InvitationLife},
 };
 
 /// What can be done.
@@ -41,27 +37,11 @@ pub enum Command {
 /// Which invitations.
 #[derive(Debug, clap::Args)]
 pub struct List {
-    /// Only those of this collaborator.
-    #[arg(long, value_name = "NAME")]
-    collaborator: Option<Collaborator>,
-    /// Only those to this project.
-    #[arg(long)]
-    project: Option<ProjectName>,
-    /// Only those in this role.
-    #[arg(long)]
-    role: Option<RoleName>,
+    #[command(flatten)]
+    which: Which,
     /// Only those in this state; can be given again. An open one may have a code whose time is over.
     #[arg(long = "state", value_name = "STATE", value_parser = state)]
     states: Vec<InvitationLife>,
-    /// In this order; `until` is the end of the code.
-    #[arg(long, value_enum, default_value_t = Sort::Id)]
-    sort: Sort,
-    /// No more than so many; standard error says where there are more.
-    #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    limit: u32,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 fn state(text: &str) -> Result<InvitationLife, String> {
@@ -95,16 +75,9 @@ pub(super) fn describe(invitation: &Invitation, now: Timestamp) -> Value {
     })
 }
 
-async fn list(issuer: &Issuer, which: List) -> Result<(), CommandError> {
-    let find = Find {
-        collaborator: which.collaborator,
-        project: which.project,
-        role: which.role,
-        states: which.states.into_iter().map(InvitationLife::as_str).collect(),
-        sort: which.sort,
-        ..Find::up_to(which.limit.saturating_add(1))
-    };
-    let invitations = cut(issuer.store.find_invitations(&find).await?, which.limit)?;
+async fn list(issuer: &Issuer, List { which, states }: List) -> Result<(), CommandError> {
+    let find = which.find(states.into_iter().map(InvitationLife::as_str).collect());
+    let invitations = which.cut(issuer.store.find_invitations(&find).await?)?;
     let now = issuer.environment.now();
     if which.json {
         return print_json(&invitations.iter().map(|invitation| describe(invitation, now)).collect::<Vec<_>>());

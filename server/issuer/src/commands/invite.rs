@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     CommandError,
-    offboard::reason,
+    arguments::reason,
     operator,
     output::{json as print_json, line},
 };

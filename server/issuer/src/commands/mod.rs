@@ -1,5 +1,6 @@
 //! The command line. Commands on the issuer's machine act on the store directly; they make the same decisions as the endpoints.
 
+mod arguments;
 mod backup;
 mod check;
 mod clock;

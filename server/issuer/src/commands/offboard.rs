@@ -4,7 +4,9 @@ use daypass_proto::names::{Collaborator, ProjectName};
 use serde_json::json;
 
 use super::{
-    CommandError, operator,
+    CommandError,
+    arguments::reason,
+    operator,
     output::{confirm, json as print_json, line, untrusted},
 };
 use crate::{
@@ -49,16 +51,6 @@ pub struct How {
     json: bool,
 }
 
-/// A reason, as it goes to the ledger: words, and not more than somebody reads.
-pub(super) fn reason(text: &str) -> Result<String, String> {
-    const LONGEST: usize = 1000;
-    match text.trim() {
-        "" => Err("a reason has words".to_owned()),
-        text if text.chars().count() > LONGEST => Err(format!("a reason has at most {LONGEST} characters")),
-        text => Ok(text.to_owned()),
-    }
-}
-
 pub(super) async fn person(issuer: &Issuer, args: Person) -> Result<(), CommandError> {
     run(issuer, Scope::Collaborator(args.collaborator), &args.how).await
 }
@@ -73,7 +65,7 @@ async fn run(issuer: &Issuer, scope: Scope, how: &How) -> Result<(), CommandErro
     // Nobody can be invited to what the policy in force does not have.
     let project = match &ending.scope {
         Scope::Project(name) => issuer.policy().project(name).map(|_| name.clone()),
-        Scope::Collaborator(_) | Scope::Device(_) => None,
+        Scope::Collaborator(_) => None,
     };
     let nothing = ending.is_empty();
     let told = (!how.json).then(|| shown(&ending));
@@ -159,7 +151,6 @@ fn report(ending: &Ending, ended: bool) -> serde_json::Value {
     let (key, name) = match &ending.scope {
         Scope::Collaborator(name) => ("collaborator", name.to_string()),
         Scope::Project(name) => ("project", name.to_string()),
-        Scope::Device(id) => ("device", id.to_string()),
     };
     if let Some(report) = report.as_object_mut() {
         report.insert(key.to_owned(), json!(name));
@@ -177,14 +168,6 @@ mod tests {
 
     fn how(yes: bool) -> How {
         How { reason: "left".to_owned(), yes, json: true }
-    }
-
-    #[test]
-    fn a_reason_is_words() {
-        assert_eq!(reason(" lost on a train "), Ok("lost on a train".to_owned()));
-        for bad in ["", "  ", &"x".repeat(1001)] {
-            assert!(reason(bad).is_err(), "{bad:?}");
-        }
     }
 
     #[tokio::test]

@@ -48,7 +48,6 @@ impl Ending {
         match self.scope {
             Scope::Collaborator(_) => "collaborator_offboarded",
             Scope::Project(_) => "project_ended",
-            Scope::Device(_) => "device_ended",
         }
     }
 }
@@ -59,17 +58,13 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
     let theirs = || match &scope {
         Scope::Collaborator(name) => Find { collaborator: Some(name.clone()), ..Find::up_to(MOST + 1) },
         Scope::Project(name) => Find { project: Some(name.clone()), ..Find::up_to(MOST + 1) },
-        Scope::Device(id) => Find { device: Some(id.clone()), ..Find::up_to(MOST + 1) },
     };
     let grants = store.find_grants(&Find { states: LIVE.map(GrantLife::as_str).to_vec(), ..theirs() }).await?;
     let open = Find { states: vec![InvitationLife::Open.as_str()], ..theirs() };
-    let invitations = match scope {
-        Scope::Device(_) => Vec::new(),
-        _ => store.find_invitations(&open).await?,
-    };
+    let invitations = store.find_invitations(&open).await?;
     let (devices, staying) = match &scope {
         Scope::Collaborator(name) => (store.devices_of(name, MOST + 1).await?, Vec::new()),
-        _ => left_with_nothing(issuer, &grants).await?,
+        Scope::Project(_) => left_with_nothing(issuer, &grants).await?,
     };
     let most = usize::try_from(MOST).unwrap_or(usize::MAX);
     if [grants.len(), invitations.len(), devices.len()].iter().any(|count| *count > most) {
@@ -79,7 +74,7 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
     // A name that was misspelt is told from one that has nothing any more.
     let in_policy = match &ending.scope {
         Scope::Project(name) => issuer.policy().project(name).is_some(),
-        Scope::Collaborator(_) | Scope::Device(_) => false,
+        Scope::Collaborator(_) => false,
     };
     if ending.is_empty() && !in_policy && !store.knows(&ending.scope).await? {
         return Err(EndError::Unknown(ending.scope));
@@ -124,7 +119,7 @@ pub async fn end_everything(issuer: &Issuer, ending: Ending, source: &Source, re
         decision = decision
             .event(told.on(issuer, event))
             .change(Change::Device { to: Box::new(to), from })
-            .change(Change::RequireNothingLeft(Scope::Device(id)));
+            .change(Change::RequireNoGrant(id));
     }
     let decision = decision.change(Change::RequireNothingLeft(ending.scope));
     Ok(issuer.store.decide(decision).await?)

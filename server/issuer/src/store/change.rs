@@ -60,6 +60,8 @@ pub enum Change {
     },
     /// Nothing, if there is nothing left of theirs that can give anybody anything: what comes before it here has ended all of it.
     RequireNothingLeft(Scope),
+    /// Nothing, if no grant of this device lives.
+    RequireNoGrant(DeviceId),
     /// A certificate that was issued.
     AddCertificate {
         /// SHA-256 of its DER.
@@ -179,6 +181,8 @@ pub enum Condition {
     Person,
     /// Nothing is left of theirs.
     NothingLeft(Scope),
+    /// No grant of a device lives.
+    NoGrant(DeviceId),
     /// The ledger has not begun, or has this name.
     Ledger,
     /// The policy that is in force.
@@ -202,6 +206,7 @@ impl fmt::Display for Condition {
             Self::Name(name) => write!(f, "`{name}`"),
             Self::Person => f.write_str("what there is of this person"),
             Self::NothingLeft(scope) => write!(f, "what there is of {scope}"),
+            Self::NoGrant(id) => write!(f, "what there is of device `{id}`"),
             Self::Ledger => f.write_str("the ledger"),
             Self::Policy => f.write_str("the policy in force"),
         }

@@ -78,8 +78,6 @@ pub enum Scope {
     Collaborator(Collaborator),
     /// A project: its grants and invitations.
     Project(ProjectName),
-    /// A device: its grants.
-    Device(DeviceId),
 }
 
 impl fmt::Display for Scope {
@@ -87,7 +85,6 @@ impl fmt::Display for Scope {
         match self {
             Self::Collaborator(name) => write!(f, "`{name}`"),
             Self::Project(name) => write!(f, "project `{name}`"),
-            Self::Device(id) => write!(f, "device `{id}`"),
         }
     }
 }

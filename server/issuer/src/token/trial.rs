@@ -62,16 +62,16 @@ impl Asker {
     }
 }
 
-impl From<&Device> for Asker {
-    fn from(device: &Device) -> Self {
+impl From<Subject<'_>> for Asker {
+    fn from(subject: Subject<'_>) -> Self {
         Self {
-            device: device.id.clone(),
-            collaborator: device.collaborator.clone(),
-            trust_tier: device.tier,
-            secure_boot: device.posture.secure_boot,
-            pcrs: device.pcrs.clone(),
-            os: device.facts.os.clone(),
-            agent_version: device.facts.agent_version.clone(),
+            device: subject.device.clone(),
+            collaborator: subject.collaborator.clone(),
+            trust_tier: subject.trust_tier,
+            secure_boot: subject.secure_boot,
+            pcrs: subject.pcrs.clone(),
+            os: subject.os.to_owned(),
+            agent_version: subject.agent_version.to_owned(),
         }
     }
 }
@@ -140,7 +140,7 @@ impl Trial {
 
     /// By this device, as it stands.
     pub(crate) fn by(mut self, device: &Device) -> Self {
-        self.asker = device.into();
+        self.asker = device.subject().into();
         if device.is_software() {
             self.protection = Protection::Software;
         }

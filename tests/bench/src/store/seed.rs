@@ -122,22 +122,14 @@ async fn seed_grants(connection: &mut SqliteConnection, count: u64, now: Timesta
                 device: Some(Population::device(*number)),
             });
         }
-        insert(connection, "devices (id, state, software, body, collaborator)", &devices, |mut row, device| {
+        insert(connection, "devices (id, state, software, body)", &devices, |mut row, device| {
             row.push_bind(device.id.to_string()).push("'approved'").push("0").push_bind(json(device));
-            row.push_bind(device.collaborator.to_string());
         })
         .await?;
-        insert(
-            connection,
-            "grants (id, state, device, body, collaborator, project, role, ends_at)",
-            &grants,
-            |mut row, grant| {
-                let device = grant.device.as_ref().map(ToString::to_string);
-                row.push_bind(grant.id.to_string()).push("'active'").push_bind(device).push_bind(json(grant));
-                row.push_bind(grant.collaborator.to_string()).push_bind(grant.project.to_string());
-                row.push_bind(grant.role.to_string()).push_bind(grant.until.seconds());
-            },
-        )
+        insert(connection, "grants (id, state, device, body)", &grants, |mut row, grant| {
+            let device = grant.device.as_ref().map(ToString::to_string);
+            row.push_bind(grant.id.to_string()).push("'active'").push_bind(device).push_bind(json(grant));
+        })
         .await?;
         insert(connection, "certificates (hash, holder, not_before, not_after)", numbers, |mut row, number| {
             row.push_bind(Population::hash("certificate", *number).to_vec())

@@ -145,9 +145,8 @@ async fn fill(made: &Made, count: u32) {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&made.issuer.config.database);
     let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
     let copy = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
-         INSERT INTO grants (id, state, device, body, collaborator, project, role, ends_at) \
-         SELECT printf('gr-%016d', n.i + 500000), g.state, g.device, json_set(g.body, '$.id', printf('gr-%016d', n.i + 500000)), \
-             g.collaborator, g.project, g.role, g.ends_at FROM n, (SELECT * FROM grants LIMIT 1) AS g \
+         INSERT INTO grants (id, state, device, body) \
+         SELECT printf('gr-%016d', n.i + 500000), g.state, g.device, json_set(g.body, '$.id', printf('gr-%016d', n.i + 500000)) FROM n, (SELECT * FROM grants LIMIT 1) AS g \
          WHERE n.i > (SELECT COUNT(*) FROM grants)";
     sqlx::query(copy).bind(count).execute(&pool).await.unwrap();
 }

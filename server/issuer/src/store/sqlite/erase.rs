@@ -29,11 +29,11 @@ const FIELDS: &str = "rowid IN ( \
 
 /// What lets them have something, or could yet: their names.
 const LIVE: &str = "SELECT 'device ' || id AS name FROM devices \
-         WHERE state <> 'revoked' AND json_extract(body, '$.collaborator') = $1 \
+         WHERE state <> 'revoked' AND collaborator = $1 \
      UNION ALL SELECT 'grant ' || id FROM grants \
-         WHERE state IN ('active', 'suspended') AND json_extract(body, '$.until') > $2 AND json_extract(body, '$.collaborator') = $1 \
+         WHERE state IN ('active', 'suspended') AND ends_at > $2 AND collaborator = $1 \
      UNION ALL SELECT 'invitation ' || id FROM invitations \
-         WHERE state = 'open' AND json_extract(body, '$.expires_at') >= $2 AND json_extract(body, '$.collaborator') = $1";
+         WHERE state = 'open' AND ends_at >= $2 AND collaborator = $1";
 
 /// What there is of a person.
 pub(super) async fn traces(pool: &SqlitePool, name: &Collaborator, now: Timestamp) -> Result<Traces, StoreError> {

@@ -257,6 +257,10 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         let nothing = super::find::nothing_left(connection, scope).await?;
         return if nothing { Ok(()) } else { Err(DecideError::Conflict(Condition::NothingLeft(scope.clone()))) };
     }
+    if let Change::RequireNoGrant(device) = change {
+        let none = super::find::no_grant(connection, device).await?;
+        return if none { Ok(()) } else { Err(DecideError::Conflict(Condition::NoGrant(device.clone()))) };
+    }
     if let Some((rows, condition)) = Rows::alone(change) {
         let (_, hold) = rows.hold(connection).await.map_err(engine("change a record"))?;
         return if hold { Ok(()) } else { Err(DecideError::Conflict(condition)) };
@@ -264,18 +268,14 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
     // Each arm gives the statement and the condition that one changed row proves; no condition where nothing can fail.
     let (query, condition) = match change {
         Change::AddInvitation(new) => (
-            sqlx::query("INSERT INTO invitations (id, secret_hash, state, ek_hash, grant_id, body, collaborator, project, role, ends_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING")
+            sqlx::query("INSERT INTO invitations (id, secret_hash, state, ek_hash, grant_id, body) \
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
                 .bind(new.id.to_string())
                 .bind(new.secret_hash.0.to_vec())
                 .bind(new.state.as_str())
                 .bind(new.ek_hash.map(|hash| hash.0.to_vec()))
                 .bind(new.grant.to_string())
-                .bind(json("invitation", new)?)
-                .bind(new.collaborator.to_string())
-                .bind(new.project.to_string())
-                .bind(new.role.to_string())
-                .bind(new.expires_at.seconds()),
+                .bind(json("invitation", new)?),
             Some(Condition::Name(new.id.to_string())),
         ),
         Change::Invitation { to, from } => (
@@ -287,16 +287,12 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             Some(Condition::Invitation(to.id.clone())),
         ),
         Change::AddGrant(new) => (
-            sqlx::query("INSERT INTO grants (id, state, device, body, collaborator, project, role, ends_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING")
+            sqlx::query("INSERT INTO grants (id, state, device, body) \
+                 VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
                 .bind(new.id.to_string())
                 .bind(new.state.as_str())
                 .bind(new.device.as_ref().map(ToString::to_string))
-                .bind(json("grant", new)?)
-                .bind(new.collaborator.to_string())
-                .bind(new.project.to_string())
-                .bind(new.role.to_string())
-                .bind(new.until.seconds()),
+                .bind(json("grant", new)?),
             Some(Condition::Name(new.id.to_string())),
         ),
         Change::Grant { to, from } if *from != to.state && !grant_may_become(*from, to.state) => {
@@ -304,22 +300,20 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         }
         Change::Grant { to, from } => (
             // By its device the tokens of a grant are found when it ends.
-            sqlx::query("UPDATE grants SET state = $1, device = $2, body = $3, ends_at = $6 WHERE id = $4 AND state = $5 AND COALESCE(device, $2) IS $2")
+            sqlx::query("UPDATE grants SET state = $1, device = $2, body = $3 WHERE id = $4 AND state = $5 AND COALESCE(device, $2) IS $2")
                 .bind(to.state.as_str())
                 .bind(to.device.as_ref().map(ToString::to_string))
                 .bind(json("grant", to)?)
                 .bind(to.id.to_string())
-                .bind(from.as_str())
-                .bind(to.until.seconds()),
+                .bind(from.as_str()),
             Some(Condition::Grant(to.id.clone())),
         ),
         Change::AddDevice(new) => (
-            sqlx::query("INSERT INTO devices (id, state, software, body, collaborator) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
+            sqlx::query("INSERT INTO devices (id, state, software, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
                 .bind(new.id.to_string())
                 .bind(device_state(new.state))
                 .bind(i64::from(new.is_software()))
-                .bind(json("device", new)?)
-                .bind(new.collaborator.to_string()),
+                .bind(json("device", new)?),
             Some(Condition::Name(new.id.to_string())),
         ),
         Change::Device { to, from } => (
@@ -417,6 +411,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         // Above.
         Change::RewrapKeys { .. }
         | Change::RequireNothingLeft(..)
+        | Change::RequireNoGrant(..)
         | Change::RequireSeen { .. }
         | Change::RequireDevice(..)
         | Change::RequireGrant(..)

@@ -1,0 +1,79 @@
+//! Options that several commands have.
+
+use std::io::Write as _;
+
+use daypass_proto::names::{Collaborator, ProjectName, RoleName};
+
+use super::CommandError;
+use crate::store::{Find, Sort};
+
+/// Which grants or invitations are listed, and how.
+#[derive(Debug, clap::Args)]
+pub struct Which {
+    /// Only those of this collaborator.
+    #[arg(long, value_name = "NAME")]
+    collaborator: Option<Collaborator>,
+    /// Only those in this project.
+    #[arg(long)]
+    project: Option<ProjectName>,
+    /// Only those in this role.
+    #[arg(long)]
+    role: Option<RoleName>,
+    /// In this order; `until` is the end, of an invitation that of its code.
+    #[arg(long, value_enum, default_value_t = Sort::Id)]
+    sort: Sort,
+    /// No more than so many; standard error says where there are more.
+    #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Which {
+    /// What is looked for in the store: one more than is shown, so that it is known whether there are more.
+    pub(super) fn find(&self, states: Vec<&'static str>) -> Find {
+        Find {
+            collaborator: self.collaborator.clone(),
+            project: self.project.clone(),
+            role: self.role.clone(),
+            states,
+            sort: self.sort,
+            ..Find::up_to(self.limit.saturating_add(1))
+        }
+    }
+
+    /// As many as were asked for; says where there are more.
+    pub(super) fn cut<T>(&self, mut found: Vec<T>) -> Result<Vec<T>, CommandError> {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        if found.len() > limit {
+            writeln!(std::io::stderr(), "there are more than these {limit}; narrow the list, or raise `--limit`")
+                .map_err(CommandError::Output)?;
+            found.truncate(limit);
+        }
+        Ok(found)
+    }
+}
+
+/// A reason, as it goes to the ledger: words, and not more than somebody reads.
+pub(super) fn reason(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 1000;
+    match text.trim() {
+        "" => Err("a reason has words".to_owned()),
+        text if text.chars().count() > LONGEST => Err(format!("a reason has at most {LONGEST} characters")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_words() {
+        assert_eq!(reason(" lost on a train "), Ok("lost on a train".to_owned()));
+        for bad in ["", "  ", &"x".repeat(1001)] {
+            assert!(reason(bad).is_err(), "{bad:?}");
+        }
+    }
+}
