@@ -13,13 +13,12 @@ use serde_json::{Value, json};
 use super::{
     CommandError,
     arguments::reason,
-    operator,
+    on_this_machine, operator,
     output::{confirm, json as print_json, line, table, untrusted},
 };
 use crate::{
     device::{LifeError, Registration, Verb, decide_life, register_software},
     issuer::Issuer,
-    ledger::Source,
     store::{self, Device, device_word},
     until,
 };
@@ -213,7 +212,7 @@ async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) 
         return Err(LifeError::Transition { device: id.clone(), from: device.state, verb: Verb::Approve }.into());
     }
     let expected = device.comparison_code.clone().unwrap_or_default();
-    let source = Source::Operator(operator());
+    let source = on_this_machine();
     let rule = match code {
         Some(given) => {
             if let Err(error) = compare(&expected, given) {
@@ -247,7 +246,7 @@ fn compare(expected: &str, given: &str) -> Result<(), CommandError> {
 }
 
 async fn decide(issuer: &Issuer, verb: Verb, decision: &Decision) -> Result<(), CommandError> {
-    let source = Source::Operator(operator());
+    let source = on_this_machine();
     let device = decide_life(issuer, &decision.device, verb, &source, None, decision.reason.as_deref()).await?;
     if decision.json {
         return print_json(&describe(issuer, &device).await?);

@@ -6,13 +6,12 @@ use serde_json::{Value, json};
 use super::{
     CommandError,
     arguments::{Which, reason},
-    operator,
+    on_this_machine,
     output::{json as print_json, line, table},
 };
 use crate::{
     ending::{EndError, GrantVerb, Told, decide_grant},
     issuer::Issuer,
-    ledger::Source,
     store::{Find, Grant, GrantLife},
 };
 
@@ -137,7 +136,7 @@ async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandEr
 }
 
 async fn decide(issuer: &Issuer, verb: GrantVerb, decision: &Decision) -> Result<(), CommandError> {
-    let source = Source::Operator(operator());
+    let source = on_this_machine();
     let told = Told { source: &source, rule: None, reason: decision.reason.as_deref() };
     let grant = decide_grant(issuer, &decision.grant, verb, &told).await?;
     if decision.json {

@@ -26,6 +26,7 @@ use daypass_proto::{ledger::checkpoint::CheckpointError, names::Collaborator};
 use thiserror::Error;
 
 use crate::{
+    actor::Actor,
     backup::BackupError,
     certificates::CertificatesError,
     clock::Environment,
@@ -36,7 +37,7 @@ use crate::{
     invitation::InviteError,
     issuer::{Issuer, StartError},
     keys::KeyError,
-    ledger::{audit::ExportError, export::WriteError},
+    ledger::{Source, audit::ExportError, export::WriteError},
     policy::{ExamplesError, PolicyError},
     serve::RunError,
     store::{DecideError, StoreError},
@@ -347,7 +348,12 @@ async fn serve(config: &std::path::Path, environment: Environment) -> Result<(),
     Ok(crate::serve::serve(issuer, stop).await?)
 }
 
-/// Who acts: the name of the account, for the ledger.
+/// Who acts, for the ledger.
+fn on_this_machine() -> Source {
+    Actor::account(operator()).into()
+}
+
+/// The name of the account.
 fn operator() -> String {
     let uid = nix::unistd::getuid();
     nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)

@@ -166,7 +166,7 @@ fn grants_follow(verb: Verb) -> Option<GrantVerb> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixture::Made, store::GrantLife};
+    use crate::{actor::Actor, fixture::Made, store::GrantLife};
 
     #[test]
     fn a_verb_starts_only_where_the_diagram_lets_it() {
@@ -188,7 +188,7 @@ mod tests {
     fn source(verb: Verb) -> Source {
         match verb {
             Verb::Leave => Source::Address([127, 0, 0, 1].into()),
-            _ => Source::Operator("olga".to_owned()),
+            _ => Source::from(Actor::account("olga")),
         }
     }
 

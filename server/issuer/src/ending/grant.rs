@@ -131,12 +131,13 @@ pub async fn decide_grant(issuer: &Issuer, id: &GrantId, verb: GrantVerb, told: 
 mod tests {
     use super::*;
     use crate::{
+        actor::Actor,
         fixture::Made,
         store::{DecideError, InvitationLife, StoreError},
     };
 
     async fn act(made: &Made, id: &GrantId, verb: GrantVerb) -> Result<Grant, EndError> {
-        let source = Source::Operator("olga".to_owned());
+        let source = Source::from(Actor::account("olga"));
         decide_grant(&made.issuer, id, verb, &Told { source: &source, rule: None, reason: Some("audit") }).await
     }
 
