@@ -17,6 +17,7 @@ use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use tempfile::TempDir;
 
 use crate::{
+    actor::Actor,
     clock::{Clock, Entropy, Environment},
     commands::{make_in, put_in_force},
     config::Config,
@@ -112,6 +113,11 @@ impl Made {
 
     /// An invitation to the sample project, good for an hour.
     pub async fn invited(&self, collaborator: &str) -> Invitation {
+        self.invited_by(collaborator, Actor::account("olga")).await
+    }
+
+    /// The same, made by somebody.
+    pub async fn invited_by(&self, collaborator: &str, by: Actor) -> Invitation {
         let asked = Invite {
             collaborator: collaborator.parse().unwrap(),
             project: "apollo".parse().unwrap(),
@@ -120,7 +126,7 @@ impl Made {
             code_expires_at: self.now().plus(3600),
             ek_hash: None,
             reason: None,
-            by: "olga".to_owned(),
+            by,
         };
         let (issuer, pin) = (&self.issuer, self.issuer.keyring().pin());
         let (store, environment) = (issuer.store.as_ref(), &issuer.environment);

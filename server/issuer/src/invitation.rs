@@ -11,9 +11,11 @@ use daypass_proto::{
 use thiserror::Error;
 
 use crate::{
+    actor::Actor,
+    approval::bar,
     clock::Environment,
-    policy::Policy,
-    store::{Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store},
+    policy::{Policy, Project, Role},
+    store::{Approvals, Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store},
 };
 
 /// Why a grant cannot be.
@@ -40,6 +42,22 @@ pub enum GrantError {
     Template(RoleName, String),
 }
 
+/// The project and the role in it.
+pub fn limits<'p>(
+    policy: &'p Policy,
+    project: &ProjectName,
+    role: &RoleName,
+) -> Result<(&'p Project, &'p Role), GrantError> {
+    let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let found = policy.project(project).ok_or_else(|| {
+        GrantError::Project(project.clone(), list(policy.projects().map(|(name, _)| name.to_string()).collect()))
+    })?;
+    let limits = found.role(role).ok_or_else(|| {
+        GrantError::Role(project.clone(), role.clone(), list(found.roles().map(|(name, _)| name.to_string()).collect()))
+    })?;
+    Ok((found, limits))
+}
+
 /// Whether such a grant could be made now.
 pub fn check_grant(
     policy: &Policy,
@@ -49,13 +67,7 @@ pub fn check_grant(
     until: Timestamp,
     now: Timestamp,
 ) -> Result<(), GrantError> {
-    let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    let found = policy.project(project).ok_or_else(|| {
-        GrantError::Project(project.clone(), list(policy.projects().map(|(name, _)| name.to_string()).collect()))
-    })?;
-    let limits = found.role(role).ok_or_else(|| {
-        GrantError::Role(project.clone(), role.clone(), list(found.roles().map(|(name, _)| name.to_string()).collect()))
-    })?;
+    let (_, limits) = limits(policy, project, role)?;
     let latest = now.plus(limits.longest_grant);
     if until > latest {
         return Err(GrantError::TooLong { role: role.clone(), until, latest });
@@ -93,8 +105,8 @@ pub struct Invite {
     pub ek_hash: Option<[u8; 32]>,
     /// Why, where somebody says.
     pub reason: Option<String>,
-    /// Who invites.
-    pub by: String,
+    /// Who invites: somebody who does not approve it, too.
+    pub by: Actor,
 }
 
 /// Makes an invitation and the grant that it carries; gives the code, which is stored as a hash only.
@@ -117,6 +129,8 @@ pub async fn invite(
         state: GrantLife::Requested,
         device: None,
     };
+    let bar = bar(policy, &invite.project, &invite.role)?;
+    let waits = Approvals::of_grant(&grant.id, invite.by.person().cloned(), environment.now(), bar);
     let invitation = Invitation {
         id: InvitationId::from_random(environment.random()),
         secret_hash: Fixed(secret.hash()),
@@ -140,14 +154,16 @@ pub async fn invite(
         None => event,
     };
     let event = environment.with_details(environment.of_grant(event, &grant, policy), &grant, policy);
-    let event = environment.personal(event, "by", &invite.by);
+    let event = environment.decided(event, &invite.by);
     let event = match &invite.reason {
         Some(reason) => environment.personal(event, "why", reason),
         None => event,
     };
-    store
-        .decide(Decision::new(event).change(Change::AddInvitation(invitation.clone())).change(Change::AddGrant(grant)))
-        .await?;
+    let decision = Decision::new(event)
+        .change(Change::AddInvitation(invitation.clone()))
+        .change(Change::AddGrant(grant))
+        .change(Change::Approvals(waits));
+    store.decide(decision).await?;
     Ok((invitation, code))
 }
 
@@ -172,7 +188,7 @@ mod tests {
             code_expires_at: made.now().plus(60),
             ek_hash: None,
             reason: None,
-            by: "olga".to_owned(),
+            by: Actor::account("olga"),
         };
         let pin = issuer.keyring().pin();
         let (store, environment) = (issuer.store.as_ref(), &issuer.environment);

@@ -15,6 +15,7 @@ use super::{
     output::{json as print_json, line},
 };
 use crate::{
+    actor::Actor,
     invitation::{Invite, InviteError, check_grant, invite},
     issuer::Issuer,
     until,
@@ -91,7 +92,7 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         code_expires_at: now.plus(lifetime),
         ek_hash: args.ek_hash,
         reason: args.reason,
-        by: operator(),
+        by: Actor::account(operator()),
     };
     let pin = issuer.keyring().pin();
     let store = issuer.store.as_ref();

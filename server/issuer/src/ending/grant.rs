@@ -95,7 +95,7 @@ pub struct Told<'a> {
 
 impl Told<'_> {
     /// The event with that.
-    pub(super) fn on(&self, issuer: &Issuer, event: Event) -> Event {
+    pub fn on(&self, issuer: &Issuer, event: Event) -> Event {
         let event = issuer.environment.asked(event, self.source);
         let event = match self.rule {
             Some(rule) => event.text("rule", rule),
