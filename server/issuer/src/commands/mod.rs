@@ -27,6 +27,7 @@ use thiserror::Error;
 
 use crate::{
     actor::Actor,
+    approval::ApprovalError,
     backup::BackupError,
     certificates::CertificatesError,
     clock::Environment,
@@ -167,6 +168,8 @@ pub enum CommandError {
     #[error(transparent)]
     Life(#[from] LifeError),
     #[error(transparent)]
+    Approval(#[from] ApprovalError),
+    #[error(transparent)]
     End(#[from] EndError),
     #[error("nothing was ended; pass `--yes` to end what was shown")]
     EndUnconfirmed,
@@ -257,8 +260,10 @@ impl CommandError {
             | Self::Make { .. }
             | Self::Export(_) => 1,
             Self::End(error) if error.is_fault() => 1,
+            Self::Approval(error) | Self::Life(LifeError::Approval(error)) if error.is_fault() => 1,
             Self::Invite(_)
             | Self::Life(_)
+            | Self::Approval(_)
             | Self::End(_)
             | Self::EndUnconfirmed
             | Self::Software(_)

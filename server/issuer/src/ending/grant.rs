@@ -66,7 +66,7 @@ impl GrantVerb {
     /// What to do where it does not start.
     pub(super) const fn instead(self, from: GrantLife) -> &'static str {
         match from {
-            GrantLife::Requested => "it waits for its device's approval; `revoke` ends it",
+            GrantLife::Requested => "it waits for approval; `revoke` ends it",
             GrantLife::Active => "`suspend` holds it back, `revoke` ends it",
             GrantLife::Suspended => "`resume` lets it on, `revoke` ends it",
             GrantLife::Revoked | GrantLife::Ended => "nothing brings it back: invite anew",
