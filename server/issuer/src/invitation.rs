@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::{
     clock::Environment,
     policy::Policy,
-    store::{Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store},
+    store::{Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store, Terms},
 };
 
 /// Why a grant cannot be.
@@ -116,6 +116,9 @@ pub async fn invite(
         until: invite.until,
         state: GrantLife::Requested,
         device: None,
+        made_at: Some(environment.now()),
+        used: 0,
+        terms: Terms::default(),
     };
     let invitation = Invitation {
         id: InvitationId::from_random(environment.random()),
