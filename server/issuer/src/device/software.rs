@@ -18,7 +18,7 @@ use crate::{
     invitation::{GrantError, check_grant},
     issuer::Issuer,
     keys::{KeyError, csr_key},
-    store::{Change, DecideError, Decision, Device, Grant, GrantLife},
+    store::{Change, DecideError, Decision, Device, Grant, GrantLife, Terms},
 };
 
 /// Why no software client is registered.
@@ -108,6 +108,9 @@ pub async fn register(
         until: registration.until,
         state: GrantLife::Active,
         device: Some(device.id.clone()),
+        made_at: Some(environment.now()),
+        used: 0,
+        terms: Terms::default(),
     };
     let certificate = issue_certificate(issuer, &device).map_err(SoftwareError::Certificate)?;
     let event =
