@@ -1,5 +1,6 @@
 //! The command line. Commands on the issuer's machine act on the store directly; they make the same decisions as the endpoints.
 
+mod admin;
 mod arguments;
 mod backup;
 mod check;
@@ -27,6 +28,7 @@ use thiserror::Error;
 
 use crate::{
     actor::Actor,
+    admin::AdministratorError,
     approval::ApprovalError,
     backup::BackupError,
     certificates::CertificatesError,
@@ -94,6 +96,9 @@ enum Command {
     /// Look at endorsement key certificates.
     #[command(subcommand)]
     Ek(ek::Command),
+    /// Say who administers this issuer.
+    #[command(subcommand)]
+    Admin(admin::Command),
     /// Register gates.
     #[command(subcommand)]
     Gate(gate::Command),
@@ -163,6 +168,8 @@ pub enum CommandError {
         #[source]
         source: ExamplesError,
     },
+    #[error(transparent)]
+    Administrator(#[from] AdministratorError),
     #[error(transparent)]
     Invite(#[from] InviteError),
     #[error(transparent)]
@@ -261,7 +268,9 @@ impl CommandError {
             | Self::Export(_) => 1,
             Self::End(error) if error.is_fault() => 1,
             Self::Approval(error) | Self::Life(LifeError::Approval(error)) if error.is_fault() => 1,
-            Self::Invite(_)
+            Self::Administrator(AdministratorError::Store(_) | AdministratorError::Decide(_)) => 1,
+            Self::Administrator(_)
+            | Self::Invite(_)
             | Self::Life(_)
             | Self::Approval(_)
             | Self::End(_)
@@ -332,6 +341,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Offboard(args) => offboard::person(&open(&cli.config, environment).await?, args).await,
             Command::Project(command) => offboard::project(&open(&cli.config, environment).await?, command).await,
             Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),
+            Command::Admin(command) => admin::run(&open(&cli.config, environment).await?, command).await,
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
             Command::Policy(command) => policy::run(&cli.config, environment, command).await,
             Command::Key(command) => key::run(&open(&cli.config, environment).await?, command).await,

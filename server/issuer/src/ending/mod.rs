@@ -10,6 +10,7 @@ mod invitation;
 
 use thiserror::Error;
 
+pub(crate) use self::invitation::on as withdraw_with;
 pub use self::{
     everything::{Ending, end_everything, look},
     grant::{GrantVerb, Told, decide_grant},

@@ -1,6 +1,9 @@
 //! Reads that look for grants, invitations and devices by whose they are. Each goes by an index, and none gives more than its limit.
 
-use daypass_proto::names::{Collaborator, DeviceId};
+use daypass_proto::{
+    names::{Collaborator, DeviceId, ProjectName},
+    time::Timestamp,
+};
 use serde::de::DeserializeOwned;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqliteExecutor, SqlitePool};
 
@@ -98,6 +101,17 @@ pub(super) async fn nothing_left(connection: &mut SqliteConnection, scope: &Scop
 pub(super) async fn no_grant(connection: &mut SqliteConnection, device: &DeviceId) -> Result<bool, StoreError> {
     let statement = "SELECT 1 FROM grants WHERE device = $1 AND state NOT IN ('revoked', 'ended') LIMIT 1";
     Ok(!any(connection, statement, device.to_string()).await?)
+}
+
+/// Whether somebody has a grant in this project that is active and not over, as the writer sees it.
+pub(super) async fn somebody(
+    connection: &mut SqliteConnection,
+    project: &ProjectName,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let statement = "SELECT 1 FROM grants WHERE project = $1 AND state = 'active' AND ends_at > $2 LIMIT 1";
+    let query = sqlx::query(statement).bind(project.to_string()).bind(now.seconds());
+    Ok(query.fetch_optional(connection).await.map_err(engine("look for records"))?.is_some())
 }
 
 async fn any<'c>(executor: impl SqliteExecutor<'c>, statement: &'static str, name: String) -> Result<bool, StoreError> {
