@@ -252,6 +252,8 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         | Reason::ExceedsGrant
         | Reason::Guardrail
         | Reason::PolicyMissing
+        | Reason::NotTheirs
+        | Reason::OwnRequest
         | Reason::DelegationNotAllowed => ErrorCode::NotGranted,
         Reason::GrantEnded => ErrorCode::GrantEnded,
         Reason::ProofTime | Reason::CertificateNotYet | Reason::IssuerClock => ErrorCode::ClockSkew,
@@ -272,6 +274,9 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         | Reason::DelegationInvalid
         | Reason::TokenRevoked
         | Reason::TooManyTokens
+        | Reason::TokenInvalid
+        | Reason::CodeDiffers
+        | Reason::WrongState
         | Reason::Conflict => ErrorCode::RefusedByIssuer,
     }
 }

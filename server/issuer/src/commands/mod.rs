@@ -47,6 +47,8 @@ use crate::{
     until::UntilError,
 };
 
+pub(crate) use ledger::event_json;
+
 #[cfg(test)]
 pub(crate) use init::make_in;
 #[cfg(test)]
