@@ -12,7 +12,7 @@ fn code_of(machine: &Machine) -> Result<String, Failure> {
 
 fn word(answer: &Ran, place: &str) -> Result<String, Failure> {
     let word = answer.json()?.pointer(place).and_then(Value::as_str).map(str::to_owned);
-    word.ok_or_else(|| answer.surprise(place))
+    word.ok_or_else(|| answer.clone().surprise(place))
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn the_first_administrator_lets_an_owner_on_who_decides_about_their_project() ->
     let unsure = office.daypass(["admin", "grant", "revoke", &grant]).run()?.code(2)?;
     unsure.says(&["as developer", "--yes"])?;
     let ended = office.daypass(["admin", "grant", "revoke", &grant, "--yes", "--reason", "done"]).run()?.succeeded()?;
-    ended.says(&["is now revoked"])?;
+    let ended = ended.says(&["is now revoked"])?;
     ensure(
         crate::conformance::introspected(&world, &token)? == json!({"active": false}),
         "no token that lives",
