@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     authorization::AuthorizationDetails,
     enrolment::{DeviceLife, TrustTier},
-    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, RoleName},
+    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, ProposalId, RoleName},
     time::Timestamp,
 };
 
 /// What every path of it begins with, on the issuer's mTLS listener.
 pub const PREFIX: &str = "/admin/v1/";
+/// The longest policy that is taken, in bytes of the request.
+pub const MAX_POLICY: usize = 1024 * 1024;
 /// How many a list has where nothing else is asked for, and at most.
 pub const LIST: u32 = 1000;
 
@@ -223,6 +225,44 @@ pub struct PolicyVersion {
     pub files: usize,
     /// Whether it is in force.
     pub in_force: bool,
+}
+
+/// A policy that is to come into force.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadPolicy {
+    /// The text of every file by its name in the policy folder, such as `projects/apollo.toml`.
+    pub files: std::collections::BTreeMap<String, String>,
+}
+
+/// What came of a policy.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct LoadedPolicy {
+    /// Its hash.
+    pub version: String,
+    /// Whether it came into force; it did not where it was already, or waits.
+    pub changed: bool,
+    /// Where it waits for another administrator.
+    pub waiting: Option<Proposal>,
+}
+
+/// A policy that waits for another administrator, or waited.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Proposal {
+    /// Its name.
+    pub proposal: ProposalId,
+    /// `waiting`, `confirmed` or `withdrawn`.
+    pub state: String,
+    /// The policy's hash.
+    pub version: String,
+    /// When it was brought.
+    pub at: Timestamp,
+    /// Who brought it; null where it came from the issuer's machine.
+    pub by: Option<Collaborator>,
+    /// What in it guards others: owners, sensitivity, what is trusted of devices.
+    pub guarded: Vec<String>,
+    /// Everything that it changes, in words, against the version that it was compared with.
+    pub changes: Vec<String>,
 }
 
 /// An event of the ledger.

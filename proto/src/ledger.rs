@@ -53,6 +53,8 @@ kinds! {
     IssuerStarted = "issuer_started",
     LooseningEnabled = "loosening_enabled",
     PolicyLoaded = "policy_loaded",
+    PolicyProposed = "policy_proposed",
+    ProposalWithdrawn = "proposal_withdrawn",
     KeyCreated = "key_created",
     KeyRetired = "key_retired",
     LedgerBegun = "ledger_begun",

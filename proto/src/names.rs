@@ -116,6 +116,10 @@ identifier!(
     EnrolmentId, "enr-", "enrolment"
 );
 identifier!(
+    /// A policy that waits for a second administrator.
+    ProposalId, "prop-", "proposal"
+);
+identifier!(
     /// One certificate renewal in flight.
     RenewalId, "ren-", "renewal"
 );

@@ -8,6 +8,7 @@ use axum::{
     routing::{get, post},
 };
 use daypass_proto::{
+    admin_api::MAX_POLICY,
     enrolment::{MAX_BEGIN, MAX_COMPLETE},
     ledger::{EventKind, api},
     oauth_error::{OAuthError, Reason},
@@ -147,8 +148,12 @@ pub fn public_routes(issuer: Arc<Issuer>) -> Router {
 pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
     let (large, small) = (Room::new(LARGE), Room::new(SMALL));
     let within = |room: &Room, most| from_fn_with_state(room.each(most), bounded);
-    admin::routes()
-        .fold(Router::new(), |router, (path, service)| router.route(path, service))
+    let (policy, others): (Vec<_>, Vec<_>) = admin::routes().partition(|(path, _)| admin::takes_a_policy(path));
+    let with = |router: Router<Arc<Issuer>>, (path, service)| router.route(path, service);
+    let policy = policy.into_iter().fold(Router::new(), with).route_layer(within(&large, MAX_POLICY));
+    others
+        .into_iter()
+        .fold(Router::new(), with)
         .route(token::PATH, post(token::token))
         .route("/oauth/introspect", post(token::introspect))
         .route("/oauth/revoke", post(token::revoke))
@@ -158,6 +163,7 @@ pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
         .route("/gate/v1/revocations", get(gates::revocations))
         .route("/gate/v1/renew", post(gates::renew))
         .route_layer(within(&small, MAX_BODY))
+        .merge(policy)
         .route("/device/v1/renewal/complete", post(device::complete_renewal).route_layer(within(&large, MAX_COMPLETE)))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

@@ -73,6 +73,7 @@ pub(super) const OPERATION: Field =
 pub(super) const ORIGIN: Field = text("origin", "the ledger's name");
 pub(super) const POSTURE: Field = plain("posture", Form::Object, "what was learned from the quote");
 pub(super) const PROJECT: Field = text("project", "the project");
+pub(super) const PROPOSAL: Field = text("proposal", "the proposal by which a policy waits, or waited");
 pub(super) const PROTECTION: Field = text("protection", "who signs the proofs: `hardware`, `delegated` or `software`");
 pub(super) const PURPOSE: Field = text("purpose", "what the key is for");
 pub(super) const RENEWAL: Field = text("renewal", "the renewal in flight");

@@ -13,7 +13,14 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::IssuerInitialised => ("an issuer was made", Command, &[ISSUER], &[]),
         K::IssuerStarted => ("the issuer began to serve", Issuer, &[SOFTWARE, POLICY], &[]),
         K::LooseningEnabled => ("the issuer serves with a setting that loosens a rule", Issuer, &[SETTING], &[]),
-        K::PolicyLoaded => ("this policy decides from here on", Command, &[POLICY], &[BEFORE]),
+        K::PolicyLoaded => ("this policy decides from here on", Command, &[POLICY], &[BEFORE, PROPOSAL, RULE, WHY]),
+        K::PolicyProposed => (
+            "this policy touches what guards others, and waits for an administrator who did not bring it",
+            Command,
+            &[POLICY, PROPOSAL, WHY],
+            &[BEFORE],
+        ),
+        K::ProposalWithdrawn => ("a policy that waited will not come into force", Command, &[POLICY, PROPOSAL], &[WHY]),
         K::KeyCreated => ("a key of the issuer was made", Command, &[KID, PURPOSE, ACTIVE_FROM], &[]),
         K::KeyRetired => ("a key of the issuer got an end", Command, &[KID, PURPOSE, RETIRE_AT], &[]),
         K::LedgerBegun => (

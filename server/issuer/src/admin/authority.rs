@@ -87,7 +87,13 @@ const fn right(operation: Operation) -> Right {
         O::DeviceApprove | O::DeviceResume => (true, true, true),
         O::GrantApprove | O::GrantResume => (false, true, true),
         O::Invite => (false, true, false),
-        O::Offboard | O::PolicyList | O::AdministratorList => (true, false, false),
+        O::Offboard
+        | O::PolicyList
+        | O::PolicyLoad
+        | O::ProposalList
+        | O::ProposalConfirm
+        | O::ProposalWithdraw
+        | O::AdministratorList => (true, false, false),
     };
     Right { administrator, owner, gives }
 }
@@ -192,6 +198,10 @@ mod tests {
             (Operation::Offboard, true, false),
             (Operation::ProjectEnd, true, true),
             (Operation::PolicyList, true, false),
+            (Operation::PolicyLoad, true, false),
+            (Operation::ProposalList, true, false),
+            (Operation::ProposalConfirm, true, false),
+            (Operation::ProposalWithdraw, true, false),
             (Operation::AdministratorList, true, false),
             (Operation::LedgerList, true, true),
         ] {

@@ -15,7 +15,7 @@ use daypass_service::Peer;
 use super::{
     caller::{self, Decider},
     perform::{Asked, perform},
-    route::{ROUTES, Route},
+    route::{POLICY, ROUTES, Route},
 };
 use crate::{
     actor::Actor,
@@ -25,6 +25,11 @@ use crate::{
     issuer::Issuer,
     store::Decision,
 };
+
+/// Whether this path takes as much as a policy is long.
+pub fn takes_a_policy(path: &str) -> bool {
+    path == POLICY
+}
 
 /// Each path of the admin API with what serves it.
 pub fn routes() -> impl Iterator<Item = (&'static str, MethodRouter<Arc<Issuer>>)> {

@@ -8,7 +8,7 @@ use daypass_proto::{
 };
 use thiserror::Error;
 
-use super::{AdministratorError, authority::Forbidden};
+use super::{AdministratorError, authority::Forbidden, policy::LoadError};
 use crate::{
     approval::ApprovalError,
     device::{ComparisonError, LifeError},
@@ -56,6 +56,8 @@ pub(super) enum AdminError {
     Invite(#[from] InviteError),
     #[error(transparent)]
     Until(#[from] UntilError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
     #[error(transparent)]
     Administrator(#[from] AdministratorError),
     #[error(transparent)]
@@ -118,6 +120,7 @@ impl From<AdminError> for Refusal {
             AdminError::End(error) => end(error, text),
             AdminError::Approval(error) => approval(error, text),
             AdminError::Invite(error) => invite(error, text),
+            AdminError::Load(error) => load(error, text),
             AdminError::Until(_) => {
                 Self::new(OAuthError::InvalidRequest, Reason::Malformed, text, "give a date, a time or a duration")
             }
@@ -160,6 +163,24 @@ fn approval(error: ApprovalError, text: String) -> Refusal {
         ApprovalError::Store(error) => error.into(),
         ApprovalError::Decide(error) => error.into(),
         _ => state(text),
+    }
+}
+
+fn load(error: LoadError, text: String) -> Refusal {
+    match error {
+        // A line each, as far as a description has lines.
+        LoadError::Policy(_) | LoadError::Examples(_) => Refusal::new(
+            OAuthError::InvalidRequest,
+            Reason::Malformed,
+            text.replace('\n', " "),
+            "`daypass-issuer policy check FOLDER` and `policy test FOLDER` show each fault with its line, on any machine",
+        ),
+        LoadError::NoProposal(_) => AdminError::NotFound("proposal").into(),
+        LoadError::Own(_) | LoadError::Nobody => denied(Reason::OwnRequest, text, "ask another administrator"),
+        LoadError::NotWaiting { .. } | LoadError::Stale(_) => state(text),
+        LoadError::Administrators(error) => AdminError::Administrator(error).into(),
+        LoadError::Store(error) => error.into(),
+        LoadError::Decide(error) => error.into(),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     Operation,
     caller::Decider,
     error::AdminError,
-    shown::{device_with, grant, invitation},
+    shown::{device_with, grant, invitation, proposal},
 };
 use crate::{
     commands::event_json,
@@ -220,6 +220,14 @@ pub(super) async fn policies(issuer: &Issuer) -> Result<api::List<api::PolicyVer
         in_force: Some(version.number) == newest,
     });
     Ok(api::List { items: items.collect(), more: false })
+}
+
+pub(super) async fn proposals(issuer: &Issuer) -> Result<api::List<api::Proposal>, AdminError> {
+    let mut items = Vec::new();
+    for found in issuer.store.proposals().await? {
+        items.push(proposal(issuer, &found).await?);
+    }
+    Ok(api::List { items, more: false })
 }
 
 /// Events with a number, oldest first. An owner sees what is about one of their projects.

@@ -11,6 +11,7 @@ mod error;
 mod list;
 mod openapi;
 mod perform;
+pub(crate) mod policy;
 mod route;
 mod shown;
 
@@ -19,7 +20,10 @@ pub use self::administrators::{
     AdministratorError, Administrators, Bootstrap, administrators, bootstrap, is_administrator, remove,
 };
 use self::authority::Standing;
-pub use self::{endpoints::routes, route::Operation};
+pub use self::{
+    endpoints::{routes, takes_a_policy},
+    route::Operation,
+};
 
 #[cfg(test)]
 mod tests;

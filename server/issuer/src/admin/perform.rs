@@ -16,7 +16,8 @@ use super::{
     error::AdminError,
     is_administrator, list,
     openapi::description,
-    shown::{device, ended, grant, grant_shown, invitation},
+    policy,
+    shown::{device, ended, grant, grant_shown, invitation, proposal},
 };
 use crate::{
     approval::{approve_grant, bar},
@@ -24,6 +25,7 @@ use crate::{
     ending::{GrantVerb, Told, decide_grant, end_everything, look, withdraw},
     invitation::{Invite, InviteError, check_grant, invite},
     issuer::Issuer,
+    policy::{Files, PolicyError},
     store::{Device, Grant, GrantLife, Scope, device_word},
     until,
 };
@@ -118,6 +120,18 @@ pub(super) async fn perform(
             answer(&end_all(issuer, decider, Scope::Project(project), asked.body()?).await?)
         }
         O::PolicyList => answer(&list::policies(issuer).await?),
+        O::PolicyLoad => answer(&load_policy(issuer, decider, asked.body()?).await?),
+        O::ProposalList => answer(&list::proposals(issuer).await?),
+        O::ProposalConfirm => {
+            let (id, reason) = (asked.named("proposal", "proposal")?, asked.reason()?);
+            let confirmed = policy::confirm(issuer, &id, &decider.actor, reason.as_deref()).await?;
+            answer(&proposal(issuer, &confirmed).await?)
+        }
+        O::ProposalWithdraw => {
+            let (id, reason) = (asked.named("proposal", "proposal")?, asked.reason()?);
+            let withdrawn = policy::withdraw(issuer, &id, &decider.actor, reason.as_deref()).await?;
+            answer(&proposal(issuer, &withdrawn).await?)
+        }
         O::AdministratorList => {
             let (all, now) = (administrators(issuer).await?, issuer.environment.now());
             tracing::debug!(acting = acting(&all, now), "listed administrators");
@@ -237,6 +251,21 @@ async fn make_invitation(issuer: &Issuer, decider: &Decider, asked: api::Invite)
         approved_by: bar.owners.into_iter().collect(),
         approvers: bar.approvers,
     })
+}
+
+async fn load_policy(
+    issuer: &Issuer,
+    decider: &Decider,
+    asked: api::LoadPolicy,
+) -> Result<api::LoadedPolicy, AdminError> {
+    let files = Files::received(asked.files).map_err(|faults| AdminError::Load(PolicyError(faults).into()))?;
+    let version = hex::encode(files.hash());
+    let (changed, waiting) = match policy::load(issuer, files, &decider.actor).await? {
+        policy::Loaded::Unchanged => (false, None),
+        policy::Loaded::InForce => (true, None),
+        policy::Loaded::Waits(waiting) => (false, Some(proposal(issuer, &waiting).await?)),
+    };
+    Ok(api::LoadedPolicy { version, changed, waiting })
 }
 
 async fn end_all(issuer: &Issuer, decider: &Decider, scope: Scope, asked: api::End) -> Result<api::Ended, AdminError> {

@@ -43,6 +43,10 @@ operations! {
     Offboard = "offboard",
     ProjectEnd = "project_end",
     PolicyList = "policy_list",
+    PolicyLoad = "policy_load",
+    ProposalList = "proposal_list",
+    ProposalConfirm = "proposal_confirm",
+    ProposalWithdraw = "proposal_withdraw",
     AdministratorList = "administrator_list",
     LedgerList = "ledger_list",
 }
@@ -105,6 +109,9 @@ const fn get(
 const fn post(operation: Operation, path: &'static str, summary: &'static str, request: Shape, answer: Shape) -> Route {
     Route { operation, method: HttpMethod::Post, path, summary, query: &[], request: Some(request), answer }
 }
+
+/// The one that takes more than others.
+pub(super) const POLICY: &str = "/admin/v1/policy";
 
 /// All of them.
 pub(super) const ROUTES: [Route; Operation::ALL.len()] = [
@@ -210,6 +217,34 @@ pub(super) const ROUTES: [Route; Operation::ALL.len()] = [
         "list the versions of the policy that were in force",
         &[],
         shape::<api::List<api::PolicyVersion>>,
+    ),
+    post(
+        Operation::PolicyLoad,
+        POLICY,
+        "put a policy in force; where it touches owners, sensitivity or what is trusted of devices, it waits",
+        shape::<api::LoadPolicy>,
+        shape::<api::LoadedPolicy>,
+    ),
+    get(
+        Operation::ProposalList,
+        "/admin/v1/policy/proposals",
+        "list the policies that wait, or waited",
+        &[],
+        shape::<api::List<api::Proposal>>,
+    ),
+    post(
+        Operation::ProposalConfirm,
+        "/admin/v1/policy/proposals/{proposal}/confirm",
+        "put a policy in force that somebody else brought",
+        shape::<api::Decide>,
+        shape::<api::Proposal>,
+    ),
+    post(
+        Operation::ProposalWithdraw,
+        "/admin/v1/policy/proposals/{proposal}/withdraw",
+        "take back a policy that waits",
+        shape::<api::Decide>,
+        shape::<api::Proposal>,
     ),
     get(
         Operation::AdministratorList,

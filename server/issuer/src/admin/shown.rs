@@ -7,7 +7,8 @@ use crate::{
     approval::Waiting,
     ending::Ending,
     issuer::Issuer,
-    store::{Device, Grant, GrantLife, Invitation},
+    policy::{Policy, Version, differences},
+    store::{Device, Grant, GrantLife, Invitation, Proposal},
 };
 
 pub(super) fn grant(grant: &Grant) -> api::Grant {
@@ -71,6 +72,31 @@ pub(super) fn invitation(invitation: &Invitation, now: Timestamp) -> api::Invita
         expired: invitation.expires_at < now,
         device: invitation.device.clone(),
     }
+}
+
+pub(super) async fn proposal(issuer: &Issuer, found: &Proposal) -> Result<api::Proposal, AdminError> {
+    let versions = issuer.store.policies().await?;
+    let base = versions.into_iter().find(|version| version.number == found.base).map(|version| version.files);
+    let old = base.unwrap_or_default();
+    let changes = match (Policy::check(&old), Policy::check(&found.files)) {
+        (Ok(before), Ok(after)) => {
+            let old = Version { files: &old, policy: &before };
+            differences(old, Version { files: &found.files, policy: &after })
+                .into_iter()
+                .map(|difference| format!("{}: {}", difference.about, difference.text))
+                .collect()
+        }
+        _ => vec!["one of both versions is not understood by this program; read them".to_owned()],
+    };
+    Ok(api::Proposal {
+        proposal: found.id.clone(),
+        state: found.state.to_string(),
+        version: hex::encode(found.hash.0),
+        at: found.at,
+        by: found.by.clone(),
+        guarded: found.guarded.clone(),
+        changes,
+    })
 }
 
 pub(super) fn ended(ending: &Ending, ended: bool) -> api::Ended {

@@ -312,6 +312,14 @@ async fn every_operation_answers_as_the_description_has_it() {
     assert_eq!(approved["approvals_missing"], 0);
 
     world.good(&ada, "GET", "/admin/v1/policy/versions", Value::Null).await;
+    let bert = world.administrator("bert").await;
+    let loaded = world.good(&ada, "POST", "/admin/v1/policy", world.policy_with_owner("eve@example.com")).await;
+    let proposal = format!("/admin/v1/policy/proposals/{}", loaded["waiting"]["proposal"].as_str().unwrap());
+    world.good(&ada, "GET", "/admin/v1/policy/proposals", Value::Null).await;
+    world.good(&bert, "POST", &format!("{proposal}/confirm"), json!({"reason": "agreed"})).await;
+    let loaded = world.good(&ada, "POST", "/admin/v1/policy", world.policy_with_owner("mia@example.com")).await;
+    let proposal = format!("/admin/v1/policy/proposals/{}", loaded["waiting"]["proposal"].as_str().unwrap());
+    world.good(&bert, "POST", &format!("{proposal}/withdraw"), json!({})).await;
     let administrators = world.good(&ada, "GET", "/admin/v1/administrators", Value::Null).await;
     assert_eq!(
         (administrators["items"][0]["collaborator"].as_str(), administrators["items"][0]["acting"].as_bool()),
@@ -394,6 +402,30 @@ async fn each_reaches_what_is_theirs_and_every_refusal_is_an_event() {
 }
 
 impl World {
+    /// The policy in force, with one owner more.
+    fn policy_with_owner(&self, owner: &str) -> Value {
+        let issuer = &self.made.issuer;
+        let folder = &issuer.config.policy;
+        let mut files = serde_json::Map::new();
+        for (name, ending) in [("projects", "toml"), ("guardrails", "cedar"), ("tests", "toml")] {
+            for entry in fs::read_dir(folder.join(name)).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == ending) {
+                    let text = fs::read_to_string(&path).unwrap();
+                    let file = format!("{name}/{}", path.file_name().unwrap().to_str().unwrap());
+                    files.insert(file, json!(text.replacen(OWNER, &format!("{OWNER}\", \"{owner}"), 1)));
+                }
+            }
+        }
+        assert!(files["projects/apollo.toml"].as_str().unwrap().contains(owner));
+        json!({"files": files})
+    }
+
+    async fn owns(&self, who: &str) -> bool {
+        self.made.issuer.reload_policy().await.unwrap();
+        !self.made.issuer.policy().owned_by(&who.parse().unwrap()).is_empty()
+    }
+
     /// What somebody is told who is neither.
     async fn with_nothing(&self) -> (u16, String) {
         let client = self.device("eve", "developer").await;
@@ -478,6 +510,71 @@ async fn the_description_has_every_route_and_no_other() {
         let request = Request::builder().method(method).uri(path).extension(ada.peer.clone());
         assert_eq!(world.send(request.body(Body::empty()).unwrap()).await.0, status, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn nobody_alone_changes_who_owns_a_project() {
+    let world = World::new().await;
+    let (ada, bert) = (world.administrator("ada").await, world.administrator("bert").await);
+    let load = || world.policy_with_owner("eve@example.com");
+    let loaded = world.good(&ada, "POST", "/admin/v1/policy", load()).await;
+    assert_eq!(loaded["changed"], false);
+    assert_eq!(loaded["waiting"]["guarded"], json!(["`eve@example.com` becomes an owner of `apollo`"]));
+    assert!(loaded["waiting"]["changes"][0].as_str().unwrap().contains("eve@example.com"), "{loaded:#}");
+    assert!(!world.owns("eve@example.com").await, "what was in force stays");
+    let path =
+        |verb: &str| format!("/admin/v1/policy/proposals/{}/{verb}", loaded["waiting"]["proposal"].as_str().unwrap());
+    assert_eq!(world.refused(&ada, "POST", &path("confirm"), json!({})).await, is(403, "own_request"));
+    let owner = world.owner().await;
+    assert_eq!(world.refused(&owner, "POST", &path("confirm"), json!({})).await, is(403, "not_theirs"));
+    // An account on the issuer's machine confirms nothing, and what it brings waits as well.
+    let issuer = &world.made.issuer;
+    let id = loaded["waiting"]["proposal"].as_str().unwrap().parse().unwrap();
+    let account = crate::actor::Actor::account("root");
+    let nobody = super::policy::confirm(issuer, &id, &account, None).await;
+    assert!(matches!(nobody, Err(super::policy::LoadError::Nobody)), "{nobody:?}");
+    let files: crate::policy::Files = serde_json::from_value(load()["files"].clone()).unwrap();
+    let other = super::policy::load(issuer, files, &account).await.unwrap();
+    let super::policy::Loaded::Waits(other) = other else { panic!("{other:?}") };
+    // Of two who confirm at once, one does it.
+    let confirm = path("confirm");
+    let both = tokio::join!(
+        world.ask(&bert, "POST", &confirm, json!({"reason": "agreed"})),
+        world.ask(&bert, "POST", &confirm, json!({})),
+    );
+    let statuses = BTreeSet::from([both.0.0, both.1.0]);
+    assert_eq!(statuses, BTreeSet::from([200, 409]), "{both:#?}");
+    assert!(world.owns("eve@example.com").await);
+    let loads = world.made.events("policy_loaded").await;
+    let last = loads.last().unwrap();
+    assert!(last.contains("second_administrator") && last.contains(bert.device.as_str()), "{last}");
+    assert_eq!(world.made.events("policy_proposed").await.len(), 2);
+    // The other one was compared with what is no longer in force.
+    let stale = format!("/admin/v1/policy/proposals/{}/confirm", other.id);
+    assert_eq!(world.refused(&bert, "POST", &stale, json!({})).await, is(409, "wrong_state"));
+    // What guards nobody needs nobody's second word.
+    let mut narrower = load();
+    let text = narrower["files"]["projects/apollo.toml"]
+        .as_str()
+        .unwrap()
+        .replace("token_lifetime = \"10m\"", "token_lifetime = \"9m\"");
+    assert_ne!(narrower["files"]["projects/apollo.toml"], json!(text));
+    narrower["files"]["projects/apollo.toml"] = json!(text);
+    assert_eq!(world.good(&ada, "POST", "/admin/v1/policy", narrower).await["changed"], true);
+    let broken = json!({"files": {"projects/apollo.toml": "owners = []"}});
+    assert_eq!(world.refused(&ada, "POST", "/admin/v1/policy", broken).await, is(400, "malformed"));
+}
+
+#[tokio::test]
+async fn before_there_is_an_administrator_a_load_says_that_nobody_was_asked() {
+    let world = World::new().await;
+    let files: crate::policy::Files =
+        serde_json::from_value(world.policy_with_owner("eve@example.com")["files"].clone()).unwrap();
+    let account = crate::actor::Actor::account("root");
+    let loaded = super::policy::load(&world.made.issuer, files, &account).await.unwrap();
+    assert!(matches!(loaded, super::policy::Loaded::InForce), "{loaded:?}");
+    assert!(world.owns("eve@example.com").await);
+    assert!(world.made.events("policy_loaded").await.last().unwrap().contains("no_administrator"));
 }
 
 fn docs(name: &str) -> PathBuf {

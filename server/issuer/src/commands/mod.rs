@@ -28,7 +28,7 @@ use thiserror::Error;
 
 use crate::{
     actor::Actor,
-    admin::AdministratorError,
+    admin::{AdministratorError, policy::LoadError},
     approval::ApprovalError,
     backup::BackupError,
     certificates::CertificatesError,
@@ -173,6 +173,8 @@ pub enum CommandError {
     #[error(transparent)]
     Administrator(#[from] AdministratorError),
     #[error(transparent)]
+    Load(LoadError),
+    #[error(transparent)]
     Invite(#[from] InviteError),
     #[error(transparent)]
     Life(#[from] LifeError),
@@ -257,6 +259,16 @@ pub enum CommandError {
     Touched(usize),
 }
 
+impl From<LoadError> for CommandError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Policy(error) => error.into(),
+            LoadError::Examples(error) => error.into(),
+            other => Self::Load(other),
+        }
+    }
+}
+
 impl CommandError {
     /// 1 for faults of ours or the machine's, 2 is the command line's own, 3 for what was refused, 4 for configuration, 5 for a ledger that was touched.
     pub fn exit_code(&self) -> ExitCode {
@@ -271,7 +283,10 @@ impl CommandError {
             Self::End(error) if error.is_fault() => 1,
             Self::Approval(error) | Self::Life(LifeError::Approval(error)) if error.is_fault() => 1,
             Self::Administrator(AdministratorError::Store(_) | AdministratorError::Decide(_)) => 1,
-            Self::Administrator(_)
+            Self::Load(LoadError::Store(_) | LoadError::Decide(_) | LoadError::Administrators(_)) => 1,
+            Self::Load(LoadError::Policy(_) | LoadError::Examples(_)) => 4,
+            Self::Load(_)
+            | Self::Administrator(_)
             | Self::Invite(_)
             | Self::Life(_)
             | Self::Approval(_)

@@ -8,19 +8,23 @@ mod version;
 
 use std::path::{Path, PathBuf};
 
-use daypass_proto::{encoding::Fixed, ledger::EventKind};
+use daypass_proto::names::ProposalId;
 use serde_json::json;
 
 use super::{
-    CommandError, open, operator,
+    CommandError,
+    arguments::reason,
+    open, operator,
     output::{json as print_json, line, table},
 };
 use crate::{
+    actor::Actor,
+    admin::policy::{LoadError, Loaded, load as load_policy, withdraw as withdraw_proposal},
     clock::Environment,
     config::Config,
     issuer::Issuer,
-    policy::{ExamplesError, Files, Policy, PolicyError},
-    store::{Change, Decision, PolicyVersion},
+    policy::{Files, Policy, PolicyError},
+    store::Proposal,
 };
 
 pub use version::VersionError;
@@ -33,7 +37,8 @@ const SHORT: usize = 12;
 pub enum Command {
     /// Check a policy folder: every fault at once, each with its file and line. Changes nothing.
     Check(Folder),
-    /// Check a policy folder, run its examples, and put it in force: all of it or nothing. A running issuer follows within seconds.
+    /// Check a policy folder, run its examples, and put it in force: all of it or nothing. A running issuer follows within seconds. Where it touches owners, sensitivity or
+    /// what is trusted of devices, it waits for an administrator, once there is one.
     Load(Folder),
     /// Run the examples that stand beside a policy, `tests/*.toml`: what it must allow and what it must refuse. Changes nothing.
     Test(Folder),
@@ -41,6 +46,23 @@ pub enum Command {
     Diff(diff::Args),
     /// Say why something is allowed or refused, rule by rule: for a device, a grant, or as if. Changes nothing.
     Explain(Box<explain::Args>),
+    /// List what waits for an administrator, or waited.
+    Proposals {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take back what waits for an administrator.
+    Withdraw {
+        /// Which.
+        proposal: ProposalId,
+        /// Why, for the ledger.
+        #[arg(long, value_parser = reason)]
+        reason: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// List the versions that were in force.
     List {
         /// Print JSON.
@@ -69,6 +91,10 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
         Command::Test(args) => test::run(&folder(config, &args)?, args.json),
         Command::Diff(args) => diff::run(config, environment, args).await,
         Command::Explain(args) => explain::run(config, environment, *args).await,
+        Command::Proposals { json } => proposals(&open(config, environment).await?, json).await,
+        Command::Withdraw { proposal, reason, json } => {
+            withdraw(&open(config, environment).await?, &proposal, reason.as_deref(), json).await
+        }
         Command::List { json } => list(&open(config, environment).await?, json).await,
     }
 }
@@ -106,48 +132,79 @@ fn counted(files: &Files, policy: &Policy) -> String {
 
 /// What came of it.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct Put {
     version: [u8; 32],
     counted: String,
-    changed: bool,
+    loaded: Loaded,
 }
 
-/// Puts the policy in `folder` in force, if it has no fault and its own examples come out as they must.
-pub(crate) async fn put_in_force(issuer: &Issuer, folder: &Path) -> Result<Loaded, CommandError> {
+/// Puts the policy in `folder` in force, if it has no fault and its own examples come out as they must; or lets it wait.
+pub(crate) async fn put_in_force(issuer: &Issuer, folder: &Path) -> Result<Put, CommandError> {
     let (files, policy) = read(folder)?;
-    ExamplesError::of(&policy).map_err(|source| CommandError::NotLoaded { folder: folder.to_owned(), source })?;
-    let before = issuer.store.newer_policy(0).await?;
-    let (hash, counted) = (policy.hash(), counted(&files, &policy));
-    if before.as_ref().is_some_and(|before| before.hash.0 == hash) {
-        return Ok(Loaded { version: hash, counted, changed: false });
-    }
-    let event = issuer.environment.event(EventKind::PolicyLoaded).text("policy", hex::encode(hash));
-    let event = match &before {
-        Some(before) => event.text("before", hex::encode(before.hash.0)),
-        None => event,
-    };
-    let event = issuer.environment.personal(event, "by", operator());
-    let version = PolicyVersion {
-        number: before.map_or(0, |before| before.number) + 1,
-        hash: Fixed(hash),
-        at: issuer.environment.now(),
-        files,
-    };
-    issuer.store.decide(Decision::new(event).change(Change::SetPolicy(version))).await?;
-    Ok(Loaded { version: hash, counted, changed: true })
+    let (version, counted) = (policy.hash(), counted(&files, &policy));
+    let loaded = load_policy(issuer, files, &Actor::account(operator())).await.map_err(|error| match error {
+        LoadError::Examples(source) => CommandError::NotLoaded { folder: folder.to_owned(), source },
+        other => other.into(),
+    })?;
+    Ok(Put { version, counted, loaded })
 }
 
 async fn load(issuer: &Issuer, folder: &Path, json: bool) -> Result<(), CommandError> {
-    let Loaded { version, counted, changed } = put_in_force(issuer, folder).await?;
+    let Put { version, counted, loaded } = put_in_force(issuer, folder).await?;
     let version = hex::encode(version);
     if json {
-        return print_json(&json!({"version": version, "changed": changed}));
+        let waiting = match &loaded {
+            Loaded::Waits(proposal) => Some(shown(proposal)),
+            Loaded::InForce | Loaded::Unchanged => None,
+        };
+        let changed = matches!(loaded, Loaded::InForce);
+        return print_json(&json!({"version": version, "changed": changed, "waiting": waiting}));
     }
-    line(if changed {
-        format!("in force now: {counted}, version {version}")
-    } else {
-        format!("nothing to change: version {version} is in force already")
+    match loaded {
+        Loaded::InForce => line(format!("in force now: {counted}, version {version}")),
+        Loaded::Unchanged => line(format!("nothing to change: version {version} is in force already")),
+        Loaded::Waits(proposal) => {
+            line(format!("waits for an administrator: version {version}, as {}", proposal.id))?;
+            for guarded in &proposal.guarded {
+                line(format!("  {guarded}"))?;
+            }
+            line(format!(
+                "the policy in force stays until one confirms it: `daypass admin policy confirm {}`",
+                proposal.id
+            ))
+        }
+    }
+}
+
+fn shown(proposal: &Proposal) -> serde_json::Value {
+    json!({
+        "proposal": proposal.id, "state": proposal.state, "version": hex::encode(proposal.hash.0), "at": proposal.at,
+        "by": proposal.by, "guarded": proposal.guarded,
     })
+}
+
+async fn proposals(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
+    let all = issuer.store.proposals().await?;
+    if json {
+        return print_json(&all.iter().map(shown).collect::<Vec<_>>());
+    }
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|it| {
+            let hash: String = hex::encode(it.hash.0).chars().take(SHORT).collect();
+            let by = it.by.as_ref().map_or_else(|| "this machine".to_owned(), ToString::to_string);
+            vec![it.id.to_string(), it.state.to_string(), hash, it.at.to_string(), by, it.guarded.join("; ")]
+        })
+        .collect();
+    table(&["PROPOSAL", "STATE", "VERSION", "BROUGHT", "BY", "TOUCHES"], &rows)
+}
+
+async fn withdraw(issuer: &Issuer, id: &ProposalId, reason: Option<&str>, json: bool) -> Result<(), CommandError> {
+    let proposal = withdraw_proposal(issuer, id, &Actor::account(operator()), reason).await?;
+    if json {
+        return print_json(&shown(&proposal));
+    }
+    line(format!("{id} is withdrawn; the policy in force stays"))
 }
 
 async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {

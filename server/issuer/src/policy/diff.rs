@@ -3,7 +3,10 @@
 //! Details are compared as requests are compared with grants, atom by atom. Where that cannot tell, it says that something is gained *and* something is
 //! lost, never that nothing is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
@@ -43,6 +46,17 @@ pub enum About {
     Guardrail(String),
     /// A file.
     File(String),
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Project(project) => write!(f, "project `{project}`"),
+            Self::Role(project, role) => write!(f, "role `{role}` of `{project}`"),
+            Self::Guardrail(id) => write!(f, "guardrail `{id}`"),
+            Self::File(name) => write!(f, "file `{name}`"),
+        }
+    }
 }
 
 /// One difference.

@@ -54,6 +54,30 @@ impl Files {
         if found.faults.is_empty() { Ok(Self(found.files)) } else { Err(found.faults) }
     }
 
+    /// Files that came by their names, held to what is read from a folder.
+    pub fn received(files: BTreeMap<String, String>) -> Result<Self, Vec<Fault>> {
+        let faults: Vec<Fault> = files
+            .keys()
+            .filter(|name| {
+                !name.split_once('/').is_some_and(|(folder, file)| {
+                    let plain = !file.contains('/') && !file.starts_with('.');
+                    plain
+                        && READ.iter().any(|(known, ending)| {
+                            folder == *known
+                                && file.strip_suffix(ending).is_some_and(|stem| stem.len() > 1 && stem.ends_with('.'))
+                        })
+                })
+            })
+            .map(|name| {
+                Fault::of_file(
+                    name,
+                    "is not read; a policy has `projects/*.toml`, `guardrails/*.cedar` and `tests/*.toml`".to_owned(),
+                )
+            })
+            .collect();
+        if faults.is_empty() { Ok(Self(files)) } else { Err(faults) }
+    }
+
     /// The files of one folder, by their names in it.
     pub(super) fn within(&self, folder: &str) -> impl Iterator<Item = (&str, &str)> {
         let prefix = format!("{folder}/");
@@ -185,6 +209,28 @@ mod tests {
             assert_eq!(faults.len(), 1, "{stray}: {faults:?}");
         }
         assert!(Files::read(Path::new("/nonexistent")).unwrap_err()[0].to_string().contains("/nonexistent"));
+    }
+
+    #[test]
+    fn files_that_are_sent_are_those_that_would_be_read() {
+        let received =
+            |name: &str| Files::received([(name.to_owned(), String::new())].into()).map_err(|faults| faults.len());
+        for good in ["projects/a.toml", "guardrails/a.cedar", "tests/a.toml"] {
+            assert!(received(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "a.toml",
+            "projects/a.cedar",
+            "projects/deep/a.toml",
+            "projects/../a.toml",
+            "projects/.toml",
+            "projects/.a.toml",
+            "other/a.toml",
+            "/projects/a.toml",
+            "projects/atoml",
+        ] {
+            assert_eq!(received(bad), Err(1), "{bad}");
+        }
     }
 
     #[test]

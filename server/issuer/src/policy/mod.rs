@@ -10,6 +10,7 @@ mod examples;
 mod fault;
 mod fields;
 mod files;
+mod guarded;
 mod guardrails;
 mod project;
 mod role;
@@ -31,6 +32,7 @@ pub use self::{
     examples::{Example, Expected},
     fault::Fault,
     files::{FOLDERS, Files},
+    guarded::guarded,
     guardrails::{Facts, Guardrails, Mode, Rule, Subject, Verdict},
     project::Project,
     role::{Grace, Renewal, Role, Sensitivity},

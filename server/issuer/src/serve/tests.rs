@@ -70,6 +70,8 @@ async fn every_endpoint_that_takes_a_body_has_its_bounds() {
         (&mtls, "/device/v1/renewal/begin", MAX_BODY),
         (&mtls, "/device/v1/renewal/complete", MAX_COMPLETE),
         (&mtls, "/gate/v1/renew", MAX_BODY),
+        (&mtls, "/admin/v1/invitations", MAX_BODY),
+        (&mtls, "/admin/v1/policy", MAX_POLICY),
     ] {
         let answer = send(router, path, vec![b' '; most + 1]).await;
         assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE, "{path}");

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use daypass_proto::{
     enrolment::DeviceLife,
     ledger::checkpoint::Origin,
-    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName},
+    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, ProposalId},
     time::Timestamp,
 };
 
@@ -13,7 +13,7 @@ use super::{
     Approvals, KnownDevice, Scope, Seen,
     records::{
         CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
-        IssuedToken, KeyRecord, PolicyVersion,
+        IssuedToken, KeyRecord, PolicyVersion, Proposal,
     },
 };
 
@@ -110,6 +110,10 @@ pub enum Change {
     },
     /// The next version of the policy, if the one before it is in force still.
     SetPolicy(PolicyVersion),
+    /// A policy that waits from now on.
+    AddProposal(Proposal),
+    /// The proposal as it now is, if it waits.
+    Proposal(Proposal),
     /// A new key.
     AddKey(KeyRecord),
     /// Removes value and salt of everything that tells of this person, if nothing of theirs is live and it is so many fields.
@@ -197,6 +201,8 @@ pub enum Condition {
     Ledger,
     /// The policy that is in force.
     Policy,
+    /// A proposal waits.
+    Proposal(ProposalId),
 }
 
 impl fmt::Display for Condition {
@@ -220,6 +226,7 @@ impl fmt::Display for Condition {
             Self::Somebody(project) => write!(f, "who has a grant in project `{project}`"),
             Self::NoGrant(id) => write!(f, "what there is of device `{id}`"),
             Self::Ledger => f.write_str("the ledger"),
+            Self::Proposal(id) => write!(f, "proposal `{id}`"),
             Self::Policy => f.write_str("the policy in force"),
         }
     }

@@ -17,7 +17,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use daypass_proto::{
     enrolment::DeviceLife,
     ledger::{Sealed, api::MAX_LEAF, vocabulary::Misfit},
-    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, ProposalId},
     resource::Resource,
     time::Timestamp,
 };
@@ -32,8 +32,8 @@ pub use self::{
     ledger::{Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
-        Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, Terms, device_may_become,
-        device_state as device_word, grant_may_become,
+        Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, Proposal, ProposalLife, Terms,
+        device_may_become, device_state as device_word, grant_may_become,
     },
     sqlite::{PublishedError, SqliteStore},
 };
@@ -240,6 +240,10 @@ pub trait Store: LedgerStore {
     fn keys(&self, purpose: KeyPurpose) -> Answer<'_, Vec<KeyRecord>>;
     /// The version of the policy that is in force, if it is another than number `known`; of the first, `known` is 0.
     fn newer_policy(&self, known: i64) -> Answer<'_, Option<PolicyVersion>>;
+    /// A policy that waits for a second administrator, or waited.
+    fn proposal(&self, id: &ProposalId) -> Answer<'_, Option<Proposal>>;
+    /// All of them, the oldest first.
+    fn proposals(&self) -> Answer<'_, Vec<Proposal>>;
     /// All versions of the policy that were in force, oldest first.
     fn policies(&self) -> Answer<'_, Vec<PolicyVersion>>;
     /// Forgets what no rule needs any more: answered or expired challenges, proofs and tokens past their memory.

@@ -6,7 +6,7 @@ use daypass_proto::{
     encoding::{Bytes, Fixed},
     enrolment::{DeviceLife, Facts, TrustTier},
     jose::EcPublicKey,
-    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, RoleName},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
     resource::Resource,
     time::Timestamp,
     token::Posture,
@@ -280,6 +280,44 @@ pub struct Terms {
     pub trust_tiers: Vec<TrustTier>,
     /// It is used by a device that boots with Secure Boot.
     pub secure_boot: bool,
+}
+
+life!(
+    /// A proposal's life.
+    ///
+    /// ```text
+    /// waiting ──► confirmed    by a second administrator: it is in force, or was
+    ///    └──────► withdrawn
+    /// ```
+    ProposalLife {
+        /// For a second administrator.
+        Waiting = "waiting",
+        /// It came into force.
+        Confirmed = "confirmed",
+        /// It will not.
+        Withdrawn = "withdrawn",
+    }
+);
+
+/// A policy that waits for a second administrator.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Proposal {
+    /// Its name.
+    pub id: ProposalId,
+    /// Where it is in its life.
+    pub state: ProposalLife,
+    /// SHA-256 over the files.
+    pub hash: Fixed<32>,
+    /// The number of the version that it was compared with, and can follow; 0 where there was none.
+    pub base: i64,
+    /// When it was brought.
+    pub at: Timestamp,
+    /// Who brought it, where it was a person: not the one who confirms it.
+    pub by: Option<Collaborator>,
+    /// What in it guards others, in words.
+    pub guarded: Vec<String>,
+    /// What it says.
+    pub files: Files,
 }
 
 /// One version of the policy, as it was put in force.

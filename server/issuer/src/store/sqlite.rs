@@ -35,7 +35,7 @@ use daypass_proto::{
     enrolment::DeviceLife,
     gate_api::FLOW_OUTLIVES_TOKEN,
     ledger::tree::{Head, TileId, Tiles},
-    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, ProposalId},
     resource::Resource,
     time::{Skew, Timestamp},
 };
@@ -60,6 +60,7 @@ use super::{
     },
     records::{
         Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion,
+        Proposal,
     },
 };
 
@@ -489,6 +490,14 @@ impl Store for SqliteStore {
 
     fn newer_policy(&self, known: i64) -> Answer<'_, Option<PolicyVersion>> {
         Box::pin(read::newer_policy(&self.readers, known))
+    }
+
+    fn proposal(&self, id: &ProposalId) -> Answer<'_, Option<Proposal>> {
+        Box::pin(read::proposal(&self.readers, id.to_string()))
+    }
+
+    fn proposals(&self) -> Answer<'_, Vec<Proposal>> {
+        Box::pin(read::proposals(&self.readers))
     }
 
     fn policies(&self) -> Answer<'_, Vec<PolicyVersion>> {

@@ -76,7 +76,7 @@ fn lines(all: &[Difference], grants: Option<&Grants>) -> Vec<String> {
             let touched = grants.and_then(|grants| grants.touched(about));
             lines.push(format!(
                 "{}{}",
-                heading(about),
+                about.to_string(),
                 touched.map_or(String::new(), |touched| format!(" ({touched} grant(s))"))
             ));
         }
@@ -88,15 +88,6 @@ fn lines(all: &[Difference], grants: Option<&Grants>) -> Vec<String> {
         lines.push(format!("  {sign} {}", difference.text.replace('\n', "\n      ")));
     }
     lines
-}
-
-fn heading(about: &About) -> String {
-    match about {
-        About::Project(project) => format!("project `{project}`"),
-        About::Role(project, role) => format!("role `{role}` of `{project}`"),
-        About::Guardrail(id) => format!("guardrail `{id}`"),
-        About::File(name) => format!("file `{name}`"),
-    }
 }
 
 fn about(about: &About) -> Value {

@@ -1,6 +1,9 @@
 use std::fs;
 
+use daypass_proto::encoding::Fixed;
+
 use super::*;
+use crate::store::{Change, Decision, PolicyVersion};
 use crate::{
     fixture::{Made, event},
     store::DecideError,

@@ -11,7 +11,7 @@ use crate::store::{
     Approvals, KnownDevice, Presented, Seen, StoreError,
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose,
-        KeyRecord, PolicyVersion, device_state,
+        KeyRecord, PolicyVersion, Proposal, device_state,
     },
 };
 
@@ -176,6 +176,14 @@ pub(super) async fn newer_policy(pool: &SqlitePool, known: i64) -> Result<Option
 
 pub(super) async fn policies(pool: &SqlitePool) -> Result<Vec<PolicyVersion>, StoreError> {
     all(pool, "policy", sqlx::query("SELECT body FROM policies ORDER BY number")).await
+}
+
+pub(super) async fn proposal(pool: &SqlitePool, id: String) -> Result<Option<Proposal>, StoreError> {
+    one(pool, "proposal", sqlx::query("SELECT body FROM proposals WHERE id = $1").bind(id)).await
+}
+
+pub(super) async fn proposals(pool: &SqlitePool) -> Result<Vec<Proposal>, StoreError> {
+    all(pool, "proposal", sqlx::query("SELECT body FROM proposals ORDER BY at, id")).await
 }
 
 pub(super) async fn keys(pool: &SqlitePool, purpose: KeyPurpose) -> Result<Vec<KeyRecord>, StoreError> {

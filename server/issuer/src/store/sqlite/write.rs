@@ -379,6 +379,21 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(from.as_str()),
             Some(Condition::Gate(to.name.to_string())),
         ),
+        Change::AddProposal(new) => (
+            sqlx::query("INSERT INTO proposals (id, state, at, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+                .bind(new.id.to_string())
+                .bind(new.state.as_str())
+                .bind(new.at.seconds())
+                .bind(json("proposal", new)?),
+            Some(Condition::Name(new.id.to_string())),
+        ),
+        Change::Proposal(to) => (
+            sqlx::query("UPDATE proposals SET state = $1, body = $2 WHERE id = $3 AND state = 'waiting'")
+                .bind(to.state.as_str())
+                .bind(json("proposal", to)?)
+                .bind(to.id.to_string()),
+            Some(Condition::Proposal(to.id.clone())),
+        ),
         Change::SetPolicy(new) => (
             sqlx::query(
                 "INSERT INTO policies (number, hash, at, body) \
