@@ -112,12 +112,21 @@ impl Made {
 
     /// An invitation to the sample project, good for an hour.
     pub async fn invited(&self, collaborator: &str) -> Invitation {
+        self.invited_with(collaborator, Terms::default()).await
+    }
+
+    /// The same, for a phase of it.
+    pub async fn invited_for(&self, collaborator: &str, phase: &str) -> Invitation {
+        self.invited_with(collaborator, Terms { phase: phase.parse().ok(), ..Terms::default() }).await
+    }
+
+    async fn invited_with(&self, collaborator: &str, terms: Terms) -> Invitation {
         let asked = Invite {
             collaborator: collaborator.parse().unwrap(),
             project: "apollo".parse().unwrap(),
             role: "developer".parse().unwrap(),
             until: self.now().plus(3600),
-            terms: Terms::default(),
+            terms,
             code_expires_at: self.now().plus(3600),
             ek_hash: None,
             reason: None,
@@ -126,6 +135,13 @@ impl Made {
         let (issuer, pin) = (&self.issuer, self.issuer.keyring().pin());
         let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
         invite(store, environment, &issuer.policy(), &issuer.config.issuer_url, pin, asked).await.unwrap().0
+    }
+
+    /// Puts another text of the sample project in force.
+    pub async fn project(&self, text: &str) {
+        std::fs::write(self.issuer.config.policy.join("projects/apollo.toml"), text).unwrap();
+        put_in_force(&self.issuer, &self.issuer.config.policy).await.unwrap();
+        self.issuer.reload_policy().await.unwrap();
     }
 
     /// Moves the clock.
