@@ -347,7 +347,7 @@ fn somebody(old: Option<&Role>, new: Option<&Role>) -> Option<(String, Collabora
 }
 
 /// A role's limits, as people say them.
-fn limits(role: &Role) -> Vec<String> {
+pub(crate) fn limits(role: &Role) -> Vec<String> {
     let mut limits = vec![
         format!("tokens live for {} at most", span(role.token_lifetime)),
         format!("grants last for {} at most", span(role.longest_grant)),
