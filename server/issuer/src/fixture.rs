@@ -93,6 +93,19 @@ impl Made {
         Self::with(&[("allow_software_keys = false", "allow_software_keys = true")]).await
     }
 
+    /// Puts another text in force, with each `(old, new)` replaced in the project's file.
+    pub async fn edit_policy(&self, changes: &[(&str, &str)]) {
+        let file = self.issuer.config.policy.join("projects/apollo.toml");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        for (old, new) in changes {
+            assert!(text.contains(old), "{old} is in {text}");
+            text = text.replace(old, new);
+        }
+        std::fs::write(&file, text).unwrap();
+        put_in_force(&self.issuer, &self.issuer.config.policy).await.unwrap();
+        self.issuer.reload_policy().await.unwrap();
+    }
+
     pub fn now(&self) -> Timestamp {
         self.hands.now()
     }
@@ -140,12 +153,17 @@ impl Made {
 
     /// A registered software client, which is the quickest approved device with an active grant.
     pub async fn client(&self) -> Device {
+        self.client_in("developer").await
+    }
+
+    /// The same, in this role.
+    pub async fn client_in(&self, role: &str) -> Device {
         let (_, csr) = request();
         let (proof, _) = request();
         let registration = Registration {
             collaborator: "alice".parse().unwrap(),
             project: "apollo".parse().unwrap(),
-            role: "developer".parse().unwrap(),
+            role: role.parse().unwrap(),
             until: self.now().plus(3600),
             csr: &csr,
             proof,

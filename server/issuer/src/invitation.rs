@@ -15,7 +15,7 @@ use crate::{
     approval::bar,
     clock::Environment,
     policy::{Policy, Project, Role},
-    store::{Approvals, Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store},
+    store::{Approvals, Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store, Terms},
 };
 
 /// Why a grant cannot be.
@@ -128,6 +128,9 @@ pub async fn invite(
         until: invite.until,
         state: GrantLife::Requested,
         device: None,
+        made_at: Some(environment.now()),
+        used: 0,
+        terms: Terms::default(),
     };
     let bar = bar(policy, &invite.project, &invite.role)?;
     let waits = Approvals::of_grant(&grant.id, invite.by.person().cloned(), environment.now(), bar);

@@ -23,6 +23,7 @@ pub mod issuer;
 pub mod keys;
 pub mod ledger;
 mod metadata;
+pub mod network;
 mod pace;
 pub mod policy;
 mod remembered;

@@ -11,6 +11,7 @@ mod fields;
 mod files;
 mod guardrails;
 mod project;
+mod role;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,8 @@ pub use self::{
     fault::Fault,
     files::{FOLDERS, Files},
     guardrails::{Facts, Guardrails, Mode, Rule, Subject, Verdict},
-    project::{Project, Role},
+    project::Project,
+    role::{Grace, Renewal, Role, Sensitivity},
 };
 
 /// Everything that is wrong with a policy.

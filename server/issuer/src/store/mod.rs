@@ -32,7 +32,7 @@ pub use self::{
     ledger::{Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
-        Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, device_may_become,
+        Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, Terms, device_may_become,
         device_state as device_word, grant_may_become,
     },
     sqlite::{PublishedError, SqliteStore},

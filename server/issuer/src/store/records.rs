@@ -6,14 +6,17 @@ use daypass_proto::{
     encoding::{Bytes, Fixed},
     enrolment::{DeviceLife, Facts, TrustTier},
     jose::EcPublicKey,
-    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, ProjectName, RoleName},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, RoleName},
     resource::Resource,
     time::Timestamp,
     token::Posture,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Files, Subject};
+use crate::{
+    network::Network,
+    policy::{Files, Subject},
+};
 
 /// A life's word in the store and in lists.
 macro_rules! life {
@@ -248,6 +251,35 @@ pub struct Grant {
     pub state: GrantLife,
     /// The device that uses it.
     pub device: Option<DeviceId>,
+    /// When it was asked for; not known of those from before this was kept.
+    #[serde(default)]
+    pub made_at: Option<Timestamp>,
+    /// How many tokens were issued under it, where they are counted.
+    #[serde(default)]
+    pub used: u32,
+    /// What it is bound to, beside role and end.
+    #[serde(default)]
+    pub terms: Terms,
+}
+
+/// What a grant is bound to, beside its role and its hard end. Each narrows; none does where nothing is said.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Terms {
+    /// It gives nothing before.
+    pub not_before: Option<Timestamp>,
+    /// The phase of its project that it is for: it ends with it at the latest.
+    pub phase: Option<PhaseName>,
+    /// How many tokens it gives at most.
+    pub uses: Option<u32>,
+    /// For how many seconds after its hard end the role's narrower rights are left.
+    pub grace: i64,
+    /// It is used from one of these networks; from anywhere where there is none.
+    pub networks: Vec<Network>,
+    /// It is used by a device whose TPM is known so; by any that the issuer serves where there is none.
+    pub trust_tiers: Vec<TrustTier>,
+    /// It is used by a device that boots with Secure Boot.
+    pub secure_boot: bool,
 }
 
 /// One version of the policy, as it was put in force.

@@ -30,6 +30,9 @@ fn grant(n: u8) -> Grant {
         until: Timestamp::from_seconds(10),
         state: GrantLife::Requested,
         device: None,
+        made_at: None,
+        used: 0,
+        terms: Terms::default(),
     }
 }
 

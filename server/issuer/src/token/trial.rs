@@ -21,7 +21,7 @@ use super::{decision::Question, request::TokenError};
 use crate::{
     error::Refusal,
     policy::{Example, Expected, Fault, Policy, Subject},
-    store::{Device, Grant, GrantLife},
+    store::{Device, Grant, GrantLife, Terms},
 };
 
 /// Wednesday, 2027-01-06, 12:00 UTC.
@@ -135,6 +135,9 @@ impl Trial {
             until: now.plus(IN_FORCE),
             state: GrantLife::Active,
             device: None,
+            made_at: None,
+            used: 0,
+            terms: Terms::default(),
         }
     }
 
