@@ -76,6 +76,7 @@ kinds! {
     GrantSuspended = "grant_suspended",
     GrantResumed = "grant_resumed",
     GrantRevoked = "grant_revoked",
+    GrantGraceBegun = "grant_grace_begun",
     GrantEnded = "grant_ended",
     TokenIssued = "token_issued",
     TokenRefused = "token_refused",

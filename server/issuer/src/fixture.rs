@@ -24,7 +24,7 @@ use crate::{
     device::{Registration, register_software},
     invitation::{Invite, invite},
     issuer::Issuer,
-    store::{Device, Invitation},
+    store::{Device, Invitation, Terms},
 };
 
 const PROJECT: &str = include_str!("../project.toml.example");
@@ -136,6 +136,7 @@ impl Made {
             project: "apollo".parse().unwrap(),
             role: "developer".parse().unwrap(),
             until: self.now().plus(3600),
+            terms: Terms::default(),
             code_expires_at: self.now().plus(3600),
             ek_hash: None,
             reason: None,

@@ -4,7 +4,7 @@ use daypass_proto::{
     encoding::Fixed,
     invitation::{Code, CodeError, CodeKind, CodeSecret},
     ledger::EventKind,
-    names::{Collaborator, GrantId, InvitationId, ProjectName, RoleName},
+    names::{Collaborator, GrantId, InvitationId, PhaseName, ProjectName, RoleName},
     pin::Pin,
     time::Timestamp,
 };
@@ -37,9 +37,45 @@ pub enum GrantError {
         /// The latest.
         latest: Timestamp,
     },
+    /// No such phase.
+    #[error("project `{0}` has no phase `{1}`; it has: {2}")]
+    Phase(ProjectName, PhaseName, String),
+    /// Longer than its phase.
+    #[error("the grant would end at {until}, and phase `{phase}` ends at {ends}")]
+    BeyondPhase {
+        /// The phase.
+        phase: PhaseName,
+        /// As asked.
+        until: Timestamp,
+        /// The phase's end.
+        ends: Timestamp,
+    },
+    /// Its end comes before its begin.
+    #[error("the grant would begin at {begins} and end at {until}")]
+    NoTime {
+        /// The begin.
+        begins: Timestamp,
+        /// As asked.
+        until: Timestamp,
+    },
+    /// More tokens than the role allows.
+    #[error("{uses} tokens are more than role `{role}` allows, which is {most}")]
+    TooManyUses {
+        /// The role.
+        role: RoleName,
+        /// As asked.
+        uses: u32,
+        /// The most.
+        most: u32,
+    },
     /// The collaborator's name does not fit the role's templates.
     #[error("role `{0}` cannot be given to this collaborator: {1}")]
     Template(RoleName, String),
+}
+
+/// What there is of something, in words.
+fn list(names: Vec<String>) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// The project and the role in it.
@@ -48,7 +84,6 @@ pub fn limits<'p>(
     project: &ProjectName,
     role: &RoleName,
 ) -> Result<(&'p Project, &'p Role), GrantError> {
-    let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let found = policy.project(project).ok_or_else(|| {
         GrantError::Project(project.clone(), list(policy.projects().map(|(name, _)| name.to_string()).collect()))
     })?;
@@ -58,21 +93,51 @@ pub fn limits<'p>(
     Ok((found, limits))
 }
 
-/// Whether such a grant could be made now.
+/// Whether such a grant could be made now; gives the terms that it would have, with what the role adds to those that were asked for.
 pub fn check_grant(
     policy: &Policy,
-    project: &ProjectName,
-    role: &RoleName,
+    (project, role): (&ProjectName, &RoleName),
     collaborator: &Collaborator,
     until: Timestamp,
+    terms: &Terms,
     now: Timestamp,
-) -> Result<(), GrantError> {
-    let (_, limits) = limits(policy, project, role)?;
-    let latest = now.plus(limits.longest_grant);
+) -> Result<Terms, GrantError> {
+    let (found, limits) = limits(policy, project, role)?;
+    let phase = match &terms.phase {
+        None => None,
+        Some(name) => Some((
+            name,
+            found.phase(name).ok_or_else(|| {
+                let phases = found.phases().map(|(name, _)| name.to_string()).collect();
+                GrantError::Phase(project.clone(), name.clone(), list(phases))
+            })?,
+        )),
+    };
+    let begins = terms.not_before.max(phase.and_then(|(_, phase)| phase.begins)).map_or(now, |begins| begins.max(now));
+    // What is granted ahead is as long as what is granted from now on.
+    let latest = begins.plus(limits.longest_grant);
     if until > latest {
         return Err(GrantError::TooLong { role: role.clone(), until, latest });
     }
-    limits.details_for(collaborator).map(|_| ()).map_err(|message| GrantError::Template(role.clone(), message))
+    if let Some((name, phase)) = phase
+        && until > phase.ends
+    {
+        return Err(GrantError::BeyondPhase { phase: name.clone(), until, ends: phase.ends });
+    }
+    if until <= begins {
+        return Err(GrantError::NoTime { begins, until });
+    }
+    if let (Some(uses), Some(most)) = (terms.uses, limits.uses)
+        && uses > most
+    {
+        return Err(GrantError::TooManyUses { role: role.clone(), uses, most });
+    }
+    limits.details_for(collaborator).map_err(|message| GrantError::Template(role.clone(), message))?;
+    Ok(Terms {
+        uses: terms.uses.or(limits.uses),
+        grace: limits.grace.as_ref().map_or(0, |grace| grace.seconds),
+        ..terms.clone()
+    })
 }
 
 /// Why no invitation is made.
@@ -99,6 +164,8 @@ pub struct Invite {
     pub role: RoleName,
     /// The grant's hard end.
     pub until: Timestamp,
+    /// What else it is bound to; the role adds its grace.
+    pub terms: Terms,
     /// The code's end; the grant's end at the latest.
     pub code_expires_at: Timestamp,
     /// The only EK that may use it.
@@ -118,7 +185,8 @@ pub async fn invite(
     pin: Pin,
     invite: Invite,
 ) -> Result<(Invitation, Code), InviteError> {
-    check_grant(policy, &invite.project, &invite.role, &invite.collaborator, invite.until, environment.now())?;
+    let role = (&invite.project, &invite.role);
+    let terms = check_grant(policy, role, &invite.collaborator, invite.until, &invite.terms, environment.now())?;
     let secret = CodeSecret::from_random(environment.random());
     let grant = Grant {
         id: GrantId::from_random(environment.random()),
@@ -130,7 +198,7 @@ pub async fn invite(
         device: None,
         made_at: Some(environment.now()),
         used: 0,
-        terms: Terms::default(),
+        terms,
     };
     let bar = bar(policy, &invite.project, &invite.role)?;
     let waits = Approvals::of_grant(&grant.id, invite.by.person().cloned(), environment.now(), bar);
@@ -140,6 +208,7 @@ pub async fn invite(
         collaborator: invite.collaborator,
         project: invite.project,
         role: invite.role,
+        phase: grant.terms.phase.clone(),
         grant: grant.id.clone(),
         // A code that is good for longer would enrol machines for nothing.
         expires_at: invite.code_expires_at.min(invite.until),
@@ -188,6 +257,7 @@ mod tests {
             project: project.parse().unwrap(),
             role: role.parse().unwrap(),
             until: made.now().plus(life),
+            terms: Terms::default(),
             code_expires_at: made.now().plus(60),
             ek_hash: None,
             reason: None,

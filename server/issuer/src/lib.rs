@@ -18,6 +18,7 @@ mod error;
 #[cfg(test)]
 mod fixture;
 pub mod gates;
+pub mod grant;
 pub mod invitation;
 pub mod issuer;
 pub mod keys;

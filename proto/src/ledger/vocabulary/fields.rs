@@ -63,11 +63,13 @@ pub(super) const JKT: Field = text("jkt", "the thumbprint of the key that the to
 pub(super) const JTI: Field = text("jti", "the token's identifier");
 pub(super) const KEYS: Field = number("keys", "how many keys");
 pub(super) const KID: Field = text("kid", "the key");
+pub(super) const GRACE_UNTIL: Field = number("grace_until", "until when the role's narrower rights are left");
 pub(super) const LIFETIME: Field = number("lifetime", "the token's life, in seconds");
 pub(super) const MADE_AT: Field = number("made_at", "when the backup was made");
 pub(super) const MASTER: Field = text("master", "the master key that opens the private keys now");
 pub(super) const NOT_AFTER: Field = number("not_after", "the end of the certificate");
 pub(super) const ORIGIN: Field = text("origin", "the ledger's name");
+pub(super) const PHASE: Field = text("phase", "the phase of the project that the grant is for");
 pub(super) const POSTURE: Field = plain("posture", Form::Object, "what was learned from the quote");
 pub(super) const PROJECT: Field = text("project", "the project");
 pub(super) const PROTECTION: Field = text("protection", "who signs the proofs: `hardware`, `delegated` or `software`");
@@ -81,6 +83,10 @@ pub(super) const ROLE: Field = text("role", "the role in the project: the rule t
 pub(super) const SETTING: Field = text("setting", "the setting");
 pub(super) const SIZE: Field = number("size", "how many numbered events the backup has");
 pub(super) const STATE: Field = text("state", "where the device is in its life afterwards");
+pub(super) const TERMS: Field = personal(
+    "terms",
+    "what the grant is bound to beside role and end, JSON: begin, phase, tokens, grace, networks, devices; networks tell where people are",
+);
 pub(super) const TIER: Field = text("trust_tier", "how well the TPM is known");
 pub(super) const TOKEN_HASH: Field = text(
     "token_hash",

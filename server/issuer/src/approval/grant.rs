@@ -71,7 +71,7 @@ async fn judge(issuer: &Issuer, grant: &Grant, actor: &Actor) -> Result<Waiting,
     let policy = issuer.policy();
     let waiting = Waiting::under(issuer, grant, bar(&policy, &grant.project, &grant.role)?).await?;
     let asked_at = waiting.record().asked_at;
-    check_grant(&policy, &grant.project, &grant.role, &grant.collaborator, grant.until, asked_at)?;
+    check_grant(&policy, (&grant.project, &grant.role), &grant.collaborator, grant.until, &grant.terms, asked_at)?;
     waiting.approved_by(&issuer.environment, &issuer.config, actor)
 }
 

@@ -18,6 +18,7 @@ mod master;
 mod offboard;
 mod output;
 mod policy;
+mod terms;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -91,6 +92,9 @@ enum Command {
     /// End a project.
     #[command(subcommand)]
     Project(offboard::Command),
+    /// End a phase of a project.
+    #[command(subcommand)]
+    Phase(offboard::PhaseCommand),
     /// Look at endorsement key certificates.
     #[command(subcommand)]
     Ek(ek::Command),
@@ -331,6 +335,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Invitation(command) => invitation::run(&open(&cli.config, environment).await?, command).await,
             Command::Offboard(args) => offboard::person(&open(&cli.config, environment).await?, args).await,
             Command::Project(command) => offboard::project(&open(&cli.config, environment).await?, command).await,
+            Command::Phase(command) => offboard::phase(&open(&cli.config, environment).await?, command).await,
             Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
             Command::Policy(command) => policy::run(&cli.config, environment, command).await,

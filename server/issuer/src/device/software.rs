@@ -83,12 +83,12 @@ pub async fn register(
     if identity == registration.proof {
         return Err(SoftwareError::NotDistinct);
     }
-    check_grant(
+    let terms = check_grant(
         &issuer.policy(),
-        &registration.project,
-        &registration.role,
+        (&registration.project, &registration.role),
         &registration.collaborator,
         registration.until,
+        &Terms::default(),
         environment.now(),
     )?;
     // It is in force at once, by whoever may use the issuer's files: the same loosening, and the same limit, as approving for an owner.
@@ -120,7 +120,7 @@ pub async fn register(
         device: Some(device.id.clone()),
         made_at: Some(environment.now()),
         used: 0,
-        terms: Terms::default(),
+        terms,
     };
     let certificate = issue_certificate(issuer, &device).map_err(SoftwareError::Certificate)?;
     let event =

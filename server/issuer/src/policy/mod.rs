@@ -24,13 +24,14 @@ use thiserror::Error;
 
 use crate::token::trial;
 
+pub(crate) use self::guardrails::word;
 pub use self::{
     diff::{About, Difference, Effect, Version, differences},
     examples::{Example, Expected},
     fault::Fault,
     files::{FOLDERS, Files},
     guardrails::{Facts, Guardrails, Mode, Rule, Subject, Verdict},
-    project::Project,
+    project::{Phase, Project},
     role::{Grace, Renewal, Role, Sensitivity},
 };
 

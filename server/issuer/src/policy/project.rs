@@ -7,7 +7,8 @@ use std::{
 
 use daypass_proto::{
     authorization::{AuthorizationDetail, GitRepository, HttpApi},
-    names::{ProjectName, RoleName},
+    names::{PhaseName, ProjectName, RoleName},
+    time::Timestamp,
 };
 use jiff::tz::TimeZone;
 use serde::{Deserialize as _, de::IntoDeserializer as _};
@@ -19,6 +20,7 @@ use super::{
     fields::{self, Fields, Value},
     role::{self, Role, Sensitivity},
 };
+use crate::until::Edge;
 
 /// Somebody to put into templates, only to see that they parse.
 pub(super) const PROBE: &str = "probe";
@@ -34,6 +36,7 @@ pub struct Project {
     pub contact: Option<String>,
     /// Where its dates end, where somebody says so.
     pub time_zone: Option<TimeZone>,
+    pub(super) phases: BTreeMap<PhaseName, Phase>,
     pub(super) roles: BTreeMap<RoleName, Role>,
 }
 
@@ -43,10 +46,29 @@ impl Project {
         self.roles.get(name)
     }
 
+    /// A phase of this project.
+    pub fn phase(&self, name: &PhaseName) -> Option<&Phase> {
+        self.phases.get(name)
+    }
+
+    /// All phases.
+    pub fn phases(&self) -> impl Iterator<Item = (&PhaseName, &Phase)> {
+        self.phases.iter()
+    }
+
     /// All roles.
     pub fn roles(&self) -> impl Iterator<Item = (&RoleName, &Role)> {
         self.roles.iter()
     }
+}
+
+/// A phase of a project: what is granted for it ends with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Phase {
+    /// Nothing that is granted for it counts before.
+    pub begins: Option<Timestamp>,
+    /// Nothing that is granted for it counts from here on.
+    pub ends: Timestamp,
 }
 
 /// The project in the file `name`, whose content is `text`; or every fault of it.
@@ -63,13 +85,14 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
     let contact = fields.optional("contact", fields::string);
     let time_zone = fields
         .optional("time_zone", |value| crate::until::zone(&fields::string(value)?).map_err(|error| error.to_string()));
+    let phases = fields.get("phases").map(|value| phases(&reading, value, time_zone.as_ref())).unwrap_or_default();
     fields.must_have("roles");
     let roles = fields.get("roles").map(|value| roles(&reading, value)).unwrap_or_default();
     fields.finish();
     if let Some(owners) = &owners {
         enough_owners(&reading, owners, &roles, table.get_ref());
     }
-    let project = owners.map(|owners| Project { owners, contact, time_zone, roles });
+    let project = owners.map(|owners| Project { owners, contact, time_zone, phases, roles });
     reading.finish(project_name.zip(project))
 }
 
@@ -90,6 +113,48 @@ fn roles(reading: &Reading<'_>, value: &Value<'_>) -> BTreeMap<RoleName, Role> {
         }
     }
     roles
+}
+
+fn phases(reading: &Reading<'_>, value: &Value<'_>, zone: Option<&TimeZone>) -> BTreeMap<PhaseName, Phase> {
+    let DeValue::Table(table) = value.get_ref() else {
+        reading.fault(&value.span(), "`phases`: expected tables such as `[phases.build]`");
+        return BTreeMap::new();
+    };
+    let mut phases = BTreeMap::new();
+    for (name, value) in table {
+        let parsed =
+            name.get_ref().parse().map_err(|error| reading.fault(&name.span(), format!("the phase's name: {error}")));
+        if let (Ok(name), Some(phase)) = (parsed, phase(reading, value, zone)) {
+            phases.insert(name, phase);
+        }
+    }
+    phases
+}
+
+fn phase(reading: &Reading<'_>, value: &Value<'_>, zone: Option<&TimeZone>) -> Option<Phase> {
+    let mut fields = Fields::within(reading, value)?;
+    let begins = fields.optional("begins", |value| edge(value, zone, Edge::Begin));
+    let ends = fields.required("ends", |value| match (edge(value, zone, Edge::End)?, begins) {
+        (ends, Some(begins)) if ends <= begins => Err("is not after `begins`".to_owned()),
+        (ends, _) => Ok(ends),
+    });
+    fields.finish();
+    Some(Phase { begins, ends: ends? })
+}
+
+/// A moment, or the edge of a day. The same policy means the same time on every machine, so that a day needs a zone.
+fn edge(value: &Value<'_>, zone: Option<&TimeZone>, edge: Edge) -> Result<Timestamp, String> {
+    let text = match value.get_ref() {
+        DeValue::Datetime(time) => time.to_string(),
+        _ => fields::string(value)?,
+    };
+    // Where both zones say the same, it says its own.
+    let there = |zone: &TimeZone| crate::until::moment(&text, zone, edge).map_err(|error| error.to_string());
+    let found = there(zone.unwrap_or(&TimeZone::UTC))?;
+    if zone.is_none() && there(&TimeZone::fixed(jiff::tz::offset(1)))? != found {
+        return Err(format!("`{text}` needs a zone: set `time_zone` in this file, or write `{text}[Europe/Berlin]`"));
+    }
+    Ok(found)
 }
 
 /// A role that nobody could ever be approved for is a fault of its project.

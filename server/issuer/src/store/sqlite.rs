@@ -451,8 +451,12 @@ impl Store for SqliteStore {
         Box::pin(find::invitations(&self.readers, find))
     }
 
-    fn devices_of<'a>(&'a self, collaborator: &'a Collaborator, limit: u32) -> Answer<'a, Vec<Device>> {
-        Box::pin(find::devices_of(&self.readers, collaborator, limit))
+    fn devices_of<'a>(&'a self, scope: &'a Scope, limit: u32) -> Answer<'a, Vec<Device>> {
+        Box::pin(find::devices_of(&self.readers, scope, limit))
+    }
+
+    fn named_alike<'a>(&'a self, name: &'a Collaborator) -> Answer<'a, Vec<Collaborator>> {
+        Box::pin(find::named_alike(&self.readers, name))
     }
 
     fn knows<'a>(&'a self, scope: &'a Scope) -> Answer<'a, bool> {

@@ -153,6 +153,7 @@ impl Scene {
             until,
             code_expires_at: until,
             ek_hash: None,
+            terms: daypass_issuer::store::Terms::default(),
             reason: None,
             by: Actor::account("olga"),
         };

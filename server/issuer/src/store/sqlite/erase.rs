@@ -31,7 +31,7 @@ const FIELDS: &str = "rowid IN ( \
 const LIVE: &str = "SELECT 'device ' || id AS name FROM devices \
          WHERE state <> 'revoked' AND collaborator = $1 \
      UNION ALL SELECT 'grant ' || id FROM grants \
-         WHERE state IN ('active', 'suspended') AND ends_at > $2 AND collaborator = $1 \
+         WHERE state IN ('active', 'grace', 'suspended') AND over_at > $2 AND collaborator = $1 \
      UNION ALL SELECT 'invitation ' || id FROM invitations \
          WHERE state = 'open' AND ends_at >= $2 AND collaborator = $1";
 
