@@ -71,6 +71,7 @@ kinds! {
     RenewalBegun = "renewal_begun",
     CertificateRenewed = "certificate_renewed",
     CertificateRefused = "certificate_refused",
+    GrantApproved = "grant_approved",
     GrantActivated = "grant_activated",
     GrantSuspended = "grant_suspended",
     GrantResumed = "grant_resumed",

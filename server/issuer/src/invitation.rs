@@ -11,9 +11,11 @@ use daypass_proto::{
 use thiserror::Error;
 
 use crate::{
+    actor::Actor,
+    approval::bar,
     clock::Environment,
-    policy::Policy,
-    store::{Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store, Terms},
+    policy::{Policy, Project, Role},
+    store::{Approvals, Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store, Terms},
 };
 
 /// Why a grant cannot be.
@@ -71,6 +73,26 @@ pub enum GrantError {
     Template(RoleName, String),
 }
 
+/// What there is of something, in words.
+fn list(names: Vec<String>) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// The project and the role in it.
+pub fn limits<'p>(
+    policy: &'p Policy,
+    project: &ProjectName,
+    role: &RoleName,
+) -> Result<(&'p Project, &'p Role), GrantError> {
+    let found = policy.project(project).ok_or_else(|| {
+        GrantError::Project(project.clone(), list(policy.projects().map(|(name, _)| name.to_string()).collect()))
+    })?;
+    let limits = found.role(role).ok_or_else(|| {
+        GrantError::Role(project.clone(), role.clone(), list(found.roles().map(|(name, _)| name.to_string()).collect()))
+    })?;
+    Ok((found, limits))
+}
+
 /// Whether such a grant could be made now; gives the terms that it would have, with what the role adds to those that were asked for.
 pub fn check_grant(
     policy: &Policy,
@@ -80,13 +102,7 @@ pub fn check_grant(
     terms: &Terms,
     now: Timestamp,
 ) -> Result<Terms, GrantError> {
-    let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    let found = policy.project(project).ok_or_else(|| {
-        GrantError::Project(project.clone(), list(policy.projects().map(|(name, _)| name.to_string()).collect()))
-    })?;
-    let limits = found.role(role).ok_or_else(|| {
-        GrantError::Role(project.clone(), role.clone(), list(found.roles().map(|(name, _)| name.to_string()).collect()))
-    })?;
+    let (found, limits) = limits(policy, project, role)?;
     let phase = match &terms.phase {
         None => None,
         Some(name) => Some((
@@ -156,8 +172,8 @@ pub struct Invite {
     pub ek_hash: Option<[u8; 32]>,
     /// Why, where somebody says.
     pub reason: Option<String>,
-    /// Who invites.
-    pub by: String,
+    /// Who invites: somebody who does not approve it, too.
+    pub by: Actor,
 }
 
 /// Makes an invitation and the grant that it carries; gives the code, which is stored as a hash only.
@@ -184,6 +200,8 @@ pub async fn invite(
         used: 0,
         terms,
     };
+    let bar = bar(policy, &invite.project, &invite.role)?;
+    let waits = Approvals::of_grant(&grant.id, invite.by.person().cloned(), environment.now(), bar);
     let invitation = Invitation {
         id: InvitationId::from_random(environment.random()),
         secret_hash: Fixed(secret.hash()),
@@ -208,14 +226,16 @@ pub async fn invite(
         None => event,
     };
     let event = environment.with_details(environment.of_grant(event, &grant, policy), &grant, policy);
-    let event = environment.personal(event, "by", &invite.by);
+    let event = environment.decided(event, &invite.by);
     let event = match &invite.reason {
         Some(reason) => environment.personal(event, "why", reason),
         None => event,
     };
-    store
-        .decide(Decision::new(event).change(Change::AddInvitation(invitation.clone())).change(Change::AddGrant(grant)))
-        .await?;
+    let decision = Decision::new(event)
+        .change(Change::AddInvitation(invitation.clone()))
+        .change(Change::AddGrant(grant))
+        .change(Change::Approvals(waits));
+    store.decide(decision).await?;
     Ok((invitation, code))
 }
 
@@ -251,7 +271,7 @@ mod tests {
             code_expires_at: made.now().plus(60),
             ek_hash: None,
             reason: None,
-            by: "olga".to_owned(),
+            by: Actor::account("olga"),
         };
         let pin = issuer.keyring().pin();
         let (store, environment) = (issuer.store.as_ref(), &issuer.environment);

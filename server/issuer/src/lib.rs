@@ -2,6 +2,8 @@
 //!
 //! A library, so that what reads strangers' bytes can be driven from tests; the program is [`commands::run`].
 
+pub mod actor;
+pub mod approval;
 mod backup;
 mod body;
 mod caller;

@@ -21,7 +21,14 @@ const fn personal(name: &'static str, meaning: &'static str) -> Field {
 // Who.
 pub(super) const COLLABORATOR: Field = personal("collaborator", "for whom");
 pub(super) const OWNER: Field = personal("owner", "the project's owners at that time, a JSON list");
-pub(super) const BY: Field = personal("by", "who decided: the account on the issuer's machine that ran the command");
+pub(super) const BY: Field = personal(
+    "by",
+    "who decided: the account on the issuer's machine that ran the command; with `by_device`, the person",
+);
+pub(super) const BY_DEVICE: Field =
+    text("by_device", "the enrolled device of whoever decided, who is not at the issuer's machine");
+pub(super) const ON_BEHALF_OF: Field =
+    personal("on_behalf_of", "the owner for whom the account on the issuer's machine decided");
 pub(super) const CALLER: Field =
     personal("caller", "who asked the agent, as the agent reports it: JSON, docs/wire.md section 6.2");
 pub(super) const HOSTNAME: Field = personal("hostname", "what the machine calls itself");
@@ -33,6 +40,8 @@ pub(super) const ADDRESS: Field = personal("address", "from where: the IP addres
 pub(super) const AGAIN: Field = plain("again", Form::Flag, "the same machine once more, after an answer was lost");
 pub(super) const ACCEPTED: Field = number("accepted", "the time from which decisions go on");
 pub(super) const ACTIVE_FROM: Field = number("active_from", "from when the key is used");
+pub(super) const APPROVALS: Field = number("approvals", "how many have approved, with this one");
+pub(super) const APPROVERS: Field = number("approvers", "how many must approve");
 pub(super) const CODE: Field = text("comparison_code", "what both sides show");
 pub(super) const CONTINUES: Field = text("continues", "the ledger's former name");
 pub(super) const DELEGATION: Field =

@@ -73,7 +73,12 @@ pub const fn entry(kind: EventKind) -> Entry {
             &[DEVICE, GRANT, PROJECT, ROLE, UNTIL, POLICY, NOT_AFTER, COLLABORATOR, OWNER, DETAILS],
             &[PHASE, TERMS],
         ),
-        K::ApprovalRefused => ("a device was not approved", Command, &[DEVICE, COLLABORATOR, RULE], &[]),
+        K::ApprovalRefused => (
+            "somebody approved a device or a grant, and it did not count",
+            Command,
+            &[COLLABORATOR, RULE],
+            &[DEVICE, GRANT, PROJECT, ROLE, UNTIL, POLICY, OWNER],
+        ),
         K::DeviceApproved => ("a device may use its grants", Either, &[DEVICE, COLLABORATOR, RULE], &[WHY]),
         K::DeviceSuspended => ("a device was held back", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceResumed => ("a device was let on again", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
@@ -91,7 +96,13 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::CertificateRefused => {
             ("a device did not get its next certificate", Request, &[DEVICE, RENEWAL, REASON, WHY, COLLABORATOR], &[])
         }
-        K::GrantActivated => ("a grant came into force", Either, GRANTED, &[DEVICE, PHASE, RULE]),
+        K::GrantApproved => (
+            "an owner approved a grant that waits",
+            Command,
+            &[GRANT, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER, APPROVALS, APPROVERS],
+            &[DEVICE, PHASE, RULE, WHY],
+        ),
+        K::GrantActivated => ("a grant came into force", Either, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
         K::GrantSuspended => ("a grant was held back", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
         K::GrantResumed => ("a grant was let on again", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
         K::GrantRevoked => ("a grant was ended before its time", Either, GRANTED, &[DEVICE, PHASE, RULE, WHY]),

@@ -69,6 +69,7 @@ async fn erase(issuer: &Issuer, args: &Args, by: &str) -> Result<u64, CommandErr
 mod tests {
     use super::*;
     use crate::{
+        actor::Actor,
         device::{Verb, decide_life},
         fixture::Made,
         ledger::{Source, audit::audit_store, integrate},
@@ -80,7 +81,7 @@ mod tests {
     }
 
     async fn revoke(made: &Made, id: &daypass_proto::names::DeviceId) {
-        let source = Source::Operator("olga".to_owned());
+        let source = Source::from(Actor::account("olga"));
         decide_life(&made.issuer, id, Verb::Revoke, &source, None, Some("alice left")).await.unwrap();
     }
 

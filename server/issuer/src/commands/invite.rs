@@ -16,6 +16,8 @@ use super::{
     terms::{Narrower, told},
 };
 use crate::{
+    actor::Actor,
+    approval::bar,
     invitation::{Invite, InviteError, check_grant, invite},
     issuer::Issuer,
     store::Terms,
@@ -43,7 +45,7 @@ pub struct Args {
     /// How long the code can be used; the configured time when left out, and never beyond the grant's end.
     #[arg(long, value_name = "DURATION")]
     code_expires: Option<String>,
-    /// The EK hash of the machine, where it is known: no other can use the code, and nobody needs to approve.
+    /// The EK hash of the machine, where it is known: no other can use the code, and the machine itself needs no approval.
     #[arg(long, value_name = "HEX", value_parser = ek_hash)]
     ek_hash: Option<[u8; 32]>,
     /// Why: kept on the ledger.
@@ -83,19 +85,21 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     let granted = checked.as_ref().unwrap_or(&asked);
     let limits = policy.role(&args.project, &args.role);
     let details = limits.and_then(|role| role.details_for(&args.collaborator).ok()).unwrap_or_default();
-    let owners = policy.project(&args.project).map(|project| project.owners.clone()).unwrap_or_default();
-    let approvers = if args.ek_hash.is_some() { Vec::new() } else { owners };
+    let bar = bar(&policy, &args.project, &args.role).map_err(InviteError::from)?;
+    let owners: Vec<&String> = bar.owners.iter().filter(|owner| **owner != args.collaborator.as_str()).collect();
     let terms = json!({
         "collaborator": args.collaborator, "project": args.project, "role": args.role, "until": until, "terms": granted,
-        "authorization_details": details, "approved_by": approvers,
+        "authorization_details": details, "approved_by": owners, "approvers": bar.approvers,
+        "device_approved_by_ek": args.ek_hash.is_some(),
     });
+    let approval = [told_approval(&owners, bar.approvers), told_device(args.ek_hash.is_some())];
     if args.dry_run {
         let granted = checked.map_err(InviteError::from)?;
         if args.json {
             return print_json(&terms);
         }
         line(format!("this would invite {} to {} as {}", args.collaborator, args.project, args.role))?;
-        show(&details, (until, &zone), &granted, &approvers)?;
+        show(&details, (until, &zone), &granted, &approval)?;
         return line("nothing was made: leave out `--dry-run`");
     }
     let asked = Invite {
@@ -107,7 +111,7 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         code_expires_at: now.plus(lifetime),
         ek_hash: args.ek_hash,
         reason: args.reason,
-        by: operator(),
+        by: Actor::account(operator()),
     };
     let pin = issuer.keyring().pin();
     let store = issuer.store.as_ref();
@@ -126,7 +130,7 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     }
     line(format!("invited {} to {} as {}", invitation.collaborator, invitation.project, invitation.role))?;
     let granted = issuer.store.grant(&invitation.grant).await?.map(|grant| grant.terms).unwrap_or_default();
-    show(&details, (until, &zone), &granted, &approvers)?;
+    show(&details, (until, &zone), &granted, &approval)?;
     if let Some(contact) = policy.project(&invitation.project).and_then(|project| project.contact.as_ref()) {
         line(format!("  questions go to {contact}"))?;
     }
@@ -141,7 +145,7 @@ fn show(
     details: &AuthorizationDetails,
     (until, zone): (Timestamp, &TimeZone),
     terms: &Terms,
-    approvers: &[String],
+    approval: &[String],
 ) -> Result<(), CommandError> {
     line(format!("  until {until} ({})", until::there(until, zone)))?;
     for (name, said) in told(terms, until, 0) {
@@ -150,11 +154,28 @@ fn show(
     for detail in details.iter() {
         line(format!("  allows {}", serde_json::to_string(detail).unwrap_or_default()))?;
     }
-    line(match approvers {
-        [] => "  only the machine with that EK hash can use it, and it needs no approval".to_owned(),
-        owners => format!(
-            "  the machine waits for approval by {}: compare its code, then `daypass-issuer device approve`",
-            owners.join(" or ")
-        ),
-    })
+    approval.iter().try_for_each(line)
+}
+
+/// Who has to say yes to the grant.
+fn told_approval(owners: &[&String], approvers: u32) -> String {
+    let names = owners.iter().map(|owner| owner.as_str()).collect::<Vec<_>>();
+    if names.len() < usize::try_from(approvers).unwrap_or(usize::MAX) {
+        return format!(
+            "  it needs {approvers} approval(s), and there are not so many owners who are not invited themselves: nobody can give them"
+        );
+    }
+    match approvers {
+        1 => format!("  it waits for approval by {}", names.join(" or ")),
+        more => format!("  it waits for approval by {more} of {}", names.join(", ")),
+    }
+}
+
+/// Who has to say yes to the machine.
+fn told_device(registered: bool) -> String {
+    match registered {
+        true => "  only the machine with that EK hash can use the code, and the machine itself needs no approval",
+        false => "  the machine waits for approval, too: compare its code, then `daypass-issuer device approve`",
+    }
+    .to_owned()
 }

@@ -27,6 +27,8 @@ use daypass_proto::{ledger::checkpoint::CheckpointError, names::Collaborator};
 use thiserror::Error;
 
 use crate::{
+    actor::Actor,
+    approval::ApprovalError,
     backup::BackupError,
     certificates::CertificatesError,
     clock::Environment,
@@ -37,7 +39,7 @@ use crate::{
     invitation::InviteError,
     issuer::{Issuer, StartError},
     keys::KeyError,
-    ledger::{audit::ExportError, export::WriteError},
+    ledger::{Source, audit::ExportError, export::WriteError},
     policy::{ExamplesError, PolicyError},
     serve::RunError,
     store::{DecideError, StoreError},
@@ -170,6 +172,8 @@ pub enum CommandError {
     #[error(transparent)]
     Life(#[from] LifeError),
     #[error(transparent)]
+    Approval(#[from] ApprovalError),
+    #[error(transparent)]
     End(#[from] EndError),
     #[error("nothing was ended; pass `--yes` to end what was shown")]
     EndUnconfirmed,
@@ -260,8 +264,10 @@ impl CommandError {
             | Self::Make { .. }
             | Self::Export(_) => 1,
             Self::End(error) if error.is_fault() => 1,
+            Self::Approval(error) | Self::Life(LifeError::Approval(error)) if error.is_fault() => 1,
             Self::Invite(_)
             | Self::Life(_)
+            | Self::Approval(_)
             | Self::End(_)
             | Self::EndUnconfirmed
             | Self::Software(_)
@@ -352,7 +358,12 @@ async fn serve(config: &std::path::Path, environment: Environment) -> Result<(),
     Ok(crate::serve::serve(issuer, stop).await?)
 }
 
-/// Who acts: the name of the account, for the ledger.
+/// Who acts, for the ledger.
+fn on_this_machine() -> Source {
+    Actor::account(operator()).into()
+}
+
+/// The name of the account.
 fn operator() -> String {
     let uid = nix::unistd::getuid();
     nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)

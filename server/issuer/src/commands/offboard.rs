@@ -6,13 +6,12 @@ use serde_json::json;
 use super::{
     CommandError,
     arguments::reason,
-    operator,
+    on_this_machine,
     output::{confirm, json as print_json, line, untrusted},
 };
 use crate::{
     ending::{Ending, end_everything, look},
     issuer::Issuer,
-    ledger::Source,
     store::{Scope, device_word},
 };
 
@@ -123,7 +122,7 @@ async fn run(issuer: &Issuer, scope: Scope, how: &How) -> Result<(), CommandErro
         return Err(CommandError::EndUnconfirmed);
     }
     if !nothing {
-        end_everything(issuer, ending, &Source::Operator(operator()), &how.reason).await?;
+        end_everything(issuer, ending, &on_this_machine(), &how.reason).await?;
     }
     if how.json {
         return print_json(&report);

@@ -68,7 +68,7 @@ impl GrantVerb {
     /// What to do where it does not start.
     pub(super) const fn instead(self, from: GrantLife) -> &'static str {
         match from {
-            GrantLife::Requested => "it waits for its device's approval; `revoke` ends it",
+            GrantLife::Requested => "it waits for approval; `revoke` ends it",
             GrantLife::Active | GrantLife::Grace => "`suspend` holds it back, `revoke` ends it",
             GrantLife::Suspended => "`resume` lets it on, `revoke` ends it",
             GrantLife::Revoked | GrantLife::Ended => "nothing brings it back: invite anew",
@@ -104,7 +104,7 @@ pub struct Told<'a> {
 
 impl Told<'_> {
     /// The event with that.
-    pub(super) fn on(&self, issuer: &Issuer, event: Event) -> Event {
+    pub fn on(&self, issuer: &Issuer, event: Event) -> Event {
         let event = issuer.environment.asked(event, self.source);
         let event = match self.rule {
             Some(rule) => event.text("rule", rule),
@@ -149,12 +149,13 @@ pub(super) fn standing(issuer: &Issuer, grant: &Grant) -> Standing {
 mod tests {
     use super::*;
     use crate::{
+        actor::Actor,
         fixture::Made,
         store::{DecideError, InvitationLife, StoreError},
     };
 
     async fn act(made: &Made, id: &GrantId, verb: GrantVerb) -> Result<Grant, EndError> {
-        let source = Source::Operator("olga".to_owned());
+        let source = Source::from(Actor::account("olga"));
         decide_grant(&made.issuer, id, verb, &Told { source: &source, rule: None, reason: Some("audit") }).await
     }
 

@@ -217,7 +217,7 @@ mod tests {
             code_expires_at: made.now().plus(60),
             ek_hash: None,
             reason: None,
-            by: "olga".to_owned(),
+            by: crate::actor::Actor::account("olga"),
         };
         let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
         let pin = issuer.keyring().pin();

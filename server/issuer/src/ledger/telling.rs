@@ -6,6 +6,7 @@ use daypass_proto::{ledger::Event, names::ProjectName, oauth_error::Reason, reda
 use daypass_service::Peer;
 
 use crate::{
+    actor::Actor,
     clock::Environment,
     policy::Policy,
     store::{Device, Grant, Invitation, Terms},
@@ -14,9 +15,9 @@ use crate::{
 /// From where a decision was asked for.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// By a command, which this account ran on the issuer's machine.
-    Operator(String),
-    /// By a request from this address.
+    /// By somebody who decides.
+    Actor(Actor),
+    /// By a device's or a gate's request, from this address.
     Address(IpAddr),
 }
 
@@ -24,9 +25,16 @@ impl Source {
     /// Where the request comes from.
     pub fn address(&self) -> Option<IpAddr> {
         match self {
-            Self::Operator(_) => None,
+            Self::Actor(Actor::Machine { .. }) => None,
+            Self::Actor(Actor::Person { address, .. }) => Some(*address),
             Self::Address(address) => Some(*address),
         }
+    }
+}
+
+impl From<Actor> for Source {
+    fn from(actor: Actor) -> Self {
+        Self::Actor(actor)
     }
 }
 
@@ -40,7 +48,7 @@ impl Environment {
     /// The event, with where it comes from.
     pub fn asked(&self, event: Event, source: &Source) -> Event {
         match source {
-            Source::Operator(account) => self.personal(event, "by", account),
+            Source::Actor(actor) => self.decided(event, actor),
             Source::Address(address) => self.personal(event, "address", address.to_canonical()),
         }
     }

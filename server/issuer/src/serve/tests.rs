@@ -98,7 +98,7 @@ async fn code(made: &Made) -> String {
         code_expires_at: made.now().plus(86_400),
         ek_hash: None,
         reason: None,
-        by: "olga".to_owned(),
+        by: crate::actor::Actor::account("olga"),
     };
     let (store, pin) = (issuer.store.as_ref(), issuer.keyring().pin());
     let url = &issuer.config.issuer_url;

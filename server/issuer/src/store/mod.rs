@@ -4,6 +4,7 @@
 //! which events. It resolves when all of that is durable, or none of it happened. No transaction reaches a handler, so one
 //! writer commits many decisions at once, each in its savepoint.
 
+mod approvals;
 mod change;
 mod fault;
 mod find;
@@ -24,6 +25,7 @@ use sqlx::migrate::MigrateError;
 use thiserror::Error;
 
 pub use self::{
+    approvals::{Approval, Approvals, Bar},
     change::{Change, Condition},
     fault::Fault,
     find::{Find, Scope, Sort},
@@ -222,6 +224,8 @@ pub trait Store: LedgerStore {
     fn named_alike<'a>(&'a self, name: &'a Collaborator) -> Answer<'a, Vec<Collaborator>>;
     /// Whether there is, or was, anything of theirs.
     fn knows<'a>(&'a self, scope: &'a Scope) -> Answer<'a, bool>;
+    /// The approvals of a grant or a request, by its name.
+    fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>>;
     /// A challenge that nobody has answered yet.
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>>;
     /// A token that was issued.

@@ -52,7 +52,7 @@ use tokio::{
 pub use self::published::PublishedError;
 use self::{lanes::Lanes, write::Writer};
 use super::{
-    Answer, Dead, DecideError, Decision, Fault, Find, Presented, Scope, Store, StoreError,
+    Answer, Approvals, Dead, DecideError, Decision, Fault, Find, Presented, Scope, Store, StoreError,
     fault::Health,
     ledger::{
         Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place,
@@ -461,6 +461,10 @@ impl Store for SqliteStore {
 
     fn knows<'a>(&'a self, scope: &'a Scope) -> Answer<'a, bool> {
         Box::pin(find::knows(&self.readers, scope))
+    }
+
+    fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>> {
+        Box::pin(read::approvals(&self.readers, id.to_owned()))
     }
 
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>> {

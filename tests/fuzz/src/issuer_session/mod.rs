@@ -14,6 +14,7 @@ use std::sync::{
 use axum::Router;
 use clap::Parser as _;
 use daypass_issuer::{
+    actor::Actor,
     clock::{Clock, Entropy, Environment},
     commands::{Cli, run as command},
     config::Config,
@@ -155,7 +156,7 @@ impl Scene {
             code_expires_at: until,
             ek_hash: None,
             reason: None,
-            by: "olga".to_owned(),
+            by: Actor::account("olga"),
         };
         let url = &issuer.config.issuer_url;
         let (_, code) = invite(store, environment, &issuer.policy(), url, pin, invitation).await.unwrap();

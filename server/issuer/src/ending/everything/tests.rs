@@ -1,8 +1,8 @@
 use super::*;
-use crate::{fixture::Made, store::InvitationLife};
+use crate::{actor::Actor, fixture::Made, store::InvitationLife};
 
 fn source() -> Source {
-    Source::Operator("olga".to_owned())
+    Source::from(Actor::account("olga"))
 }
 
 fn alice() -> Scope {

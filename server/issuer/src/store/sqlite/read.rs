@@ -8,7 +8,7 @@ use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use super::{engine, lanes::Lanes};
 use crate::store::{
-    KnownDevice, Presented, Seen, StoreError,
+    Approvals, KnownDevice, Presented, Seen, StoreError,
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose,
         KeyRecord, PolicyVersion, device_state,
@@ -126,6 +126,10 @@ pub(super) async fn grants_over(pool: &SqlitePool, now: Timestamp, limit: u32) -
          ORDER BY at LIMIT $2",
     );
     all(pool, "grant", query.bind(now.seconds()).bind(limit)).await
+}
+
+pub(super) async fn approvals(pool: &SqlitePool, id: String) -> Result<Option<Approvals>, StoreError> {
+    one(pool, "approvals", sqlx::query("SELECT body FROM approvals WHERE id = $1").bind(id)).await
 }
 
 pub(super) async fn challenge(pool: &SqlitePool, id: String) -> Result<Option<Challenge>, StoreError> {
