@@ -19,6 +19,7 @@ use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
     ledger::Source,
+    policy::Action,
     store::{Change, Decision, Grant, IssuedToken},
 };
 
@@ -50,6 +51,7 @@ pub(super) async fn issue(
         None => Protection::Hardware,
     };
     let question = Question {
+        action: Action::Issue,
         subject: device.subject(),
         grants,
         resource,

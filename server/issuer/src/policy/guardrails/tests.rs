@@ -18,6 +18,7 @@ fn read(text: &str) -> Result<Guardrails, Vec<String>> {
 
 /// A request as it usually is; a test changes what it is about.
 struct Request {
+    action: Action,
     subject: Subject<'static>,
     project: ProjectName,
     role: RoleName,
@@ -36,6 +37,7 @@ fn kept<T>(value: T) -> &'static T {
 
 fn request() -> Request {
     Request {
+        action: Action::Issue,
         subject: Subject {
             device: kept("dev-aaaaaaaaaaaaaaaa".parse().unwrap()),
             collaborator: kept("alice".parse().unwrap()),
@@ -63,6 +65,7 @@ fn request() -> Request {
 impl Request {
     fn facts(&self) -> Facts<'_> {
         Facts {
+            action: self.action,
             subject: &self.subject,
             project: &self.project,
             role: &self.role,
@@ -163,6 +166,24 @@ fn every_fact_can_be_asked_about() {
         turn(&mut request);
         assert!(!refuses(rule, &request), "{rule}");
     }
+}
+
+#[test]
+fn a_rule_is_asked_about_the_decisions_that_it_names() {
+    for (named, actions) in [
+        (r#"action == Action::"issue""#, &[Action::Issue][..]),
+        (r#"action == Action::"approve""#, &[Action::Approve]),
+        (r#"action == Action::"renew""#, &[Action::Renew]),
+        (r#"action in [Action::"approve", Action::"renew"]"#, &[Action::Approve, Action::Renew]),
+        ("action", &Action::ALL),
+    ] {
+        let rule = format!("(principal, {named}, resource) when {{ context.actions.contains(\"push\") }}");
+        for action in Action::ALL {
+            let request = Request { action, address: None, ..request() };
+            assert_eq!(refuses(&rule, &request), actions.contains(&action), "{named} {action:?}");
+        }
+    }
+    assert!(read("@id(\"x\") @reason(\"y\") forbid (principal, action == Action::\"push\", resource);").is_err());
 }
 
 #[test]
