@@ -3,7 +3,8 @@ use std::fmt::Write as _;
 use crate::policy::{ExamplesError, Files, Policy};
 
 const PROJECT: &str = include_str!("../../../project.toml.example");
-const GUARDRAILS: &str = include_str!("../../../guardrails.cedar.example");
+const GUARDRAILS: &str =
+    concat!(include_str!("../../../starter/guardrails.cedar"), include_str!("../../../guardrails.cedar.example"));
 const EXAMPLES: &str = include_str!("../../../policy-tests.toml.example");
 
 const ALLOW: &str = r#"[[allow]]

@@ -241,7 +241,11 @@ fn every_fault_has_its_place() {
 /// What comes with `init` is good, and does what it says.
 #[test]
 fn the_samples_are_good() {
-    let rules = read(include_str!("../../../guardrails.cedar.example")).unwrap();
+    let rules = read(concat!(
+        include_str!("../../../starter/guardrails.cedar"),
+        include_str!("../../../guardrails.cedar.example")
+    ))
+    .unwrap();
     let judged = |request: &Request| {
         let verdict = rules.judge(&request.facts());
         let names = |rules: &[&Rule]| rules.iter().map(|rule| rule.id.clone()).collect::<Vec<_>>().join(" ");

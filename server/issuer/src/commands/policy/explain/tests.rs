@@ -4,7 +4,8 @@ use super::*;
 use crate::policy::Files;
 
 const PROJECT: &str = include_str!("../../../../project.toml.example");
-const GUARDRAILS: &str = include_str!("../../../../guardrails.cedar.example");
+const GUARDRAILS: &str =
+    concat!(include_str!("../../../../starter/guardrails.cedar"), include_str!("../../../../guardrails.cedar.example"));
 
 #[derive(clap::Parser)]
 struct Line {
