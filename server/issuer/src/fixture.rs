@@ -126,17 +126,27 @@ impl Made {
 
     /// An invitation to the sample project, good for an hour.
     pub async fn invited(&self, collaborator: &str) -> Invitation {
-        self.invited_by(collaborator, Actor::account("olga")).await
+        self.invited_with(collaborator, Terms::default(), Actor::account("olga")).await
     }
 
     /// The same, made by somebody.
     pub async fn invited_by(&self, collaborator: &str, by: Actor) -> Invitation {
+        self.invited_with(collaborator, Terms::default(), by).await
+    }
+
+    /// The same, for a phase of it.
+    pub async fn invited_for(&self, collaborator: &str, phase: &str) -> Invitation {
+        let terms = Terms { phase: phase.parse().ok(), ..Terms::default() };
+        self.invited_with(collaborator, terms, Actor::account("olga")).await
+    }
+
+    async fn invited_with(&self, collaborator: &str, terms: Terms, by: Actor) -> Invitation {
         let asked = Invite {
             collaborator: collaborator.parse().unwrap(),
             project: "apollo".parse().unwrap(),
             role: "developer".parse().unwrap(),
             until: self.now().plus(3600),
-            terms: Terms::default(),
+            terms,
             code_expires_at: self.now().plus(3600),
             ek_hash: None,
             reason: None,
@@ -145,6 +155,13 @@ impl Made {
         let (issuer, pin) = (&self.issuer, self.issuer.keyring().pin());
         let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
         invite(store, environment, &issuer.policy(), &issuer.config.issuer_url, pin, asked).await.unwrap().0
+    }
+
+    /// Puts another text of the sample project in force.
+    pub async fn project(&self, text: &str) {
+        std::fs::write(self.issuer.config.policy.join("projects/apollo.toml"), text).unwrap();
+        put_in_force(&self.issuer, &self.issuer.config.policy).await.unwrap();
+        self.issuer.reload_policy().await.unwrap();
     }
 
     /// Moves the clock.

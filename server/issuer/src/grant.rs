@@ -103,7 +103,7 @@ impl Terms {
             return Some(format!("requests from {networks}, and this one comes from {address}"));
         }
         if !self.trust_tiers.is_empty() && !self.trust_tiers.contains(&subject.trust_tier) {
-            let tiers = listed(self.trust_tiers.iter().map(|tier| word(tier)));
+            let tiers = listed(self.trust_tiers.iter().map(word));
             return Some(format!("devices of trust tier {tiers}, and this one is `{}`", word(&subject.trust_tier)));
         }
         if self.secure_boot && subject.secure_boot != Some(true) {

@@ -251,13 +251,23 @@ mod tests {
         who: &str,
         life: i64,
     ) -> Result<(Invitation, Code), InviteError> {
+        ask_with(made, (project, role), who, life, Terms::default()).await
+    }
+
+    async fn ask_with(
+        made: &Made,
+        (project, role): (&str, &str),
+        who: &str,
+        life: i64,
+        terms: Terms,
+    ) -> Result<(Invitation, Code), InviteError> {
         let issuer = &made.issuer;
         let asked = Invite {
             collaborator: who.parse().unwrap(),
             project: project.parse().unwrap(),
             role: role.parse().unwrap(),
             until: made.now().plus(life),
-            terms: Terms::default(),
+            terms,
             code_expires_at: made.now().plus(60),
             ek_hash: None,
             reason: None,
@@ -287,6 +297,59 @@ mod tests {
         let end = async |life| ask(&made, "apollo", "developer", "alice", life).await.unwrap().0.expires_at;
         assert_eq!(end(61).await, made.now().plus(60));
         assert_eq!(end(59).await, made.now().plus(59));
+    }
+
+    #[tokio::test]
+    async fn terms_are_held_to_role_and_phase_and_the_role_adds_its_own() {
+        const DAY: i64 = 86_400;
+        let made = Made::new().await;
+        let text = std::fs::read_to_string(made.issuer.config.policy.join("projects/apollo.toml")).unwrap();
+        let phase = "[phases.build]\nends = 2026-12-01T00:00:00Z\n[roles.developer]\nuses = 9\n\
+             grace = { for = \"2d\", authorization_details = [{ type = \"git_repository\", locations = [\"https://git.example.com/team/app\"], actions = [\"read\"] }] }\n";
+        made.project(&text.replace("[roles.developer]\n", phase)).await;
+        let with = async |life, terms| ask_with(&made, ("apollo", "developer"), "alice", life, terms).await;
+        let given = async |terms| {
+            let (invitation, _) = with(DAY, terms).await.unwrap();
+            let grant = made.issuer.store.grant(&invitation.grant).await.unwrap().unwrap();
+            assert_eq!((invitation.phase, grant.made_at), (grant.terms.phase.clone(), Some(made.now())));
+            grant.terms
+        };
+        let role = Terms { uses: Some(9), grace: 2 * DAY, ..Terms::default() };
+        assert_eq!(given(Terms::default()).await, role);
+        let networks = vec!["192.0.2.0/24".parse().unwrap()];
+        let narrower = Terms { uses: Some(1), networks, phase: "build".parse().ok(), ..Terms::default() };
+        assert_eq!(given(Terms { grace: 99 * DAY, ..narrower.clone() }).await, Terms { grace: 2 * DAY, ..narrower });
+        let events = made.events("invited").await;
+        assert!(events[1].contains(r#""phase":"build""#) && !events[0].contains("phase"), "{events:?}");
+        let refused = async |life, terms| match with(life, terms).await {
+            Err(InviteError::Grant(error)) => error.to_string(),
+            other => panic!("{other:?}"),
+        };
+        let later = |days| Some(made.now().plus(days * DAY));
+        for (life, terms, words) in [
+            (
+                DAY,
+                Terms { uses: Some(10), ..Terms::default() },
+                "10 tokens are more than role `developer` allows, which is 9",
+            ),
+            (
+                DAY,
+                Terms { phase: "biuld".parse().ok(), ..Terms::default() },
+                "project `apollo` has no phase `biuld`; it has: build",
+            ),
+            (
+                80 * DAY,
+                Terms { phase: "build".parse().ok(), ..Terms::default() },
+                "and phase `build` ends at 2026-12-01T00:00:00Z",
+            ),
+            (DAY, Terms { not_before: later(1), ..Terms::default() }, "the grant would begin at"),
+            (101 * DAY, Terms { not_before: later(10), ..Terms::default() }, "allows until"),
+        ] {
+            let told = refused(life, terms).await;
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        // The role's time counts from the begin on.
+        with(100 * DAY, Terms { not_before: later(10), ..Terms::default() }).await.unwrap();
     }
 
     #[tokio::test]

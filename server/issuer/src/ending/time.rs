@@ -55,6 +55,3 @@ async fn mark(issuer: &Issuer, grant: Grant, to: GrantLife) -> Result<(), Decide
     let change = Change::Grant { to: Grant { state: to, ..grant }, from };
     issuer.store.decide(Decision::new(event).change(change)).await
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::token::trial;
 
-pub(crate) use self::guardrails::word;
+pub(crate) use self::{diff::limits, guardrails::word};
 pub use self::{
     diff::{About, Difference, Effect, Version, differences},
     examples::{Example, Expected},

@@ -341,6 +341,51 @@ refs = ["refs/heads/{user}/**"]
     }
 
     #[test]
+    fn a_phase_has_an_end_in_somebody_s_zone() {
+        let with = |head: &str, phase: &str| {
+            let phase = format!("[phases.build]\n{phase}\n[roles.developer]");
+            format!("{head}{}", GOOD.replace("[roles.developer]", &phase))
+        };
+        let ends = |text: &str| {
+            let policy = load(text)?;
+            let phase = *policy.project(&"apollo".parse().unwrap()).unwrap().phase(&"build".parse().unwrap()).unwrap();
+            Ok::<_, Vec<String>>((phase.begins.map(|begins| begins.to_string()), phase.ends.to_string()))
+        };
+        const BERLIN: &str = "time_zone = \"Europe/Berlin\"";
+        for (head, phase, begins, end) in [
+            (BERLIN, "ends = 2027-01-31", None, "2027-01-31T22:59:59Z"),
+            (BERLIN, "ends = \"2027-01-31\"", None, "2027-01-31T22:59:59Z"),
+            // Summer time begins in between.
+            (BERLIN, "begins = 2027-03-28\nends = 2027-03-28", Some("2027-03-27T23:00:00Z"), "2027-03-28T21:59:59Z"),
+            (BERLIN, "ends = \"2027-01-31[America/New_York]\"", None, "2027-02-01T04:59:59Z"),
+            ("", "ends = \"2027-01-31[America/New_York]\"", None, "2027-02-01T04:59:59Z"),
+            ("", "ends = 2027-01-31T18:00:00+01:00", None, "2027-01-31T17:00:00Z"),
+        ] {
+            assert_eq!(
+                ends(&with(head, phase)).unwrap(),
+                (begins.map(str::to_owned), end.to_owned()),
+                "{head} {phase}"
+            );
+        }
+        for (head, phase, word) in [
+            ("", "ends = 2027-01-31", "needs a zone: set `time_zone`"),
+            ("", "ends = 2027-01-31T18:00:00", "needs a zone"),
+            ("", "", "`ends` is missing"),
+            (BERLIN, "ends = \"soon\"", "neither a date"),
+            (BERLIN, "ends = \"90d\"", "neither a date"),
+            (BERLIN, "ends = 12", "this is an integer"),
+            (BERLIN, "ends = \"2027-01-31[Europe/Atlantis]\"", "not the name of a time zone"),
+            (BERLIN, "begins = 2027-02-01\nends = 2027-01-31", "is not after `begins`"),
+            (BERLIN, "ends = 2027-01-31\nowner = 1", "`owner` is not known"),
+        ] {
+            let faults = ends(&with(head, phase)).unwrap_err();
+            assert!(faults.iter().any(|fault| fault.contains(word)), "{phase}: {faults:#?}");
+        }
+        assert!(load(&GOOD.replace("[roles.developer]", "phases = 3\n[roles.developer]")).is_err());
+        assert!(load(&with(BERLIN, "ends = 2027-01-31").replace("phases.build", "phases.\"Build it\"")).is_err());
+    }
+
+    #[test]
     fn limits_that_nobody_names_are_the_careful_ones() {
         use crate::policy::{Renewal, Sensitivity};
         let policy = load(GOOD).unwrap();
