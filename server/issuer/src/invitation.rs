@@ -201,7 +201,7 @@ pub async fn invite(
         terms,
     };
     let bar = bar(policy, &invite.project, &invite.role)?;
-    let waits = Approvals::of_grant(&grant.id, invite.by.person().cloned(), environment.now(), bar);
+    let waits = Approvals::new(grant.id.to_string(), invite.by.person().cloned(), environment.now(), bar);
     let invitation = Invitation {
         id: InvitationId::from_random(environment.random()),
         secret_hash: Fixed(secret.hash()),

@@ -28,6 +28,7 @@ pub mod network;
 mod pace;
 pub mod policy;
 mod remembered;
+pub mod requests;
 pub mod serve;
 pub mod store;
 mod token;

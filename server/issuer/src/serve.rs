@@ -25,7 +25,7 @@ use crate::{
     error::Refusal,
     gates,
     issuer::{Issuer, PolicyReload},
-    ledger, metadata,
+    ledger, metadata, requests,
     store::DecideError,
     token,
 };
@@ -152,6 +152,8 @@ pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
         .route("/oauth/revoke", post(token::revoke))
         .route("/device/v1/state", get(device::state))
         .route("/device/v1/leave", post(device::leave))
+        .route("/device/v1/requests", get(requests::list).post(requests::make))
+        .route("/device/v1/requests/withdraw", post(requests::take_back))
         .route("/device/v1/renewal/begin", post(device::begin_renewal))
         .route("/gate/v1/revocations", get(gates::revocations))
         .route("/gate/v1/renew", post(gates::renew))
@@ -190,6 +192,9 @@ async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
         }
         if let Err(error) = mark_over(&issuer).await {
             tracing::error!(error = %told(&error), "could not end grants whose time is over");
+        }
+        if let Err(error) = requests::lapse(&issuer).await {
+            tracing::error!(error = %told(&error), "could not mark requests whose time is over");
         }
     }
 }

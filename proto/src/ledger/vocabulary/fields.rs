@@ -75,6 +75,7 @@ pub(super) const PROJECT: Field = text("project", "the project");
 pub(super) const PROTECTION: Field = text("protection", "who signs the proofs: `hardware`, `delegated` or `software`");
 pub(super) const PURPOSE: Field = text("purpose", "what the key is for");
 pub(super) const RENEWAL: Field = text("renewal", "the renewal in flight");
+pub(super) const REQUEST: Field = text("request", "the request for longer, or for more");
 pub(super) const RESOURCE: Field =
     text("resource", "the one resource that the token is for; of a refused one, where a project has it");
 pub(super) const RESOURCES: Field = plain("resources", Form::List, "what the gate guards");
@@ -93,6 +94,8 @@ pub(super) const TOKEN_HASH: Field = text(
     "SHA-256 over the token's claims without `daypass.leaf`, as JSON with sorted keys and no white space",
 );
 pub(super) const UNTIL: Field = number("until", "the grant's hard end");
+pub(super) const UNTIL_BEFORE: Field = number("until_before", "the hard end that the grant had before");
+pub(super) const WANTED: Field = text("wanted", "what a request asks for: `extension` or `scopes`");
 pub(super) const SOFTWARE: Field = text("version", "the version of the program");
 pub(super) const WITH_MASTER_KEY: Field = plain("with_master_key", Form::Flag, "whether the backup has the master key");
 pub(super) const WITH_ROOT_KEY: Field = plain("with_root_key", Form::Flag, "whether the backup has the root key");

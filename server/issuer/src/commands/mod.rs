@@ -18,6 +18,7 @@ mod master;
 mod offboard;
 mod output;
 mod policy;
+mod request;
 mod terms;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
@@ -41,6 +42,7 @@ use crate::{
     keys::KeyError,
     ledger::{Source, audit::ExportError, export::WriteError},
     policy::{ExamplesError, PolicyError},
+    requests::RequestError,
     serve::RunError,
     store::{DecideError, StoreError},
     until::UntilError,
@@ -84,6 +86,9 @@ enum Command {
     /// Look at grants, hold them back, end them.
     #[command(subcommand)]
     Grant(grant::Command),
+    /// Look at what people ask for, longer or more, and answer it.
+    #[command(subcommand)]
+    Request(request::Command),
     /// Look at invitations, and take them back.
     #[command(subcommand)]
     Invitation(invitation::Command),
@@ -173,6 +178,8 @@ pub enum CommandError {
     Life(#[from] LifeError),
     #[error(transparent)]
     Approval(#[from] ApprovalError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error(transparent)]
     End(#[from] EndError),
     #[error("nothing was ended; pass `--yes` to end what was shown")]
@@ -264,10 +271,12 @@ impl CommandError {
             | Self::Make { .. }
             | Self::Export(_) => 1,
             Self::End(error) if error.is_fault() => 1,
+            Self::Request(error) if error.is_fault() => 1,
             Self::Approval(error) | Self::Life(LifeError::Approval(error)) if error.is_fault() => 1,
             Self::Invite(_)
             | Self::Life(_)
             | Self::Approval(_)
+            | Self::Request(_)
             | Self::End(_)
             | Self::EndUnconfirmed
             | Self::Software(_)
@@ -332,6 +341,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Invite(args) => invite::run(&open(&cli.config, environment).await?, args).await,
             Command::Device(command) => device::run(&open(&cli.config, environment).await?, command).await,
             Command::Grant(command) => grant::run(&open(&cli.config, environment).await?, command).await,
+            Command::Request(command) => request::run(&open(&cli.config, environment).await?, command).await,
             Command::Invitation(command) => invitation::run(&open(&cli.config, environment).await?, command).await,
             Command::Offboard(args) => offboard::person(&open(&cli.config, environment).await?, args).await,
             Command::Project(command) => offboard::project(&open(&cli.config, environment).await?, command).await,

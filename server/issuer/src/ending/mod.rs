@@ -13,7 +13,7 @@ use thiserror::Error;
 
 pub use self::{
     everything::{Ending, end_everything, look},
-    grant::{GrantVerb, Told, decide_grant},
+    grant::{GrantVerb, Told, decide_grant, standing},
     invitation::withdraw,
     time::mark_over,
 };

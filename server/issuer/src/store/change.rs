@@ -5,12 +5,12 @@ use std::{fmt, sync::Arc};
 use daypass_proto::{
     enrolment::DeviceLife,
     ledger::checkpoint::Origin,
-    names::{Collaborator, DeviceId, GrantId, InvitationId},
+    names::{Collaborator, DeviceId, GrantId, InvitationId, RequestId},
     time::Timestamp,
 };
 
 use super::{
-    Approvals, KnownDevice, Scope, Seen,
+    Approvals, KnownDevice, Request, Scope, Seen,
     records::{
         CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
         IssuedToken, KeyRecord, PolicyVersion,
@@ -42,6 +42,22 @@ pub enum Change {
     Approvals(Approvals),
     /// Nothing, if this has as many approvals; `None` where nothing was ever written down of it.
     RequireApprovals(String, Option<i64>),
+    /// A new request, if no other waits about the same.
+    AddRequest(Box<Request>),
+    /// The request as it now is, if it still waits, and what would be given is still what was seen.
+    Request {
+        /// As it is to be.
+        to: Box<Request>,
+        /// As it must be.
+        from: Box<Request>,
+    },
+    /// The grant with another end, if its state, its end and its uses are still those that were seen.
+    Extend {
+        /// As it is to be.
+        to: Box<Grant>,
+        /// As it must be.
+        from: Box<Grant>,
+    },
     /// A new device.
     AddDevice(Device),
     /// The device as it now is, if it is still in state `from`.
@@ -161,6 +177,10 @@ pub enum Condition {
     Invitation(InvitationId),
     /// A grant's state.
     Grant(GrantId),
+    /// A request that waits, and what it would be given.
+    Request(RequestId),
+    /// No other request waits about the same.
+    OneRequest,
     /// What approvals something has.
     Approvals(String),
     /// A device's state.
@@ -200,6 +220,8 @@ impl fmt::Display for Condition {
         match self {
             Self::Invitation(id) => write!(f, "invitation `{id}`"),
             Self::Grant(id) => write!(f, "grant `{id}`"),
+            Self::Request(id) => write!(f, "request `{id}`"),
+            Self::OneRequest => f.write_str("the one request that waits about the same"),
             Self::Approvals(id) => write!(f, "what `{id}` has of approvals"),
             Self::Device(id) => write!(f, "device `{id}`"),
             Self::Challenge => f.write_str("the challenge"),

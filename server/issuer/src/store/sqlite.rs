@@ -35,7 +35,7 @@ use daypass_proto::{
     enrolment::DeviceLife,
     gate_api::FLOW_OUTLIVES_TOKEN,
     ledger::tree::{Head, TileId, Tiles},
-    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, RequestId},
     resource::Resource,
     time::{Skew, Timestamp},
 };
@@ -53,7 +53,7 @@ use tokio::{
 pub use self::published::PublishedError;
 use self::{lanes::Lanes, write::Writer};
 use super::{
-    Answer, Approvals, Dead, DecideError, Decision, Fault, Find, Presented, Scope, Store, StoreError,
+    Answer, Approvals, Dead, DecideError, Decision, Fault, Find, Presented, Request, Scope, Store, StoreError,
     fault::Health,
     ledger::{
         Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place,
@@ -515,6 +515,14 @@ impl Store for SqliteStore {
 
     fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>> {
         Box::pin(read::approvals(&self.readers, id.to_owned()))
+    }
+
+    fn request<'a>(&'a self, id: &'a RequestId) -> Answer<'a, Option<Request>> {
+        Box::pin(read::request(&self.readers, id.to_string()))
+    }
+
+    fn find_requests<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Request>> {
+        Box::pin(find::requests(&self.readers, find))
     }
 
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>> {

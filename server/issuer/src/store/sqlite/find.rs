@@ -6,7 +6,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, SqliteExecutor, Sql
 
 use super::{engine, read::body};
 use crate::store::{
-    Find, Scope, StoreError,
+    Find, Request, Scope, StoreError,
     records::{Device, Grant, Invitation},
 };
 
@@ -19,6 +19,10 @@ pub(super) async fn invitations(pool: &SqlitePool, find: &Find) -> Result<Vec<In
 }
 
 /// Devices that are not revoked: a person's, or those that were ever granted something there.
+pub(super) async fn requests(pool: &SqlitePool, find: &Find) -> Result<Vec<Request>, StoreError> {
+    found(pool, "request", statement("requests", find)).await
+}
+
 pub(super) async fn devices_of(pool: &SqlitePool, scope: &Scope, limit: u32) -> Result<Vec<Device>, StoreError> {
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT body FROM devices WHERE state <> 'revoked'");
     if let Scope::Collaborator(_) = scope {

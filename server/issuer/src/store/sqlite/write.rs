@@ -17,6 +17,7 @@ use crate::store::{
     Change, Condition, DecideError, Decision, Fault, KeyRecord, StoreError,
     ledger::{LedgerWork, Outcome},
     records::{device_state, grant_may_become},
+    requests::request_may_become,
 };
 
 /// The store's time is written when it is this far behind, in seconds: a row of its own in every batch would cost more than it says.
@@ -320,6 +321,47 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(to.count())
                 .bind(json("approvals", to)?),
             Some(Condition::Approvals(to.id.clone())),
+        ),
+        Change::AddRequest(new) => (
+            sqlx::query("INSERT INTO requests (id, state, subject, device, body) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
+                .bind(new.id.to_string())
+                .bind(new.state.as_str())
+                .bind(new.subject())
+                .bind(new.device.to_string())
+                .bind(json("request", new)?),
+            Some(Condition::OneRequest),
+        ),
+        Change::Request { to, from } if from.state != to.state && !request_may_become(from.state, to.state) => {
+            return Err(DecideError::Conflict(Condition::Request(to.id.clone())));
+        }
+        Change::Request { to, from } => (
+            sqlx::query(
+                "UPDATE requests SET state = $1, body = $2 WHERE id = $3 AND state = $4 \
+                 AND json_extract(body, '$.given_until') = $5 AND json_extract(body, '$.given_role') = $6",
+            )
+                .bind(to.state.as_str())
+                .bind(json("request", to)?)
+                .bind(to.id.to_string())
+                .bind(from.state.as_str())
+                .bind(from.given_until.seconds())
+                .bind(from.given_role.to_string()),
+            Some(Condition::Request(to.id.clone())),
+        ),
+        Change::Extend { to, from } if from.state != to.state && !grant_may_become(from.state, to.state) => {
+            return Err(StoreError::Transition { from: from.state, to: to.state }.into());
+        }
+        Change::Extend { to, from } => (
+            sqlx::query(
+                "UPDATE grants SET state = $1, body = $2 WHERE id = $3 AND state = $4 AND ends_at = $5 \
+                 AND COALESCE(json_extract(body, '$.used'), 0) = $6",
+            )
+                .bind(to.state.as_str())
+                .bind(json("grant", to)?)
+                .bind(to.id.to_string())
+                .bind(from.state.as_str())
+                .bind(from.until.seconds())
+                .bind(i64::from(from.used)),
+            Some(Condition::Grant(to.id.clone())),
         ),
         Change::AddDevice(new) => (
             sqlx::query("INSERT INTO devices (id, state, software, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
