@@ -97,6 +97,8 @@ kinds! {
     ClockAccepted = "clock_accepted",
     BackupMade = "backup_made",
     StoreRestored = "store_restored",
+    AdministratorBootstrapped = "administrator_bootstrapped",
+    AdministrationRefused = "administration_refused",
     PersonErased = "person_erased",
 }
 

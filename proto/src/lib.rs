@@ -8,6 +8,7 @@
 //! later step that takes one as an argument cannot be reached past its check.
 
 pub mod access_request;
+pub mod admin_api;
 pub mod attestation;
 pub mod authorization;
 pub mod caller;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use daypass_proto::{invitation::canonical_issuer, time::Skew};
+use daypass_proto::{invitation::canonical_issuer, resource::Resource, time::Skew};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -119,6 +119,8 @@ pub struct Config {
     pub issuer_url: String,
     /// The origin of the mTLS listener.
     pub mtls_url: String,
+    /// The resource that tokens for the admin API are for: what is behind the mTLS listener.
+    pub admin: Resource,
     /// Address of the public listener.
     pub public_listen: String,
     /// Address of the mTLS listener.
@@ -230,13 +232,13 @@ impl Raw {
         if !(1..=MAX_TOKENS_PER_DEVICE).contains(&self.tokens_per_device) {
             faults.push(format!("`tokens_per_device`: needs a number from 1 to {MAX_TOKENS_PER_DEVICE}"));
         }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
+        let admin = mtls_url.parse().map_err(|error| faults.push(format!("`mtls_url`: {error}")));
+        let (Ok(admin), true) = (admin, faults.is_empty()) else { return Err(faults) };
         let path = |relative: PathBuf| folder.join(relative);
         Ok(Config {
             issuer_url,
             mtls_url,
+            admin,
             public_listen: self.public_listen,
             mtls_listen: self.mtls_listen,
             database: path(self.database),

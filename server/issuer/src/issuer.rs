@@ -124,7 +124,7 @@ pub struct Issuer {
 }
 
 /// The policy in force, and the number of its version.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct InForce {
     number: i64,
     policy: Arc<Policy>,
@@ -146,6 +146,8 @@ impl Issuer {
     ) -> Result<Self, StartError> {
         let ek_roots = load_ek_roots(&config.ek_roots)?;
         let keyring = Keyring::load(&config, store.as_ref(), environment.now()).await?;
+        // Nothing but that, where no policy was ever loaded.
+        let policy = Arc::new(Policy::default().with_administration(&config.admin));
         let issuer = Self {
             config,
             store,
@@ -154,7 +156,7 @@ impl Issuer {
             pace: Pace::default(),
             keyring: RwLock::new(Arc::new(keyring)),
             remembered: Remembered::default(),
-            policy: RwLock::default(),
+            policy: RwLock::new(InForce { number: 0, policy }),
         };
         if let Err(PolicyReload::Store(source)) = issuer.reload_policy().await {
             return Err(StartError::Store { path: issuer.config.database, source });
@@ -214,7 +216,7 @@ impl Issuer {
         match checked {
             Ok(policy) => {
                 tracing::info!(version = hex::encode(version.hash.0), "a policy came into force");
-                in_force.policy = Arc::new(policy);
+                in_force.policy = Arc::new(policy.with_administration(&self.config.admin));
                 Ok(())
             }
             Err(error) => {

@@ -3,6 +3,7 @@
 //! A library, so that what reads strangers' bytes can be driven from tests; the program is [`commands::run`].
 
 pub mod actor;
+pub mod admin;
 pub mod approval;
 mod backup;
 mod body;

@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admin,
     body::{LARGE, Room, SMALL, bounded},
     device,
     ending::mark_over,
@@ -146,7 +147,8 @@ pub fn public_routes(issuer: Arc<Issuer>) -> Router {
 pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
     let (large, small) = (Room::new(LARGE), Room::new(SMALL));
     let within = |room: &Room, most| from_fn_with_state(room.each(most), bounded);
-    Router::new()
+    admin::routes()
+        .fold(Router::new(), |router, (path, service)| router.route(path, service))
         .route(token::PATH, post(token::token))
         .route("/oauth/introspect", post(token::introspect))
         .route("/oauth/revoke", post(token::revoke))

@@ -37,6 +37,7 @@ pub(super) const GATE: Field = text("gate", "the gate");
 // From where.
 pub(super) const ADDRESS: Field = personal("address", "from where: the IP address at the other end of the connection");
 // What.
+pub(super) const ADMINISTRATORS: Field = number("administrators", "how many administrators there were already");
 pub(super) const AGAIN: Field = plain("again", Form::Flag, "the same machine once more, after an answer was lost");
 pub(super) const ACCEPTED: Field = number("accepted", "the time from which decisions go on");
 pub(super) const ACTIVE_FROM: Field = number("active_from", "from when the key is used");
@@ -68,6 +69,8 @@ pub(super) const LIFETIME: Field = number("lifetime", "the token's life, in seco
 pub(super) const MADE_AT: Field = number("made_at", "when the backup was made");
 pub(super) const MASTER: Field = text("master", "the master key that opens the private keys now");
 pub(super) const NOT_AFTER: Field = number("not_after", "the end of the certificate");
+pub(super) const OPERATION: Field =
+    text("operation", "what was asked of the admin API, by its name in docs/admin-api.json");
 pub(super) const ORIGIN: Field = text("origin", "the ledger's name");
 pub(super) const PHASE: Field = text("phase", "the phase of the project that the grant is for");
 pub(super) const POSTURE: Field = plain("posture", Form::Object, "what was learned from the quote");

@@ -191,6 +191,15 @@ pub const fn entry(kind: EventKind) -> Entry {
             &[MADE_AT, SIZE],
             &[],
         ),
+        K::AdministratorBootstrapped => (
+            "an administrator was invited on the issuer's machine, and nobody was asked",
+            Command,
+            &[INVITATION, GRANT, ADMINISTRATORS, COLLABORATOR],
+            &[WHY],
+        ),
+        K::AdministrationRefused => {
+            ("something was asked of the admin API and refused", Command, &[OPERATION, REASON, WHY], &[])
+        }
         K::PersonErased => ("a person was erased from the ledger; who, it does not say", Command, &[ERASED], &[WHY]),
     };
     Entry { meaning, source, required, optional }

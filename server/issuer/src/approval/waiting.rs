@@ -19,8 +19,7 @@ use crate::{
 /// What this policy asks for where somebody is to get this role.
 pub fn bar(policy: &Policy, project: &ProjectName, role: &RoleName) -> Result<Bar, GrantError> {
     let (found, limits) = limits(policy, project, role)?;
-    let approvers = u32::try_from(limits.sensitivity.approvers()).unwrap_or(u32::MAX);
-    Ok(Bar { owners: found.owners.iter().cloned().collect(), approvers })
+    Ok(Bar { owners: found.owners.iter().cloned().collect(), approvers: limits.approvers() })
 }
 
 /// Something that waits.

@@ -1,5 +1,6 @@
 //! The command line. Commands on the issuer's machine act on the store directly; they make the same decisions as the endpoints.
 
+mod admin;
 mod arguments;
 mod backup;
 mod check;
@@ -29,6 +30,7 @@ use thiserror::Error;
 
 use crate::{
     actor::Actor,
+    admin::AdministratorError,
     approval::ApprovalError,
     backup::BackupError,
     certificates::CertificatesError,
@@ -47,6 +49,8 @@ use crate::{
     store::{DecideError, StoreError},
     until::UntilError,
 };
+
+pub(crate) use ledger::event_json;
 
 #[cfg(test)]
 pub(crate) use init::make_in;
@@ -103,6 +107,9 @@ enum Command {
     /// Look at endorsement key certificates.
     #[command(subcommand)]
     Ek(ek::Command),
+    /// Say who administers this issuer.
+    #[command(subcommand)]
+    Admin(admin::Command),
     /// Register gates.
     #[command(subcommand)]
     Gate(gate::Command),
@@ -172,6 +179,8 @@ pub enum CommandError {
         #[source]
         source: ExamplesError,
     },
+    #[error(transparent)]
+    Administrator(#[from] AdministratorError),
     #[error(transparent)]
     Invite(#[from] InviteError),
     #[error(transparent)]
@@ -273,7 +282,9 @@ impl CommandError {
             Self::End(error) if error.is_fault() => 1,
             Self::Request(error) if error.is_fault() => 1,
             Self::Approval(error) | Self::Life(LifeError::Approval(error)) if error.is_fault() => 1,
-            Self::Invite(_)
+            Self::Administrator(AdministratorError::Store(_) | AdministratorError::Decide(_)) => 1,
+            Self::Administrator(_)
+            | Self::Invite(_)
             | Self::Life(_)
             | Self::Approval(_)
             | Self::Request(_)
@@ -347,6 +358,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Project(command) => offboard::project(&open(&cli.config, environment).await?, command).await,
             Command::Phase(command) => offboard::phase(&open(&cli.config, environment).await?, command).await,
             Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),
+            Command::Admin(command) => admin::run(&open(&cli.config, environment).await?, command).await,
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
             Command::Policy(command) => policy::run(&cli.config, environment, command).await,
             Command::Key(command) => key::run(&open(&cli.config, environment).await?, command).await,

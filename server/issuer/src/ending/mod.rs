@@ -11,6 +11,7 @@ mod time;
 
 use thiserror::Error;
 
+pub(crate) use self::invitation::on as withdraw_with;
 pub use self::{
     everything::{Ending, end_everything, look},
     grant::{GrantVerb, Told, decide_grant, standing},

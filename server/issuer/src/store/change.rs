@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use daypass_proto::{
     enrolment::DeviceLife,
     ledger::checkpoint::Origin,
-    names::{Collaborator, DeviceId, GrantId, InvitationId, RequestId},
+    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, RequestId},
     time::Timestamp,
 };
 
@@ -80,6 +80,8 @@ pub enum Change {
     },
     /// Nothing, if there is nothing left of theirs that can give anybody anything: what comes before it here has ended all of it.
     RequireNothingLeft(Scope),
+    /// Nothing, if somebody has a grant in this project that is active and not over: what comes before it here has not ended the last.
+    RequireSomebody(ProjectName, Timestamp),
     /// Nothing, if no grant of this device lives.
     RequireNoGrant(DeviceId),
     /// A certificate that was issued.
@@ -207,6 +209,8 @@ pub enum Condition {
     Person,
     /// Nothing is left of theirs.
     NothingLeft(Scope),
+    /// Somebody has an active grant in a project.
+    Somebody(ProjectName),
     /// No grant of a device lives.
     NoGrant(DeviceId),
     /// The ledger has not begun, or has this name.
@@ -235,6 +239,7 @@ impl fmt::Display for Condition {
             Self::Name(name) => write!(f, "`{name}`"),
             Self::Person => f.write_str("what there is of this person"),
             Self::NothingLeft(scope) => write!(f, "what there is of {scope}"),
+            Self::Somebody(project) => write!(f, "who has a grant in project `{project}`"),
             Self::NoGrant(id) => write!(f, "what there is of device `{id}`"),
             Self::Ledger => f.write_str("the ledger"),
             Self::Policy => f.write_str("the policy in force"),

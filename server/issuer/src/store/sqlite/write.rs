@@ -258,6 +258,10 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         let nothing = super::find::nothing_left(connection, scope).await?;
         return if nothing { Ok(()) } else { Err(DecideError::Conflict(Condition::NothingLeft(scope.clone()))) };
     }
+    if let Change::RequireSomebody(project, now) = change {
+        let somebody = super::find::somebody(connection, project, *now).await?;
+        return if somebody { Ok(()) } else { Err(DecideError::Conflict(Condition::Somebody(project.clone()))) };
+    }
     if let Change::RequireNoGrant(device) = change {
         let none = super::find::no_grant(connection, device).await?;
         return if none { Ok(()) } else { Err(DecideError::Conflict(Condition::NoGrant(device.clone()))) };
@@ -466,6 +470,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         // Above.
         Change::RewrapKeys { .. }
         | Change::RequireNothingLeft(..)
+        | Change::RequireSomebody(..)
         | Change::RequireNoGrant(..)
         | Change::RequireApprovals(..)
         | Change::RequireSeen { .. }
