@@ -89,6 +89,7 @@ kinds! {
     BackupMade = "backup_made",
     StoreRestored = "store_restored",
     PersonErased = "person_erased",
+    NotificationsDropped = "notifications_dropped",
 }
 
 /// A word that is no kind's.

@@ -12,6 +12,8 @@ use thiserror::Error;
 
 use daypass_service as service;
 
+use crate::notification;
+
 /// The reference file: every key, commented. `init` writes it, a test parses it.
 pub const REFERENCE: &str = include_str!("../issuer.toml.example");
 
@@ -81,6 +83,8 @@ struct Raw {
     allow_software_keys: bool,
     #[serde(default)]
     accept_unknown_ek: bool,
+    #[serde(default)]
+    notification: notification::Raw,
 }
 
 mod defaults {
@@ -153,6 +157,8 @@ pub struct Config {
     pub allow_software_keys: bool,
     /// Loosening: a TPM whose EK is unknown may enrol and be reviewed.
     pub accept_unknown_ek: bool,
+    /// Who is told what waits for somebody, and when.
+    pub notification: notification::Settings,
 }
 
 impl Config {
@@ -222,6 +228,7 @@ impl Raw {
         if !(1..=MAX_TOKENS_PER_DEVICE).contains(&self.tokens_per_device) {
             faults.push(format!("`tokens_per_device`: needs a number from 1 to {MAX_TOKENS_PER_DEVICE}"));
         }
+        let notification = self.notification.check(folder, &mut faults);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -247,6 +254,7 @@ impl Raw {
             tokens_per_device: self.tokens_per_device,
             allow_software_keys: self.allow_software_keys,
             accept_unknown_ek: self.accept_unknown_ek,
+            notification,
         })
     }
 }

@@ -21,6 +21,7 @@ pub mod issuer;
 pub mod keys;
 pub mod ledger;
 mod metadata;
+pub mod notification;
 mod pace;
 pub mod policy;
 mod remembered;

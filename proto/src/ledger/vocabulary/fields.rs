@@ -58,6 +58,7 @@ pub(super) const LIFETIME: Field = number("lifetime", "the token's life, in seco
 pub(super) const MADE_AT: Field = number("made_at", "when the backup was made");
 pub(super) const MASTER: Field = text("master", "the master key that opens the private keys now");
 pub(super) const NOT_AFTER: Field = number("not_after", "the end of the certificate");
+pub(super) const NOTIFICATIONS: Field = number("notifications", "how many messages, each of one sink");
 pub(super) const ORIGIN: Field = text("origin", "the ledger's name");
 pub(super) const POSTURE: Field = plain("posture", Form::Object, "what was learned from the quote");
 pub(super) const PROJECT: Field = text("project", "the project");

@@ -152,6 +152,9 @@ pub const fn entry(kind: EventKind) -> Entry {
             &[MADE_AT, SIZE],
             &[],
         ),
+        K::NotificationsDropped => {
+            ("messages that no sink had taken were taken out: nobody was told", Command, &[NOTIFICATIONS], &[WHY])
+        }
         K::PersonErased => ("a person was erased from the ledger; who, it does not say", Command, &[ERASED], &[WHY]),
     };
     Entry { meaning, source, required, optional }

@@ -8,6 +8,7 @@ mod change;
 mod fault;
 mod find;
 mod ledger;
+mod notification;
 mod records;
 mod sqlite;
 
@@ -28,6 +29,7 @@ pub use self::{
     fault::Fault,
     find::{Find, Scope, Sort},
     ledger::{Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side},
+    notification::{Attempt, Cursor, EndTold, Found, NotificationStore, Outgoing, Waiting},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
         Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, device_may_become,
@@ -190,7 +192,7 @@ impl StoreError {
 pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// One trait, several engines, one test suite.
-pub trait Store: LedgerStore {
+pub trait Store: LedgerStore + NotificationStore {
     /// Makes a decision durable; resolves afterwards.
     fn decide(&self, decision: Decision) -> Answer<'_, (), DecideError>;
 
