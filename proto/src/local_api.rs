@@ -356,8 +356,14 @@ pub enum ErrorCode {
     CertificateExpired,
     /// Nothing is granted there, or less than was asked for.
     NotGranted,
+    /// The grant's time has not come.
+    GrantNotYet,
     /// The grant's time is over.
     GrantEnded,
+    /// The grant is held back.
+    GrantSuspended,
+    /// The grant gave as many tokens as it gives.
+    GrantUsedUp,
     /// The issuer refused for a reason that has no code of its own here.
     RefusedByIssuer,
     /// Plain http, or a path that git was not told to send.
@@ -407,7 +413,10 @@ impl ErrorCode {
             | Self::DeviceRevoked
             | Self::CertificateExpired
             | Self::NotGranted
+            | Self::GrantNotYet
             | Self::GrantEnded
+            | Self::GrantSuspended
+            | Self::GrantUsedUp
             | Self::RefusedByIssuer
             | Self::InvitationRefused
             | Self::InvitationExpired
@@ -439,7 +448,12 @@ impl ErrorCode {
             | Self::AttestationRefused => 5,
             Self::DevicePending => 6,
             Self::DeviceSuspended | Self::DeviceRevoked | Self::CertificateExpired => 7,
-            Self::NotGranted | Self::GrantEnded | Self::RefusedByIssuer => 8,
+            Self::NotGranted
+            | Self::GrantNotYet
+            | Self::GrantEnded
+            | Self::GrantSuspended
+            | Self::GrantUsedUp
+            | Self::RefusedByIssuer => 8,
             Self::ClockSkew => 9,
             Self::IssuerUnreachable | Self::GateUnreachable => 10,
             Self::TpmMissing | Self::TpmPermission | Self::TpmFault | Self::TpmChanged => 11,

@@ -180,6 +180,10 @@ checked_name!(
     RoleName, "role name", "1 to 63 of `a-z`, `0-9`, `-`, beginning with a letter or digit", is_label
 );
 checked_name!(
+    /// A phase of a project.
+    PhaseName, "phase name", "1 to 63 of `a-z`, `0-9`, `-`, beginning with a letter or digit", is_label
+);
+checked_name!(
     /// A gate, as it is registered with the issuer.
     GateName, "gate name", "1 to 63 of `a-z`, `0-9`, `-`, beginning with a letter or digit", is_label
 );

@@ -63,6 +63,8 @@ impl Issuer {
             ])
             .run()?
             .succeeded()?;
+        // Nobody has a device to approve from before the first one is approved.
+        issuer.configure("approve_on_behalf = false", "approve_on_behalf = true")?;
         write(&issuer.root, Who::Server, 0o644, read(&issuer.folder.join("root.pem"))?)?;
         for maker in makers {
             issuer.trust(maker)?;
@@ -265,10 +267,15 @@ impl Issuer {
         }
     }
 
-    /// Approves the one device of somebody without looking at its code.
+    /// Approves the one device of somebody without looking at its code, and its grants for [`OWNER`].
     pub fn approve(&self, collaborator: &str) -> Result<String, Failure> {
+        self.approve_for(OWNER, collaborator)
+    }
+
+    /// The same, for this owner.
+    pub fn approve_for(&self, owner: &str, collaborator: &str) -> Result<String, Failure> {
         let device = self.device_of(collaborator)?;
-        self.run(["device", "approve", &device, "--yes"])?;
+        self.run([&["device", "approve", &device, "--yes"][..], &on_behalf_of(owner)].concat())?;
         Ok(device)
     }
 
@@ -293,6 +300,14 @@ impl Issuer {
         write(&path, Who::Server, 0o600, content)?;
         Ok(path)
     }
+}
+
+/// The owner of the projects of most stories.
+pub const OWNER: &str = "olga@example.com";
+
+/// What makes a command on the issuer's machine the decision of an owner.
+pub const fn on_behalf_of(owner: &str) -> [&str; 4] {
+    ["--on-behalf-of", owner, "--reason", "said so on the phone"]
 }
 
 /// A text in a JSON answer.

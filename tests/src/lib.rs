@@ -53,7 +53,7 @@ pub use faulty_tpm::{Fault, FaultyTpm, command as tpm_command, response as tpm_r
 pub use foreign::{ForeignClient, Language};
 pub use gate::Gate;
 pub use interrupt::end_on_signal;
-pub use issuer::Issuer;
+pub use issuer::{Issuer, OWNER, on_behalf_of};
 pub use machine::Machine;
 pub use person::Person;
 pub use place::{Place, copy_folder, files};

@@ -98,7 +98,7 @@ fn two_issuers_on_one_laptop() -> Story {
     second.serve()?;
     let code = second.invite("alice.smith", "zeus", "reader", &[])?;
     laptop.enrol(&code)?;
-    second.approve("alice.smith")?;
+    second.approve_for("zoe@example.com", "alice.smith")?;
     laptop.daypass(["token", resource]).run()?.succeeded()?;
     laptop.daypass(["token", &world.gate.resource()]).run()?.succeeded()?;
     laptop.daypass(["status", "--json"]).run()?.succeeded()?.says(&[

@@ -30,7 +30,7 @@ fn what_commands_decide_they_also_say_in_json() -> Story {
     }
     let checked = issuer(&["check"])?.succeeded()?;
     field(&checked, "/ok", &json!(true))?;
-    field(&checked, "/loosenings", &json!(["allow_software_keys"]))?;
+    field(&checked, "/loosenings", &json!(["allow_software_keys", "approve_on_behalf"]))?;
     let checked = world.gate.act(["check", "--json"]).run()?.succeeded()?;
     field(&checked, "/resources/0/resource", &json!(world.gate.resource()))?;
     field(&checked, "/loosenings/0", &json!("allow_software_keys"))?;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use daypass_tests::{Failure, Issuer, Machine, Maker, PROJECT, Place, Programs, Story, Who, World, ensure};
+use daypass_tests::{
+    Failure, Issuer, Machine, Maker, OWNER, PROJECT, Place, Programs, Story, Who, World, ensure, on_behalf_of,
+};
 
 fn machine(world: &World) -> Result<Machine, Failure> {
     Machine::start(world, "laptop", Who::Alice)
@@ -77,7 +79,7 @@ fn a_tpm_of_an_unknown_maker_is_refused_unless_it_was_named() -> Story {
 }
 
 #[test]
-fn a_machine_whose_ek_hash_was_in_the_invitation_needs_no_approval() -> Story {
+fn a_machine_whose_ek_hash_was_in_the_invitation_is_approved_by_it_and_its_grant_by_the_owner() -> Story {
     let world = World::start()?;
     let laptop = machine(&world)?;
     let code = world.issuer.invite("alice", PROJECT, "developer", &[])?;
@@ -89,6 +91,12 @@ fn a_machine_whose_ek_hash_was_in_the_invitation_needs_no_approval() -> Story {
 
     // Another machine cannot use such a code.
     let bound = world.issuer.invite("carol", PROJECT, "developer", &["--ek-hash", &hash])?;
+    let grants = world.issuer.run(["grant", "list", "--collaborator", "carol", "--json"])?.json()?;
+    let grant = grants.pointer("/0/grant").and_then(|grant| grant.as_str()).unwrap_or_default().to_owned();
+    world
+        .issuer
+        .run([&["grant", "approve", &grant][..], &on_behalf_of(OWNER)].concat())?
+        .says(&["waits for its device"])?;
     let other = Machine::start(&world, "other", Who::Bob)?;
     other.daypass(["enroll", &bound]).run()?.refused(&[])?.code(5)?;
     laptop.enrol(&bound)?;
@@ -230,7 +238,7 @@ fn enrolling_again_keeps_the_code_that_somebody_may_be_comparing() -> Story {
     let device = world.issuer.device_of("alice")?;
     world.issuer.run(["device", "show", &device])?.says(&[&second])?;
     let waiting = laptop.daypass(["enroll", "--wait"]).start();
-    world.issuer.run(["device", "approve", &device, "--code", &second])?;
+    world.issuer.run([&["device", "approve", &device, "--code", &second][..], &on_behalf_of(OWNER)].concat())?;
     waiting.finish()?.succeeded()?.says(&["approved"])?;
     // Enrolled and approved: the same invitation once more changes nothing.
     laptop.enrol(&code)?.says(&["approved"])?;

@@ -3,6 +3,7 @@
 //! `cargo xtask test` builds the programs and runs these. `cargo test -p daypass-tests --test stories -- <words>` tells one.
 
 mod agent;
+mod approvals;
 mod at_rest;
 mod attestation;
 mod backup;

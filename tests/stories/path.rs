@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use daypass_tests::{
-    Failure, Machine, PROJECT, Programs, REPOSITORY, Request, SoftwareClient, Story, Who, World, ensure, new_key,
+    Failure, Machine, OWNER, PROJECT, Programs, REPOSITORY, Request, SoftwareClient, Story, Who, World, ensure,
+    new_key, on_behalf_of,
 };
 
 const REFS: &str = "team/app.git/info/refs?service=git-upload-pack";
@@ -29,7 +30,7 @@ fn an_approved_machine_clones_and_pushes() -> Story {
     enrolled.says(&[&comparison, "olga@example.com"])?;
     laptop.daypass(["token", &world.gate.resource()]).run()?.refused(&["approv"])?.code(6)?;
     world.issuer.act(["device", "approve", &device, "--code", "0000-0000"]).run()?.refused(&["another machine"])?;
-    world.issuer.run(["device", "approve", &device, "--code", &comparison])?;
+    world.issuer.run([&["device", "approve", &device, "--code", &comparison][..], &on_behalf_of(OWNER)].concat())?;
     laptop.daypass(["setup", "git", "--yes"]).run()?.succeeded()?;
     whole_path(&laptop, &world, "app")
 }

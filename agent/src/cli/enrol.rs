@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use daypass_proto::{
-    enrolment::DeviceLife,
+    enrolment::{DeviceLife, GrantState},
     invitation::{Code, CodeError, CodeKind},
     local_api::{EnrolRequest, Enrolment, EnrolmentLife, Enrolments, ErrorCode, RefreshRequest, Status},
 };
@@ -20,7 +20,7 @@ pub(super) fn run(asked: &Enroll, agent: &LocalClient, terminal: &mut dyn Termin
         None if asked.wait => standing(asked.issuer.as_deref(), agent)?,
         invitation => enrol(invitation.unwrap_or("-"), agent, terminal)?,
     };
-    let enrolment = if asked.wait && enrolled.state == EnrolmentLife::Device(DeviceLife::Pending) {
+    let enrolment = if asked.wait && waits(&enrolled) {
         if !terminal.json() {
             terminal.words(&pending(&enrolled))?;
             terminal.note("waiting for approval; Ctrl-C stops waiting, and the enrolment stays");
@@ -55,8 +55,7 @@ fn standing(issuer: Option<&str>, agent: &LocalClient) -> Result<Enrolment, Fail
         .into_iter()
         .filter(|enrolment| enrolment.state != EnrolmentLife::Interrupted && of_issuer(enrolment))
         .collect();
-    let waiting: Vec<_> =
-        all.iter().filter(|enrolment| enrolment.state == EnrolmentLife::Device(DeviceLife::Pending)).cloned().collect();
+    let waiting: Vec<_> = all.iter().filter(|enrolment| waits(enrolment)).cloned().collect();
     match (<[Enrolment; 1]>::try_from(waiting), <[Enrolment; 1]>::try_from(all)) {
         (Ok([one]), _) => Ok(one),
         (Err(waiting), _) if !waiting.is_empty() => {
@@ -114,7 +113,19 @@ fn bad_invitation(error: CodeError) -> Failure {
     Failure::new(ErrorCode::BadInvitation, error.to_string(), next_step)
 }
 
-/// Asks until the device is no longer pending. An issuer that is away for a while is waited for, too.
+/// Whether somebody still has to say yes before it can do anything: to the device, or to what it is to get.
+fn waits(enrolment: &Enrolment) -> bool {
+    match enrolment.state {
+        EnrolmentLife::Device(DeviceLife::Pending) => true,
+        EnrolmentLife::Device(DeviceLife::Approved) => {
+            let active = |grant: &GrantState| grant.state == "active";
+            !enrolment.waits_for.is_empty() && !enrolment.grants.iter().any(active)
+        }
+        EnrolmentLife::Interrupted | EnrolmentLife::Device(DeviceLife::Suspended | DeviceLife::Revoked) => false,
+    }
+}
+
+/// Asks until nobody is waited for. An issuer that is away for a while is waited for, too.
 fn wait(enrolled: Enrolment, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<Enrolment, Failure> {
     let request = RefreshRequest { issuer: Some(enrolled.issuer.clone()) };
     let mut silent = false;
@@ -131,7 +142,7 @@ fn wait(enrolled: Enrolment, agent: &LocalClient, terminal: &mut dyn Terminal) -
                         "run `daypass enroll` again",
                     ));
                 };
-                if enrolment.state != EnrolmentLife::Device(DeviceLife::Pending) {
+                if !waits(&enrolment) {
                     return Ok(enrolment);
                 }
             }
@@ -182,6 +193,11 @@ fn describe(enrolment: &Enrolment, waited: bool) -> String {
                 pending(enrolment)
             )
         }
+        EnrolmentLife::Device(DeviceLife::Approved) if waits(enrolment) => format!(
+            "the device is approved, and its access waits: {}\n  waits for  {}\n`daypass enroll --wait` waits for it",
+            named(enrolment),
+            enrolment.waits_for.join(", ")
+        ),
         EnrolmentLife::Device(DeviceLife::Approved) => {
             format!("approved: {}\nrun `daypass setup git` to use it with git", named(enrolment))
         }
@@ -203,11 +219,21 @@ mod tests {
     }
 
     fn enrolment(state: &str) -> String {
+        let waits_for = if state == "pending" { r#""olga@example.com""# } else { "" };
         format!(
             r#"{{"issuer":"https://issuer.example","state":"{state}","device":"dev-3k7q0x9a1b2c3d4e","collaborator":"alice@example.com",
-               "comparison_code":"ABCD-2345","trust_tier":"ek_chain","waits_for":["olga@example.com"],"certificate_not_after":null,
+               "comparison_code":"ABCD-2345","trust_tier":"ek_chain","waits_for":[{waits_for}],"certificate_not_after":null,
                "clock_offset":0,"last_contact":null,"grants":[],"resources":[],"tokens":[],"problem":null}}"#
         )
+    }
+
+    /// Approved, and its one grant in this state.
+    fn granted(state: &str, waits_for: &str) -> String {
+        let grant = format!(
+            r#"[{{"grant":"gr-3k7q0x9a1b2c3d4e","project":"apollo","role":"developer","state":"{state}","until":1790000000,"protection":"hardware","authorization_details":[]}}]"#
+        );
+        let approved = enrolment("approved").replace(r#""grants":[]"#, &format!(r#""grants":{grant}"#));
+        approved.replace(r#""waits_for":[]"#, &format!(r#""waits_for":[{waits_for}]"#))
     }
 
     fn enroll(agent: &MockAgent, invitation: &str, wait: bool, terminal: &mut Buffer) -> Result<(), Failure> {
@@ -270,6 +296,22 @@ ask them to compare the code and approve; `daypass enroll --wait` waits for it
             "approved: dev-3k7q0x9a1b2c3d4e for alice@example.com\nrun `daypass setup git` to use it with git\n"
         ));
         assert_eq!(terminal.noted().matches("the issuer is away; still waiting").count(), 1);
+    }
+
+    #[test]
+    fn an_approved_device_whose_access_waits_says_for_whom_and_is_waited_for() {
+        let waits = granted("requested", r#""olga@example.com""#);
+        let agent = MockAgent::start([(200, &waits)]);
+        let mut terminal = Buffer::default();
+        enroll(&agent, &invitation(CodeKind::Invitation), false, &mut terminal).unwrap();
+        assert!(terminal.said().contains("waits for  olga@example.com"), "{}", terminal.said());
+        assert!(!terminal.said().contains("setup git"), "{}", terminal.said());
+        let [still, done] = [&waits, &granted("active", "")].map(|one| format!(r#"{{"enrolments":[{one}]}}"#));
+        let agent = MockAgent::start([(200, &waits), (200, &still), (200, &done)]);
+        let mut terminal = Buffer::default();
+        enroll(&agent, &invitation(CodeKind::Invitation), true, &mut terminal).unwrap();
+        assert_eq!(terminal.pauses, 2);
+        assert!(terminal.said().contains("approved: dev-"), "{}", terminal.said());
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod kinds;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use self::fields::{ADDRESS, BY};
+use self::fields::{ADDRESS, BY, BY_DEVICE, ON_BEHALF_OF};
 pub use self::{
     documents::{json_schema, markdown},
     kinds::entry,
@@ -80,7 +80,7 @@ pub struct Field {
 /// Where an event of a kind comes from, which says who must be named.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {
-    /// A command on the issuer's machine: `by` is there.
+    /// Somebody's decision, by a command on the issuer's machine or from an enrolled device: `by` is there.
     Command,
     /// A request: `address` is there.
     Request,
@@ -91,11 +91,21 @@ pub enum Source {
 }
 
 impl Source {
+    /// Those by which it is known; all of them for [`Source::Command`] and [`Source::Request`].
     const fn fields(self) -> &'static [Field] {
         match self {
             Self::Command | Self::Issuer => &[BY],
             Self::Request => &[ADDRESS],
             Self::Either => &[BY, ADDRESS],
+        }
+    }
+
+    /// How it is known who decided.
+    const fn further(self) -> &'static [Field] {
+        match self {
+            Self::Command => &[BY_DEVICE, ADDRESS, ON_BEHALF_OF],
+            Self::Either => &[BY_DEVICE, ON_BEHALF_OF],
+            Self::Request | Self::Issuer => &[],
         }
     }
 
@@ -134,7 +144,8 @@ impl Entry {
 
     /// Every field that there can be.
     fn all(&self) -> impl Iterator<Item = Field> {
-        self.required.iter().chain(self.source.fields()).chain(self.optional).copied()
+        let source = self.source.fields().iter().chain(self.source.further());
+        self.required.iter().chain(source).chain(self.optional).copied()
     }
 }
 
@@ -263,7 +274,7 @@ mod tests {
                 _ => whole(kind),
             };
             assert_eq!(judges.judge(&event), None);
-            let fullest = entry(kind).optional.iter().fold(event.clone(), with);
+            let fullest = entry(kind).all().fold(event.clone(), |event, field| with(event, &field));
             assert_eq!(judges.judge(&fullest), None);
             for field in entry(kind).musts() {
                 let mut less = event.clone();

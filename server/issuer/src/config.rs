@@ -84,6 +84,8 @@ struct Raw {
     #[serde(default)]
     accept_unknown_ek: bool,
     #[serde(default)]
+    approve_on_behalf: bool,
+    #[serde(default)]
     notification: notification::Raw,
 }
 
@@ -157,6 +159,8 @@ pub struct Config {
     pub allow_software_keys: bool,
     /// Loosening: a TPM whose EK is unknown may enrol and be reviewed.
     pub accept_unknown_ek: bool,
+    /// Loosening: accounts on the issuer's machine may approve on behalf of owners, where a role asks for one approver.
+    pub approve_on_behalf: bool,
     /// Who is told what waits for somebody, and when.
     pub notification: notification::Settings,
 }
@@ -178,7 +182,11 @@ impl Config {
 
     /// Every explicit loosening, for `check`, the log and the ledger.
     pub fn loosenings(&self) -> Vec<&'static str> {
-        let all = [(self.allow_software_keys, "allow_software_keys"), (self.accept_unknown_ek, "accept_unknown_ek")];
+        let all = [
+            (self.allow_software_keys, "allow_software_keys"),
+            (self.accept_unknown_ek, "accept_unknown_ek"),
+            (self.approve_on_behalf, "approve_on_behalf"),
+        ];
         all.into_iter().filter_map(|(on, name)| on.then_some(name)).collect()
     }
 
@@ -254,6 +262,7 @@ impl Raw {
             tokens_per_device: self.tokens_per_device,
             allow_software_keys: self.allow_software_keys,
             accept_unknown_ek: self.accept_unknown_ek,
+            approve_on_behalf: self.approve_on_behalf,
             notification,
         })
     }

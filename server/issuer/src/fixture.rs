@@ -17,13 +17,14 @@ use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use tempfile::TempDir;
 
 use crate::{
+    actor::Actor,
     clock::{Clock, Entropy, Environment},
     commands::{make_in, put_in_force},
     config::Config,
     device::{Registration, register_software},
     invitation::{Invite, invite},
     issuer::Issuer,
-    store::{Device, Invitation},
+    store::{Device, Invitation, Terms},
 };
 
 const PROJECT: &str = include_str!("../project.toml.example");
@@ -92,6 +93,19 @@ impl Made {
         Self::with(&[("allow_software_keys = false", "allow_software_keys = true")]).await
     }
 
+    /// Puts another text in force, with each `(old, new)` replaced in the project's file.
+    pub async fn edit_policy(&self, changes: &[(&str, &str)]) {
+        let file = self.issuer.config.policy.join("projects/apollo.toml");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        for (old, new) in changes {
+            assert!(text.contains(old), "{old} is in {text}");
+            text = text.replace(old, new);
+        }
+        std::fs::write(&file, text).unwrap();
+        put_in_force(&self.issuer, &self.issuer.config.policy).await.unwrap();
+        self.issuer.reload_policy().await.unwrap();
+    }
+
     pub fn now(&self) -> Timestamp {
         self.hands.now()
     }
@@ -112,19 +126,42 @@ impl Made {
 
     /// An invitation to the sample project, good for an hour.
     pub async fn invited(&self, collaborator: &str) -> Invitation {
+        self.invited_with(collaborator, Terms::default(), Actor::account("olga")).await
+    }
+
+    /// The same, made by somebody.
+    pub async fn invited_by(&self, collaborator: &str, by: Actor) -> Invitation {
+        self.invited_with(collaborator, Terms::default(), by).await
+    }
+
+    /// The same, for a phase of it.
+    pub async fn invited_for(&self, collaborator: &str, phase: &str) -> Invitation {
+        let terms = Terms { phase: phase.parse().ok(), ..Terms::default() };
+        self.invited_with(collaborator, terms, Actor::account("olga")).await
+    }
+
+    async fn invited_with(&self, collaborator: &str, terms: Terms, by: Actor) -> Invitation {
         let asked = Invite {
             collaborator: collaborator.parse().unwrap(),
             project: "apollo".parse().unwrap(),
             role: "developer".parse().unwrap(),
             until: self.now().plus(3600),
+            terms,
             code_expires_at: self.now().plus(3600),
             ek_hash: None,
             reason: None,
-            by: "olga".to_owned(),
+            by,
         };
         let (issuer, pin) = (&self.issuer, self.issuer.keyring().pin());
         let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
         invite(store, environment, &issuer.policy(), &issuer.config.issuer_url, pin, asked).await.unwrap().0
+    }
+
+    /// Puts another text of the sample project in force.
+    pub async fn project(&self, text: &str) {
+        std::fs::write(self.issuer.config.policy.join("projects/apollo.toml"), text).unwrap();
+        put_in_force(&self.issuer, &self.issuer.config.policy).await.unwrap();
+        self.issuer.reload_policy().await.unwrap();
     }
 
     /// Moves the clock.
@@ -134,12 +171,17 @@ impl Made {
 
     /// A registered software client, which is the quickest approved device with an active grant.
     pub async fn client(&self) -> Device {
+        self.client_in("developer").await
+    }
+
+    /// The same, in this role.
+    pub async fn client_in(&self, role: &str) -> Device {
         let (_, csr) = request();
         let (proof, _) = request();
         let registration = Registration {
             collaborator: "alice".parse().unwrap(),
             project: "apollo".parse().unwrap(),
-            role: "developer".parse().unwrap(),
+            role: role.parse().unwrap(),
             until: self.now().plus(3600),
             csr: &csr,
             proof,

@@ -2,6 +2,8 @@
 //!
 //! A library, so that what reads strangers' bytes can be driven from tests; the program is [`commands::run`].
 
+pub mod actor;
+pub mod approval;
 mod backup;
 mod body;
 mod caller;
@@ -16,11 +18,13 @@ mod error;
 #[cfg(test)]
 mod fixture;
 pub mod gates;
+pub mod grant;
 pub mod invitation;
 pub mod issuer;
 pub mod keys;
 pub mod ledger;
 mod metadata;
+pub mod network;
 pub mod notification;
 mod pace;
 pub mod policy;

@@ -9,7 +9,7 @@ use axum::{
 };
 use daypass_proto::{
     enrolment::{MAX_BEGIN, MAX_COMPLETE},
-    ledger::{EventKind, api},
+    ledger::api,
     oauth_error::{OAuthError, Reason},
 };
 use daypass_service::{ClientCertificates, Limits, Listener, ServeError, TlsError, server_config, told};
@@ -19,13 +19,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     body::{LARGE, Room, SMALL, bounded},
-    device, enrolment,
+    device,
+    ending::mark_over,
+    enrolment,
     error::Refusal,
     gates,
     issuer::{Issuer, PolicyReload},
     ledger, metadata,
     notification::{self, Sinks},
-    store::{Change, DecideError, Decision, Grant, GrantLife},
+    store::DecideError,
     token,
 };
 
@@ -33,8 +35,6 @@ use crate::{
 const MAX_BODY: usize = 64 * 1024;
 /// How often keys are looked for and what is over is forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
-/// How many grants are marked as ended at a time.
-const ENDED_AT_ONCE: u32 = 1000;
 /// How often a new policy is looked for.
 const FOLLOW: Duration = Duration::from_secs(1);
 
@@ -190,25 +190,10 @@ async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
         if let Err(error) = issuer.store.sweep(issuer.environment.now()).await {
             tracing::error!(error = %told(&error), "could not forget what is over");
         }
-        if let Err(error) = end_grants(&issuer).await {
+        if let Err(error) = mark_over(&issuer).await {
             tracing::error!(error = %told(&error), "could not end grants whose time is over");
         }
     }
-}
-
-/// Marks grants whose time is over, the rest of very many at the next time. They give no tokens from their end on, marked or not.
-async fn end_grants(issuer: &Issuer) -> Result<(), DecideError> {
-    let now = issuer.environment.now();
-    for grant in issuer.store.grants_over(now, ENDED_AT_ONCE).await? {
-        let event = issuer.environment.event(EventKind::GrantEnded).text("rule", "time");
-        let event = issuer.environment.of_grant(event, &grant, &issuer.policy());
-        let to = Grant { state: GrantLife::Ended, ..grant };
-        let decision = Decision::new(event).change(Change::Grant { to, from: GrantLife::Active });
-        if let Err(DecideError::Store(error)) = issuer.store.decide(decision).await {
-            return Err(error.into());
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

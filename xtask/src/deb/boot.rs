@@ -25,6 +25,11 @@ const CAP_SYS_PTRACE: &str = "0000000000080000";
 const CAP_NET_BIND_SERVICE: &str = "0000000000000400";
 const NONE: &str = "0000000000000000";
 
+/// What stands otherwise in the issuer's configuration: the TPM has no chain here, and the owner no device.
+const LOOSENED: [(&str, &str); 2] = [
+    ("accept_unknown_ek = false", "accept_unknown_ek = true"),
+    ("approve_on_behalf = false", "approve_on_behalf = true"),
+];
 const PROJECT: &str = r#"owners = ["olga@example.com"]
 [roles.reader]
 token_lifetime = "10m"
@@ -119,7 +124,7 @@ fn servers(root: &Root, machine: &Machine<'_>) -> Result<(), Failure> {
     let state = ["--state-dir", "/var/lib/daypass-issuer"];
     machine.run(&[&["daypass-issuer", "init", "--url", "https://localhost:8443"][..], &state].concat())?;
     // A software TPM without a maker's certificate.
-    configure(root, "/etc/daypass/issuer.toml", &[("accept_unknown_ek = false", "accept_unknown_ek = true")])?;
+    configure(root, "/etc/daypass/issuer.toml", &LOOSENED)?;
     let project = root.inside("/etc/daypass/policy/projects/apollo.toml");
     fs::write(&project, PROJECT).map_err(file("write", &project))?;
     machine.run(&["daypass-issuer", "policy", "load"])?;
@@ -175,7 +180,9 @@ fn with_a_tpm(root: &Root, machine: &Machine<'_>) -> Result<(), Failure> {
     let invitation = machine.run(&invite)?;
     run(&mut machine.somebody(&["daypass", "enroll", word(&invitation, "dpinv1_")?]))?;
     let devices = machine.run(&["daypass-issuer", "device", "list"])?;
-    machine.run(&["daypass-issuer", "device", "approve", word(&devices, "dev-")?, "--yes"])?;
+    let approve = ["daypass-issuer", "device", "approve", word(&devices, "dev-")?, "--yes"];
+    let for_owner = ["--on-behalf-of", "olga@example.com", "--reason", "at the same desk"];
+    machine.run(&[&approve[..], &for_owner].concat())?;
     let token = run(&mut machine.somebody(&["daypass", "token", "https://localhost/"]))?;
     if token.split('.').count() != 3 {
         return Err(Failure::Check { what: "no token came".to_owned(), faults: vec![token] });

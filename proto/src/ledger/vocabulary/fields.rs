@@ -21,7 +21,14 @@ const fn personal(name: &'static str, meaning: &'static str) -> Field {
 // Who.
 pub(super) const COLLABORATOR: Field = personal("collaborator", "for whom");
 pub(super) const OWNER: Field = personal("owner", "the project's owners at that time, a JSON list");
-pub(super) const BY: Field = personal("by", "who decided: the account on the issuer's machine that ran the command");
+pub(super) const BY: Field = personal(
+    "by",
+    "who decided: the account on the issuer's machine that ran the command; with `by_device`, the person",
+);
+pub(super) const BY_DEVICE: Field =
+    text("by_device", "the enrolled device of whoever decided, who is not at the issuer's machine");
+pub(super) const ON_BEHALF_OF: Field =
+    personal("on_behalf_of", "the owner for whom the account on the issuer's machine decided");
 pub(super) const CALLER: Field =
     personal("caller", "who asked the agent, as the agent reports it: JSON, docs/wire.md section 6.2");
 pub(super) const HOSTNAME: Field = personal("hostname", "what the machine calls itself");
@@ -33,6 +40,8 @@ pub(super) const ADDRESS: Field = personal("address", "from where: the IP addres
 pub(super) const AGAIN: Field = plain("again", Form::Flag, "the same machine once more, after an answer was lost");
 pub(super) const ACCEPTED: Field = number("accepted", "the time from which decisions go on");
 pub(super) const ACTIVE_FROM: Field = number("active_from", "from when the key is used");
+pub(super) const APPROVALS: Field = number("approvals", "how many have approved, with this one");
+pub(super) const APPROVERS: Field = number("approvers", "how many must approve");
 pub(super) const CODE: Field = text("comparison_code", "what both sides show");
 pub(super) const CONTINUES: Field = text("continues", "the ledger's former name");
 pub(super) const DELEGATION: Field =
@@ -54,12 +63,14 @@ pub(super) const JKT: Field = text("jkt", "the thumbprint of the key that the to
 pub(super) const JTI: Field = text("jti", "the token's identifier");
 pub(super) const KEYS: Field = number("keys", "how many keys");
 pub(super) const KID: Field = text("kid", "the key");
+pub(super) const GRACE_UNTIL: Field = number("grace_until", "until when the role's narrower rights are left");
 pub(super) const LIFETIME: Field = number("lifetime", "the token's life, in seconds");
 pub(super) const MADE_AT: Field = number("made_at", "when the backup was made");
 pub(super) const MASTER: Field = text("master", "the master key that opens the private keys now");
 pub(super) const NOT_AFTER: Field = number("not_after", "the end of the certificate");
 pub(super) const NOTIFICATIONS: Field = number("notifications", "how many messages, each of one sink");
 pub(super) const ORIGIN: Field = text("origin", "the ledger's name");
+pub(super) const PHASE: Field = text("phase", "the phase of the project that the grant is for");
 pub(super) const POSTURE: Field = plain("posture", Form::Object, "what was learned from the quote");
 pub(super) const PROJECT: Field = text("project", "the project");
 pub(super) const PROTECTION: Field = text("protection", "who signs the proofs: `hardware`, `delegated` or `software`");
@@ -73,6 +84,10 @@ pub(super) const ROLE: Field = text("role", "the role in the project: the rule t
 pub(super) const SETTING: Field = text("setting", "the setting");
 pub(super) const SIZE: Field = number("size", "how many numbered events the backup has");
 pub(super) const STATE: Field = text("state", "where the device is in its life afterwards");
+pub(super) const TERMS: Field = personal(
+    "terms",
+    "what the grant is bound to beside role and end, JSON: begin, phase, tokens, grace, networks, devices; networks tell where people are",
+);
 pub(super) const TIER: Field = text("trust_tier", "how well the TPM is known");
 pub(super) const TOKEN_HASH: Field = text(
     "token_hash",

@@ -26,7 +26,7 @@ pub const fn entry(kind: EventKind) -> Entry {
             "somebody was invited, and the grant waits",
             Command,
             &[INVITATION, GRANT, PROJECT, ROLE, UNTIL, EXPIRES_AT, POLICY, COLLABORATOR, OWNER, DETAILS],
-            &[RULE, WHY],
+            &[RULE, WHY, PHASE, TERMS],
         ),
         K::InvitationWithdrawn => (
             "an invitation was taken back",
@@ -71,9 +71,14 @@ pub const fn entry(kind: EventKind) -> Entry {
             "a client with keys in files was registered, with its grant",
             Command,
             &[DEVICE, GRANT, PROJECT, ROLE, UNTIL, POLICY, NOT_AFTER, COLLABORATOR, OWNER, DETAILS],
-            &[],
+            &[PHASE, TERMS],
         ),
-        K::ApprovalRefused => ("a device was not approved", Command, &[DEVICE, COLLABORATOR, RULE], &[]),
+        K::ApprovalRefused => (
+            "somebody approved a device or a grant, and it did not count",
+            Command,
+            &[COLLABORATOR, RULE],
+            &[DEVICE, GRANT, PROJECT, ROLE, UNTIL, POLICY, OWNER],
+        ),
         K::DeviceApproved => ("a device may use its grants", Either, &[DEVICE, COLLABORATOR, RULE], &[WHY]),
         K::DeviceSuspended => ("a device was held back", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceResumed => ("a device was let on again", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
@@ -91,11 +96,23 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::CertificateRefused => {
             ("a device did not get its next certificate", Request, &[DEVICE, RENEWAL, REASON, WHY, COLLABORATOR], &[])
         }
-        K::GrantActivated => ("a grant came into force", Either, GRANTED, &[DEVICE, RULE]),
-        K::GrantSuspended => ("a grant was held back", Command, GRANTED, &[DEVICE, RULE, WHY]),
-        K::GrantResumed => ("a grant was let on again", Command, GRANTED, &[DEVICE, RULE, WHY]),
-        K::GrantRevoked => ("a grant was ended before its time", Either, GRANTED, &[DEVICE, RULE, WHY]),
-        K::GrantEnded => ("a grant's time is over", Issuer, GRANTED, &[DEVICE, RULE]),
+        K::GrantApproved => (
+            "an owner approved a grant that waits",
+            Command,
+            &[GRANT, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER, APPROVALS, APPROVERS],
+            &[DEVICE, PHASE, RULE, WHY],
+        ),
+        K::GrantActivated => ("a grant came into force", Either, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
+        K::GrantSuspended => ("a grant was held back", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
+        K::GrantResumed => ("a grant was let on again", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
+        K::GrantRevoked => ("a grant was ended before its time", Either, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
+        K::GrantGraceBegun => (
+            "a grant's hard end came, and its role's narrower rights are left for a while",
+            Issuer,
+            &[GRANT, PROJECT, ROLE, UNTIL, GRACE_UNTIL, POLICY, COLLABORATOR, OWNER],
+            &[DEVICE, PHASE],
+        ),
+        K::GrantEnded => ("a grant's time is over", Issuer, GRANTED, &[DEVICE, PHASE, RULE]),
         K::TokenIssued => (
             "a token was issued",
             Request,
@@ -117,7 +134,7 @@ pub const fn entry(kind: EventKind) -> Entry {
                 OWNER,
                 DETAILS,
             ],
-            &[DELEGATION, CALLER, MONITORED],
+            &[DELEGATION, CALLER, MONITORED, PHASE],
         ),
         K::TokenRefused => (
             "a token was asked for and refused",

@@ -4,8 +4,11 @@ use std::io::Write as _;
 
 use daypass_proto::names::{Collaborator, ProjectName, RoleName};
 
-use super::CommandError;
-use crate::store::{Find, Sort};
+use super::{CommandError, operator};
+use crate::{
+    actor::Actor,
+    store::{Find, Sort},
+};
 
 /// Which grants or invitations are listed, and how.
 #[derive(Debug, clap::Args)]
@@ -52,6 +55,25 @@ impl Which {
             found.truncate(limit);
         }
         Ok(found)
+    }
+}
+
+/// For whom an account on this machine decides.
+#[derive(Debug, clap::Args)]
+pub struct Behalf {
+    /// Decide for this owner of the project, who has no enrolled device. Needs `approve_on_behalf = true` in the configuration, and a role that asks
+    /// for one approver.
+    #[arg(long, value_name = "OWNER", requires = "reason")]
+    pub(super) on_behalf_of: Option<Collaborator>,
+    /// Why, for the ledger.
+    #[arg(long, value_parser = reason)]
+    pub(super) reason: Option<String>,
+}
+
+impl Behalf {
+    /// Who decides.
+    pub(super) fn actor(&self) -> Actor {
+        Actor::Machine { account: operator(), on_behalf_of: self.on_behalf_of.clone() }
     }
 }
 

@@ -12,14 +12,13 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    arguments::reason,
-    operator,
+    arguments::{Behalf, reason},
+    grant, on_this_machine, operator,
     output::{confirm, json as print_json, line, table, untrusted},
 };
 use crate::{
     device::{LifeError, Registration, Verb, decide_life, register_software},
     issuer::Issuer,
-    ledger::Source,
     store::{self, Device, device_word},
     until,
 };
@@ -44,7 +43,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Approve a device, after comparing its code with what the collaborator reads out.
+    /// Approve a device, after comparing its code with what the collaborator reads out. Its grants are approved by the project's owners.
     Approve {
         /// Which.
         device: DeviceId,
@@ -54,6 +53,8 @@ pub enum Command {
         /// Approve without comparing.
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        behalf: Behalf,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -118,12 +119,16 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
     match command {
         Command::List { state, json } => list(issuer, state, json).await,
         Command::Show { device, json } => show(issuer, &device, json).await,
-        Command::Approve { device, code, yes, json } => {
-            let device = approve(issuer, &device, code.as_deref(), yes).await?;
+        Command::Approve { device, code, yes, behalf, json } => {
+            let device = approve(issuer, &device, code.as_deref(), yes, &behalf).await?;
             if json {
                 return print_json(&describe(issuer, &device).await?);
             }
-            line(format!("approved {} for {}", device.id, device.collaborator))
+            line(format!("approved {} for {}", device.id, device.collaborator))?;
+            for grant in issuer.store.grants_of(&device.id).await? {
+                line(grant::standing(issuer, &grant).await?)?;
+            }
+            Ok(())
         }
         Command::Suspend(decision) => decide(issuer, Verb::Suspend, &decision).await,
         Command::Resume(decision) => decide(issuer, Verb::Resume, &decision).await,
@@ -206,14 +211,20 @@ async fn show(issuer: &Issuer, id: &DeviceId, json: bool) -> Result<(), CommandE
     Ok(())
 }
 
-async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) -> Result<Device, CommandError> {
+async fn approve(
+    issuer: &Issuer,
+    id: &DeviceId,
+    code: Option<&str>,
+    yes: bool,
+    behalf: &Behalf,
+) -> Result<Device, CommandError> {
     let device = find(issuer, id).await?;
     // Nobody is asked to compare where nothing can be approved; the decision itself looks again.
     if device.state != DeviceLife::Pending {
         return Err(LifeError::Transition { device: id.clone(), from: device.state, verb: Verb::Approve }.into());
     }
     let expected = device.comparison_code.clone().unwrap_or_default();
-    let source = Source::Operator(operator());
+    let source = behalf.actor().into();
     let rule = match code {
         Some(given) => {
             if let Err(error) = compare(&expected, given) {
@@ -235,7 +246,7 @@ async fn approve(issuer: &Issuer, id: &DeviceId, code: Option<&str>, yes: bool) 
             "code_confirmed"
         }
     };
-    Ok(decide_life(issuer, id, Verb::Approve, &source, Some(rule), None).await?)
+    Ok(decide_life(issuer, id, Verb::Approve, &source, Some(rule), behalf.reason.as_deref()).await?)
 }
 
 fn compare(expected: &str, given: &str) -> Result<(), CommandError> {
@@ -247,7 +258,7 @@ fn compare(expected: &str, given: &str) -> Result<(), CommandError> {
 }
 
 async fn decide(issuer: &Issuer, verb: Verb, decision: &Decision) -> Result<(), CommandError> {
-    let source = Source::Operator(operator());
+    let source = on_this_machine();
     let device = decide_life(issuer, &decision.device, verb, &source, None, decision.reason.as_deref()).await?;
     if decision.json {
         return print_json(&describe(issuer, &device).await?);
@@ -307,6 +318,10 @@ mod tests {
     use super::*;
     use crate::{fixture::Made, store::Change};
 
+    fn nobody() -> Behalf {
+        Behalf { on_behalf_of: None, reason: None }
+    }
+
     #[tokio::test]
     async fn a_wrong_code_approves_nothing_and_is_an_event() {
         let made = Made::with_software().await;
@@ -318,12 +333,12 @@ mod tests {
         let event = crate::fixture::event(&issuer.environment);
         let change = Change::Device { to: Box::new(pending), from: device.state };
         issuer.store.decide(store::Decision::new(event).change(change)).await.unwrap();
-        let refused = approve(issuer, &device.id, Some("AB12-CD35"), false).await;
+        let refused = approve(issuer, &device.id, Some("AB12-CD35"), false, &nobody()).await;
         assert!(matches!(refused, Err(CommandError::Code { .. })));
         assert_eq!(issuer.store.device(&device.id).await.unwrap().unwrap().state, DeviceLife::Pending);
         let events = made.events("approval_refused").await;
         assert!(matches!(&events[..], [leaf] if leaf.contains(&device.id.to_string())), "{events:?}");
-        approve(issuer, &device.id, Some("ab12-cd34"), false).await.unwrap();
+        approve(issuer, &device.id, Some("ab12-cd34"), false, &nobody()).await.unwrap();
         assert_eq!(made.events("approval_refused").await.len(), 1);
     }
 

@@ -5,7 +5,9 @@ use daypass_proto::{ledger::EventKind, names::Collaborator};
 use serde_json::json;
 
 use super::{
-    CommandError, operator,
+    CommandError,
+    arguments::reason,
+    operator,
     output::{json as print_json, line},
 };
 use crate::{
@@ -19,7 +21,7 @@ pub struct Args {
     /// Whom: a collaborator's name, as in their invitation.
     name: Collaborator,
     /// Why, for the ledger. Do not name them.
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     reason: Option<String>,
     /// Erase; nothing brings it back.
     #[arg(long)]
@@ -67,6 +69,7 @@ async fn erase(issuer: &Issuer, args: &Args, by: &str) -> Result<u64, CommandErr
 mod tests {
     use super::*;
     use crate::{
+        actor::Actor,
         device::{Verb, decide_life},
         fixture::Made,
         ledger::{Source, audit::audit_store, integrate},
@@ -78,7 +81,7 @@ mod tests {
     }
 
     async fn revoke(made: &Made, id: &daypass_proto::names::DeviceId) {
-        let source = Source::Operator("olga".to_owned());
+        let source = Source::from(Actor::account("olga"));
         decide_life(&made.issuer, id, Verb::Revoke, &source, None, Some("alice left")).await.unwrap();
     }
 

@@ -5,14 +5,15 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    arguments::{Which, reason},
-    operator,
+    arguments::{Behalf, Which, reason},
+    on_this_machine,
     output::{json as print_json, line, table},
+    terms::told,
 };
 use crate::{
+    approval::{Waiting, approve_grant},
     ending::{EndError, GrantVerb, Told, decide_grant},
     issuer::Issuer,
-    ledger::Source,
     store::{Find, Grant, GrantLife},
 };
 
@@ -25,6 +26,16 @@ pub enum Command {
     Show {
         /// Which.
         grant: GrantId,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Approve a grant that waits, for an owner of its project who has no enrolled device.
+    Approve {
+        /// Which.
+        grant: GrantId,
+        #[command(flatten)]
+        behalf: Behalf,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -65,13 +76,21 @@ pub struct Decision {
 
 fn state(text: &str) -> Result<GrantLife, String> {
     serde_json::from_value(Value::from(text))
-        .map_err(|_| "expected requested, active, suspended, revoked or ended".to_owned())
+        .map_err(|_| "expected requested, active, grace, suspended, revoked or ended".to_owned())
 }
 
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
     match command {
         Command::List(which) => list(issuer, which).await,
         Command::Show { grant, json } => show(issuer, &grant, json).await,
+        Command::Approve { grant, behalf, json } => {
+            let approved = approve_grant(issuer, &grant, &behalf.actor(), behalf.reason.as_deref()).await?;
+            if json {
+                return print_json(&with_approvals(describe(&approved.grant), &approved.waiting));
+            }
+            line(format!("approved {}", approved.grant.id))?;
+            line(standing(issuer, &approved.grant).await?)
+        }
         Command::Suspend(decision) => decide(issuer, GrantVerb::Suspend, &decision).await,
         Command::Resume(decision) => decide(issuer, GrantVerb::Resume, &decision).await,
         Command::Revoke(decision) => decide(issuer, GrantVerb::Revoke, &decision).await,
@@ -82,6 +101,46 @@ pub(super) fn describe(grant: &Grant) -> Value {
     json!({
         "grant": grant.id, "state": grant.state, "collaborator": grant.collaborator, "project": grant.project,
         "role": grant.role, "until": grant.until, "device": grant.device,
+        "made_at": grant.made_at, "used": grant.used, "terms": grant.terms,
+    })
+}
+
+/// With who approved it, and what it waits for.
+fn with_approvals(mut told: Value, waiting: &Waiting) -> Value {
+    if let Some(told) = told.as_object_mut() {
+        let given: Vec<Value> = waiting
+            .record()
+            .given
+            .iter()
+            .map(|approval| json!({"by": approval.by, "through": approval.through, "at": approval.at}))
+            .collect();
+        told.insert("approvals".to_owned(), Value::Array(given));
+        told.insert("approvers".to_owned(), json!(waiting.approvers()));
+        told.insert("asked_by".to_owned(), json!(waiting.record().asked_by));
+        told.insert("waits_for".to_owned(), json!({"approvals": waiting.missing(), "from": waiting.open_to()}));
+    }
+    told
+}
+
+/// Where a grant stands, in a line: in force, or what it waits for.
+pub(super) async fn standing(issuer: &Issuer, grant: &Grant) -> Result<String, CommandError> {
+    let waiting = match grant.state {
+        GrantLife::Requested => Waiting::of_grant(issuer, grant).await?,
+        _ => None,
+    };
+    let what = format!("  grant {} ({} as {}) ", grant.id, grant.project, grant.role);
+    Ok(match waiting {
+        _ if grant.state != GrantLife::Requested => format!("{what}is {} until {}", grant.state, grant.until),
+        None => what + "gives nothing: the policy in force has no such role",
+        Some(waiting) if waiting.missing() == 0 => what + "is approved, and waits for its device",
+        Some(waiting) => format!(
+            "{what}waits for {} approval(s) by its owners: {}",
+            waiting.missing(),
+            match waiting.open_to() {
+                none if none.is_empty() => "there is nobody left who may; withdraw it, and invite anew".to_owned(),
+                owners => owners.join(", "),
+            }
+        ),
     })
 }
 
@@ -115,19 +174,34 @@ async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandEr
         .role(&grant.project, &grant.role)
         .and_then(|role| role.details_for(&grant.collaborator).ok())
         .unwrap_or_default();
+    let waiting = Waiting::of_grant(issuer, &grant).await?;
     if json {
         let mut told = describe(&grant);
         if let Some(told) = told.as_object_mut() {
             told.insert("authorization_details".to_owned(), json!(details));
         }
-        return print_json(&told);
+        return print_json(&match &waiting {
+            Some(waiting) => with_approvals(told, waiting),
+            None => told,
+        });
     }
     line(format!("grant           {}", grant.id))?;
     line(format!("state           {}", grant.state))?;
     line(format!("collaborator    {}", grant.collaborator))?;
     line(format!("project         {} as {}", grant.project, grant.role))?;
     line(format!("until           {}", grant.until))?;
+    for (name, said) in told(&grant.terms, grant.until, grant.used) {
+        line(format!("{name:<15} {said}"))?;
+    }
     line(format!("device          {}", grant.device.as_ref().map_or("none yet", DeviceId::as_str)))?;
+    for approval in waiting.iter().flat_map(|waiting| &waiting.record().given) {
+        let through = approval.through.as_ref().map(|account| format!(", through {account} on the issuer's machine"));
+        line(format!("approved by     {} at {}{}", approval.by, approval.at, through.unwrap_or_default()))?;
+    }
+    if let (GrantLife::Requested, Some(waiting)) = (grant.state, &waiting) {
+        let (missing, owners) = (waiting.missing(), waiting.open_to().join(", "));
+        line(format!("waits for       {missing} more of {} approval(s); may approve: {owners}", waiting.approvers()))?;
+    }
     if details.is_empty() {
         line("role gives      nothing: the policy in force has no such role for them")?;
     }
@@ -137,7 +211,7 @@ async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandEr
 }
 
 async fn decide(issuer: &Issuer, verb: GrantVerb, decision: &Decision) -> Result<(), CommandError> {
-    let source = Source::Operator(operator());
+    let source = on_this_machine();
     let told = Told { source: &source, rule: None, reason: decision.reason.as_deref() };
     let grant = decide_grant(issuer, &decision.grant, verb, &told).await?;
     if decision.json {

@@ -6,13 +6,12 @@ use serde_json::{Value, json};
 use super::{
     CommandError,
     arguments::{Which, reason},
-    operator,
+    on_this_machine,
     output::{json as print_json, line, table},
 };
 use crate::{
     ending::{Told, withdraw},
     issuer::Issuer,
-    ledger::Source,
     store::{Invitation, InvitationLife},
 };
 
@@ -52,7 +51,7 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
     match command {
         Command::List(which) => list(issuer, which).await,
         Command::Withdraw { invitation, reason, json } => {
-            let source = Source::Operator(operator());
+            let source = on_this_machine();
             let told = Told { source: &source, rule: None, reason: reason.as_deref() };
             let invitation = withdraw(issuer, &invitation, &told).await?;
             if json {

@@ -19,6 +19,7 @@ mod notification;
 mod offboard;
 mod output;
 mod policy;
+mod terms;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -27,6 +28,8 @@ use daypass_proto::{ledger::checkpoint::CheckpointError, names::Collaborator};
 use thiserror::Error;
 
 use crate::{
+    actor::Actor,
+    approval::ApprovalError,
     backup::BackupError,
     certificates::CertificatesError,
     clock::Environment,
@@ -37,7 +40,7 @@ use crate::{
     invitation::InviteError,
     issuer::{Issuer, StartError},
     keys::KeyError,
-    ledger::{audit::ExportError, export::WriteError},
+    ledger::{Source, audit::ExportError, export::WriteError},
     notification::{SinkError, Sinks},
     policy::{ExamplesError, PolicyError},
     serve::RunError,
@@ -91,6 +94,9 @@ enum Command {
     /// End a project.
     #[command(subcommand)]
     Project(offboard::Command),
+    /// End a phase of a project.
+    #[command(subcommand)]
+    Phase(offboard::PhaseCommand),
     /// Look at endorsement key certificates.
     #[command(subcommand)]
     Ek(ek::Command),
@@ -172,6 +178,8 @@ pub enum CommandError {
     Invite(#[from] InviteError),
     #[error(transparent)]
     Life(#[from] LifeError),
+    #[error(transparent)]
+    Approval(#[from] ApprovalError),
     #[error(transparent)]
     End(#[from] EndError),
     #[error("nothing was ended; pass `--yes` to end what was shown")]
@@ -270,8 +278,10 @@ impl CommandError {
             | Self::Make { .. }
             | Self::Export(_) => 1,
             Self::End(error) if error.is_fault() => 1,
+            Self::Approval(error) | Self::Life(LifeError::Approval(error)) if error.is_fault() => 1,
             Self::Invite(_)
             | Self::Life(_)
+            | Self::Approval(_)
             | Self::End(_)
             | Self::EndUnconfirmed
             | Self::Software(_)
@@ -342,6 +352,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Invitation(command) => invitation::run(&open(&cli.config, environment).await?, command).await,
             Command::Offboard(args) => offboard::person(&open(&cli.config, environment).await?, args).await,
             Command::Project(command) => offboard::project(&open(&cli.config, environment).await?, command).await,
+            Command::Phase(command) => offboard::phase(&open(&cli.config, environment).await?, command).await,
             Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
             Command::Policy(command) => policy::run(&cli.config, environment, command).await,
@@ -366,7 +377,12 @@ async fn serve(config: &std::path::Path, environment: Environment) -> Result<(),
     Ok(crate::serve::serve(issuer, sinks, stop).await?)
 }
 
-/// Who acts: the name of the account, for the ledger.
+/// Who acts, for the ledger.
+fn on_this_machine() -> Source {
+    Actor::account(operator()).into()
+}
+
+/// The name of the account.
 fn operator() -> String {
     let uid = nix::unistd::getuid();
     nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)

@@ -190,7 +190,7 @@ mod tests {
         store::{Attempt, Found},
     };
 
-    const NONE: &str = "accept_unknown_ek = false\n";
+    const NONE: &str = "approve_on_behalf = false\n";
 
     fn which(message: Option<&str>) -> Which {
         Which { message: message.map(str::to_owned), all: message.is_none(), json: false }

@@ -11,6 +11,8 @@ use daypass_proto::{
 use thiserror::Error;
 
 use crate::{
+    actor::Actor,
+    approval::{self, ApprovalError},
     ending::{GrantVerb, Told},
     error::Refusal,
     issuer::Issuer,
@@ -89,6 +91,12 @@ pub enum LifeError {
         /// What was asked.
         verb: Verb,
     },
+    /// Its user approves it.
+    #[error("device `{0}` is your own; somebody else must approve it")]
+    Own(DeviceId),
+    /// What it waits for is not approved with it.
+    #[error(transparent)]
+    Approval(#[from] ApprovalError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -100,7 +108,7 @@ pub enum LifeError {
 impl From<LifeError> for Refusal {
     fn from(error: LifeError) -> Self {
         match error {
-            LifeError::Unknown(_) | LifeError::Transition { .. } => {
+            LifeError::Unknown(_) | LifeError::Transition { .. } | LifeError::Own(_) | LifeError::Approval(_) => {
                 Self::new(OAuthError::AccessDenied, Reason::Conflict, error.to_string(), "ask for the device's state")
             }
             LifeError::Store(error) => error.into(),
@@ -124,6 +132,11 @@ pub async fn decide(
     if !verb.starts_from(from) {
         return Err(LifeError::Transition { device: id.clone(), from, verb });
     }
+    if let (Verb::Approve, Source::Actor(Actor::Person { collaborator, .. })) = (verb, source)
+        && *collaborator == device.collaborator
+    {
+        return Err(LifeError::Own(id.clone()));
+    }
     // People write names into reasons.
     let event = environment.asked(environment.of_device(environment.event(verb.event()), &device), source);
     let event = match reason {
@@ -134,11 +147,17 @@ pub async fn decide(
         Some(rule) => event.text("rule", rule),
         None => event,
     });
-    if let Some(next) = grants_follow(verb) {
-        for grant in store.grants_of(id).await?.into_iter().filter(|grant| next.starts_from(grant.state)) {
-            let told = Told { source, rule: None, reason: reason.filter(|_| next == GrantVerb::Revoke) };
-            decision = next.on(issuer, decision, grant, &told);
+    let (grants, told) = (store.grants_of(id).await?, Told { source, rule: None, reason });
+    match verb.target() {
+        DeviceLife::Approved => {
+            decision = approval::follow(issuer, decision, grants, verb == Verb::Approve, &told).await?;
         }
+        DeviceLife::Revoked => {
+            for grant in grants.into_iter().filter(|grant| GrantVerb::Revoke.starts_from(grant.state)) {
+                decision = GrantVerb::Revoke.on(issuer, decision, grant, &told);
+            }
+        }
+        DeviceLife::Pending | DeviceLife::Suspended => {}
     }
     if verb.target() == DeviceLife::Revoked {
         // Its certificates stay known, so that it is told that it is revoked, and not that it is unknown.
@@ -152,15 +171,6 @@ pub async fn decide(
     decision = decision.change(Change::Device { to: Box::new(device.clone()), from });
     store.decide(decision).await?;
     Ok(device)
-}
-
-/// What becomes of a device's grants: approval activates those that wait, revocation ends them all.
-fn grants_follow(verb: Verb) -> Option<GrantVerb> {
-    match verb {
-        Verb::Approve => Some(GrantVerb::Activate),
-        Verb::Revoke | Verb::Leave => Some(GrantVerb::Revoke),
-        Verb::Suspend | Verb::Resume => None,
-    }
 }
 
 #[cfg(test)]
@@ -188,7 +198,7 @@ mod tests {
     fn source(verb: Verb) -> Source {
         match verb {
             Verb::Leave => Source::Address([127, 0, 0, 1].into()),
-            _ => Source::Operator("olga".to_owned()),
+            _ => Source::from(Actor::account("olga")),
         }
     }
 

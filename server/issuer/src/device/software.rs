@@ -15,10 +15,11 @@ use thiserror::Error;
 
 use super::issue_certificate;
 use crate::{
+    approval::bar,
     invitation::{GrantError, check_grant},
     issuer::Issuer,
     keys::{KeyError, csr_key},
-    store::{Change, DecideError, Decision, Device, Grant, GrantLife},
+    store::{Change, DecideError, Decision, Device, Grant, GrantLife, Terms},
 };
 
 /// Why no software client is registered.
@@ -38,6 +39,11 @@ pub enum SoftwareError {
     /// Project, role or end.
     #[error(transparent)]
     Grant(#[from] GrantError),
+    /// Nobody else would have said yes.
+    #[error(
+        "role `{0}` is sensitive: two owners must approve it, and a software client is registered by one account; take another role"
+    )]
+    Sensitive(RoleName),
     /// Our keys.
     #[error("could not issue the certificate")]
     Certificate(#[source] KeyError),
@@ -77,14 +83,18 @@ pub async fn register(
     if identity == registration.proof {
         return Err(SoftwareError::NotDistinct);
     }
-    check_grant(
+    let terms = check_grant(
         &issuer.policy(),
-        &registration.project,
-        &registration.role,
+        (&registration.project, &registration.role),
         &registration.collaborator,
         registration.until,
+        &Terms::default(),
         environment.now(),
     )?;
+    // It is in force at once, by whoever may use the issuer's files: the same loosening, and the same limit, as approving for an owner.
+    if bar(&issuer.policy(), &registration.project, &registration.role)?.approvers > 1 {
+        return Err(SoftwareError::Sensitive(registration.role));
+    }
     let device = Device {
         id: DeviceId::from_random(environment.random()),
         collaborator: registration.collaborator.clone(),
@@ -108,6 +118,9 @@ pub async fn register(
         until: registration.until,
         state: GrantLife::Active,
         device: Some(device.id.clone()),
+        made_at: Some(environment.now()),
+        used: 0,
+        terms,
     };
     let certificate = issue_certificate(issuer, &device).map_err(SoftwareError::Certificate)?;
     let event =
@@ -159,6 +172,15 @@ mod tests {
         assert!(matches!(too_long, Err(SoftwareError::Grant(GrantError::TooLong { .. }))));
         let garbage = ask(&made, |asked| asked.csr = b"no request").await;
         assert!(matches!(garbage, Err(SoftwareError::Csr(_))));
+    }
+
+    #[tokio::test]
+    async fn a_software_client_gets_no_sensitive_role() {
+        let made = Made::with_software().await;
+        let two = ("owners = [\"olga@example.com\"]", "owners = [\"olga@example.com\", \"oskar@example.com\"]");
+        made.edit_policy(&[two, ("token_lifetime", "sensitivity = \"sensitive\"\ntoken_lifetime")]).await;
+        let refused = ask(&made, |_| ()).await;
+        assert!(matches!(refused, Err(SoftwareError::Sensitive(_))), "{refused:?}");
     }
 
     #[tokio::test]

@@ -8,20 +8,17 @@ use daypass_proto::{
 };
 
 use crate::{
+    approval::Waiting,
     issuer::Issuer,
     policy::Policy,
-    store::{Device, GateLife, Grant, StoreError},
+    store::{Device, GateLife, Grant, GrantLife, StoreError},
 };
 
 /// The state, with the end of the certificate in use. A pending device sees no grants and no resources.
 pub async fn device_state(issuer: &Issuer, device: &Device, not_after: Timestamp) -> Result<DeviceState, StoreError> {
     let grants = issuer.store.grants_of(&device.id).await?;
     let policy = issuer.policy();
-    let owners: BTreeSet<String> = grants
-        .iter()
-        .filter_map(|grant| policy.project(&grant.project))
-        .flat_map(|project| project.owners.clone())
-        .collect();
+    let waits_for = waits_for(issuer, device, &grants, &policy).await?;
     let approved = device.state == DeviceLife::Approved;
     let visible: Vec<GrantState> =
         if approved { grants.into_iter().map(|grant| grant_state(&policy, grant)).collect() } else { Vec::new() };
@@ -43,12 +40,35 @@ pub async fn device_state(issuer: &Issuer, device: &Device, not_after: Timestamp
         collaborator: device.collaborator.clone(),
         comparison_code: device.comparison_code.clone(),
         trust_tier: device.tier,
-        waits_for: if device.state == DeviceLife::Pending { owners.into_iter().collect() } else { Vec::new() },
+        waits_for,
         certificate_not_after: not_after,
         server_time: issuer.environment.now(),
         grants: visible,
         resources,
     })
+}
+
+/// Whom the device waits for: while it is pending, the owners of what it was invited to; afterwards, those who may still approve what waits.
+async fn waits_for(
+    issuer: &Issuer,
+    device: &Device,
+    grants: &[Grant],
+    policy: &Policy,
+) -> Result<Vec<String>, StoreError> {
+    let mut owners = BTreeSet::new();
+    match device.state {
+        DeviceLife::Pending => {
+            let projects = grants.iter().filter_map(|grant| policy.project(&grant.project));
+            owners.extend(projects.flat_map(|project| project.owners.clone()));
+        }
+        DeviceLife::Approved => {
+            for grant in grants.iter().filter(|grant| grant.state == GrantLife::Requested) {
+                owners.extend(Waiting::of_grant(issuer, grant).await?.iter().flat_map(Waiting::open_to));
+            }
+        }
+        DeviceLife::Suspended | DeviceLife::Revoked => {}
+    }
+    Ok(owners.into_iter().collect())
 }
 
 fn grant_state(policy: &Policy, grant: Grant) -> GrantState {

@@ -7,6 +7,7 @@ use daypass_proto::{
 
 use super::{EndError, invitation::open_of};
 use crate::{
+    grant::{Span, Standing},
     issuer::Issuer,
     ledger::Source,
     store::{Change, Decision, Grant, GrantLife, grant_may_become},
@@ -26,6 +27,7 @@ pub enum GrantVerb {
 }
 
 impl GrantVerb {
+    /// Where it leads; resuming in grace leads there.
     const fn target(self) -> GrantLife {
         match self {
             Self::Activate | Self::Resume => GrantLife::Active,
@@ -66,8 +68,8 @@ impl GrantVerb {
     /// What to do where it does not start.
     pub(super) const fn instead(self, from: GrantLife) -> &'static str {
         match from {
-            GrantLife::Requested => "it waits for its device's approval; `revoke` ends it",
-            GrantLife::Active => "`suspend` holds it back, `revoke` ends it",
+            GrantLife::Requested => "it waits for approval; `revoke` ends it",
+            GrantLife::Active | GrantLife::Grace => "`suspend` holds it back, `revoke` ends it",
             GrantLife::Suspended => "`resume` lets it on, `revoke` ends it",
             GrantLife::Revoked | GrantLife::Ended => "nothing brings it back: invite anew",
         }
@@ -76,9 +78,16 @@ impl GrantVerb {
     /// A decision with this on top: the grant in its next state, and the event.
     pub fn on(self, issuer: &Issuer, decision: Decision, grant: Grant, told: &Told<'_>) -> Decision {
         let event = issuer.environment.of_grant(issuer.environment.event(self.event()), &grant, &issuer.policy());
-        decision
-            .event(told.on(issuer, event))
-            .change(Change::Grant { from: grant.state, to: Grant { state: self.target(), ..grant } })
+        let state = self.lands(issuer, &grant);
+        decision.event(told.on(issuer, event)).change(Change::Grant { from: grant.state, to: Grant { state, ..grant } })
+    }
+
+    /// Where it leads today: after its hard end a grant is let on in grace, or not at all.
+    fn lands(self, issuer: &Issuer, grant: &Grant) -> GrantLife {
+        match self {
+            Self::Resume => standing(issuer, grant).life(),
+            Self::Activate | Self::Suspend | Self::Revoke => self.target(),
+        }
     }
 }
 
@@ -95,7 +104,7 @@ pub struct Told<'a> {
 
 impl Told<'_> {
     /// The event with that.
-    pub(super) fn on(&self, issuer: &Issuer, event: Event) -> Event {
+    pub fn on(&self, issuer: &Issuer, event: Event) -> Event {
         let event = issuer.environment.asked(event, self.source);
         let event = match self.rule {
             Some(rule) => event.text("rule", rule),
@@ -114,7 +123,8 @@ pub async fn decide_grant(issuer: &Issuer, id: &GrantId, verb: GrantVerb, told: 
     if !verb.starts_from(grant.state) {
         return Err(EndError::Transition { grant: id.clone(), from: grant.state, verb });
     }
-    if verb == GrantVerb::Resume && grant.until <= issuer.environment.now() {
+    let state = verb.lands(issuer, &grant);
+    if state == GrantLife::Ended {
         return Err(EndError::Over { grant: id.clone(), until: grant.until });
     }
     let mut decision = verb.on(issuer, Decision::default(), grant.clone(), told);
@@ -124,32 +134,41 @@ pub async fn decide_grant(issuer: &Issuer, id: &GrantId, verb: GrantVerb, told: 
         }
     }
     issuer.store.decide(decision).await?;
-    Ok(Grant { state: verb.target(), ..grant })
+    Ok(Grant { state, ..grant })
+}
+
+/// Where a grant is in its time: by today's policy, and by its record alone where that has nothing of it for now.
+pub(super) fn standing(issuer: &Issuer, grant: &Grant) -> Standing {
+    let policy = issuer.policy();
+    let project = policy.project(&grant.project);
+    let span = project.and_then(|project| Span::of(grant, project, project.role(&grant.role)?));
+    span.unwrap_or_else(|| Span::recorded(grant)).at(issuer.environment.now())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
+        actor::Actor,
         fixture::Made,
         store::{DecideError, InvitationLife, StoreError},
     };
 
     async fn act(made: &Made, id: &GrantId, verb: GrantVerb) -> Result<Grant, EndError> {
-        let source = Source::Operator("olga".to_owned());
+        let source = Source::from(Actor::account("olga"));
         decide_grant(&made.issuer, id, verb, &Told { source: &source, rule: None, reason: Some("audit") }).await
     }
 
     #[test]
     fn a_verb_starts_only_where_the_diagram_lets_it() {
-        use GrantLife::{Active, Ended, Requested, Revoked, Suspended};
+        use GrantLife::{Active, Ended, Grace, Requested, Revoked, Suspended};
         for (verb, from) in [
             (GrantVerb::Activate, &[Requested][..]),
-            (GrantVerb::Suspend, &[Active]),
+            (GrantVerb::Suspend, &[Active, Grace]),
             (GrantVerb::Resume, &[Suspended]),
-            (GrantVerb::Revoke, &[Requested, Active, Suspended]),
+            (GrantVerb::Revoke, &[Requested, Active, Grace, Suspended]),
         ] {
-            for state in [Requested, Active, Suspended, Revoked, Ended] {
+            for state in [Requested, Active, Grace, Suspended, Revoked, Ended] {
                 assert_eq!(verb.starts_from(state), from.contains(&state), "{} from {state}", verb.word());
             }
         }
@@ -204,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_store_itself_refuses_what_the_diagram_does_not_have() {
-        use GrantLife::{Active, Ended, Requested, Revoked, Suspended};
+        use GrantLife::{Active, Ended, Grace, Requested, Revoked, Suspended};
         let made = Made::new().await;
         let invitation = made.invited("alice").await;
         let store = &made.issuer.store;
@@ -214,8 +233,8 @@ mod tests {
             let change = Change::Grant { to: Grant { state: to, ..grant.clone() }, from };
             store.decide(Decision::new(event).change(change)).await
         };
-        for from in [Requested, Active, Suspended, Revoked, Ended] {
-            for to in [Requested, Active, Suspended, Revoked, Ended] {
+        for from in [Requested, Active, Grace, Suspended, Revoked, Ended] {
+            for to in [Requested, Active, Grace, Suspended, Revoked, Ended] {
                 // The condition comes after: of those that the diagram has, all but the first find the grant elsewhere.
                 let refused = matches!(goes(from, to).await, Err(DecideError::Store(StoreError::Transition { .. })));
                 assert_eq!(refused, from != to && !grant_may_become(from, to), "{from} to {to}");

@@ -53,13 +53,13 @@ pub async fn withdraw(issuer: &Issuer, id: &InvitationId, told: &Told<'_>) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixture::Made, ledger::Source, store::GrantLife};
+    use crate::{actor::Actor, fixture::Made, ledger::Source, store::GrantLife};
 
     #[tokio::test]
     async fn a_withdrawn_code_takes_its_grant_with_it_and_only_an_open_one_is_withdrawn() {
         let made = Made::new().await;
         let invitation = made.invited("alice").await;
-        let source = Source::Operator("olga".to_owned());
+        let source = Source::from(Actor::account("olga"));
         let told = Told { source: &source, rule: None, reason: Some("sent to the wrong person") };
         withdraw(&made.issuer, &invitation.id, &told).await.unwrap();
         let store = &made.issuer.store;
@@ -81,7 +81,7 @@ mod tests {
         let event = crate::fixture::event(&made.issuer.environment);
         let change = Change::Invitation { to: used, from: InvitationLife::Open };
         made.issuer.store.decide(Decision::new(event).change(change)).await.unwrap();
-        let source = Source::Operator("olga".to_owned());
+        let source = Source::from(Actor::account("olga"));
         let told = Told { source: &source, rule: None, reason: None };
         let error = withdraw(&made.issuer, &invitation.id, &told).await.unwrap_err().to_string();
         assert!(error.contains(&format!("`daypass-issuer device revoke {device}`")), "{error}");

@@ -7,6 +7,7 @@
 mod everything;
 mod grant;
 mod invitation;
+mod time;
 
 use thiserror::Error;
 
@@ -14,6 +15,7 @@ pub use self::{
     everything::{Ending, end_everything, look},
     grant::{GrantVerb, Told, decide_grant},
     invitation::withdraw,
+    time::mark_over,
 };
 use crate::store::{DecideError, GrantLife, InvitationLife, Scope, StoreError};
 use daypass_proto::{

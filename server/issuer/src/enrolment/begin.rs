@@ -186,6 +186,7 @@ mod tests {
     use crate::{
         fixture::Made,
         invitation::{Invite, invite},
+        store::Terms,
     };
 
     fn request(secret: [u8; 16]) -> Vec<u8> {
@@ -212,10 +213,11 @@ mod tests {
             project: "apollo".parse().unwrap(),
             role: "developer".parse().unwrap(),
             until: made.now().plus(3600),
+            terms: Terms::default(),
             code_expires_at: made.now().plus(60),
             ek_hash: None,
             reason: None,
-            by: "olga".to_owned(),
+            by: crate::actor::Actor::account("olga"),
         };
         let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
         let pin = issuer.keyring().pin();

@@ -15,6 +15,7 @@ use daypass_service::Peer;
 
 use super::{EnrolmentError, begin::usable, record, refusal};
 use crate::{
+    approval::Waiting,
     body::Body,
     device::{Issued, device_state, issue_certificate},
     error::Refusal,
@@ -166,9 +167,13 @@ async fn first(
     enrolled.apply(&mut device, request);
     let grant = issuer.store.grant(&invitation.grant).await?.ok_or(EnrolmentError::UnknownCode)?;
     let from = grant.state;
+    // The device is let on by its EK, and its grant by the owners: they may have approved it while the code was under way.
+    let approvals =
+        if registered && from == GrantLife::Requested { Waiting::of_grant(issuer, &grant).await? } else { None };
+    let comes_into_force = approvals.as_ref().is_some_and(|waiting| waiting.missing() == 0);
     let grant = Grant {
         device: Some(device.id.clone()),
-        state: if registered && from == GrantLife::Requested { GrantLife::Active } else { from },
+        state: if comes_into_force { GrantLife::Active } else { from },
         ..grant
     };
     let used = Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation };
@@ -178,10 +183,13 @@ async fn first(
         let event = |kind| environment.event(kind).text("rule", "ek_hash_in_invitation");
         let approved = environment.of_device(event(EventKind::DeviceApproved), &device);
         decision = decision.event(environment.asked(approved, enrolled.source));
-        if grant.state == GrantLife::Active {
+        if comes_into_force {
             let activated = environment.of_grant(event(EventKind::GrantActivated), &grant, &issuer.policy());
             decision = decision.event(environment.asked(activated, enrolled.source));
         }
+    }
+    if let Some(waiting) = approvals {
+        decision = decision.change(waiting.unchanged());
     }
     let decision = decision
         .change(Change::Invitation { to: used, from: InvitationLife::Open })

@@ -6,17 +6,18 @@ use daypass_proto::{ledger::Event, names::ProjectName, oauth_error::Reason, reda
 use daypass_service::Peer;
 
 use crate::{
+    actor::Actor,
     clock::Environment,
     policy::Policy,
-    store::{Device, Grant, Invitation},
+    store::{Device, Grant, Invitation, Terms},
 };
 
 /// From where a decision was asked for.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// By a command, which this account ran on the issuer's machine.
-    Operator(String),
-    /// By a request from this address.
+    /// By somebody who decides.
+    Actor(Actor),
+    /// By a device's or a gate's request, from this address.
     Address(IpAddr),
 }
 
@@ -24,9 +25,16 @@ impl Source {
     /// Where the request comes from.
     pub fn address(&self) -> Option<IpAddr> {
         match self {
-            Self::Operator(_) => None,
+            Self::Actor(Actor::Machine { .. }) => None,
+            Self::Actor(Actor::Person { address, .. }) => Some(*address),
             Self::Address(address) => Some(*address),
         }
+    }
+}
+
+impl From<Actor> for Source {
+    fn from(actor: Actor) -> Self {
+        Self::Actor(actor)
     }
 }
 
@@ -40,7 +48,7 @@ impl Environment {
     /// The event, with where it comes from.
     pub fn asked(&self, event: Event, source: &Source) -> Event {
         match source {
-            Source::Operator(account) => self.personal(event, "by", account),
+            Source::Actor(actor) => self.decided(event, actor),
             Source::Address(address) => self.personal(event, "address", address.to_canonical()),
         }
     }
@@ -74,6 +82,10 @@ impl Environment {
             Some(device) => event.text("device", device),
             None => event,
         };
+        let event = match &grant.terms.phase {
+            Some(phase) => event.text("phase", phase),
+            None => event,
+        };
         self.personal(self.owned(event, &grant.project, policy), "collaborator", &grant.collaborator)
     }
 
@@ -83,11 +95,15 @@ impl Environment {
         self.personal(event, "owner", serde_json::to_string(owners).unwrap_or_default())
     }
 
-    /// The event, with what this grant's role gives today.
+    /// The event, with what this grant's role gives today, and what else the grant is bound to.
     pub fn with_details(&self, event: Event, grant: &Grant, policy: &Policy) -> Event {
         let role = policy.role(&grant.project, &grant.role);
         let details = role.and_then(|role| role.details_for(&grant.collaborator).ok()).unwrap_or_default();
-        self.personal(event, "authorization_details", serde_json::to_string(&details).unwrap_or_default())
+        let event = self.personal(event, "authorization_details", serde_json::to_string(&details).unwrap_or_default());
+        if grant.terms == Terms::default() {
+            return event;
+        }
+        self.personal(event, "terms", serde_json::to_string(&grant.terms).unwrap_or_default())
     }
 
     /// The event, with why something was refused. The words repeat what somebody sent.

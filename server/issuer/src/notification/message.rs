@@ -41,7 +41,10 @@ const DEVICE: Member = text("device", "the device");
 const REQUEST: Member = text("request", "the request");
 const UNTIL: Member = text("until", "the grant's hard end, RFC 3339");
 const AHEAD: Member = number("ahead", "how long before the end this was to be said, in seconds, as configured");
-const HOW: Member = text("how", "`time`, `revoked`, or `left` where the device ended itself");
+const HOW: Member = text(
+    "how",
+    "`time`, `grace` where narrower rights are left for a while, `revoked`, or `left` where the device ended itself",
+);
 const RULES: Member = list("rules", "the guardrails that forbade it, by their `@id`");
 const RESOURCE: Member = text("resource", "what the token was asked for");
 
@@ -160,7 +163,9 @@ impl Message {
 }
 
 /// The kinds of events that may be told of.
-pub(super) const EVENTS: [EventKind; 7] = [
+pub(super) const EVENTS: [EventKind; 9] = [
+    EventKind::GrantApproved,
+    EventKind::GrantGraceBegun,
     EventKind::DeviceEnrolled,
     EventKind::DeviceApproved,
     EventKind::GrantEnded,
@@ -174,11 +179,16 @@ pub(super) const EVENTS: [EventKind; 7] = [
 pub(super) fn of_event(entry: &Entry, issuer_url: &str) -> Option<Message> {
     let leaf: Value = serde_json::from_slice(&entry.leaf).ok()?;
     let field = |name: &str| leaf.get("fields")?.get(name).cloned();
+    let number = |name: &str| field(name).and_then(|value| value.as_i64());
     let is = |name: &str, value: &str| field(name).is_some_and(|found| found == value);
     let (kind, how) = match entry.kind.parse().ok()? {
         // The same machine once more waits for what it waited for before.
         EventKind::DeviceEnrolled if is("state", "pending") && field("again").is_none() => (Kind::DevicePending, None),
         EventKind::DeviceApproved => (Kind::DeviceApproved, None),
+        // The last one that was missing puts the grant in force, and then nothing waits.
+        EventKind::GrantApproved if number("approvals") < number("approvers") => (Kind::ApprovalPending, None),
+        // Its narrower rights are left for a while.
+        EventKind::GrantGraceBegun => (Kind::GrantEnded, Some("grace")),
         EventKind::GrantEnded => (Kind::GrantEnded, Some("time")),
         EventKind::GrantRevoked => (Kind::GrantEnded, Some("revoked")),
         EventKind::DeviceRevoked => (Kind::DeviceEnded, Some("revoked")),

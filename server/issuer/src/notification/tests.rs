@@ -33,12 +33,12 @@ impl Told {
         fs::write(&path, format!("#!/bin/sh\ncd {}\n{script}\n", folder.path().display())).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         let settings = format!(
-            "accept_unknown_ek = false\n[notification]\nahead = [\"7d\", \"1d\"]\nattempts = 3\n[notification.command]\nrun = [\"{}\"]\n",
+            "approve_on_behalf = false\n[notification]\nahead = [\"7d\", \"1d\"]\nattempts = 3\n[notification.command]\nrun = [\"{}\"]\n",
             path.display()
         );
         let made = Made::with(&[
             ("allow_software_keys = false", "allow_software_keys = true"),
-            ("accept_unknown_ek = false\n", &settings),
+            ("approve_on_behalf = false\n", &settings),
         ])
         .await;
         Self { made, folder }
@@ -88,7 +88,7 @@ impl Told {
     }
 
     async fn revoke(&self, device: &Device) {
-        let source = Source::Operator("olga".to_owned());
+        let source = Source::from(crate::actor::Actor::account("olga"));
         decide_life(&self.made.issuer, &device.id, Verb::Revoke, &source, None, None).await.unwrap();
     }
 }
@@ -168,6 +168,29 @@ async fn a_device_that_waits_is_told_with_whom_it_waits_for_and_without_any_code
     for hidden in ["SECR", "laptop", "192.0.2.1"] {
         assert!(!data.to_string().contains(hidden), "{data}");
     }
+}
+
+#[tokio::test]
+async fn an_approval_that_is_missing_is_told_and_the_last_one_is_not() {
+    let told = Told::well().await;
+    let teller = told.teller().await;
+    let environment = &told.made.issuer.environment;
+    for approvals in [1, 2] {
+        let event = environment.event(EventKind::GrantApproved).number("approvals", approvals).number("approvers", 2);
+        let event = event.text("grant", "gr-x").text("project", "apollo").text("role", "developer").text("policy", "p");
+        let mut event = event.number("until", told.made.now().plus(5).seconds());
+        for (name, value) in
+            [("collaborator", "alice"), ("owner", "[\"olga@example.com\"]"), ("by", "olga@example.com")]
+        {
+            event = environment.personal(event, name, value);
+        }
+        told.made.issuer.store.decide(Decision::new(event)).await.unwrap();
+    }
+    told.look(&teller).await;
+    told.send(&teller).await;
+    let got = told.got();
+    assert_eq!(types(&got), ["approval.pending"]);
+    assert_eq!((&got[0]["data"]["grant"], &got[0]["data"]["owners"]), (&json!("gr-x"), &json!(["olga@example.com"])));
 }
 
 #[tokio::test]

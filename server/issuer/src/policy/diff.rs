@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
-    names::{Collaborator, ProjectName, RoleName},
+    names::{Collaborator, PhaseName, ProjectName, RoleName},
     token::Protection,
 };
 use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::{
-    Files, Mode, Policy, Project, Role, Rule,
+    Files, Mode, Phase, Policy, Project, Renewal, Role, Rule, Sensitivity,
     files::{EXAMPLES, GUARDRAILS, PROJECTS},
     project::{PROBE, USER},
 };
@@ -92,16 +92,19 @@ fn both<'a, K: Ord, V>(
 
 struct Telling(Vec<Difference>);
 
+/// What a role gives somebody, at some time.
+type Of = fn(&Role, &Collaborator) -> Result<AuthorizationDetails, String>;
+
 impl Telling {
     fn say(&mut self, about: &About, effect: Effect, text: impl Into<String>) {
         self.0.push(Difference { about: about.clone(), effect, text: text.into() });
     }
 
     /// Says what the details give and take. What cannot be compared is said to be so: silence would call it the same.
-    fn details(&mut self, about: &About, old: Option<&Role>, new: Option<&Role>) {
+    fn details(&mut self, about: &About, old: Option<&Role>, new: Option<&Role>, (of, when): (Of, &str)) {
         let compared = somebody(old, new).and_then(|(somebody, collaborator)| {
             let given = |role: Option<&Role>| match role {
-                Some(role) => role.details_for(&collaborator).ok(),
+                Some(role) => of(role, &collaborator).ok(),
                 None => Some(AuthorizationDetails::default()),
             };
             Some((somebody, given(old)?, given(new)?))
@@ -110,10 +113,10 @@ impl Telling {
             return self.say(about, Effect::Changes, "what the role allows cannot be compared: read both versions");
         };
         for gained in after.beyond(&before) {
-            self.say(about, Effect::Gains, gained.what().replace(&somebody, USER));
+            self.say(about, Effect::Gains, gained.what().replace(&somebody, USER) + when);
         }
         for lost in before.beyond(&after) {
-            self.say(about, Effect::Loses, lost.what().replace(&somebody, USER));
+            self.say(about, Effect::Loses, lost.what().replace(&somebody, USER) + when);
         }
     }
 
@@ -149,9 +152,44 @@ impl Telling {
             self.named(&about, "the time zone", "the issuer's", zone(old).as_deref(), zone(new).as_deref());
         }
         let none = BTreeMap::new();
+        let (before, after) = (old.map_or(&none, |old| &old.phases), new.map_or(&none, |new| &new.phases));
+        for (phase, old, new) in both(before, after) {
+            self.phase(&about, phase, old, new);
+        }
+        let none = BTreeMap::new();
         let (before, after) = (old.map_or(&none, |old| &old.roles), new.map_or(&none, |new| &new.roles));
         for (role, old, new) in both(before, after) {
             self.role(&About::Role(name.clone(), role.clone()), old, new);
+        }
+    }
+
+    fn phase(&mut self, about: &About, name: &PhaseName, old: Option<&Phase>, new: Option<&Phase>) {
+        let lasts = |phase: &Phase| {
+            let begins = phase.begins.map(|begins| format!("begins at {begins} and ")).unwrap_or_default();
+            format!("{begins}ends at {}", phase.ends)
+        };
+        match (old, new) {
+            (Some(old), Some(new)) if old != new => {
+                let text = format!("phase `{name}` {}; before, it {}", lasts(new), lasts(old));
+                // Nobody's begin is before every begin.
+                let effect = match (
+                    new.ends >= old.ends && new.begins <= old.begins,
+                    new.ends <= old.ends && new.begins >= old.begins,
+                ) {
+                    (true, _) => Effect::Gains,
+                    (_, true) => Effect::Loses,
+                    _ => Effect::Changes,
+                };
+                self.say(about, effect, text);
+            }
+            (None, Some(new)) => {
+                self.say(about, Effect::Gains, format!("phase `{name}` is new, and {}", lasts(new)));
+            }
+            (Some(_), None) => {
+                let text = format!("phase `{name}` is gone; what is granted for it gives nothing any more");
+                self.say(about, Effect::Loses, text);
+            }
+            _ => {}
         }
     }
 
@@ -159,14 +197,8 @@ impl Telling {
         match (old, new) {
             (None, Some(new)) => {
                 let text = format!(
-                    "the role is new: tokens live for {} at most, grants last for {} at most, proofs {}; grants in it that stand from before count again",
-                    span(new.token_lifetime),
-                    span(new.longest_grant),
-                    if new.protection == Protection::Delegated {
-                        "may be by a delegated key"
-                    } else {
-                        "are by the TPM"
-                    }
+                    "the role is new: {}; grants in it that stand from before count again",
+                    limits(new).join(", ")
                 );
                 self.say(about, Effect::Gains, text);
             }
@@ -175,7 +207,10 @@ impl Telling {
             }
             _ => {}
         }
-        self.details(about, old, new);
+        self.details(about, old, new, (Role::details_for, ""));
+        if [old, new].into_iter().flatten().any(|role| role.grace.is_some()) {
+            self.details(about, old, new, (Role::grace_for, ", in grace"));
+        }
         let (Some(old), Some(new)) = (old, new) else { return };
         let longer = |old: i64, new: i64| if new > old { Effect::Gains } else { Effect::Loses };
         if old.token_lifetime != new.token_lifetime {
@@ -200,6 +235,37 @@ impl Telling {
             } else {
                 (Effect::Loses, "proofs are taken from the TPM only, and no longer by a key in the agent's memory")
             };
+            self.say(about, effect, text);
+        }
+        self.limits(about, old, new);
+    }
+
+    fn limits(&mut self, about: &About, old: &Role, new: &Role) {
+        // No limit is the widest one.
+        let wider = |old: Option<i64>, new: Option<i64>| {
+            let rank = |limit: Option<i64>| limit.unwrap_or(i64::MAX);
+            if rank(new) > rank(old) { Effect::Gains } else { Effect::Loses }
+        };
+        if old.longest_total != new.longest_total {
+            let text = now_and_before(&total(new.longest_total), &total(old.longest_total));
+            self.say(about, wider(old.longest_total, new.longest_total), text);
+        }
+        let [before, after] = [old, new].map(|role| role.grace.as_ref().map_or(0, |grace| grace.seconds));
+        if before != after {
+            let text = now_and_before(&grace_of(new), &grace_of(old));
+            self.say(about, if after > before { Effect::Gains } else { Effect::Loses }, text);
+        }
+        if old.renewal != new.renewal {
+            let effect = if new.renewal == Renewal::Ask { Effect::Gains } else { Effect::Loses };
+            self.say(about, effect, now_and_before(renewal(new.renewal), renewal(old.renewal)));
+        }
+        if old.uses != new.uses {
+            let text = now_and_before(&uses(new.uses), &uses(old.uses));
+            self.say(about, wider(old.uses.map(i64::from), new.uses.map(i64::from)), text);
+        }
+        if old.sensitivity != new.sensitivity {
+            let effect = if new.sensitivity == Sensitivity::Normal { Effect::Gains } else { Effect::Loses };
+            let text = now_and_before(approval(new.sensitivity), approval(old.sensitivity));
             self.say(about, effect, text);
         }
     }
@@ -271,11 +337,69 @@ impl Telling {
 /// A collaborator's name that stands for all of them: of a letter or digit that is nowhere in the two roles, so that no pattern matches it that
 /// does not match every name. As long as the name that roles are checked with.
 fn somebody(old: Option<&Role>, new: Option<&Role>) -> Option<(String, Collaborator)> {
-    let is_free = |letter: &char| [old, new].into_iter().flatten().all(|role| !role.template.contains(*letter));
+    let texts = |role: &'_ Role| [Some(role.template.clone()), role.grace.as_ref().map(|grace| grace.template.clone())];
+    let texts: Vec<String> = [old, new].into_iter().flatten().flat_map(texts).flatten().collect();
+    let is_free = |letter: &char| texts.iter().all(|text| !text.contains(*letter));
     let letter = ('a'..='z').chain('0'..='9').find(is_free)?;
     let name = String::from(letter).repeat(PROBE.len());
     let collaborator = name.parse().ok()?;
     Some((name, collaborator))
+}
+
+/// A role's limits, as people say them.
+pub(crate) fn limits(role: &Role) -> Vec<String> {
+    let mut limits = vec![
+        format!("tokens live for {} at most", span(role.token_lifetime)),
+        format!("grants last for {} at most", span(role.longest_grant)),
+    ];
+    limits.extend(role.longest_total.map(|seconds| total(Some(seconds))));
+    limits.extend(role.uses.map(|count| uses(Some(count))));
+    limits.extend(role.grace.as_ref().map(|_| grace_of(role)));
+    limits.push(renewal(role.renewal).to_owned());
+    limits.push(approval(role.sensitivity).to_owned());
+    let proofs = if role.protection == Protection::Delegated { "may be by a delegated key" } else { "are by the TPM" };
+    limits.push(format!("proofs {proofs}"));
+    limits
+}
+
+fn now_and_before(now: &str, before: &str) -> String {
+    format!("{now}; before, {before}")
+}
+
+fn total(seconds: Option<i64>) -> String {
+    seconds.map_or_else(
+        || "extensions have no limit together".to_owned(),
+        |seconds| format!("with all extensions grants last for {} at most", span(seconds)),
+    )
+}
+
+fn uses(uses: Option<u32>) -> String {
+    match uses {
+        None => "tokens are not counted".to_owned(),
+        Some(1) => "a grant gives one token".to_owned(),
+        Some(uses) => format!("a grant gives {uses} tokens at most"),
+    }
+}
+
+fn grace_of(role: &Role) -> String {
+    role.grace.as_ref().map_or_else(
+        || "nothing is left after the hard end".to_owned(),
+        |grace| format!("narrower rights are left for {} after the hard end", span(grace.seconds)),
+    )
+}
+
+const fn renewal(renewal: Renewal) -> &'static str {
+    match renewal {
+        Renewal::None => "grants are never extended",
+        Renewal::Ask => "an owner decides on every extension",
+    }
+}
+
+const fn approval(sensitivity: Sensitivity) -> &'static str {
+    match sensitivity {
+        Sensitivity::Normal => "one owner approves",
+        Sensitivity::Sensitive => "two owners approve",
+    }
 }
 
 /// A span as people write it: `10m`, `90d`.

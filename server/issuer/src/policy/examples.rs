@@ -125,6 +125,9 @@ fn example<'t>(reading: &Reading<'t>, key: &str, value: &Value<'t>) -> Option<Ex
     if let Some(device) = device {
         asker(reading, device, &mut trial.asker);
     }
+    if let Some(contradiction) = trial.contradiction() {
+        reading.fault(&value.span(), contradiction);
+    }
     let at = reading.told(&value.span(), "");
     (before == reading.count()).then_some(Example { at, trial, expected: expected? })
 }

@@ -11,6 +11,7 @@ mod fields;
 mod files;
 mod guardrails;
 mod project;
+mod role;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,13 +24,15 @@ use thiserror::Error;
 
 use crate::token::trial;
 
+pub(crate) use self::{diff::limits, guardrails::word};
 pub use self::{
     diff::{About, Difference, Effect, Version, differences},
     examples::{Example, Expected},
     fault::Fault,
     files::{FOLDERS, Files},
     guardrails::{Facts, Guardrails, Mode, Rule, Subject, Verdict},
-    project::{Project, Role},
+    project::{Phase, Project},
+    role::{Grace, Renewal, Role, Sensitivity},
 };
 
 /// Everything that is wrong with a policy.

@@ -6,10 +6,9 @@ use std::{
 };
 
 use daypass_proto::{
-    authorization::{AuthorizationDetail, AuthorizationDetails, GitRepository, HttpApi, MAX_DETAILS, substitute_user},
-    names::{Collaborator, ProjectName, RoleName},
-    resource::Resource,
-    token::Protection,
+    authorization::{AuthorizationDetail, GitRepository, HttpApi},
+    names::{PhaseName, ProjectName, RoleName},
+    time::Timestamp,
 };
 use jiff::tz::TimeZone;
 use serde::{Deserialize as _, de::IntoDeserializer as _};
@@ -19,10 +18,10 @@ use toml::{Spanned, de::DeValue};
 use super::{
     fault::{Fault, Reading},
     fields::{self, Fields, Value},
+    role::{self, Role, Sensitivity},
 };
+use crate::until::Edge;
 
-/// The longest life of a token, in seconds: minutes, not hours.
-const MAX_TOKEN_LIFETIME: i64 = daypass_proto::delegation::LONGEST;
 /// Somebody to put into templates, only to see that they parse.
 pub(super) const PROBE: &str = "probe";
 /// Stands for the collaborator.
@@ -37,6 +36,7 @@ pub struct Project {
     pub contact: Option<String>,
     /// Where its dates end, where somebody says so.
     pub time_zone: Option<TimeZone>,
+    pub(super) phases: BTreeMap<PhaseName, Phase>,
     pub(super) roles: BTreeMap<RoleName, Role>,
 }
 
@@ -46,37 +46,29 @@ impl Project {
         self.roles.get(name)
     }
 
+    /// A phase of this project.
+    pub fn phase(&self, name: &PhaseName) -> Option<&Phase> {
+        self.phases.get(name)
+    }
+
+    /// All phases.
+    pub fn phases(&self) -> impl Iterator<Item = (&PhaseName, &Phase)> {
+        self.phases.iter()
+    }
+
     /// All roles.
     pub fn roles(&self) -> impl Iterator<Item = (&RoleName, &Role)> {
         self.roles.iter()
     }
 }
 
-/// A role.
-#[derive(Debug)]
-pub struct Role {
-    /// The longest life of a token, in seconds.
-    pub token_lifetime: i64,
-    /// The longest life of a grant, in seconds.
-    pub longest_grant: i64,
-    /// The least that must sign the proofs: [`Protection::Delegated`] opts in to delegated keys, and takes the proof key as well.
-    pub protection: Protection,
-    /// The authorization details as JSON text, with `{user}` in it.
-    pub(super) template: String,
-}
-
-impl Role {
-    /// What the role gives to `collaborator`.
-    pub fn details_for(&self, collaborator: &Collaborator) -> Result<AuthorizationDetails, String> {
-        let text = substitute_user(&self.template, collaborator).map_err(|error| error.to_string())?;
-        serde_json::from_str(&text).map_err(|error| error.to_string())
-    }
-
-    /// Every resource that it names.
-    pub(super) fn resources(&self) -> BTreeSet<Resource> {
-        let details = PROBE.parse().ok().and_then(|probe| self.details_for(&probe).ok());
-        details.map(|details| details.resources()).unwrap_or_default()
-    }
+/// A phase of a project: what is granted for it ends with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Phase {
+    /// Nothing that is granted for it counts before.
+    pub begins: Option<Timestamp>,
+    /// Nothing that is granted for it counts from here on.
+    pub ends: Timestamp,
 }
 
 /// The project in the file `name`, whose content is `text`; or every fault of it.
@@ -93,10 +85,14 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
     let contact = fields.optional("contact", fields::string);
     let time_zone = fields
         .optional("time_zone", |value| crate::until::zone(&fields::string(value)?).map_err(|error| error.to_string()));
+    let phases = fields.get("phases").map(|value| phases(&reading, value, time_zone.as_ref())).unwrap_or_default();
     fields.must_have("roles");
     let roles = fields.get("roles").map(|value| roles(&reading, value)).unwrap_or_default();
     fields.finish();
-    let project = owners.map(|owners| Project { owners, contact, time_zone, roles });
+    if let Some(owners) = &owners {
+        enough_owners(&reading, owners, &roles, table.get_ref());
+    }
+    let project = owners.map(|owners| Project { owners, contact, time_zone, phases, roles });
     reading.finish(project_name.zip(project))
 }
 
@@ -112,56 +108,71 @@ fn roles(reading: &Reading<'_>, value: &Value<'_>) -> BTreeMap<RoleName, Role> {
     for (name, value) in table {
         let parsed =
             name.get_ref().parse().map_err(|error| reading.fault(&name.span(), format!("the role's name: {error}")));
-        if let (Ok(name), Some(role)) = (parsed, role(reading, value)) {
+        if let (Ok(name), Some(role)) = (parsed, role::read(reading, value)) {
             roles.insert(name, role);
         }
     }
     roles
 }
 
-fn role(reading: &Reading<'_>, value: &Value<'_>) -> Option<Role> {
-    let mut fields = Fields::within(reading, value)?;
-    let token_lifetime = fields.required("token_lifetime", |value| match fields::duration(value)? {
-        seconds if seconds > MAX_TOKEN_LIFETIME => Err("a token lives for an hour at most".to_owned()),
-        seconds => Ok(seconds),
-    });
-    let longest_grant = fields.required("longest_grant", fields::duration);
-    let protection = fields.optional("protection", |value| match fields::one_of(value)? {
-        Protection::Software => {
-            Err("`hardware`, or `delegated` where policy opts in; `software` is no role's to give".to_owned())
-        }
-        protection => Ok(protection),
-    });
-    fields.must_have("authorization_details");
-    let details = fields.get("authorization_details");
-    fields.finish();
-    let details = details?;
-    let faults = reading.count();
-    for detail in fields::array(reading, "authorization_details", details) {
-        check_detail(reading, detail);
-    }
-    let each_is_good = faults == reading.count();
-    let template = json(details.get_ref()).to_string();
-    if template.len() > MAX_DETAILS {
-        let message =
-            format!("`authorization_details`: over {MAX_DETAILS} bytes, which no token holds; split the role");
-        reading.fault(&details.span(), message);
-    }
-    let role = Role {
-        token_lifetime: token_lifetime?,
-        longest_grant: longest_grant?,
-        protection: protection.unwrap_or(Protection::Hardware),
-        template,
+fn phases(reading: &Reading<'_>, value: &Value<'_>, zone: Option<&TimeZone>) -> BTreeMap<PhaseName, Phase> {
+    let DeValue::Table(table) = value.get_ref() else {
+        reading.fault(&value.span(), "`phases`: expected tables such as `[phases.build]`");
+        return BTreeMap::new();
     };
-    // Whatever is wrong with the list as a whole; each detail was looked at by itself.
-    let whole = PROBE.parse().map_err(|error: daypass_proto::names::NameError| error.to_string());
-    if let Err(message) = whole.and_then(|probe| role.details_for(&probe))
-        && each_is_good
-    {
-        reading.fault(&details.span(), format!("`authorization_details`: {message}"));
-        return None;
+    let mut phases = BTreeMap::new();
+    for (name, value) in table {
+        let parsed =
+            name.get_ref().parse().map_err(|error| reading.fault(&name.span(), format!("the phase's name: {error}")));
+        if let (Ok(name), Some(phase)) = (parsed, phase(reading, value, zone)) {
+            phases.insert(name, phase);
+        }
     }
-    Some(role)
+    phases
+}
+
+fn phase(reading: &Reading<'_>, value: &Value<'_>, zone: Option<&TimeZone>) -> Option<Phase> {
+    let mut fields = Fields::within(reading, value)?;
+    let begins = fields.optional("begins", |value| edge(value, zone, Edge::Begin));
+    let ends = fields.required("ends", |value| match (edge(value, zone, Edge::End)?, begins) {
+        (ends, Some(begins)) if ends <= begins => Err("is not after `begins`".to_owned()),
+        (ends, _) => Ok(ends),
+    });
+    fields.finish();
+    Some(Phase { begins, ends: ends? })
+}
+
+/// A moment, or the edge of a day. The same policy means the same time on every machine, so that a day needs a zone.
+fn edge(value: &Value<'_>, zone: Option<&TimeZone>, edge: Edge) -> Result<Timestamp, String> {
+    let text = match value.get_ref() {
+        DeValue::Datetime(time) => time.to_string(),
+        _ => fields::string(value)?,
+    };
+    // Where both zones say the same, it says its own.
+    let there = |zone: &TimeZone| crate::until::moment(&text, zone, edge).map_err(|error| error.to_string());
+    let found = there(zone.unwrap_or(&TimeZone::UTC))?;
+    if zone.is_none() && there(&TimeZone::fixed(jiff::tz::offset(1)))? != found {
+        return Err(format!("`{text}` needs a zone: set `time_zone` in this file, or write `{text}[Europe/Berlin]`"));
+    }
+    Ok(found)
+}
+
+/// A role that nobody could ever be approved for is a fault of its project.
+fn enough_owners(
+    reading: &Reading<'_>,
+    owners: &[String],
+    roles: &BTreeMap<RoleName, Role>,
+    table: &toml::de::DeTable<'_>,
+) {
+    let different: BTreeSet<&String> = owners.iter().collect();
+    let sensitive = roles.iter().find(|(_, role)| role.sensitivity == Sensitivity::Sensitive);
+    if let (Some((name, role)), Some(listed)) = (sensitive, table.get("owners"))
+        && different.len() < role.sensitivity.approvers()
+    {
+        let message =
+            format!("`owners`: role `{name}` is sensitive, so that two owners must approve, and there is one");
+        reading.fault(&listed.span(), message);
+    }
 }
 
 /// Looks at one detail as it would be for somebody, so that a fault is told with its own line.
@@ -271,6 +282,16 @@ refs = ["refs/heads/{user}/**"]
             ("refs = [\"refs/heads/{user}/**\"]", "", 6, "`refs` is needed"),
             ("[roles.developer]", "[grants]\n[roles.developer]", 3, "`grants` is not known"),
             ("[roles.developer]", "[roles.developer", 3, "table"),
+            ("[[roles", "renewal = \"auto\"\n[[roles", 6, "unknown variant"),
+            ("[[roles", "longest_total = \"30d\"\n[[roles", 6, "shorter than `longest_grant`"),
+            ("[[roles", "longest_total = \"365d\"\nrenewal = \"none\"\n[[roles", 6, "nothing is extended"),
+            ("[[roles", "uses = 0\n[[roles", 6, "from 1 on"),
+            ("[[roles", "uses = \"once\"\n[[roles", 6, "from 1 on"),
+            ("[[roles", "sensitivity = \"high\"\n[[roles", 6, "unknown variant"),
+            ("[[roles", "sensitivity = \"sensitive\"\n[[roles", 2, "two owners must approve, and there is one"),
+            ("[[roles", "grace = \"7d\"\n[[roles", 6, "expected a table"),
+            ("[[roles", "grace = { for = \"7d\" }\n[[roles", 6, "`authorization_details` is missing"),
+            ("[[roles", "grace = { authorization_details = [] }\n[[roles", 6, "`for` is missing"),
         ] {
             let text = GOOD.replacen(from, to, 1);
             assert_ne!(text, GOOD, "{from}");
@@ -279,6 +300,103 @@ refs = ["refs/heads/{user}/**"]
             assert!(faults.iter().any(|fault| fault.starts_with(&named) && fault.contains(word)), "{to}: {faults:#?}");
             assert!(faults.iter().all(|fault| fault.contains("\n    ")), "the line itself: {faults:#?}");
         }
+    }
+
+    const GRACE: &str = r#"
+[roles.developer.grace]
+for = "7d"
+[[roles.developer.grace.authorization_details]]
+type = "git_repository"
+locations = ["https://h/team/app"]
+actions = ["push"]
+refs = ["refs/heads/{user}/**"]
+"#;
+
+    #[test]
+    fn grace_is_for_a_while_and_never_wider_than_its_role() {
+        let with = format!("{GOOD}{GRACE}");
+        let policy = load(&with).unwrap();
+        let role = policy.project(&"apollo".parse().unwrap()).unwrap().role(&"developer".parse().unwrap()).unwrap();
+        let alice = "alice".parse().unwrap();
+        assert_eq!(role.grace.as_ref().unwrap().seconds, 7 * 86_400);
+        role.grace_for(&alice).unwrap().is_subset_of(&role.details_for(&alice).unwrap()).unwrap();
+        assert!(!role.grace_for(&alice).unwrap().is_empty());
+        for (from, to, line, word) in [
+            ("team/app\"]\nactions = [\"push\"]", "team/other\"]\nactions = [\"push\"]", 12, "beyond the role"),
+            ("actions = [\"push\"]", "actions = [\"delete\"]", 12, "beyond the role"),
+            // Theirs alone, and so more than the role gives to everybody else.
+            ("{user}", "probe", 12, "beyond the role"),
+            ("{user}", "another", 12, "beyond the role"),
+            ("\"7d\"", "\"91d\"", 13, "longer than the grant"),
+            ("\"7d\"", "\"soon\"", 13, "not a duration"),
+            ("\"git_repository\"", "\"svn\"", 15, "expected one of"),
+            ("for =", "fore =", 13, "`fore` is not known"),
+        ] {
+            let text = format!("{GOOD}{}", GRACE.replacen(from, to, 1));
+            assert_ne!(text, with, "{from}");
+            let faults = load(&text).unwrap_err();
+            let named = format!("projects/apollo.toml:{line}: ");
+            assert!(faults.iter().any(|fault| fault.starts_with(&named) && fault.contains(word)), "{to}: {faults:#?}");
+        }
+    }
+
+    #[test]
+    fn a_phase_has_an_end_in_somebody_s_zone() {
+        let with = |head: &str, phase: &str| {
+            let phase = format!("[phases.build]\n{phase}\n[roles.developer]");
+            format!("{head}{}", GOOD.replace("[roles.developer]", &phase))
+        };
+        let ends = |text: &str| {
+            let policy = load(text)?;
+            let phase = *policy.project(&"apollo".parse().unwrap()).unwrap().phase(&"build".parse().unwrap()).unwrap();
+            Ok::<_, Vec<String>>((phase.begins.map(|begins| begins.to_string()), phase.ends.to_string()))
+        };
+        const BERLIN: &str = "time_zone = \"Europe/Berlin\"";
+        for (head, phase, begins, end) in [
+            (BERLIN, "ends = 2027-01-31", None, "2027-01-31T22:59:59Z"),
+            (BERLIN, "ends = \"2027-01-31\"", None, "2027-01-31T22:59:59Z"),
+            // Summer time begins in between.
+            (BERLIN, "begins = 2027-03-28\nends = 2027-03-28", Some("2027-03-27T23:00:00Z"), "2027-03-28T21:59:59Z"),
+            (BERLIN, "ends = \"2027-01-31[America/New_York]\"", None, "2027-02-01T04:59:59Z"),
+            ("", "ends = \"2027-01-31[America/New_York]\"", None, "2027-02-01T04:59:59Z"),
+            ("", "ends = 2027-01-31T18:00:00+01:00", None, "2027-01-31T17:00:00Z"),
+        ] {
+            assert_eq!(
+                ends(&with(head, phase)).unwrap(),
+                (begins.map(str::to_owned), end.to_owned()),
+                "{head} {phase}"
+            );
+        }
+        for (head, phase, word) in [
+            ("", "ends = 2027-01-31", "needs a zone: set `time_zone`"),
+            ("", "ends = 2027-01-31T18:00:00", "needs a zone"),
+            ("", "", "`ends` is missing"),
+            (BERLIN, "ends = \"soon\"", "neither a date"),
+            (BERLIN, "ends = \"90d\"", "neither a date"),
+            (BERLIN, "ends = 12", "this is an integer"),
+            (BERLIN, "ends = \"2027-01-31[Europe/Atlantis]\"", "not the name of a time zone"),
+            (BERLIN, "begins = 2027-02-01\nends = 2027-01-31", "is not after `begins`"),
+            (BERLIN, "ends = 2027-01-31\nowner = 1", "`owner` is not known"),
+        ] {
+            let faults = ends(&with(head, phase)).unwrap_err();
+            assert!(faults.iter().any(|fault| fault.contains(word)), "{phase}: {faults:#?}");
+        }
+        assert!(load(&GOOD.replace("[roles.developer]", "phases = 3\n[roles.developer]")).is_err());
+        assert!(load(&with(BERLIN, "ends = 2027-01-31").replace("phases.build", "phases.\"Build it\"")).is_err());
+    }
+
+    #[test]
+    fn limits_that_nobody_names_are_the_careful_ones() {
+        use crate::policy::{Renewal, Sensitivity};
+        let policy = load(GOOD).unwrap();
+        let role = policy.project(&"apollo".parse().unwrap()).unwrap().role(&"developer".parse().unwrap()).unwrap();
+        assert!(role.grace.is_none() && role.uses.is_none() && role.longest_total.is_none());
+        assert_eq!((role.renewal, role.sensitivity), (Renewal::Ask, Sensitivity::Normal));
+        let two = GOOD.replace("[\"olga", "[\"oskar@example.com\", \"olga");
+        let sensitive = two.replace("longest", "sensitivity = \"sensitive\"\nlongest");
+        assert!(load(&sensitive).is_ok());
+        // The same owner twice is one.
+        assert!(load(&sensitive.replace("oskar", "olga")).is_err());
     }
 
     #[test]

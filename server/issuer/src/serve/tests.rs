@@ -20,7 +20,7 @@ use crate::{
     device::{Registration, register_software},
     fixture::{Made, request},
     invitation::{Invite, invite},
-    store::Device,
+    store::{Change, Decision, Device, Terms},
 };
 
 /// Each request comes from an address of its own: what one alone may take is less than what all together may.
@@ -94,10 +94,11 @@ async fn code(made: &Made) -> String {
         project: "apollo".parse().unwrap(),
         role: "developer".parse().unwrap(),
         until: made.now().plus(86_400),
+        terms: Terms::default(),
         code_expires_at: made.now().plus(86_400),
         ek_hash: None,
         reason: None,
-        by: "olga".to_owned(),
+        by: crate::actor::Actor::account("olga"),
     };
     let (store, pin) = (issuer.store.as_ref(), issuer.keyring().pin());
     let url = &issuer.config.issuer_url;

@@ -10,7 +10,7 @@ use daypass_proto::{
 };
 
 use super::{
-    KnownDevice, Scope, Seen,
+    Approvals, KnownDevice, Scope, Seen,
     records::{
         CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
         IssuedToken, KeyRecord, PolicyVersion,
@@ -38,6 +38,10 @@ pub enum Change {
         /// As it must be.
         from: GrantLife,
     },
+    /// What waits for approval as it now is, with one approval more, or new and without any.
+    Approvals(Approvals),
+    /// Nothing, if this has as many approvals; `None` where nothing was ever written down of it.
+    RequireApprovals(String, Option<i64>),
     /// A new device.
     AddDevice(Device),
     /// The device as it now is, if it is still in state `from`.
@@ -159,6 +163,8 @@ pub enum Condition {
     Invitation(InvitationId),
     /// A grant's state.
     Grant(GrantId),
+    /// What approvals something has.
+    Approvals(String),
     /// A device's state.
     Device(DeviceId),
     /// A challenge is there.
@@ -198,6 +204,7 @@ impl fmt::Display for Condition {
         match self {
             Self::Invitation(id) => write!(f, "invitation `{id}`"),
             Self::Grant(id) => write!(f, "grant `{id}`"),
+            Self::Approvals(id) => write!(f, "what `{id}` has of approvals"),
             Self::Device(id) => write!(f, "device `{id}`"),
             Self::Challenge => f.write_str("the challenge"),
             Self::ProofIsNew => f.write_str("the memory of proofs"),

@@ -4,6 +4,7 @@
 //! which events. It resolves when all of that is durable, or none of it happened. No transaction reaches a handler, so one
 //! writer commits many decisions at once, each in its savepoint.
 
+mod approvals;
 mod change;
 mod fault;
 mod find;
@@ -25,6 +26,7 @@ use sqlx::migrate::MigrateError;
 use thiserror::Error;
 
 pub use self::{
+    approvals::{Approval, Approvals, Bar},
     change::{Change, Condition},
     fault::Fault,
     find::{Find, Scope, Sort},
@@ -32,7 +34,7 @@ pub use self::{
     notification::{Attempt, Cursor, EndTold, Found, NotificationStore, Outgoing, Waiting},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
-        Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, device_may_become,
+        Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, Terms, device_may_become,
         device_state as device_word, grant_may_become,
     },
     sqlite::{PublishedError, SqliteStore},
@@ -212,16 +214,20 @@ pub trait Store: LedgerStore + NotificationStore {
     fn grants_of(&self, device: &DeviceId) -> Answer<'_, Vec<Grant>>;
     /// All grants in one state.
     fn grants_in(&self, state: GrantLife) -> Answer<'_, Vec<Grant>>;
-    /// Active grants whose end was at `now` or before, those that ended first before others, at most `limit`.
+    /// Active grants whose hard end was at `now` or before, and those in grace of which that is over: those that ended first before others, at most `limit`.
     fn grants_over(&self, now: Timestamp, limit: u32) -> Answer<'_, Vec<Grant>>;
     /// The grants that are looked for.
     fn find_grants<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Grant>>;
     /// The invitations that are looked for.
     fn find_invitations<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Invitation>>;
-    /// The devices of somebody that are not revoked, up to a limit.
-    fn devices_of<'a>(&'a self, collaborator: &'a Collaborator, limit: u32) -> Answer<'a, Vec<Device>>;
+    /// The devices that are not revoked, up to a limit: of somebody, or of all who were ever granted something in a project or a phase.
+    fn devices_of<'a>(&'a self, scope: &'a Scope, limit: u32) -> Answer<'a, Vec<Device>>;
+    /// Others whose name is the same but for small and capital letters.
+    fn named_alike<'a>(&'a self, name: &'a Collaborator) -> Answer<'a, Vec<Collaborator>>;
     /// Whether there is, or was, anything of theirs.
     fn knows<'a>(&'a self, scope: &'a Scope) -> Answer<'a, bool>;
+    /// The approvals of a grant or a request, by its name.
+    fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>>;
     /// A challenge that nobody has answered yet.
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>>;
     /// A token that was issued.

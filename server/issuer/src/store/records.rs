@@ -6,14 +6,17 @@ use daypass_proto::{
     encoding::{Bytes, Fixed},
     enrolment::{DeviceLife, Facts, TrustTier},
     jose::EcPublicKey,
-    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, ProjectName, RoleName},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, RoleName},
     resource::Resource,
     time::Timestamp,
     token::Posture,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Files, Subject};
+use crate::{
+    network::Network,
+    policy::{Files, Subject},
+};
 
 /// A life's word in the store and in lists.
 macro_rules! life {
@@ -59,17 +62,23 @@ life!(
     /// A grant's life.
     ///
     /// ```text
-    /// requested ──► active ──► ended
-    ///     │          │  ▲
-    ///     │          ▼  │
-    ///     │       suspended
-    ///     └──► revoked ◄── (active, suspended)
+    ///                ┌──────────────────┐
+    ///                │                  ▼
+    /// requested ──► active ◄──► grace ──► ended
+    ///     │          │  ▲       │  ▲
+    ///     │          ▼  │       ▼  │
+    ///     │         (  suspended     )
+    ///     └──► revoked ◄── (active, grace, suspended)
     /// ```
+    ///
+    /// From grace back to active goes who is given a later end.
     GrantLife {
         /// Waiting for approval.
         Requested = "requested",
         /// In force until its end.
         Active = "active",
+        /// After its hard end: what its role leaves for a while.
+        Grace = "grace",
         /// Held back.
         Suspended = "suspended",
         /// Ended before its time.
@@ -124,10 +133,13 @@ pub const fn device_may_become(from: DeviceLife, to: DeviceLife) -> bool {
 
 /// Whether a grant may go from one state to another: the arrows of [`GrantLife`]'s diagram, and no others. The store refuses what is not among them.
 pub const fn grant_may_become(from: GrantLife, to: GrantLife) -> bool {
-    use GrantLife::{Active, Ended, Requested, Revoked, Suspended};
+    use GrantLife::{Active, Ended, Grace, Requested, Revoked, Suspended};
     matches!(
         (from, to),
-        (Requested | Suspended, Active) | (Active, Suspended | Ended) | (Requested | Active | Suspended, Revoked)
+        (Requested | Suspended | Grace, Active)
+            | (Active | Suspended, Grace)
+            | (Active | Grace, Suspended | Ended)
+            | (Requested | Active | Grace | Suspended, Revoked)
     )
 }
 
@@ -154,6 +166,9 @@ pub struct Invitation {
     pub project: ProjectName,
     /// In which role.
     pub role: RoleName,
+    /// For which phase of the project, where it is for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhaseName>,
     /// The grant that it carries.
     pub grant: GrantId,
     /// The end of the code.
@@ -248,6 +263,47 @@ pub struct Grant {
     pub state: GrantLife,
     /// The device that uses it.
     pub device: Option<DeviceId>,
+    /// When it was asked for; not known of those from before this was kept.
+    #[serde(default)]
+    pub made_at: Option<Timestamp>,
+    /// How many tokens were issued under it, where they are counted.
+    #[serde(default)]
+    pub used: u32,
+    /// What it is bound to, beside role and end.
+    #[serde(default)]
+    pub terms: Terms,
+}
+
+/// What a grant is bound to, beside its role and its hard end. Each narrows; none does where nothing is said.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Terms {
+    /// It gives nothing before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// The phase of its project that it is for: it ends with it at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhaseName>,
+    /// How many tokens it gives at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+    /// For how many seconds after its hard end the role's narrower rights are left.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub grace: i64,
+    /// It is used from one of these networks; from anywhere where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Network>,
+    /// It is used by a device whose TPM is known so; by any that the issuer serves where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trust_tiers: Vec<TrustTier>,
+    /// It is used by a device that boots with Secure Boot.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub secure_boot: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(seconds: &i64) -> bool {
+    *seconds == 0
 }
 
 /// One version of the policy, as it was put in force.
@@ -431,8 +487,8 @@ mod tests {
 
     #[test]
     fn grants_go_where_the_diagram_says() {
-        use GrantLife::{Active, Ended, Requested, Revoked, Suspended};
-        let all = [Requested, Active, Suspended, Revoked, Ended];
+        use GrantLife::{Active, Ended, Grace, Requested, Revoked, Suspended};
+        let all = [Requested, Active, Grace, Suspended, Revoked, Ended];
         let allowed: Vec<_> = all
             .into_iter()
             .flat_map(|from| all.into_iter().map(move |to| (from, to)))
@@ -443,10 +499,16 @@ mod tests {
             [
                 (Requested, Active),
                 (Requested, Revoked),
+                (Active, Grace),
                 (Active, Suspended),
                 (Active, Revoked),
                 (Active, Ended),
+                (Grace, Active),
+                (Grace, Suspended),
+                (Grace, Revoked),
+                (Grace, Ended),
                 (Suspended, Active),
+                (Suspended, Grace),
                 (Suspended, Revoked)
             ]
         );

@@ -56,7 +56,7 @@ use tokio::{
 pub use self::published::PublishedError;
 use self::{lanes::Lanes, write::Writer};
 use super::{
-    Answer, Dead, DecideError, Decision, Fault, Find, Presented, Scope, Store, StoreError,
+    Answer, Approvals, Dead, DecideError, Decision, Fault, Find, Presented, Scope, Store, StoreError,
     fault::Health,
     ledger::{
         Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place,
@@ -515,12 +515,20 @@ impl Store for SqliteStore {
         Box::pin(find::invitations(&self.readers, find))
     }
 
-    fn devices_of<'a>(&'a self, collaborator: &'a Collaborator, limit: u32) -> Answer<'a, Vec<Device>> {
-        Box::pin(find::devices_of(&self.readers, collaborator, limit))
+    fn devices_of<'a>(&'a self, scope: &'a Scope, limit: u32) -> Answer<'a, Vec<Device>> {
+        Box::pin(find::devices_of(&self.readers, scope, limit))
+    }
+
+    fn named_alike<'a>(&'a self, name: &'a Collaborator) -> Answer<'a, Vec<Collaborator>> {
+        Box::pin(find::named_alike(&self.readers, name))
     }
 
     fn knows<'a>(&'a self, scope: &'a Scope) -> Answer<'a, bool> {
         Box::pin(find::knows(&self.readers, scope))
+    }
+
+    fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>> {
+        Box::pin(read::approvals(&self.readers, id.to_owned()))
     }
 
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>> {

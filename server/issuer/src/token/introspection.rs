@@ -16,6 +16,7 @@ use super::own_token;
 use crate::{
     caller::EnrolledGate,
     error::{NEVER_STORED, Refusal},
+    grant::Span,
     issuer::Issuer,
     store::{GrantLife, StoreError},
 };
@@ -55,6 +56,6 @@ async fn is_active(issuer: &Issuer, claims: &AccessTokenClaims) -> Result<bool, 
     Ok(!record.revoked
         && device.state == DeviceLife::Approved
         && (!device.is_software() || issuer.config.allow_software_keys)
-        && grant.state == GrantLife::Active
-        && grant.until > issuer.environment.now())
+        && matches!(grant.state, GrantLife::Active | GrantLife::Grace)
+        && Span::recorded(&grant).over > issuer.environment.now())
 }

@@ -19,7 +19,7 @@ use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
     ledger::Source,
-    store::{Change, Decision, IssuedToken},
+    store::{Change, Decision, Grant, IssuedToken},
 };
 
 /// A request for a token, read and proven.
@@ -62,7 +62,7 @@ pub(super) async fn issue(
     };
     let (covered, monitored) = question.decide(&policy)?;
     let lifetime = covered.lifetime(now);
-    let Covered { grant, details, .. } = covered;
+    let Covered { grant, details, ends, uses_left, .. } = covered;
     let lifetime = delegation.as_ref().map_or(lifetime, |delegation| lifetime.min(delegation.expires_at().since(now)));
     let exp = now.plus(lifetime);
     let event = environment.event(EventKind::TokenIssued);
@@ -102,8 +102,9 @@ pub(super) async fn issue(
         daypass: DaypassClaims {
             device: device.id.clone(),
             grant: grant.id.clone(),
-            grant_until: grant.until,
+            grant_until: ends,
             project: grant.project.clone(),
+            phase: grant.terms.phase.clone(),
             protection,
             posture: device.posture.clone(),
             leaf: Fixed([0; 32]),
@@ -120,6 +121,11 @@ pub(super) async fn issue(
         id: sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]),
         until: proof.remember_until(skew),
     });
+    if uses_left.is_some() {
+        // Of two at the same time, one finds the grant as it was seen, and the other looks again.
+        let to = Grant { used: grant.used.saturating_add(1), ..Grant::clone(grant) };
+        decision = decision.change(Change::Grant { to, from: grant.state });
+    }
     if let Some(delegation) = delegation {
         let id = sha256(&[b"delegation.", device.proof.thumbprint().as_bytes(), b".", delegation.jti().as_bytes()]);
         decision = decision.change(Change::RememberProof { id, until: delegation.remember_until(skew) });
@@ -139,5 +145,6 @@ pub(super) async fn issue(
         token_type: "DPoP",
         expires_in: lifetime,
         authorization_details: claims.authorization_details,
+        daypass_uses_left: uses_left.map(|left| left.saturating_sub(1)),
     })
 }

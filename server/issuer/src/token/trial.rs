@@ -21,7 +21,7 @@ use super::{decision::Question, request::TokenError};
 use crate::{
     error::Refusal,
     policy::{Example, Expected, Fault, Policy, Subject},
-    store::{Device, Grant, GrantLife},
+    store::{Device, Grant, GrantLife, Terms},
 };
 
 /// Wednesday, 2027-01-06, 12:00 UTC.
@@ -135,6 +135,9 @@ impl Trial {
             until: now.plus(IN_FORCE),
             state: GrantLife::Active,
             device: None,
+            made_at: None,
+            used: 0,
+            terms: Terms::default(),
         }
     }
 
@@ -157,15 +160,28 @@ impl Trial {
         self
     }
 
+    /// Whether a client without a TPM asks.
+    pub(crate) fn is_software(&self) -> bool {
+        self.asker.trust_tier == TrustTier::Software
+    }
+
+    /// What cannot be: software keys sign for a client without a TPM, and for no other.
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+        (self.protection == Protection::Software && !self.is_software())
+            .then_some("`software` keys sign for clients of trust tier `software` alone, and another tier is named")
+    }
+
     /// The question that the request would put, with these grants.
     pub(crate) fn question<'a>(&'a self, grants: &'a [&'a Grant]) -> Question<'a, &'a Grant> {
+        // As tokens are issued: a client without a TPM signs with what it has.
+        let protection = if self.is_software() { Protection::Software } else { self.protection };
         Question {
             subject: self.asker.subject(),
             grants,
             resource: &self.resource,
             asked: self.asked.as_ref(),
-            protection: self.protection,
-            delegated: self.protection == Protection::Delegated,
+            protection,
+            delegated: protection == Protection::Delegated,
             address: self.address,
             now: self.now,
             caller: self.caller.as_ref(),

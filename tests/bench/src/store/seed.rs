@@ -6,7 +6,7 @@ use std::path::Path;
 
 use daypass_issuer::{
     clock::Environment,
-    store::{Device, Grant, GrantLife, Holder},
+    store::{Device, Grant, GrantLife, Holder, Terms},
 };
 use daypass_proto::{
     enrolment::{DeviceLife, Facts, TrustTier},
@@ -120,6 +120,9 @@ async fn seed_grants(connection: &mut SqliteConnection, count: u64, now: Timesta
                 until,
                 state: GrantLife::Active,
                 device: Some(Population::device(*number)),
+                made_at: Some(now),
+                used: 0,
+                terms: Terms::default(),
             });
         }
         insert(connection, "devices (id, state, software, body)", &devices, |mut row, device| {

@@ -14,6 +14,7 @@ use std::sync::{
 use axum::Router;
 use clap::Parser as _;
 use daypass_issuer::{
+    actor::Actor,
     clock::{Clock, Entropy, Environment},
     commands::{Cli, run as command},
     config::Config,
@@ -22,6 +23,7 @@ use daypass_issuer::{
     invitation::{Invite, invite},
     issuer::Issuer,
     serve::{mtls_routes, public_routes},
+    store::Terms,
 };
 use daypass_proto::{
     delegation::{self, DelegatedKey, delegation_input},
@@ -150,10 +152,11 @@ impl Scene {
             project: "apollo".parse().unwrap(),
             role: "developer".parse().unwrap(),
             until,
+            terms: Terms::default(),
             code_expires_at: until,
             ek_hash: None,
             reason: None,
-            by: "olga".to_owned(),
+            by: Actor::account("olga"),
         };
         let url = &issuer.config.issuer_url;
         let (_, code) = invite(store, environment, &issuer.policy(), url, pin, invitation).await.unwrap();

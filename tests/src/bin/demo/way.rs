@@ -1,6 +1,6 @@
 //! The way that a collaborator goes: invited, enrolled, approved; clone, commit, push.
 
-use daypass_tests::{Failure, Machine, Ran, Who, World, ensure};
+use daypass_tests::{Failure, Machine, OWNER, Ran, Who, World, ensure, on_behalf_of};
 
 use crate::stage::Stage;
 
@@ -85,7 +85,8 @@ pub(crate) fn walk(stage: &mut Stage, scene: &Scene) -> Result<(), Failure> {
 
     stage.title("Olga compares the code with what Alice reads out, and approves");
     stage.does("olga", &world.issuer.act(["device", "list"]))?;
-    stage.does("olga", &world.issuer.act(["device", "approve", &device, "--code", &code]))?;
+    let approve = [&["device", "approve", &device, "--code", &code][..], &on_behalf_of(OWNER)].concat();
+    stage.does("olga", &world.issuer.act(approve))?;
 
     stage.title("Alice clones, commits and pushes with plain git");
     stage.does(ALICE, &laptop.daypass(["setup", "git", "--yes"]))?;

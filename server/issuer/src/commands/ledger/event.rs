@@ -91,7 +91,9 @@ impl Shown {
         let or_none = |text: Option<&str>| untrusted_up_to(SHORT, text.unwrap_or("-"));
         let mut telling: Vec<String> =
             TELLING.iter().filter_map(|name| Some(format!("{name}={}", self.field(name)?))).take(2).collect();
-        telling.extend(self.personal("by").map(|by| format!("by={by}")));
+        for name in ["by", "on_behalf_of"] {
+            telling.extend(self.personal(name).map(|who| format!("{name}={who}")));
+        }
         [
             self.number.map(|number| number.to_string()).unwrap_or_default(),
             self.time(),

@@ -78,6 +78,24 @@ fn each_difference_is_told_and_nothing_else() {
             vec!["+ proofs by a key in the agent's memory are taken, too"],
             vec!["- proofs are taken from the TPM only, and no longer by a key in the agent's memory"],
         ),
+        (
+            "longest",
+            "longest_total = \"365d\"\nlongest",
+            vec!["- with all extensions grants last for 365d at most; before, extensions have no limit together"],
+            vec!["+ extensions have no limit together; before, with all extensions grants last for 365d at most"],
+        ),
+        (
+            "longest",
+            "renewal = \"none\"\nlongest",
+            vec!["- grants are never extended; before, an owner decides on every extension"],
+            vec!["+ an owner decides on every extension; before, grants are never extended"],
+        ),
+        (
+            "longest",
+            "uses = 1\nlongest",
+            vec!["- a grant gives one token; before, tokens are not counted"],
+            vec!["+ tokens are not counted; before, a grant gives one token"],
+        ),
     ] {
         let other = PROJECT.replacen(from, to, 1);
         assert_ne!(other, PROJECT);
@@ -95,6 +113,57 @@ fn each_difference_is_told_and_nothing_else() {
         assert_eq!(told((&other, ""), (PROJECT, "")), expected(back), "{to}");
     }
     assert_eq!(told((PROJECT, RULE), (PROJECT, RULE)), [""; 0]);
+}
+
+#[test]
+fn grace_and_sensitivity_are_told() {
+    const GRACE: &str = "[roles.developer.grace]\nfor = \"7d\"\n[[roles.developer.grace.authorization_details]]\n\
+        type = \"git_repository\"\nlocations = [\"https://h/team/app\"]\nactions = [\"read\"]\n";
+    let with = format!("{PROJECT}{GRACE}");
+    let role =
+        |text: &str, rest: &str| format!("{text} Role(ProjectName(\"apollo\"), RoleName(\"developer\")): {rest}");
+    assert_eq!(
+        told((PROJECT, ""), (&with, "")),
+        [
+            role("+", "`read` of `https://h/team/app`, in grace"),
+            role("+", "narrower rights are left for 7d after the hard end; before, nothing is left after the hard end"),
+        ]
+    );
+    let longer = with.replace("\"7d\"", "\"30d\"");
+    assert!(told((&with, ""), (&longer, ""))[0].starts_with("+ "));
+    assert!(told((&longer, ""), (&with, ""))[0].starts_with("- "));
+    let wider = with.replace("[\"read\"]", "[\"push\"]\nrefs = [\"refs/heads/{user}/**\"]");
+    assert_eq!(
+        told((&with, ""), (&wider, "")),
+        [role("+", "`push` of `refs/heads/{user}/**` in `https://h/team/app`, in grace")]
+    );
+    let two = PROJECT.replace("[\"olga", "[\"oskar@example.com\", \"olga");
+    let sensitive = two.replace("longest", "sensitivity = \"sensitive\"\nlongest");
+    assert_eq!(told((&two, ""), (&sensitive, "")), [role("-", "two owners approve; before, one owner approves")]);
+    let all = told((&sensitive.replace("developer", "reader"), ""), (&sensitive, ""));
+    assert!(all[0].contains("tokens live for 10m at most, grants last for 90d at most, an owner decides on every extension, two owners approve, proofs are by the TPM"), "{all:?}");
+}
+
+#[test]
+fn phases_come_go_and_move() {
+    let with = |phase: &str| PROJECT.replace("[roles.developer]", &format!("{phase}\n[roles.developer]"));
+    let phase = |begins: &str, ends: &str| with(&format!("[phases.build]\n{begins}ends = {ends}T00:00:00Z"));
+    let first = phase("", "2027-02-01");
+    let began = phase("begins = 2027-01-01T00:00:00Z\n", "2027-02-01");
+    let other = phase("begins = 2027-01-01T00:00:00Z\n", "2027-03-01");
+    for (old, new, sign, word) in [
+        (PROJECT.to_owned(), first.clone(), '+', "phase `build` is new, and ends at 2027-02-01T00:00:00Z"),
+        (first.clone(), PROJECT.to_owned(), '-', "phase `build` is gone"),
+        (first.clone(), phase("", "2027-03-01"), '+', "ends at 2027-03-01T00:00:00Z; before, it ends at 2027-02-01"),
+        (phase("", "2027-03-01"), first.clone(), '-', "ends at 2027-02-01"),
+        (first.clone(), began.clone(), '-', "begins at 2027-01-01T00:00:00Z and ends at"),
+        (began.clone(), first.clone(), '+', "before, it begins at 2027-01-01"),
+        (first, other, '~', "before, it ends at 2027-02-01"),
+    ] {
+        let told = told((&old, ""), (&new, ""));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(sign) && told[0].contains(word), "{sign} {word}: {told:?}");
+    }
 }
 
 #[test]

@@ -99,6 +99,21 @@ unless { context has address && context.address.isInRange(ip("192.0.2.0/24")) &&
     }
 }
 
+/// Whichever of both is named, a client without a TPM signs with software keys, and so a rule about either meets it.
+#[test]
+fn a_client_without_a_tpm_signs_with_software_keys() {
+    const RULE: &str = "@id(\"no-software\") @reason(\"no\")\nforbid (principal, action == Action::\"issue\", resource) when { context.protection == \"software\" };";
+    for how in ["protection = \"software\"", "device = { trust_tier = \"software\" }"] {
+        let example = format!("{ALLOW}{how}").replace("[[allow]]", "[[deny]]\nguardrail = \"no-software\"");
+        let files: Files =
+            [("projects/sample.toml", PROJECT), ("guardrails/all.cedar", RULE), ("tests/all.toml", &example)]
+                .into_iter()
+                .collect();
+        let result = ExamplesError::of(&Policy::check(&files).unwrap());
+        assert!(result.is_ok(), "{how}: {result:?}");
+    }
+}
+
 /// Evidence as it is on the wire, in TOML.
 fn caller() -> String {
     let mut evidence = daypass_proto::caller::Evidence::unavailable();
@@ -130,6 +145,12 @@ fn every_fault_has_its_line() {
         ("[[allow]]", "[[allow]]\ndevice = { pcr7 = \"AB\" }", 2, "64 small hexadecimal"),
         ("[[allow]]", "[[allow]]\ndevice = { pcr24 = \"AB\" }", 2, "not known here"),
         ("[[allow]]", "[[allow]]\ncaller = { peer = 7 }", 2, "`caller`"),
+        (
+            "[[allow]]",
+            "[[allow]]\nprotection = \"software\"\ndevice = { trust_tier = \"ek_chain\" }",
+            1,
+            "trust tier `software` alone",
+        ),
         ("collaborator =", "collaborators =", 1, "`collaborator` is missing"),
         ("\"developer\"", "\"dev eloper\"", 4, "`role`"),
         ("ask =", "asks =", 1, "`ask` is missing"),

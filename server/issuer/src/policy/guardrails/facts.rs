@@ -171,7 +171,7 @@ fn record(fields: Vec<(String, Value)>) -> Result<Value, String> {
 }
 
 /// The word that a value has on the wire.
-fn word(value: &impl Serialize) -> String {
+pub(crate) fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 

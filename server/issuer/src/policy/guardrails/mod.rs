@@ -14,6 +14,7 @@ use cedar_policy::{
 use jiff::tz::TimeZone;
 use miette::Diagnostic;
 
+pub(crate) use self::facts::word;
 pub use self::facts::{Facts, Subject};
 use super::{
     fault::{Fault, Reading},

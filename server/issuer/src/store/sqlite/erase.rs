@@ -20,9 +20,9 @@ const FIELDS: &str = "rowid IN ( \
          SELECT e.leaf_hash FROM event_collaborators AS c CROSS JOIN events AS e ON e.sequence = c.sequence WHERE c.collaborator = $1 \
          UNION SELECT e.leaf_hash FROM events AS e CROSS JOIN personal_fields AS p ON p.leaf_hash = e.leaf_hash \
              WHERE e.sequence IS NULL AND p.name = 'collaborator' AND p.value = $1) \
-     SELECT rowid FROM personal_fields WHERE name = 'by' AND value = $1 \
+     SELECT rowid FROM personal_fields WHERE name IN ('by', 'on_behalf_of') AND value = $1 \
      UNION SELECT theirs.rowid FROM about CROSS JOIN personal_fields AS theirs ON theirs.leaf_hash = about.leaf_hash \
-         WHERE theirs.name NOT IN ('by', 'owner') \
+         WHERE theirs.name NOT IN ('by', 'on_behalf_of', 'owner') \
      UNION SELECT owned.rowid FROM lists CROSS JOIN personal_fields AS owned \
          WHERE owned.name = 'owner' AND owned.value = lists.value AND json_valid(lists.value) \
              AND EXISTS (SELECT 1 FROM json_each(lists.value) WHERE json_each.value = $1))";
@@ -31,7 +31,7 @@ const FIELDS: &str = "rowid IN ( \
 const LIVE: &str = "SELECT 'device ' || id AS name FROM devices \
          WHERE state <> 'revoked' AND collaborator = $1 \
      UNION ALL SELECT 'grant ' || id FROM grants \
-         WHERE state IN ('active', 'suspended') AND ends_at > $2 AND collaborator = $1 \
+         WHERE state IN ('active', 'grace', 'suspended') AND over_at > $2 AND collaborator = $1 \
      UNION ALL SELECT 'invitation ' || id FROM invitations \
          WHERE state = 'open' AND ends_at >= $2 AND collaborator = $1";
 

@@ -265,6 +265,11 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         let none = super::find::no_grant(connection, device).await?;
         return if none { Ok(()) } else { Err(DecideError::Conflict(Condition::NoGrant(device.clone()))) };
     }
+    if let Change::RequireApprovals(id, given) = change {
+        let now = sqlx::query_scalar("SELECT given FROM approvals WHERE id = $1").bind(id.clone());
+        let now: Option<i64> = now.fetch_optional(connection).await.map_err(engine("look approvals up"))?;
+        return if now == *given { Ok(()) } else { Err(DecideError::Conflict(Condition::Approvals(id.clone()))) };
+    }
     if let Some((rows, condition)) = Rows::alone(change) {
         let (_, hold) = rows.hold(connection).await.map_err(engine("change a record"))?;
         return if hold { Ok(()) } else { Err(DecideError::Conflict(condition)) };
@@ -311,6 +316,14 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(to.id.to_string())
                 .bind(from.as_str()),
             Some(Condition::Grant(to.id.clone())),
+        ),
+        Change::Approvals(to) => (
+            sqlx::query("INSERT INTO approvals (id, given, body) VALUES ($1, $2, $3) \
+                 ON CONFLICT (id) DO UPDATE SET given = $2, body = $3 WHERE approvals.given = $2 - 1")
+                .bind(to.id.clone())
+                .bind(to.count())
+                .bind(json("approvals", to)?),
+            Some(Condition::Approvals(to.id.clone())),
         ),
         Change::AddDevice(new) => (
             sqlx::query("INSERT INTO devices (id, state, software, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
@@ -417,6 +430,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         | Change::DropNotifications(..)
         | Change::RequireNothingLeft(..)
         | Change::RequireNoGrant(..)
+        | Change::RequireApprovals(..)
         | Change::RequireSeen { .. }
         | Change::RequireDevice(..)
         | Change::RequireGrant(..)

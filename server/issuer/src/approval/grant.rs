@@ -1,0 +1,139 @@
+//! Grants that wait.
+
+use daypass_proto::{
+    enrolment::DeviceLife,
+    ledger::{Event, EventKind},
+    names::GrantId,
+};
+
+use super::{ApprovalError, Waiting, bar};
+use crate::{
+    actor::Actor,
+    ending::{GrantVerb, Told},
+    invitation::check_grant,
+    issuer::Issuer,
+    ledger::Source,
+    store::{Change, Decision, Grant, GrantLife},
+};
+
+/// A grant, after somebody approved it.
+#[derive(Clone, Debug)]
+pub struct Approved {
+    /// As it is now.
+    pub grant: Grant,
+    /// What it has of approvals.
+    pub waiting: Waiting,
+}
+
+/// Writes one person's approval down; with the last one that it takes, the grant comes into force, if its device was approved.
+pub async fn approve(
+    issuer: &Issuer,
+    id: &GrantId,
+    actor: &Actor,
+    reason: Option<&str>,
+) -> Result<Approved, ApprovalError> {
+    let store = &issuer.store;
+    let grant = store.grant(id).await?.ok_or_else(|| ApprovalError::NoGrant(id.clone()))?;
+    let source = Source::Actor(actor.clone());
+    let told = Told { source: &source, rule: None, reason };
+    let waiting = match judge(issuer, &grant, actor).await {
+        Ok(waiting) => waiting,
+        Err(error) => return Err(refused(issuer, &grant, &told, error).await),
+    };
+    let mut decision = approval(issuer, Decision::default(), &grant, &waiting, &told);
+    let device = match &grant.device {
+        Some(device) => store.device(device).await?,
+        None => None,
+    };
+    let ready = device.as_ref().is_some_and(|device| device.state == DeviceLife::Approved);
+    if let Some(device) = device {
+        decision = decision.change(Change::RequireDevice(device.id, device.state));
+    }
+    let to =
+        Grant { state: if ready && waiting.missing() == 0 { GrantLife::Active } else { grant.state }, ..grant.clone() };
+    decision = match to.state {
+        GrantLife::Active => GrantVerb::Activate.on(issuer, decision, grant, &told),
+        // As it is: a machine that enrols meanwhile would be seen by neither.
+        from => decision.change(Change::Grant { to: grant, from }),
+    };
+    store.decide(decision).await?;
+    Ok(Approved { grant: to, waiting })
+}
+
+/// Whether this approval counts: the grant waits, today's policy gives it, and this person may.
+async fn judge(issuer: &Issuer, grant: &Grant, actor: &Actor) -> Result<Waiting, ApprovalError> {
+    if grant.state != GrantLife::Requested {
+        return Err(ApprovalError::NotWaiting { grant: grant.id.clone(), state: grant.state });
+    }
+    if grant.until <= issuer.environment.now() {
+        return Err(ApprovalError::Over { grant: grant.id.clone(), until: grant.until });
+    }
+    let policy = issuer.policy();
+    let waiting = Waiting::under(issuer, grant, bar(&policy, &grant.project, &grant.role)?).await?;
+    let asked_at = waiting.record().asked_at;
+    check_grant(&policy, (&grant.project, &grant.role), &grant.collaborator, grant.until, &grant.terms, asked_at)?;
+    waiting.approved_by(&issuer.environment, &issuer.config, actor)
+}
+
+fn approval(issuer: &Issuer, decision: Decision, grant: &Grant, waiting: &Waiting, told: &Told<'_>) -> Decision {
+    let event = issuer.environment.event(EventKind::GrantApproved);
+    let event = issuer
+        .environment
+        .of_grant(event, grant, &issuer.policy())
+        .number("approvals", i64::try_from(waiting.given().count()).unwrap_or(i64::MAX))
+        .number("approvers", i64::from(waiting.approvers()));
+    decision.event(told.on(issuer, event)).change(waiting.change())
+}
+
+/// What becomes of a device's grants when the device itself is let on: those that have their approvals come into force. Somebody who approves the
+/// device for an owner, or is one, approves what it waits for with it.
+pub async fn follow(
+    issuer: &Issuer,
+    mut decision: Decision,
+    grants: Vec<Grant>,
+    approves: bool,
+    told: &Told<'_>,
+) -> Result<Decision, ApprovalError> {
+    for grant in grants.into_iter().filter(|grant| grant.state == GrantLife::Requested) {
+        let actor = match told.source {
+            Source::Actor(actor) if approves => actor.person().map(|_| actor),
+            Source::Actor(_) | Source::Address(_) => None,
+        };
+        let judged = match actor {
+            Some(actor) => Some(judge(issuer, &grant, actor).await),
+            None => None,
+        };
+        let waiting = match (judged, actor) {
+            (Some(Ok(waiting)), _) => {
+                decision = approval(issuer, decision, &grant, &waiting, told);
+                Some(waiting)
+            }
+            (Some(Err(error)), Some(Actor::Machine { .. })) => return Err(refused(issuer, &grant, told, error).await),
+            // Somebody who may approve devices need not be an owner.
+            (Some(Err(_)) | None, _) => {
+                let waiting = Waiting::of_grant(issuer, &grant).await?;
+                if let Some(waiting) = &waiting {
+                    decision = decision.change(waiting.unchanged());
+                }
+                waiting
+            }
+        };
+        decision = match waiting {
+            Some(waiting) if waiting.missing() == 0 => GrantVerb::Activate.on(issuer, decision, grant, told),
+            _ => decision.change(Change::RequireGrant(grant.id, GrantLife::Requested)),
+        };
+    }
+    Ok(decision)
+}
+
+/// Writes down that somebody tried what was not theirs to do.
+async fn refused(issuer: &Issuer, grant: &Grant, told: &Told<'_>, error: ApprovalError) -> ApprovalError {
+    let Some(rule) = error.rule() else { return error };
+    let event: Event = issuer.environment.event(EventKind::ApprovalRefused).text("rule", rule);
+    let event = issuer.environment.of_grant(event, grant, &issuer.policy());
+    let event = issuer.environment.asked(event, told.source);
+    match issuer.store.decide(Decision::new(event)).await {
+        Ok(()) => error,
+        Err(fault) => fault.into(),
+    }
+}

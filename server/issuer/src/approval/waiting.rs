@@ -1,0 +1,148 @@
+//! What something waits for, and whether somebody's approval counts.
+
+use daypass_proto::names::{Collaborator, ProjectName, RoleName};
+
+use super::ApprovalError;
+use crate::{
+    actor::Actor,
+    clock::Environment,
+    config::Config,
+    invitation::{GrantError, limits},
+    issuer::Issuer,
+    policy::Policy,
+    store::{Approval, Approvals, Bar, Change, Grant, StoreError},
+};
+
+/// What this policy asks for where somebody is to get this role.
+pub fn bar(policy: &Policy, project: &ProjectName, role: &RoleName) -> Result<Bar, GrantError> {
+    let (found, limits) = limits(policy, project, role)?;
+    let approvers = u32::try_from(limits.sensitivity.approvers()).unwrap_or(u32::MAX);
+    Ok(Bar { owners: found.owners.iter().cloned().collect(), approvers })
+}
+
+/// Something that waits.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    record: Approvals,
+    /// How many the store has; `None` where an older program wrote nothing down.
+    known: Option<i64>,
+    /// The stricter of what was asked for then, and is today.
+    bar: Bar,
+    /// Whom it is for.
+    whose: Collaborator,
+}
+
+impl Waiting {
+    /// A grant that waits, by today's policy; `None` where that does not have its role.
+    pub async fn of_grant(issuer: &Issuer, grant: &Grant) -> Result<Option<Self>, StoreError> {
+        match bar(&issuer.policy(), &grant.project, &grant.role) {
+            Ok(today) => Self::under(issuer, grant, today).await.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// A grant that waits, by what today's policy asks for.
+    pub(super) async fn under(issuer: &Issuer, grant: &Grant, today: Bar) -> Result<Self, StoreError> {
+        let stored = issuer.store.approvals(grant.id.as_str()).await?;
+        let asked = |today| Approvals::of_grant(&grant.id, None, issuer.environment.now(), today);
+        Ok(Self::new(stored, today, &grant.collaborator, asked))
+    }
+
+    fn new(stored: Option<Approvals>, today: Bar, whose: &Collaborator, asked: impl FnOnce(Bar) -> Approvals) -> Self {
+        let known = stored.as_ref().map(Approvals::count);
+        let record = stored.unwrap_or_else(|| asked(today.clone()));
+        Self { known, bar: record.bar.stricter(&today), record, whose: whose.clone() }
+    }
+
+    /// The record.
+    pub const fn record(&self) -> &Approvals {
+        &self.record
+    }
+
+    /// How many must approve.
+    pub const fn approvers(&self) -> u32 {
+        self.bar.approvers
+    }
+
+    /// The approvals that count today: those of people who may still give them.
+    pub fn given(&self) -> impl Iterator<Item = &Approval> {
+        self.record.given.iter().filter(|approval| self.may(&approval.by) && !self.is_theirs(&approval.by))
+    }
+
+    /// How many more it takes.
+    pub fn missing(&self) -> u32 {
+        self.bar.approvers.saturating_sub(u32::try_from(self.given().count()).unwrap_or(u32::MAX))
+    }
+
+    /// Those who may still approve it.
+    pub fn open_to(&self) -> Vec<String> {
+        let has = |owner: &str| self.given().any(|approval| approval.by.as_str() == owner);
+        self.others().filter(|owner| !has(owner)).cloned().collect()
+    }
+
+    /// Nothing, if it still has the approvals that it had here.
+    pub fn unchanged(&self) -> Change {
+        Change::RequireApprovals(self.record.id.clone(), self.known)
+    }
+
+    /// With this person's approval, or why it does not count.
+    pub fn approved_by(
+        mut self,
+        environment: &Environment,
+        config: &Config,
+        actor: &Actor,
+    ) -> Result<Self, ApprovalError> {
+        let who = actor.person().ok_or_else(|| ApprovalError::Nobody { owners: self.owners() })?;
+        let through = match actor {
+            Actor::Machine { .. } if !config.approve_on_behalf => return Err(ApprovalError::OnBehalfOff),
+            Actor::Machine { .. } if self.bar.approvers > 1 => {
+                return Err(ApprovalError::OnBehalfSensitive { approvers: self.bar.approvers });
+            }
+            Actor::Machine { account, .. } => Some(account.clone()),
+            Actor::Person { .. } => None,
+        };
+        if !self.may(who) {
+            return Err(ApprovalError::NotOwner { who: who.clone(), owners: self.owners() });
+        }
+        if self.is_theirs(who) {
+            return Err(ApprovalError::Own { who: who.clone(), owners: self.owners() });
+        }
+        if self.record.given.iter().any(|approval| same(&approval.by, who)) {
+            return Err(ApprovalError::Already(who.clone()));
+        }
+        self.record.given.push(Approval { by: who.clone(), through, at: environment.now() });
+        Ok(self)
+    }
+
+    /// What writes one approval down.
+    pub(super) fn change(&self) -> Change {
+        Change::Approvals(self.record.clone())
+    }
+
+    fn may(&self, who: &Collaborator) -> bool {
+        self.bar.owners.contains(who.as_str())
+    }
+
+    fn is_theirs(&self, who: &Collaborator) -> bool {
+        same(&self.whose, who) || self.record.asked_by.as_ref().is_some_and(|asked| same(asked, who))
+    }
+
+    fn others(&self) -> impl Iterator<Item = &String> {
+        let theirs = |owner: &str| owner.parse().is_ok_and(|owner| self.is_theirs(&owner));
+        self.bar.owners.iter().filter(move |owner| !theirs(owner))
+    }
+
+    /// Those who may approve, in words.
+    fn owners(&self) -> String {
+        let others: Vec<&str> = self.others().map(String::as_str).collect();
+        if others.is_empty() {
+            return "nobody, since its owners were exchanged while it waited, or it is their own; withdraw it and ask anew".to_owned();
+        }
+        others.join(", ")
+    }
+}
+
+/// Whether both are one person. Whoever writes an id in other letters is not a second one.
+pub(super) fn same(one: &Collaborator, other: &Collaborator) -> bool {
+    one.as_str().eq_ignore_ascii_case(other.as_str())
+}

@@ -1,0 +1,214 @@
+//! Roles: what can be granted, and its limits.
+
+use std::collections::BTreeSet;
+
+use daypass_proto::{
+    authorization::{AuthorizationDetails, MAX_DETAILS, substitute_user},
+    names::{Collaborator, NameError},
+    resource::Resource,
+    token::Protection,
+};
+use serde::{Deserialize, Serialize};
+use toml::de::DeValue;
+
+use super::{
+    fault::Reading,
+    fields::{self, Fields, Value},
+    project::{PROBE, check_detail, json},
+};
+
+/// The longest life of a token, in seconds: minutes, not hours.
+const MAX_TOKEN_LIFETIME: i64 = daypass_proto::delegation::LONGEST;
+
+/// A role.
+#[derive(Debug)]
+pub struct Role {
+    /// The longest life of a token, in seconds.
+    pub token_lifetime: i64,
+    /// The longest life of a grant, in seconds: until its hard end, from when it is made or extended.
+    pub longest_grant: i64,
+    /// The longest life of a grant with all its extensions, in seconds from when it was made, where there is a limit.
+    pub longest_total: Option<i64>,
+    /// What is left after the hard end, where something is.
+    pub grace: Option<Grace>,
+    /// Whether a grant can be extended.
+    pub renewal: Renewal,
+    /// How many tokens a grant gives at most, where they are counted.
+    pub uses: Option<u32>,
+    /// How many must approve.
+    pub sensitivity: Sensitivity,
+    /// The least that must sign the proofs: [`Protection::Delegated`] opts in to delegated keys, and takes the proof key as well.
+    pub protection: Protection,
+    /// The authorization details as JSON text, with `{user}` in it.
+    pub(super) template: String,
+}
+
+/// What is left for a while after a grant's hard end: less than the role gives, or as much.
+#[derive(Debug)]
+pub struct Grace {
+    /// For how long, in seconds.
+    pub seconds: i64,
+    /// The authorization details as JSON text, with `{user}` in it.
+    pub(super) template: String,
+}
+
+/// Whether a grant can be extended.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renewal {
+    /// Its hard end never moves.
+    None,
+    /// Whoever has it asks, and an owner decides anew each time.
+    #[default]
+    Ask,
+}
+
+/// How much a role can do, and so how many must approve it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sensitivity {
+    /// One owner.
+    #[default]
+    Normal,
+    /// Two different owners.
+    Sensitive,
+}
+
+impl Sensitivity {
+    /// How many owners must approve.
+    pub const fn approvers(self) -> usize {
+        match self {
+            Self::Normal => 1,
+            Self::Sensitive => 2,
+        }
+    }
+}
+
+impl Role {
+    /// What the role gives to `collaborator`.
+    pub fn details_for(&self, collaborator: &Collaborator) -> Result<AuthorizationDetails, String> {
+        details(&self.template, collaborator)
+    }
+
+    /// What it leaves to `collaborator` after the hard end: nothing where there is no grace, and never more than it gave before.
+    pub fn grace_for(&self, collaborator: &Collaborator) -> Result<AuthorizationDetails, String> {
+        let Some(grace) = &self.grace else { return Ok(AuthorizationDetails::default()) };
+        let (left, before) = (details(&grace.template, collaborator)?, self.details_for(collaborator)?);
+        left.is_subset_of(&before).map_err(|beyond| format!("it goes beyond the role: {beyond}"))?;
+        Ok(left)
+    }
+
+    /// Every resource that it names.
+    pub(super) fn resources(&self) -> BTreeSet<Resource> {
+        let details = PROBE.parse().ok().and_then(|probe| self.details_for(&probe).ok());
+        details.map(|details| details.resources()).unwrap_or_default()
+    }
+}
+
+fn details(template: &str, collaborator: &Collaborator) -> Result<AuthorizationDetails, String> {
+    let text = substitute_user(template, collaborator).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+/// The role in this table; whatever is wrong with it is put down.
+pub(super) fn read(reading: &Reading<'_>, value: &Value<'_>) -> Option<Role> {
+    let mut fields = Fields::within(reading, value)?;
+    let token_lifetime = fields.required("token_lifetime", |value| match fields::duration(value)? {
+        seconds if seconds > MAX_TOKEN_LIFETIME => Err("a token lives for an hour at most".to_owned()),
+        seconds => Ok(seconds),
+    });
+    let longest_grant = fields.required("longest_grant", fields::duration);
+    let longest_total = fields.optional("longest_total", |value| match (fields::duration(value)?, longest_grant) {
+        (total, Some(one)) if total < one => {
+            Err("is shorter than `longest_grant`, which a grant has before it is ever extended".to_owned())
+        }
+        (total, _) => Ok(total),
+    });
+    let protection = fields.optional("protection", |value| match fields::one_of(value)? {
+        Protection::Software => {
+            Err("`hardware`, or `delegated` where policy opts in; `software` is no role's to give".to_owned())
+        }
+        protection => Ok(protection),
+    });
+    let renewal = fields.optional("renewal", fields::one_of).unwrap_or_default();
+    if let (Renewal::None, Some(_), Some(total)) = (renewal, longest_total, fields.get("longest_total")) {
+        reading.fault(&total.span(), "`longest_total`: nothing is extended where `renewal` is `none`; leave it out");
+    }
+    let uses = fields.optional("uses", uses);
+    let sensitivity = fields.optional("sensitivity", fields::one_of).unwrap_or_default();
+    let grace = fields.get("grace");
+    fields.must_have("authorization_details");
+    let given = fields.get("authorization_details");
+    fields.finish();
+    let grace = grace.map(|value| read_grace(reading, value, longest_grant));
+    let given = given?;
+    let template = template(reading, given)?;
+    let role = Role {
+        token_lifetime: token_lifetime?,
+        longest_grant: longest_grant?,
+        longest_total,
+        grace: grace.flatten(),
+        renewal,
+        uses,
+        sensitivity,
+        protection: protection.unwrap_or(Protection::Hardware),
+        template,
+    };
+    narrower(reading, value, &role);
+    Some(role)
+}
+
+fn uses(value: &Value<'_>) -> Result<u32, String> {
+    match value.get_ref() {
+        DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|uses| *uses > 0),
+        _ => None,
+    }
+    .ok_or_else(|| "expected how many tokens a grant gives: a whole number from 1 on".to_owned())
+}
+
+fn read_grace(reading: &Reading<'_>, value: &Value<'_>, longest_grant: Option<i64>) -> Option<Grace> {
+    let mut fields = Fields::within(reading, value)?;
+    let seconds = fields.required("for", |value| match (fields::duration(value)?, longest_grant) {
+        (seconds, Some(longest)) if seconds > longest => Err("is longer than the grant itself".to_owned()),
+        (seconds, _) => Ok(seconds),
+    });
+    fields.must_have("authorization_details");
+    let given = fields.get("authorization_details");
+    fields.finish();
+    let template = template(reading, given?)?;
+    Some(Grace { seconds: seconds?, template })
+}
+
+/// The details as JSON text, if each is good, and all of them are.
+fn template(reading: &Reading<'_>, value: &Value<'_>) -> Option<String> {
+    let before = reading.count();
+    for detail in fields::array(reading, "authorization_details", value) {
+        check_detail(reading, detail);
+    }
+    let each_is_good = before == reading.count();
+    let template = json(value.get_ref()).to_string();
+    if template.len() > MAX_DETAILS {
+        let message =
+            format!("`authorization_details`: over {MAX_DETAILS} bytes, which no token holds; split the role");
+        reading.fault(&value.span(), message);
+    }
+    // Whatever is wrong with the list as a whole; each detail was looked at by itself.
+    let whole = PROBE.parse().map_err(|error: NameError| error.to_string());
+    if let Err(message) = whole.and_then(|probe| details(&template, &probe))
+        && each_is_good
+    {
+        reading.fault(&value.span(), format!("`authorization_details`: {message}"));
+        return None;
+    }
+    Some(template)
+}
+
+/// Puts down a grace that gives somebody what the role does not. Two names, so that a pattern that happens to fit one of them is seen.
+fn narrower(reading: &Reading<'_>, value: &Value<'_>, role: &Role) {
+    let DeValue::Table(table) = value.get_ref() else { return };
+    let Some(grace) = table.get("grace") else { return };
+    let beyond = [PROBE, "another"].iter().find_map(|name| role.grace_for(&name.parse().ok()?).err());
+    if let Some(message) = beyond {
+        reading.fault(&grace.span(), format!("`grace`: {message}"));
+    }
+}
