@@ -100,6 +100,7 @@ kinds! {
     AdministratorBootstrapped = "administrator_bootstrapped",
     AdministrationRefused = "administration_refused",
     PersonErased = "person_erased",
+    NotificationsDropped = "notifications_dropped",
 }
 
 /// A word that is no kind's.

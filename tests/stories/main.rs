@@ -24,6 +24,7 @@ mod interop;
 mod issuer;
 mod large;
 mod ledger;
+mod notifications;
 mod offboarding;
 mod path;
 mod policy;

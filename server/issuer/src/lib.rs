@@ -26,6 +26,7 @@ pub mod keys;
 pub mod ledger;
 mod metadata;
 pub mod network;
+pub mod notification;
 mod pace;
 pub mod policy;
 mod remembered;

@@ -26,7 +26,9 @@ use crate::{
     error::Refusal,
     gates,
     issuer::{Issuer, PolicyReload},
-    ledger, metadata, requests,
+    ledger, metadata,
+    notification::{self, Sinks},
+    requests,
     store::DecideError,
     token,
 };
@@ -52,8 +54,8 @@ pub enum RunError {
     Record(#[from] DecideError),
 }
 
-/// Serves until `stop`, then drains.
-pub async fn serve(issuer: Arc<Issuer>, stop: CancellationToken) -> Result<(), RunError> {
+/// Serves until `stop`, then drains; `sinks` are told what waits for somebody.
+pub async fn serve(issuer: Arc<Issuer>, sinks: Sinks, stop: CancellationToken) -> Result<(), RunError> {
     issuer.record_start().await?;
     let keyring = issuer.keyring();
     let (chain, key) = keyring.tls();
@@ -73,6 +75,7 @@ pub async fn serve(issuer: Arc<Issuer>, stop: CancellationToken) -> Result<(), R
     tasks.spawn(public.serve(RouterService(public_routes(Arc::clone(&issuer))), stop.clone()));
     tasks.spawn(mtls.serve(RouterService(mtls_routes(Arc::clone(&issuer))), stop.clone()));
     tasks.spawn(housekeeping(Arc::clone(&issuer), stop.clone()));
+    tasks.spawn(notification::run(Arc::clone(&issuer), sinks, stop.clone()));
     tasks.close();
     // It ends after all others: what they decide last gets its number too.
     let decided = CancellationToken::new();

@@ -69,6 +69,7 @@ pub(super) const LIFETIME: Field = number("lifetime", "the token's life, in seco
 pub(super) const MADE_AT: Field = number("made_at", "when the backup was made");
 pub(super) const MASTER: Field = text("master", "the master key that opens the private keys now");
 pub(super) const NOT_AFTER: Field = number("not_after", "the end of the certificate");
+pub(super) const NOTIFICATIONS: Field = number("notifications", "how many messages, each of one sink");
 pub(super) const OPERATION: Field =
     text("operation", "what was asked of the admin API, by its name in docs/admin-api.json");
 pub(super) const ORIGIN: Field = text("origin", "the ledger's name");

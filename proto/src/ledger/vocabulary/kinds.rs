@@ -200,6 +200,9 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::AdministrationRefused => {
             ("something was asked of the admin API and refused", Command, &[OPERATION, REASON, WHY], &[])
         }
+        K::NotificationsDropped => {
+            ("messages that no sink had taken were taken out: nobody was told", Command, &[NOTIFICATIONS], &[WHY])
+        }
         K::PersonErased => ("a person was erased from the ledger; who, it does not say", Command, &[ERASED], &[WHY]),
     };
     Entry { meaning, source, required, optional }

@@ -16,6 +16,7 @@ mod invite;
 mod key;
 mod ledger;
 mod master;
+mod notification;
 mod offboard;
 mod output;
 mod policy;
@@ -43,6 +44,7 @@ use crate::{
     issuer::{Issuer, StartError},
     keys::KeyError,
     ledger::{Source, audit::ExportError, export::WriteError},
+    notification::{SinkError, Sinks},
     policy::{ExamplesError, PolicyError},
     requests::RequestError,
     serve::RunError,
@@ -129,6 +131,9 @@ enum Command {
     /// Look at the ledger, check it, export it.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Look at what could not be told, try it again, and try whether anybody is told.
+    #[command(subcommand)]
+    Notification(notification::Command),
     /// Check configuration, policy, keys and store, and name every loosening.
     Check {
         /// Print JSON.
@@ -159,6 +164,8 @@ pub enum CommandError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
@@ -264,6 +271,12 @@ pub enum CommandError {
     EraseUnconfirmed(u64),
     #[error("no event has that number, leaf hash or `jti`; `daypass-issuer ledger list` shows those that there are")]
     NoEvent,
+    #[error("{}; `daypass-issuer notification list --dead` shows what is there", .0.as_ref().map_or_else(|| "there is nothing that is not tried any more".to_owned(), |id| format!("`{id}` is no message that is not tried any more")))]
+    NoNotification(Option<String>),
+    #[error("nobody is told of anything; name a webhook or a command in `[notification]` of the configuration")]
+    NoSinks,
+    #[error("{0} sink(s) did not take the message")]
+    NotTaken(usize),
     #[error("the ledger is not what was signed ({0} finding(s))")]
     Touched(usize),
 }
@@ -277,6 +290,7 @@ impl CommandError {
             | Self::Run(_)
             | Self::Store(_)
             | Self::Decide(_)
+            | Self::NotTaken(_)
             | Self::Make { .. }
             | Self::Export(_) => 1,
             Self::End(error) if error.is_fault() => 1,
@@ -310,6 +324,8 @@ impl CommandError {
             | Self::NoTraces(_)
             | Self::EraseUnconfirmed(_)
             | Self::NoEvent
+            | Self::NoNotification(_)
+            | Self::NoSinks
             | Self::NotConfirmed => 3,
             Self::Backup(error) => error.exit_code(),
             Self::Init(_)
@@ -319,6 +335,7 @@ impl CommandError {
             | Self::Config(_)
             | Self::Start(_)
             | Self::Key(_)
+            | Self::Sink(_)
             | Self::Check(_) => 4,
             Self::Touched(_) => 5,
         })
@@ -362,6 +379,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
             Command::Policy(command) => policy::run(&cli.config, environment, command).await,
             Command::Key(command) => key::run(&open(&cli.config, environment).await?, command).await,
+            Command::Notification(command) => notification::run(&open(&cli.config, environment).await?, command).await,
             Command::Ledger(command) => ledger::run(&cli.config, environment, command).await,
             Command::Completions { .. } | Command::Man => Ok(()),
         }
@@ -377,7 +395,8 @@ async fn serve(config: &std::path::Path, environment: Environment) -> Result<(),
     let stop = daypass_service::stop_signal().map_err(CommandError::Runtime)?;
     let issuer = Arc::new(open(config, environment).await?);
     issuer.store_is_whole().await?;
-    Ok(crate::serve::serve(issuer, stop).await?)
+    let sinks = Sinks::open(&issuer.config.notification)?;
+    Ok(crate::serve::serve(issuer, sinks, stop).await?)
 }
 
 /// Who acts, for the ledger.

@@ -163,6 +163,8 @@ pub enum Change {
         /// All of them, as they are to be.
         keys: Vec<KeyRecord>,
     },
+    /// Takes these messages, each of a sink, out of those that are not tried any more, if all of them are still there.
+    DropNotifications(Vec<(String, String)>),
     /// Lets decisions be made by a clock that is behind: somebody says that it is right now, and was wrong before.
     AcceptClock {
         /// The time up to which there are decisions.
@@ -217,6 +219,8 @@ pub enum Condition {
     Ledger,
     /// The policy that is in force.
     Policy,
+    /// Messages that are not tried any more.
+    Notifications,
 }
 
 impl fmt::Display for Condition {
@@ -243,6 +247,7 @@ impl fmt::Display for Condition {
             Self::NoGrant(id) => write!(f, "what there is of device `{id}`"),
             Self::Ledger => f.write_str("the ledger"),
             Self::Policy => f.write_str("the policy in force"),
+            Self::Notifications => f.write_str("what is not tried any more"),
         }
     }
 }

@@ -9,6 +9,7 @@ mod change;
 mod fault;
 mod find;
 mod ledger;
+mod notification;
 mod records;
 mod requests;
 mod sqlite;
@@ -31,6 +32,7 @@ pub use self::{
     fault::Fault,
     find::{Find, Scope, Sort},
     ledger::{Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side},
+    notification::{Attempt, Cursor, EndTold, Found, NotificationStore, Outgoing, Waiting},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
         Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, Terms, device_may_become,
@@ -194,7 +196,7 @@ impl StoreError {
 pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// One trait, several engines, one test suite.
-pub trait Store: LedgerStore {
+pub trait Store: LedgerStore + NotificationStore {
     /// Makes a decision durable; resolves afterwards.
     fn decide(&self, decision: Decision) -> Answer<'_, (), DecideError>;
 

@@ -12,6 +12,7 @@ mod ledger;
 mod list;
 mod lock;
 mod message;
+mod notification;
 #[cfg(test)]
 mod plans;
 mod published;
@@ -34,7 +35,10 @@ use std::{
 use daypass_proto::{
     enrolment::DeviceLife,
     gate_api::FLOW_OUTLIVES_TOKEN,
-    ledger::tree::{Head, TileId, Tiles},
+    ledger::{
+        EventKind,
+        tree::{Head, TileId, Tiles},
+    },
     names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, RequestId},
     resource::Resource,
     time::{Skew, Timestamp},
@@ -59,6 +63,7 @@ use super::{
         Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place,
         Side, Traces,
     },
+    notification::{Attempt, Cursor, Found, NotificationStore, NotificationWork, Outgoing, Waiting},
     records::{
         Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion,
     },
@@ -368,6 +373,10 @@ impl SqliteStore {
     async fn work(&self, work: LedgerWork) -> Outcome {
         self.order(|outcome| Order::Ledger(work, outcome)).await
     }
+
+    async fn notify(&self, work: NotificationWork) -> Outcome {
+        self.work(LedgerWork::Notify(work)).await
+    }
 }
 
 impl LedgerStore for SqliteStore {
@@ -449,6 +458,61 @@ impl LedgerStore for SqliteStore {
 
     fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>> {
         Box::pin(ledger::entries(&self.readers, from, limit))
+    }
+}
+
+impl NotificationStore for SqliteStore {
+    fn notifying(&self) -> Answer<'_, Option<Cursor>> {
+        Box::pin(notification::cursor(&self.readers))
+    }
+
+    fn begin_notifying(&self, sinks: Vec<String>) -> Answer<'_, ()> {
+        Box::pin(async move { self.notify(NotificationWork::Begin(sinks)).await.map(drop) })
+    }
+
+    fn lease_notifying<'a>(&'a self, holder: &'a str, now: Timestamp, until: Timestamp) -> Answer<'a, Option<i64>> {
+        Box::pin(self.notify(NotificationWork::Lease { holder: holder.to_owned(), now, until }))
+    }
+
+    fn is_leased_notifying(&self, epoch: i64) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.notifying().await?.is_some_and(|cursor| cursor.epoch == epoch)) })
+    }
+
+    fn entries_of<'a>(&'a self, kinds: &'a [EventKind], from: u64, limit: u32) -> Answer<'a, Vec<Entry>> {
+        Box::pin(notification::entries_of(&self.readers, kinds, from, limit))
+    }
+
+    fn ends_to_tell(&self, now: Timestamp, ahead: i64, limit: u32) -> Answer<'_, Vec<Grant>> {
+        Box::pin(notification::ends_to_tell(&self.readers, now, ahead, limit))
+    }
+
+    fn keep_found(&self, found: Found) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.notify(NotificationWork::Found(Box::new(found))).await?.is_some()) })
+    }
+
+    fn due<'a>(&'a self, sink: &'a str, now: Timestamp, limit: u32) -> Answer<'a, Vec<Outgoing>> {
+        Box::pin(notification::due(&self.readers, sink, now, limit))
+    }
+
+    fn settle<'a>(&'a self, epoch: i64, message: &'a Outgoing, attempt: Attempt) -> Answer<'a, bool> {
+        let (id, sink) = (message.id.clone(), message.sink.clone());
+        Box::pin(async move { Ok(self.notify(NotificationWork::Settle { epoch, id, sink, attempt }).await?.is_some()) })
+    }
+
+    fn outgoing(&self, dead: bool, limit: u32) -> Answer<'_, Vec<Outgoing>> {
+        Box::pin(notification::outgoing(&self.readers, dead, limit))
+    }
+
+    fn waiting(&self) -> Answer<'_, Vec<Waiting>> {
+        Box::pin(notification::waiting(&self.readers))
+    }
+
+    fn retry<'a>(&'a self, id: Option<&'a str>, now: Timestamp) -> Answer<'a, u64> {
+        let id = id.map(ToOwned::to_owned);
+        Box::pin(async move {
+            let count = self.notify(NotificationWork::Retry { id, now }).await?;
+            Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+        })
     }
 }
 

@@ -254,6 +254,10 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
     if let Change::RewrapKeys { from, to, keys } = change {
         return rewrap(connection, from, to, keys).await;
     }
+    if let Change::DropNotifications(all) = change {
+        let gone = super::notification::drop_dead(connection, all).await?;
+        return if gone { Ok(()) } else { Err(DecideError::Conflict(Condition::Notifications)) };
+    }
     if let Change::RequireNothingLeft(scope) = change {
         let nothing = super::find::nothing_left(connection, scope).await?;
         return if nothing { Ok(()) } else { Err(DecideError::Conflict(Condition::NothingLeft(scope.clone()))) };
@@ -469,6 +473,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         ),
         // Above.
         Change::RewrapKeys { .. }
+        | Change::DropNotifications(..)
         | Change::RequireNothingLeft(..)
         | Change::RequireSomebody(..)
         | Change::RequireNoGrant(..)
@@ -490,7 +495,8 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
 const REMEMBER_CERTIFICATES: i64 = 400 * 24 * 3600;
 
 /// How what is over is forgotten, and for how many seconds it was kept.
-pub(super) const SWEEPS: [(&str, i64); 4] = [
+pub(super) const SWEEPS: [(&str, i64); 5] = [
+    super::notification::SWEEP,
     ("DELETE FROM challenges WHERE expires_at < $1", 0),
     ("DELETE FROM proofs_seen WHERE remember_until < $1", 0),
     ("DELETE FROM tokens WHERE expires_at < $1", USED_AFTER_END),
