@@ -3,6 +3,7 @@
 mod git;
 mod ledger;
 mod member;
+mod requests;
 mod tokens;
 mod upkeep;
 

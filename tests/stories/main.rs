@@ -4,6 +4,7 @@
 
 mod agent;
 mod approvals;
+mod asking;
 mod at_rest;
 mod attestation;
 mod backup;
