@@ -70,6 +70,10 @@ impl Made {
         let environment =
             Environment::new(Arc::clone(&hands) as Arc<dyn Clock>, Arc::clone(&hands) as Arc<dyn Entropy>);
         let config = make_in(folder.path(), &environment).await;
+        // Tests say themselves which rules there are.
+        for name in ["projects/starter.toml", "guardrails/starter.cedar", "tests/starter.toml"] {
+            std::fs::remove_file(folder.path().join("policy").join(name)).unwrap();
+        }
         std::fs::write(folder.path().join("policy/projects/apollo.toml"), PROJECT).unwrap();
         let mut text = std::fs::read_to_string(&config).unwrap();
         for (old, new) in settings {
@@ -126,21 +130,21 @@ impl Made {
 
     /// An invitation to the sample project, good for an hour.
     pub async fn invited(&self, collaborator: &str) -> Invitation {
-        self.invited_with(collaborator, Terms::default(), Actor::account("olga")).await
+        self.invited_with(collaborator, Actor::account("olga"), Terms::default()).await
     }
 
     /// The same, made by somebody.
     pub async fn invited_by(&self, collaborator: &str, by: Actor) -> Invitation {
-        self.invited_with(collaborator, Terms::default(), by).await
+        self.invited_with(collaborator, by, Terms::default()).await
     }
 
     /// The same, for a phase of it.
     pub async fn invited_for(&self, collaborator: &str, phase: &str) -> Invitation {
         let terms = Terms { phase: phase.parse().ok(), ..Terms::default() };
-        self.invited_with(collaborator, terms, Actor::account("olga")).await
+        self.invited_with(collaborator, Actor::account("olga"), terms).await
     }
 
-    async fn invited_with(&self, collaborator: &str, terms: Terms, by: Actor) -> Invitation {
+    async fn invited_with(&self, collaborator: &str, by: Actor, terms: Terms) -> Invitation {
         let asked = Invite {
             collaborator: collaborator.parse().unwrap(),
             project: "apollo".parse().unwrap(),

@@ -72,13 +72,13 @@ pub const fn entry(kind: EventKind) -> Entry {
             "a client with keys in files was registered, with its grant",
             Command,
             &[DEVICE, GRANT, PROJECT, ROLE, UNTIL, POLICY, NOT_AFTER, COLLABORATOR, OWNER, DETAILS],
-            &[PHASE, TERMS],
+            &[PHASE, TERMS, MONITORED],
         ),
         K::ApprovalRefused => (
             "somebody approved a device or a grant, and it did not count",
-            Command,
+            Either,
             &[COLLABORATOR, RULE],
-            &[DEVICE, GRANT, PHASE, REQUEST, WANTED, PROJECT, ROLE, UNTIL, POLICY, OWNER],
+            &[RULES, DEVICE, GRANT, PHASE, REQUEST, WANTED, PROJECT, ROLE, UNTIL, POLICY, OWNER],
         ),
         K::DeviceApproved => ("a device may use its grants", Either, &[DEVICE, COLLABORATOR, RULE], &[WHY]),
         K::DeviceSuspended => ("a device was held back", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
@@ -122,7 +122,9 @@ pub const fn entry(kind: EventKind) -> Entry {
             &[GRANT, PROJECT, ROLE, UNTIL, UNTIL_BEFORE, REQUEST, POLICY, COLLABORATOR, OWNER],
             &[DEVICE, PHASE, TERMS, RULE, WHY],
         ),
-        K::GrantActivated => ("a grant came into force", Either, GRANTED, &[DEVICE, PHASE, REQUEST, RULE, WHY]),
+        K::GrantActivated => {
+            ("a grant came into force", Either, GRANTED, &[DEVICE, PHASE, REQUEST, RULE, WHY, MONITORED])
+        }
         K::GrantSuspended => ("a grant was held back", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
         K::GrantResumed => ("a grant was let on again", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
         K::GrantRevoked => ("a grant was ended before its time", Either, GRANTED, &[DEVICE, PHASE, RULE, WHY]),

@@ -14,6 +14,7 @@ use crate::{
     ending::{GrantVerb, Told, decide_grant},
     fixture::Made,
     ledger::Source,
+    policy::Action,
     store::{Change, Decision, Device, Grant},
 };
 
@@ -327,4 +328,86 @@ async fn a_grant_and_its_device_that_are_approved_at_once_are_both_in_force() {
 fn ids_are_compared_and_case_makes_no_second_person() {
     let name = |text: &str| text.parse::<Collaborator>().unwrap();
     assert!(waiting::same(&name("a@x"), &name("A@X")) && !waiting::same(&name("a@x"), &name("b@x")));
+}
+
+/// Puts this rule in force beside the sample project.
+async fn rule(made: &Made, mode: &str, action: &str) {
+    let text = format!(
+        "@id(\"no-software\") @reason(\"from a machine with a TPM\") @mode(\"{mode}\")\n\
+         forbid (principal, action == Action::\"{action}\", resource in Project::\"apollo\")\n\
+         when {{ principal.trust_tier == \"software\" && context.actions.contains(\"push\") && !(context has address) }};"
+    );
+    std::fs::write(made.issuer.config.policy.join("guardrails/all.cedar"), text).unwrap();
+    crate::commands::put_in_force(&made.issuer, &made.issuer.config.policy).await.unwrap();
+    made.issuer.reload_policy().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guardrail_forbids_what_owners_approve() {
+    let made = Made::with_software().await;
+    let (id, device) = enrolled(&made).await;
+    let olga = person("olga@example.com");
+    rule(&made, "enforce", "approve").await;
+    // With the device known, before it is approved and after.
+    let refused = approve_grant(&made.issuer, &id, &olga, None).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the guardrail `no-software` forbids it: from a machine with a TPM");
+    assert!(made.events("grant_approved").await.is_empty(), "what is forbidden counts for nothing");
+    rule(&made, "enforce", "renew").await;
+    approve_grant(&made.issuer, &id, &olga, None).await.unwrap();
+    // Approved while nothing forbade it, it does not come into force where something does.
+    rule(&made, "enforce", "approve").await;
+    let refused = approve_device(&made, &device, Actor::account("root")).await.unwrap_err();
+    assert!(matches!(&refused, LifeError::Approval(ApprovalError::Guardrail(_))), "{refused}");
+    assert_eq!(made.issuer.store.device(&device).await.unwrap().unwrap().state, DeviceLife::Pending);
+    let events = made.events("approval_refused").await;
+    let told = |leaf: &String| leaf.contains(r#""rule":"guardrail""#) && leaf.contains(r#""rules":["no-software"]"#);
+    assert!(events.len() == 2 && events.iter().all(told), "{events:?}");
+    rule(&made, "monitor", "approve").await;
+    approve_device(&made, &device, Actor::account("root")).await.unwrap();
+    assert_eq!(grant(&made, &id).await.state, GrantLife::Active);
+    let activated = made.events("grant_activated").await;
+    assert!(activated[0].contains(r#""monitored":["no-software"]"#), "{activated:?}");
+}
+
+#[tokio::test]
+async fn a_guardrail_is_asked_about_the_role_s_every_resource_and_about_one_decision() {
+    let made = Made::with_software().await;
+    let client = made.client().await;
+    let held = made.issuer.store.grants_of(&client.id).await.unwrap().remove(0);
+    for (named, action, forbidden) in [
+        ("approve", Action::Approve, true),
+        ("approve", Action::Renew, false),
+        ("renew", Action::Renew, true),
+        ("renew", Action::Approve, false),
+        ("issue", Action::Renew, false),
+    ] {
+        rule(&made, "enforce", named).await;
+        let result = guard(&made.issuer, action, &client, &held);
+        assert_eq!(result.is_err(), forbidden, "{named} {action:?}");
+        if let Err(error) = result {
+            assert_eq!((error.rule.as_str(), &error.all[..]), ("no-software", &["no-software".to_owned()][..]));
+        }
+    }
+    rule(&made, "monitor", "renew").await;
+    assert_eq!(guard(&made.issuer, Action::Renew, &client, &held).unwrap(), ["no-software"]);
+    // The role names a second host before the one that the rule is about.
+    let first = "[[roles.developer.authorization_details]]\ntype = \"git_repository\"\n\
+         locations = [\"https://a.example.com/x\"]\nactions = [\"read\"]\n[[roles.developer.authorization_details]]";
+    rule(&made, "enforce", "renew").await;
+    made.edit_policy(&[("[[roles.developer.authorization_details]]", first)]).await;
+    assert!(guard(&made.issuer, Action::Renew, &client, &held).is_err());
+    // A software client is in force at once, and so is asked about at once.
+    rule(&made, "enforce", "approve").await;
+    let (_, csr) = crate::fixture::request();
+    let registration = crate::device::Registration {
+        collaborator: "alice".parse().unwrap(),
+        project: "apollo".parse().unwrap(),
+        role: "developer".parse().unwrap(),
+        until: made.now().plus(60),
+        csr: &csr,
+        proof: crate::fixture::request().0,
+        by: "olga".to_owned(),
+    };
+    let refused = crate::device::register_software(&made.issuer, registration).await.unwrap_err();
+    assert!(matches!(refused, crate::device::SoftwareError::Guardrail(_)), "{refused}");
 }

@@ -74,7 +74,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a new issuer: keys, configuration, store, a sample project.
+    /// Make a new issuer: keys, configuration, store, a starter policy.
     Init(init::Args),
     /// Serve until stopped.
     Serve,

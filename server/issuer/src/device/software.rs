@@ -15,10 +15,11 @@ use thiserror::Error;
 
 use super::issue_certificate;
 use crate::{
-    approval::bar,
+    approval::{Forbidden, bar, guard},
     invitation::{GrantError, check_grant},
     issuer::Issuer,
     keys::{KeyError, csr_key},
+    policy::Action,
     store::{Change, DecideError, Decision, Device, Grant, GrantLife, Terms},
 };
 
@@ -44,6 +45,9 @@ pub enum SoftwareError {
         "role `{0}` is sensitive: two owners must approve it, and a software client is registered by one account; take another role"
     )]
     Sensitive(RoleName),
+    /// A guardrail of the policy.
+    #[error(transparent)]
+    Guardrail(#[from] Forbidden),
     /// Our keys.
     #[error("could not issue the certificate")]
     Certificate(#[source] KeyError),
@@ -122,9 +126,11 @@ pub async fn register(
         used: 0,
         terms,
     };
+    let monitored = guard(issuer, Action::Approve, &device, &grant)?;
     let certificate = issue_certificate(issuer, &device).map_err(SoftwareError::Certificate)?;
     let event =
         environment.event(EventKind::SoftwareDeviceRegistered).number("not_after", certificate.not_after().seconds());
+    let event = if monitored.is_empty() { event } else { event.structure("monitored", &monitored) };
     let projects = &issuer.policy();
     let event = environment.with_details(environment.of_grant(event, &grant, projects), &grant, projects);
     let decision = Decision::new(environment.personal(event, "by", &registration.by))

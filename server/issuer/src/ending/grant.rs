@@ -77,7 +77,21 @@ impl GrantVerb {
 
     /// A decision with this on top: the grant in its next state, and the event.
     pub fn on(self, issuer: &Issuer, decision: Decision, grant: Grant, told: &Told<'_>) -> Decision {
-        let event = issuer.environment.of_grant(issuer.environment.event(self.event()), &grant, &issuer.policy());
+        self.noting(issuer, decision, grant, told, &[])
+    }
+
+    /// The same, with the guardrails that would have forbidden it, were they enforced.
+    pub fn noting(
+        self,
+        issuer: &Issuer,
+        decision: Decision,
+        grant: Grant,
+        told: &Told<'_>,
+        monitored: &[String],
+    ) -> Decision {
+        let event = issuer.environment.event(self.event());
+        let event = if monitored.is_empty() { event } else { event.structure("monitored", &monitored) };
+        let event = issuer.environment.of_grant(event, &grant, &issuer.policy());
         let state = self.lands(issuer, &grant);
         decision.event(told.on(issuer, event)).change(Change::Grant { from: grant.state, to: Grant { state, ..grant } })
     }

@@ -30,7 +30,7 @@ pub use self::{
     examples::{Example, Expected},
     fault::Fault,
     files::{FOLDERS, Files},
-    guardrails::{Facts, Guardrails, Mode, Rule, Subject, Verdict},
+    guardrails::{Action, Facts, Guardrails, Mode, Rule, Subject, Verdict},
     project::{Phase, Project},
     role::{Grace, Renewal, Role, Sensitivity},
 };

@@ -41,7 +41,8 @@ use daypass_proto::{
 };
 use daypass_service::{beside, folder_of};
 use sqlx::{
-    SqlitePool,
+    ConnectOptions as _, Connection as _, SqlitePool,
+    migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::{
@@ -82,6 +83,9 @@ pub(super) fn engine<E: Into<Arc<sqlx::Error>>>(attempted: &'static str) -> impl
     move |source| StoreError::Engine { attempted, source: source.into() }
 }
 
+/// Each step of the schema, in the order in which they were made.
+static SCHEMA: Migrator = sqlx::migrate!("migrations/sqlite");
+
 /// What the writer is asked.
 enum Order {
     Decide(Decision, oneshot::Sender<Result<(), DecideError>>),
@@ -116,7 +120,7 @@ impl SqliteStore {
             return Err(StoreError::Damaged("the file is empty".to_owned()));
         }
         may_write(path)?;
-        let lock = lock::share(path)?;
+        let mut lock = lock::share(path)?;
         let options = SqliteConnectOptions::from_str("sqlite:")
             .map_err(engine("read the path"))?
             .filename(path)
@@ -128,13 +132,29 @@ impl SqliteStore {
             .statement_cache_capacity(4 * BATCH)
             // Commands on the issuer's machine write beside the server; each waits for the other's transaction.
             .busy_timeout(Duration::from_secs(10));
-        let writing = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        while schema_is_old(&options).await.map_err(engine("read which schema it has"))? {
+            // Tables made anew under a server would hold it up, and two programs would do it twice.
+            drop(lock);
+            let alone = lock::alone(path)?;
+            let mut only = options.connect().await.map_err(engine("open the database"))?;
+            SCHEMA.run(&mut only).await.map_err(StoreError::Migrate)?;
+            only.close().await.map_err(engine("close the database"))?;
+            drop(alone);
+            // Whoever replaced the file in between is seen: it is not open here.
+            lock = lock::share(path)?;
+        }
+        let writing = options
+            .clone()
+            .pragma("cache_size", WRITER_CACHE)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            // What a statement would need for taking itself back goes to memory, and not to a file that is made and removed for each.
+            .pragma("temp_store", "MEMORY");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .connect_with(writing)
             .await
             .map_err(engine("open the database"))?;
-        sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(StoreError::Migrate)?;
+        SCHEMA.run(&writer).await.map_err(StoreError::Migrate)?;
         let reading = options.read_only(true).create_if_missing(false);
         let lanes = Lanes::new(reading.clone(), READERS as usize);
         let readers = SqlitePoolOptions::new()
@@ -229,9 +249,22 @@ fn may_write(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether a step of the schema was not yet made here.
+async fn schema_is_old(options: &SqliteConnectOptions) -> Result<bool, sqlx::Error> {
+    let mut connection = options.connect().await?;
+    let table = "SELECT COUNT(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    let done: Vec<i64> = match sqlx::query_scalar::<_, i64>(table).fetch_one(&mut connection).await? {
+        0 => Vec::new(),
+        _ => sqlx::query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(&mut connection).await?,
+    };
+    connection.close().await?;
+    Ok(SCHEMA.iter().any(|step| !done.contains(&step.version)))
+}
+
 async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health: Arc<Health>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
+        gather(&mut batch, &mut queue).await;
         let (mut decisions, mut answers) = (Vec::new(), Vec::new());
         let (mut works, mut outcomes) = (Vec::new(), Vec::new());
         for order in batch.drain(..) {
@@ -284,6 +317,23 @@ async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health
         }
     }
     writer.close().await;
+}
+
+/// Lets whoever is at work on a request come to its order before the batch begins, for as long as that brings more: a commit costs the same for all of them.
+/// Nobody is waited for, so one who asks alone loses nothing by it.
+async fn gather(batch: &mut Vec<Order>, queue: &mut mpsc::Receiver<Order>) {
+    loop {
+        tokio::task::yield_now().await;
+        let before = batch.len();
+        while batch.len() < BATCH
+            && let Ok(order) = queue.try_recv()
+        {
+            batch.push(order);
+        }
+        if batch.len() == before {
+            return;
+        }
+    }
 }
 
 impl Order {

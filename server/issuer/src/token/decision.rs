@@ -11,12 +11,14 @@ use daypass_proto::{
 use super::request::TokenError;
 use crate::{
     grant::{Span, Standing},
-    policy::{Facts, Policy, Role, Rule, Subject, Verdict},
+    policy::{Action, Facts, Policy, Role, Rule, Subject, Verdict},
     store::{Grant, GrantLife},
 };
 
 /// What is asked, by whom, and all that the decision depends on.
 pub(crate) struct Question<'a, G> {
+    /// What is decided; grants and roles say the same to each.
+    pub(crate) action: Action,
     /// The device that asks.
     pub(crate) subject: Subject<'a>,
     /// What it is granted.
@@ -69,6 +71,7 @@ impl<'a, G: Deref<Target = Grant>> Question<'a, G> {
     /// What every guardrail says.
     pub(crate) fn guardrails<'p>(&self, policy: &'p Policy, covered: &Covered<'_, G>) -> Verdict<'p> {
         policy.guardrails().judge(&Facts {
+            action: self.action,
             subject: &self.subject,
             project: &covered.grant.project,
             role: &covered.grant.role,

@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
+    actor::Actor,
     device::{Registration, register_software},
     ending::{GrantVerb, Told, decide_grant, mark_over},
     fixture::{Made, event, request},
@@ -143,7 +144,7 @@ impl Asker {
     }
 
     async fn act(&self, verb: GrantVerb) -> Result<Grant, crate::ending::EndError> {
-        let source = Source::from(crate::actor::Actor::account("olga"));
+        let source = Source::from(Actor::account("olga"));
         decide_grant(&self.made.issuer, &self.grant, verb, &Told { source: &source, rule: None, reason: None }).await
     }
 

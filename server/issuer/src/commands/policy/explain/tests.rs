@@ -4,7 +4,8 @@ use super::*;
 use crate::policy::Files;
 
 const PROJECT: &str = include_str!("../../../../project.toml.example");
-const GUARDRAILS: &str = include_str!("../../../../guardrails.cedar.example");
+const GUARDRAILS: &str =
+    concat!(include_str!("../../../../starter/guardrails.cedar"), include_str!("../../../../guardrails.cedar.example"));
 
 #[derive(clap::Parser)]
 struct Line {
@@ -56,6 +57,7 @@ fn each_circumstance_counts() {
         ("--protection software", "secure-boot", true),
         ("--trust-tier software --secure-boot unknown", "secure-boot", true),
         ("--trust-tier virtual", "real-tpm", false),
+        ("--trust-tier virtual --decision issue", "real-tpm", false),
     ] {
         let told = explained(&format!("{APP} refs/heads/alice/fix {more}"));
         assert_eq!(told.allowed, allowed, "{more}");
@@ -124,6 +126,7 @@ fn what_makes_no_question_is_refused() {
         "explain --collaborator a --project p --role r --pcr 24=00",
         "explain --collaborator a --project p --role r --pcr 7=00",
         "explain --collaborator a --project p --role r --at noon",
+        "explain --collaborator a --project p --role r --decision sign",
         "explain --collaborator a --project p --role r --address here",
     ] {
         assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
