@@ -347,3 +347,20 @@ async fn a_reason_has_words_and_asking_has_a_pace() {
     }
     assert!(held_up);
 }
+
+#[tokio::test]
+async fn guardrails_are_asked_about_a_later_end() {
+    let (made, device, grant) = with_grant("developer").await;
+    let request = extend(&made, &device, &grant, "30d").await.unwrap();
+    let folder = made.issuer.config.policy.join("guardrails");
+    std::fs::create_dir_all(&folder).unwrap();
+    let rule = "@id(\"never-longer\")\n@reason(\"nothing gets a later end this month\")\nforbid (principal, action == Action::\"renew\", resource);\n";
+    std::fs::write(folder.join("never.cedar"), rule).unwrap();
+    made.edit_policy(&[]).await;
+    let refused = say(&made, &request, Verdict::Approve, &olga()).await.unwrap_err();
+    assert!(refused.to_string().contains("`never-longer`"), "{refused}");
+    assert_eq!((made.events("approval_refused").await.len(), now(&made, &grant).await.until), (1, grant.until));
+    std::fs::remove_file(folder.join("never.cedar")).unwrap();
+    made.edit_policy(&[]).await;
+    say(&made, &request, Verdict::Approve, &olga()).await.unwrap();
+}
