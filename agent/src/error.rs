@@ -249,13 +249,17 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         Reason::DeviceRevoked => ErrorCode::DeviceRevoked,
         Reason::CertificateExpired => ErrorCode::CertificateExpired,
         Reason::NoGrant
+        | Reason::GrantElsewhere
         | Reason::ExceedsGrant
         | Reason::Guardrail
         | Reason::PolicyMissing
         | Reason::NotTheirs
         | Reason::OwnRequest
         | Reason::DelegationNotAllowed => ErrorCode::NotGranted,
+        Reason::GrantNotYet => ErrorCode::GrantNotYet,
         Reason::GrantEnded => ErrorCode::GrantEnded,
+        Reason::GrantSuspended => ErrorCode::GrantSuspended,
+        Reason::GrantUsedUp => ErrorCode::GrantUsedUp,
         Reason::ProofTime | Reason::CertificateNotYet | Reason::IssuerClock => ErrorCode::ClockSkew,
         Reason::StoreUnavailable | Reason::Busy | Reason::Internal => ErrorCode::IssuerUnreachable,
         Reason::Malformed

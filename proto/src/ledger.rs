@@ -74,10 +74,18 @@ kinds! {
     CertificateRenewed = "certificate_renewed",
     CertificateRefused = "certificate_refused",
     GrantApproved = "grant_approved",
+    RequestMade = "request_made",
+    RequestNotTaken = "request_not_taken",
+    RequestApproved = "request_approved",
+    RequestRefused = "request_refused",
+    RequestWithdrawn = "request_withdrawn",
+    RequestLapsed = "request_lapsed",
+    GrantExtended = "grant_extended",
     GrantActivated = "grant_activated",
     GrantSuspended = "grant_suspended",
     GrantResumed = "grant_resumed",
     GrantRevoked = "grant_revoked",
+    GrantGraceBegun = "grant_grace_begun",
     GrantEnded = "grant_ended",
     TokenIssued = "token_issued",
     TokenRefused = "token_refused",
@@ -94,6 +102,7 @@ kinds! {
     AdministratorBootstrapped = "administrator_bootstrapped",
     AdministrationRefused = "administration_refused",
     PersonErased = "person_erased",
+    NotificationsDropped = "notifications_dropped",
 }
 
 /// A word that is no kind's.

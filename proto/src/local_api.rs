@@ -9,9 +9,10 @@ pub mod ledger;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    access_request::{AccessRequest, Ask},
     authorization::AuthorizationDetails,
     enrolment::{DeviceLife, GrantState, TrustTier},
-    names::DeviceId,
+    names::{DeviceId, RequestId},
     resource::Resource,
     time::Timestamp,
 };
@@ -183,6 +184,44 @@ pub enum Told {
     CouldNotTell,
     /// The enrolment was never complete on this side, so that there was no device to speak for.
     NothingToTell,
+}
+
+/// `POST /v1/requests`: asks an issuer for longer, or for more.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskIssuer {
+    /// The issuer.
+    pub issuer: String,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// `POST /v1/requests/withdraw`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawAsked {
+    /// The issuer.
+    pub issuer: String,
+    /// Which.
+    pub request: RequestId,
+}
+
+/// `GET /v1/requests`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AllRequests {
+    /// Those at each issuer of this user.
+    pub issuers: Vec<RequestsAt>,
+}
+
+/// The requests at one issuer.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct RequestsAt {
+    /// The issuer.
+    pub issuer: String,
+    /// This machine's, the newest first.
+    pub requests: Vec<AccessRequest>,
+    /// Why they are not known, where they are not.
+    pub problem: Option<Problem>,
 }
 
 /// `POST /v1/tokens`.
@@ -357,8 +396,14 @@ pub enum ErrorCode {
     CertificateExpired,
     /// Nothing is granted there, or less than was asked for.
     NotGranted,
+    /// The grant's time has not come.
+    GrantNotYet,
     /// The grant's time is over.
     GrantEnded,
+    /// The grant is held back.
+    GrantSuspended,
+    /// The grant gave as many tokens as it gives.
+    GrantUsedUp,
     /// The issuer refused for a reason that has no code of its own here.
     RefusedByIssuer,
     /// Plain http, or a path that git was not told to send.
@@ -408,7 +453,10 @@ impl ErrorCode {
             | Self::DeviceRevoked
             | Self::CertificateExpired
             | Self::NotGranted
+            | Self::GrantNotYet
             | Self::GrantEnded
+            | Self::GrantSuspended
+            | Self::GrantUsedUp
             | Self::RefusedByIssuer
             | Self::InvitationRefused
             | Self::InvitationExpired
@@ -440,7 +488,12 @@ impl ErrorCode {
             | Self::AttestationRefused => 5,
             Self::DevicePending => 6,
             Self::DeviceSuspended | Self::DeviceRevoked | Self::CertificateExpired => 7,
-            Self::NotGranted | Self::GrantEnded | Self::RefusedByIssuer => 8,
+            Self::NotGranted
+            | Self::GrantNotYet
+            | Self::GrantEnded
+            | Self::GrantSuspended
+            | Self::GrantUsedUp
+            | Self::RefusedByIssuer => 8,
             Self::ClockSkew => 9,
             Self::IssuerUnreachable | Self::GateUnreachable => 10,
             Self::TpmMissing | Self::TpmPermission | Self::TpmFault | Self::TpmChanged => 11,

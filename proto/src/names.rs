@@ -112,6 +112,10 @@ identifier!(
     InvitationId, "inv-", "invitation"
 );
 identifier!(
+    /// Somebody's request for longer, or for more.
+    RequestId, "req-", "request"
+);
+identifier!(
     /// One enrolment in flight.
     EnrolmentId, "enr-", "enrolment"
 );

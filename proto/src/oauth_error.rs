@@ -98,8 +98,16 @@ pub enum Reason {
     DelegationNotAllowed,
     /// Nothing that this device is granted is at this resource.
     NoGrant,
-    /// The grant's time is over.
+    /// The grant's time has not come.
+    GrantNotYet,
+    /// The grant's time is over, or what is asked for is not among what its grace leaves.
     GrantEnded,
+    /// The grant is held back.
+    GrantSuspended,
+    /// The grant gave as many tokens as it gives.
+    GrantUsedUp,
+    /// The grant is for other networks or other devices than the one that asks.
+    GrantElsewhere,
     /// The token itself was revoked.
     TokenRevoked,
     /// A guardrail of the policy forbids it.

@@ -11,7 +11,7 @@ use crate::{
     encoding::{Fixed, from_base64url, sha256},
     enrolment::TrustTier,
     jose::{EcPublicKey, JoseError, UnverifiedJws},
-    names::{Collaborator, DeviceId, GrantId, ProjectName},
+    names::{Collaborator, DeviceId, GrantId, PhaseName, ProjectName},
     resource::Resource,
     time::{Skew, Timestamp},
 };
@@ -80,10 +80,13 @@ pub struct DaypassClaims {
     pub device: DeviceId,
     /// The grant.
     pub grant: GrantId,
-    /// Its hard end. A request may outlive its token, never this.
+    /// The end of what the token gives: the grant's hard end, or that of its grace. A request may outlive its token, never this.
     pub grant_until: Timestamp,
     /// The grant's project.
     pub project: ProjectName,
+    /// The phase of the project that the grant is for, where it is for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhaseName>,
     /// Who signs the proofs.
     pub protection: Protection,
     /// The device's posture.
@@ -281,6 +284,7 @@ pub(crate) mod tests {
                 grant: GrantId::from_random([2; 10]),
                 grant_until: Timestamp::from_seconds(1600),
                 project: "apollo".parse().unwrap(),
+                phase: None,
                 protection: Protection::Hardware,
                 posture: Posture {
                     trust_tier: TrustTier::EkChain,

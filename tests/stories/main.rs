@@ -5,6 +5,7 @@
 mod administration;
 mod agent;
 mod approvals;
+mod asking;
 mod at_rest;
 mod attestation;
 mod backup;
@@ -24,6 +25,7 @@ mod interop;
 mod issuer;
 mod large;
 mod ledger;
+mod notifications;
 mod offboarding;
 mod path;
 mod policy;

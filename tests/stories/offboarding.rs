@@ -98,7 +98,7 @@ fn a_grant_is_held_back_let_on_again_and_ended() -> Story {
 
     decide("suspend")?.succeeded()?.says(&["suspended"])?;
     ensure(!active(&world, &token)?, "no token that lives under a suspended grant", &grant)?;
-    client.ask(&world.gate.resource(), world.now(), &[])?.status(400)?.says(&["no_grant"])?;
+    client.ask(&world.gate.resource(), world.now(), &[])?.status(403)?.says(&["grant_suspended"])?;
     world.until_refused(|| at_the_gate(&world, &client, &token))?;
     decide("suspend")?.code(3)?.says(&["is suspended, and cannot be suspended", "`resume`"])?;
 

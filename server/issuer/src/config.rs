@@ -12,6 +12,8 @@ use thiserror::Error;
 
 use daypass_service as service;
 
+use crate::notification;
+
 /// The reference file: every key, commented. `init` writes it, a test parses it.
 pub const REFERENCE: &str = include_str!("../issuer.toml.example");
 
@@ -83,6 +85,8 @@ struct Raw {
     accept_unknown_ek: bool,
     #[serde(default)]
     approve_on_behalf: bool,
+    #[serde(default)]
+    notification: notification::Raw,
 }
 
 mod defaults {
@@ -159,6 +163,8 @@ pub struct Config {
     pub accept_unknown_ek: bool,
     /// Loosening: accounts on the issuer's machine may approve on behalf of owners, where a role asks for one approver.
     pub approve_on_behalf: bool,
+    /// Who is told what waits for somebody, and when.
+    pub notification: notification::Settings,
 }
 
 impl Config {
@@ -232,6 +238,7 @@ impl Raw {
         if !(1..=MAX_TOKENS_PER_DEVICE).contains(&self.tokens_per_device) {
             faults.push(format!("`tokens_per_device`: needs a number from 1 to {MAX_TOKENS_PER_DEVICE}"));
         }
+        let notification = self.notification.check(folder, &mut faults);
         let admin = mtls_url.parse().map_err(|error| faults.push(format!("`mtls_url`: {error}")));
         let (Ok(admin), true) = (admin, faults.is_empty()) else { return Err(faults) };
         let path = |relative: PathBuf| folder.join(relative);
@@ -258,6 +265,7 @@ impl Raw {
             allow_software_keys: self.allow_software_keys,
             accept_unknown_ek: self.accept_unknown_ek,
             approve_on_behalf: self.approve_on_behalf,
+            notification,
         })
     }
 }

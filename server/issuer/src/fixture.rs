@@ -24,7 +24,7 @@ use crate::{
     device::{Registration, register_software},
     invitation::{Invite, invite},
     issuer::Issuer,
-    store::{Device, Invitation},
+    store::{Device, Invitation, Terms},
 };
 
 const PROJECT: &str = include_str!("../project.toml.example");
@@ -70,6 +70,10 @@ impl Made {
         let environment =
             Environment::new(Arc::clone(&hands) as Arc<dyn Clock>, Arc::clone(&hands) as Arc<dyn Entropy>);
         let config = make_in(folder.path(), &environment).await;
+        // Tests say themselves which rules there are.
+        for name in ["projects/starter.toml", "guardrails/starter.cedar", "tests/starter.toml"] {
+            std::fs::remove_file(folder.path().join("policy").join(name)).unwrap();
+        }
         std::fs::write(folder.path().join("policy/projects/apollo.toml"), PROJECT).unwrap();
         let mut text = std::fs::read_to_string(&config).unwrap();
         for (old, new) in settings {
@@ -93,6 +97,19 @@ impl Made {
         Self::with(&[("allow_software_keys = false", "allow_software_keys = true")]).await
     }
 
+    /// Puts another text in force, with each `(old, new)` replaced in the project's file.
+    pub async fn edit_policy(&self, changes: &[(&str, &str)]) {
+        let file = self.issuer.config.policy.join("projects/apollo.toml");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        for (old, new) in changes {
+            assert!(text.contains(old), "{old} is in {text}");
+            text = text.replace(old, new);
+        }
+        std::fs::write(&file, text).unwrap();
+        put_in_force(&self.issuer, &self.issuer.config.policy).await.unwrap();
+        self.issuer.reload_policy().await.unwrap();
+    }
+
     pub fn now(&self) -> Timestamp {
         self.hands.now()
     }
@@ -113,16 +130,27 @@ impl Made {
 
     /// An invitation to the sample project, good for an hour.
     pub async fn invited(&self, collaborator: &str) -> Invitation {
-        self.invited_by(collaborator, Actor::account("olga")).await
+        self.invited_with(collaborator, Actor::account("olga"), Terms::default()).await
     }
 
     /// The same, made by somebody.
     pub async fn invited_by(&self, collaborator: &str, by: Actor) -> Invitation {
+        self.invited_with(collaborator, by, Terms::default()).await
+    }
+
+    /// The same, for a phase of it.
+    pub async fn invited_for(&self, collaborator: &str, phase: &str) -> Invitation {
+        let terms = Terms { phase: phase.parse().ok(), ..Terms::default() };
+        self.invited_with(collaborator, Actor::account("olga"), terms).await
+    }
+
+    async fn invited_with(&self, collaborator: &str, by: Actor, terms: Terms) -> Invitation {
         let asked = Invite {
             collaborator: collaborator.parse().unwrap(),
             project: "apollo".parse().unwrap(),
             role: "developer".parse().unwrap(),
             until: self.now().plus(3600),
+            terms,
             code_expires_at: self.now().plus(3600),
             ek_hash: None,
             reason: None,
@@ -133,6 +161,13 @@ impl Made {
         invite(store, environment, &issuer.policy(), &issuer.config.issuer_url, pin, asked).await.unwrap().0
     }
 
+    /// Puts another text of the sample project in force.
+    pub async fn project(&self, text: &str) {
+        std::fs::write(self.issuer.config.policy.join("projects/apollo.toml"), text).unwrap();
+        put_in_force(&self.issuer, &self.issuer.config.policy).await.unwrap();
+        self.issuer.reload_policy().await.unwrap();
+    }
+
     /// Moves the clock.
     pub fn pass(&self, seconds: i64) {
         self.hands.time.fetch_add(seconds, Ordering::SeqCst);
@@ -140,12 +175,17 @@ impl Made {
 
     /// A registered software client, which is the quickest approved device with an active grant.
     pub async fn client(&self) -> Device {
+        self.client_in("developer").await
+    }
+
+    /// The same, in this role.
+    pub async fn client_in(&self, role: &str) -> Device {
         let (_, csr) = request();
         let (proof, _) = request();
         let registration = Registration {
             collaborator: "alice".parse().unwrap(),
             project: "apollo".parse().unwrap(),
-            role: "developer".parse().unwrap(),
+            role: role.parse().unwrap(),
             until: self.now().plus(3600),
             csr: &csr,
             proof,

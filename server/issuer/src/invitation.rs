@@ -4,7 +4,7 @@ use daypass_proto::{
     encoding::Fixed,
     invitation::{Code, CodeError, CodeKind, CodeSecret},
     ledger::EventKind,
-    names::{Collaborator, GrantId, InvitationId, ProjectName, RoleName},
+    names::{Collaborator, GrantId, InvitationId, PhaseName, ProjectName, RoleName},
     pin::Pin,
     time::Timestamp,
 };
@@ -42,9 +42,45 @@ pub enum GrantError {
         /// The latest.
         latest: Timestamp,
     },
+    /// No such phase.
+    #[error("project `{0}` has no phase `{1}`; it has: {2}")]
+    Phase(ProjectName, PhaseName, String),
+    /// Longer than its phase.
+    #[error("the grant would end at {until}, and phase `{phase}` ends at {ends}")]
+    BeyondPhase {
+        /// The phase.
+        phase: PhaseName,
+        /// As asked.
+        until: Timestamp,
+        /// The phase's end.
+        ends: Timestamp,
+    },
+    /// Its end comes before its begin.
+    #[error("the grant would begin at {begins} and end at {until}")]
+    NoTime {
+        /// The begin.
+        begins: Timestamp,
+        /// As asked.
+        until: Timestamp,
+    },
+    /// More tokens than the role allows.
+    #[error("{uses} tokens are more than role `{role}` allows, which is {most}")]
+    TooManyUses {
+        /// The role.
+        role: RoleName,
+        /// As asked.
+        uses: u32,
+        /// The most.
+        most: u32,
+    },
     /// The collaborator's name does not fit the role's templates.
     #[error("role `{0}` cannot be given to this collaborator: {1}")]
     Template(RoleName, String),
+}
+
+/// What there is of something, in words.
+fn list(names: Vec<String>) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// The project and the role in it.
@@ -53,7 +89,6 @@ pub fn limits<'p>(
     project: &ProjectName,
     role: &RoleName,
 ) -> Result<(&'p Project, &'p Role), GrantError> {
-    let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let found = policy.project(project).ok_or_else(|| {
         GrantError::Project(project.clone(), list(policy.projects().map(|(name, _)| name.to_string()).collect()))
     })?;
@@ -63,35 +98,65 @@ pub fn limits<'p>(
     Ok((found, limits))
 }
 
-/// Whether such a grant could be made now.
+/// Whether such a grant could be made now; gives the terms that it would have, with what the role adds to those that were asked for.
 pub fn check_grant(
     policy: &Policy,
-    project: &ProjectName,
-    role: &RoleName,
+    (project, role): (&ProjectName, &RoleName),
     collaborator: &Collaborator,
     until: Timestamp,
+    terms: &Terms,
     now: Timestamp,
-) -> Result<(), GrantError> {
+) -> Result<Terms, GrantError> {
     if is_administration(project) {
         return Err(GrantError::Administration(project.clone()));
     }
-    within_limits(policy, project, role, collaborator, until, now)
+    within_limits(policy, (project, role), collaborator, until, terms, now)
 }
 
 fn within_limits(
     policy: &Policy,
-    project: &ProjectName,
-    role: &RoleName,
+    (project, role): (&ProjectName, &RoleName),
     collaborator: &Collaborator,
     until: Timestamp,
+    terms: &Terms,
     now: Timestamp,
-) -> Result<(), GrantError> {
-    let (_, limits) = limits(policy, project, role)?;
-    let latest = now.plus(limits.longest_grant);
+) -> Result<Terms, GrantError> {
+    let (found, limits) = limits(policy, project, role)?;
+    let phase = match &terms.phase {
+        None => None,
+        Some(name) => Some((
+            name,
+            found.phase(name).ok_or_else(|| {
+                let phases = found.phases().map(|(name, _)| name.to_string()).collect();
+                GrantError::Phase(project.clone(), name.clone(), list(phases))
+            })?,
+        )),
+    };
+    let begins = terms.not_before.max(phase.and_then(|(_, phase)| phase.begins)).map_or(now, |begins| begins.max(now));
+    // What is granted ahead is as long as what is granted from now on.
+    let latest = begins.plus(limits.longest_grant);
     if until > latest {
         return Err(GrantError::TooLong { role: role.clone(), until, latest });
     }
-    limits.details_for(collaborator).map(|_| ()).map_err(|message| GrantError::Template(role.clone(), message))
+    if let Some((name, phase)) = phase
+        && until > phase.ends
+    {
+        return Err(GrantError::BeyondPhase { phase: name.clone(), until, ends: phase.ends });
+    }
+    if until <= begins {
+        return Err(GrantError::NoTime { begins, until });
+    }
+    if let (Some(uses), Some(most)) = (terms.uses, limits.uses)
+        && uses > most
+    {
+        return Err(GrantError::TooManyUses { role: role.clone(), uses, most });
+    }
+    limits.details_for(collaborator).map_err(|message| GrantError::Template(role.clone(), message))?;
+    Ok(Terms {
+        uses: terms.uses.or(limits.uses),
+        grace: limits.grace.as_ref().map_or(0, |grace| grace.seconds),
+        ..terms.clone()
+    })
 }
 
 /// Why no invitation is made.
@@ -118,6 +183,8 @@ pub struct Invite {
     pub role: RoleName,
     /// The grant's hard end.
     pub until: Timestamp,
+    /// What else it is bound to; the role adds its grace.
+    pub terms: Terms,
     /// The code's end; the grant's end at the latest.
     pub code_expires_at: Timestamp,
     /// The only EK that may use it.
@@ -137,7 +204,14 @@ pub async fn invite(
     pin: Pin,
     invite: Invite,
 ) -> Result<(Invitation, Code), InviteError> {
-    check_grant(policy, &invite.project, &invite.role, &invite.collaborator, invite.until, environment.now())?;
+    check_grant(
+        policy,
+        (&invite.project, &invite.role),
+        &invite.collaborator,
+        invite.until,
+        &invite.terms,
+        environment.now(),
+    )?;
     let (decision, invitation, code) = prepare(environment, policy, issuer_url, pin, invite)?;
     store.decide(decision).await?;
     Ok((invitation, code))
@@ -151,7 +225,8 @@ pub(crate) fn prepare(
     pin: Pin,
     invite: Invite,
 ) -> Result<(Decision, Invitation, Code), InviteError> {
-    within_limits(policy, &invite.project, &invite.role, &invite.collaborator, invite.until, environment.now())?;
+    let role = (&invite.project, &invite.role);
+    let terms = within_limits(policy, role, &invite.collaborator, invite.until, &invite.terms, environment.now())?;
     let secret = CodeSecret::from_random(environment.random());
     let grant = Grant {
         id: GrantId::from_random(environment.random()),
@@ -163,16 +238,17 @@ pub(crate) fn prepare(
         device: None,
         made_at: Some(environment.now()),
         used: 0,
-        terms: Terms::default(),
+        terms,
     };
     let bar = bar(policy, &invite.project, &invite.role)?;
-    let waits = Approvals::of_grant(&grant.id, invite.by.person().cloned(), environment.now(), bar);
+    let waits = Approvals::new(grant.id.to_string(), invite.by.person().cloned(), environment.now(), bar);
     let invitation = Invitation {
         id: InvitationId::from_random(environment.random()),
         secret_hash: Fixed(secret.hash()),
         collaborator: invite.collaborator,
         project: invite.project,
         role: invite.role,
+        phase: grant.terms.phase.clone(),
         grant: grant.id.clone(),
         // A code that is good for longer would enrol machines for nothing.
         expires_at: invite.code_expires_at.min(invite.until),
@@ -214,12 +290,23 @@ mod tests {
         who: &str,
         life: i64,
     ) -> Result<(Invitation, Code), InviteError> {
+        ask_with(made, (project, role), who, life, Terms::default()).await
+    }
+
+    async fn ask_with(
+        made: &Made,
+        (project, role): (&str, &str),
+        who: &str,
+        life: i64,
+        terms: Terms,
+    ) -> Result<(Invitation, Code), InviteError> {
         let issuer = &made.issuer;
         let asked = Invite {
             collaborator: who.parse().unwrap(),
             project: project.parse().unwrap(),
             role: role.parse().unwrap(),
             until: made.now().plus(life),
+            terms,
             code_expires_at: made.now().plus(60),
             ek_hash: None,
             reason: None,
@@ -249,6 +336,59 @@ mod tests {
         let end = async |life| ask(&made, "apollo", "developer", "alice", life).await.unwrap().0.expires_at;
         assert_eq!(end(61).await, made.now().plus(60));
         assert_eq!(end(59).await, made.now().plus(59));
+    }
+
+    #[tokio::test]
+    async fn terms_are_held_to_role_and_phase_and_the_role_adds_its_own() {
+        const DAY: i64 = 86_400;
+        let made = Made::new().await;
+        let text = std::fs::read_to_string(made.issuer.config.policy.join("projects/apollo.toml")).unwrap();
+        let phase = "[phases.build]\nends = 2026-12-01T00:00:00Z\n[roles.developer]\nuses = 9\n\
+             grace = { for = \"2d\", authorization_details = [{ type = \"git_repository\", locations = [\"https://git.example.com/team/app\"], actions = [\"read\"] }] }\n";
+        made.project(&text.replace("[roles.developer]\n", phase)).await;
+        let with = async |life, terms| ask_with(&made, ("apollo", "developer"), "alice", life, terms).await;
+        let given = async |terms| {
+            let (invitation, _) = with(DAY, terms).await.unwrap();
+            let grant = made.issuer.store.grant(&invitation.grant).await.unwrap().unwrap();
+            assert_eq!((invitation.phase, grant.made_at), (grant.terms.phase.clone(), Some(made.now())));
+            grant.terms
+        };
+        let role = Terms { uses: Some(9), grace: 2 * DAY, ..Terms::default() };
+        assert_eq!(given(Terms::default()).await, role);
+        let networks = vec!["192.0.2.0/24".parse().unwrap()];
+        let narrower = Terms { uses: Some(1), networks, phase: "build".parse().ok(), ..Terms::default() };
+        assert_eq!(given(Terms { grace: 99 * DAY, ..narrower.clone() }).await, Terms { grace: 2 * DAY, ..narrower });
+        let events = made.events("invited").await;
+        assert!(events[1].contains(r#""phase":"build""#) && !events[0].contains("phase"), "{events:?}");
+        let refused = async |life, terms| match with(life, terms).await {
+            Err(InviteError::Grant(error)) => error.to_string(),
+            other => panic!("{other:?}"),
+        };
+        let later = |days| Some(made.now().plus(days * DAY));
+        for (life, terms, words) in [
+            (
+                DAY,
+                Terms { uses: Some(10), ..Terms::default() },
+                "10 tokens are more than role `developer` allows, which is 9",
+            ),
+            (
+                DAY,
+                Terms { phase: "biuld".parse().ok(), ..Terms::default() },
+                "project `apollo` has no phase `biuld`; it has: build",
+            ),
+            (
+                80 * DAY,
+                Terms { phase: "build".parse().ok(), ..Terms::default() },
+                "and phase `build` ends at 2026-12-01T00:00:00Z",
+            ),
+            (DAY, Terms { not_before: later(1), ..Terms::default() }, "the grant would begin at"),
+            (101 * DAY, Terms { not_before: later(10), ..Terms::default() }, "allows until"),
+        ] {
+            let told = refused(life, terms).await;
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        // The role's time counts from the begin on.
+        with(100 * DAY, Terms { not_before: later(10), ..Terms::default() }).await.unwrap();
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use crate::{
     clock::Environment,
     config::{Config, ConfigError},
     keys::{KeyError, Keyring},
+    notification::Counters,
     pace::{Pace, TooMany},
     policy::{Policy, PolicyError},
     remembered::Remembered,
@@ -120,6 +121,7 @@ pub struct Issuer {
     pace: Pace,
     keyring: RwLock<Arc<Keyring>>,
     pub(crate) remembered: Remembered,
+    pub(crate) notified: Counters,
     policy: RwLock<InForce>,
 }
 
@@ -156,6 +158,7 @@ impl Issuer {
             pace: Pace::default(),
             keyring: RwLock::new(Arc::new(keyring)),
             remembered: Remembered::default(),
+            notified: Counters::default(),
             policy: RwLock::new(InForce { number: 0, policy }),
         };
         if let Err(PolicyReload::Store(source)) = issuer.reload_policy().await {

@@ -19,15 +19,18 @@ mod error;
 #[cfg(test)]
 mod fixture;
 pub mod gates;
+pub mod grant;
 pub mod invitation;
 pub mod issuer;
 pub mod keys;
 pub mod ledger;
 mod metadata;
 pub mod network;
+pub mod notification;
 mod pace;
 pub mod policy;
 mod remembered;
+pub mod requests;
 pub mod serve;
 pub mod store;
 mod token;

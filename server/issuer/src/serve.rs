@@ -10,7 +10,7 @@ use axum::{
 use daypass_proto::{
     admin_api::MAX_POLICY,
     enrolment::{MAX_BEGIN, MAX_COMPLETE},
-    ledger::{EventKind, api},
+    ledger::api,
     oauth_error::{OAuthError, Reason},
 };
 use daypass_service::{ClientCertificates, Limits, Listener, ServeError, TlsError, server_config, told};
@@ -21,12 +21,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     body::{LARGE, Room, SMALL, bounded},
-    device, enrolment,
+    device,
+    ending::mark_over,
+    enrolment,
     error::Refusal,
     gates,
     issuer::{Issuer, PolicyReload},
     ledger, metadata,
-    store::{Change, DecideError, Decision, Grant, GrantLife},
+    notification::{self, Sinks},
+    requests,
+    store::DecideError,
     token,
 };
 
@@ -34,8 +38,6 @@ use crate::{
 const MAX_BODY: usize = 64 * 1024;
 /// How often keys are looked for and what is over is forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
-/// How many grants are marked as ended at a time.
-const ENDED_AT_ONCE: u32 = 1000;
 /// How often a new policy is looked for.
 const FOLLOW: Duration = Duration::from_secs(1);
 
@@ -53,8 +55,8 @@ pub enum RunError {
     Record(#[from] DecideError),
 }
 
-/// Serves until `stop`, then drains.
-pub async fn serve(issuer: Arc<Issuer>, stop: CancellationToken) -> Result<(), RunError> {
+/// Serves until `stop`, then drains; `sinks` are told what waits for somebody.
+pub async fn serve(issuer: Arc<Issuer>, sinks: Sinks, stop: CancellationToken) -> Result<(), RunError> {
     issuer.record_start().await?;
     let keyring = issuer.keyring();
     let (chain, key) = keyring.tls();
@@ -74,6 +76,7 @@ pub async fn serve(issuer: Arc<Issuer>, stop: CancellationToken) -> Result<(), R
     tasks.spawn(public.serve(RouterService(public_routes(Arc::clone(&issuer))), stop.clone()));
     tasks.spawn(mtls.serve(RouterService(mtls_routes(Arc::clone(&issuer))), stop.clone()));
     tasks.spawn(housekeeping(Arc::clone(&issuer), stop.clone()));
+    tasks.spawn(notification::run(Arc::clone(&issuer), sinks, stop.clone()));
     tasks.close();
     // It ends after all others: what they decide last gets its number too.
     let decided = CancellationToken::new();
@@ -159,6 +162,8 @@ pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
         .route("/oauth/revoke", post(token::revoke))
         .route("/device/v1/state", get(device::state))
         .route("/device/v1/leave", post(device::leave))
+        .route("/device/v1/requests", get(requests::list).post(requests::make))
+        .route("/device/v1/requests/withdraw", post(requests::take_back))
         .route("/device/v1/renewal/begin", post(device::begin_renewal))
         .route("/gate/v1/revocations", get(gates::revocations))
         .route("/gate/v1/renew", post(gates::renew))
@@ -196,25 +201,13 @@ async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
         if let Err(error) = issuer.store.sweep(issuer.environment.now()).await {
             tracing::error!(error = %told(&error), "could not forget what is over");
         }
-        if let Err(error) = end_grants(&issuer).await {
+        if let Err(error) = mark_over(&issuer).await {
             tracing::error!(error = %told(&error), "could not end grants whose time is over");
         }
-    }
-}
-
-/// Marks grants whose time is over, the rest of very many at the next time. They give no tokens from their end on, marked or not.
-async fn end_grants(issuer: &Issuer) -> Result<(), DecideError> {
-    let now = issuer.environment.now();
-    for grant in issuer.store.grants_over(now, ENDED_AT_ONCE).await? {
-        let event = issuer.environment.event(EventKind::GrantEnded).text("rule", "time");
-        let event = issuer.environment.of_grant(event, &grant, &issuer.policy());
-        let to = Grant { state: GrantLife::Ended, ..grant };
-        let decision = Decision::new(event).change(Change::Grant { to, from: GrantLife::Active });
-        if let Err(DecideError::Store(error)) = issuer.store.decide(decision).await {
-            return Err(error.into());
+        if let Err(error) = requests::lapse(&issuer).await {
+            tracing::error!(error = %told(&error), "could not mark requests whose time is over");
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -16,6 +16,11 @@ pub enum UntilError {
         "`{0}` is not an end: write a date (`2027-01-31`, the end of that day), a time (`2027-01-31T18:00`), either with a zone (`2027-01-31[Europe/Berlin]`, `2027-01-31T18:00:00Z`), or a duration (`90d`)"
     )]
     Until(String),
+    /// Not a begin.
+    #[error(
+        "`{0}` is not a begin: write a date (`2027-01-31`, the begin of that day), a time (`2027-01-31T08:00`), either with a zone (`2027-01-31[Europe/Berlin]`, `2027-01-31T08:00:00Z`), or how long it takes until then (`3d`)"
+    )]
+    Begin(String),
     /// Not after now.
     #[error("`{0}` is not in the future")]
     Over(String),
@@ -24,6 +29,9 @@ pub enum UntilError {
         "`{0}` is no moment: write a time (`2026-11-24T18:00:00Z`), a date (`2026-11-24`), either with a zone (`2026-11-24[Europe/Berlin]`), or how long ago it was (`2h`, `3d`)"
     )]
     Past(String),
+    /// Neither a time nor a date.
+    #[error("`{0}` is neither a date (`2027-01-31`) nor a time (`2027-01-31T18:00`)")]
+    Moment(String),
     /// No such zone.
     #[error("`{0}` is not the name of a time zone: write one such as `Europe/Berlin`, as the IANA database has it")]
     Zone(String),
@@ -61,6 +69,22 @@ pub fn past(text: &str, now: Timestamp, zone: &TimeZone, edge: Edge) -> Result<T
         Some(time) => Ok(time),
         None => Ok(now.plus(-seconds(text).map_err(|_| UntilError::Past(text.to_owned()))?)),
     }
+}
+
+/// The moment that `text` means: a time, or an edge of a day.
+pub fn moment(text: &str, zone: &TimeZone, edge: Edge) -> Result<Timestamp, UntilError> {
+    let text = text.trim();
+    named(text, zone, edge)?.ok_or_else(|| UntilError::Moment(text.to_owned()))
+}
+
+/// The begin that `text` means: a date is the begin of that day, in `zone` where it names none; a duration is how long it takes until then.
+pub fn begin(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, UntilError> {
+    let text = text.trim();
+    let begins = match named(text, zone, Edge::Begin)? {
+        Some(time) => time,
+        None => now.plus(seconds(text).map_err(|_| UntilError::Begin(text.to_owned()))?),
+    };
+    if begins > now { Ok(begins) } else { Err(UntilError::Over(text.to_owned())) }
 }
 
 /// The same moment as people read it there: `2027-01-31 23:59:59 Europe/Berlin`.

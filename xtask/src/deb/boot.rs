@@ -47,11 +47,14 @@ const KEPT: &str = "/etc/daypass
 /etc/daypass/policy
 /etc/daypass/policy/guardrails
 /etc/daypass/policy/guardrails/sample.cedar.example
+/etc/daypass/policy/guardrails/starter.cedar
 /etc/daypass/policy/projects
 /etc/daypass/policy/projects/apollo.toml
 /etc/daypass/policy/projects/sample.toml.example
+/etc/daypass/policy/projects/starter.toml
 /etc/daypass/policy/tests
 /etc/daypass/policy/tests/sample.toml.example
+/etc/daypass/policy/tests/starter.toml
 /var/lib/daypass-issuer
 /var/lib/daypass-issuer/issuer.db
 /var/lib/daypass-issuer/issuer.db.checkpoint

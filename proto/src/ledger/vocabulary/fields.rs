@@ -64,19 +64,23 @@ pub(super) const JKT: Field = text("jkt", "the thumbprint of the key that the to
 pub(super) const JTI: Field = text("jti", "the token's identifier");
 pub(super) const KEYS: Field = number("keys", "how many keys");
 pub(super) const KID: Field = text("kid", "the key");
+pub(super) const GRACE_UNTIL: Field = number("grace_until", "until when the role's narrower rights are left");
 pub(super) const LIFETIME: Field = number("lifetime", "the token's life, in seconds");
 pub(super) const MADE_AT: Field = number("made_at", "when the backup was made");
 pub(super) const MASTER: Field = text("master", "the master key that opens the private keys now");
 pub(super) const NOT_AFTER: Field = number("not_after", "the end of the certificate");
+pub(super) const NOTIFICATIONS: Field = number("notifications", "how many messages, each of one sink");
 pub(super) const OPERATION: Field =
     text("operation", "what was asked of the admin API, by its name in docs/admin-api.json");
 pub(super) const ORIGIN: Field = text("origin", "the ledger's name");
+pub(super) const PHASE: Field = text("phase", "the phase of the project that the grant is for");
 pub(super) const POSTURE: Field = plain("posture", Form::Object, "what was learned from the quote");
 pub(super) const PROJECT: Field = text("project", "the project");
 pub(super) const PROPOSAL: Field = text("proposal", "the proposal by which a policy waits, or waited");
 pub(super) const PROTECTION: Field = text("protection", "who signs the proofs: `hardware`, `delegated` or `software`");
 pub(super) const PURPOSE: Field = text("purpose", "what the key is for");
 pub(super) const RENEWAL: Field = text("renewal", "the renewal in flight");
+pub(super) const REQUEST: Field = text("request", "the request for longer, or for more");
 pub(super) const RESOURCE: Field =
     text("resource", "the one resource that the token is for; of a refused one, where a project has it");
 pub(super) const RESOURCES: Field = plain("resources", Form::List, "what the gate guards");
@@ -85,12 +89,18 @@ pub(super) const ROLE: Field = text("role", "the role in the project: the rule t
 pub(super) const SETTING: Field = text("setting", "the setting");
 pub(super) const SIZE: Field = number("size", "how many numbered events the backup has");
 pub(super) const STATE: Field = text("state", "where the device is in its life afterwards");
+pub(super) const TERMS: Field = personal(
+    "terms",
+    "what the grant is bound to beside role and end, JSON: begin, phase, tokens, grace, networks, devices; networks tell where people are",
+);
 pub(super) const TIER: Field = text("trust_tier", "how well the TPM is known");
 pub(super) const TOKEN_HASH: Field = text(
     "token_hash",
     "SHA-256 over the token's claims without `daypass.leaf`, as JSON with sorted keys and no white space",
 );
 pub(super) const UNTIL: Field = number("until", "the grant's hard end");
+pub(super) const UNTIL_BEFORE: Field = number("until_before", "the hard end that the grant had before");
+pub(super) const WANTED: Field = text("wanted", "what a request asks for: `extension` or `scopes`");
 pub(super) const SOFTWARE: Field = text("version", "the version of the program");
 pub(super) const WITH_MASTER_KEY: Field = plain("with_master_key", Form::Flag, "whether the backup has the master key");
 pub(super) const WITH_ROOT_KEY: Field = plain("with_root_key", Form::Flag, "whether the backup has the root key");

@@ -8,6 +8,7 @@ pub const fn entry(kind: EventKind) -> Entry {
     use EventKind as K;
     use Source::{Command, Either, Issuer, Request};
     const GRANTED: &[Field] = &[GRANT, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER];
+    const ASKED: &[Field] = &[REQUEST, WANTED, DEVICE, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER];
     const GATE_CERTIFIED: &[Field] = &[GATE, RESOURCES, NOT_AFTER];
     let (meaning, source, required, optional): (_, _, &'static [Field], &'static [Field]) = match kind {
         K::IssuerInitialised => ("an issuer was made", Command, &[ISSUER], &[]),
@@ -33,7 +34,7 @@ pub const fn entry(kind: EventKind) -> Entry {
             "somebody was invited, and the grant waits",
             Command,
             &[INVITATION, GRANT, PROJECT, ROLE, UNTIL, EXPIRES_AT, POLICY, COLLABORATOR, OWNER, DETAILS],
-            &[RULE, WHY],
+            &[RULE, WHY, PHASE, TERMS],
         ),
         K::InvitationWithdrawn => (
             "an invitation was taken back",
@@ -78,13 +79,13 @@ pub const fn entry(kind: EventKind) -> Entry {
             "a client with keys in files was registered, with its grant",
             Command,
             &[DEVICE, GRANT, PROJECT, ROLE, UNTIL, POLICY, NOT_AFTER, COLLABORATOR, OWNER, DETAILS],
-            &[],
+            &[PHASE, TERMS, MONITORED],
         ),
         K::ApprovalRefused => (
             "somebody approved a device or a grant, and it did not count",
-            Command,
+            Either,
             &[COLLABORATOR, RULE],
-            &[DEVICE, GRANT, PROJECT, ROLE, UNTIL, POLICY, OWNER],
+            &[RULES, DEVICE, GRANT, PHASE, REQUEST, WANTED, PROJECT, ROLE, UNTIL, POLICY, OWNER],
         ),
         K::DeviceApproved => ("a device may use its grants", Either, &[DEVICE, COLLABORATOR, RULE], &[WHY]),
         K::DeviceSuspended => ("a device was held back", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
@@ -107,13 +108,40 @@ pub const fn entry(kind: EventKind) -> Entry {
             "an owner approved a grant that waits",
             Command,
             &[GRANT, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER, APPROVALS, APPROVERS],
-            &[DEVICE, RULE, WHY],
+            &[DEVICE, PHASE, RULE, WHY],
         ),
-        K::GrantActivated => ("a grant came into force", Either, GRANTED, &[DEVICE, RULE, WHY]),
-        K::GrantSuspended => ("a grant was held back", Command, GRANTED, &[DEVICE, RULE, WHY]),
-        K::GrantResumed => ("a grant was let on again", Command, GRANTED, &[DEVICE, RULE, WHY]),
-        K::GrantRevoked => ("a grant was ended before its time", Either, GRANTED, &[DEVICE, RULE, WHY]),
-        K::GrantEnded => ("a grant's time is over", Issuer, GRANTED, &[DEVICE, RULE]),
+        K::RequestMade => ("somebody asked for longer, or for more", Request, ASKED, &[GRANT, WHY]),
+        K::RequestNotTaken => {
+            ("somebody asked for what nobody could give", Request, &[DEVICE, WANTED, REASON, WHY, COLLABORATOR], &[])
+        }
+        K::RequestApproved => (
+            "an owner approved what was asked for, or less",
+            Command,
+            &[REQUEST, WANTED, DEVICE, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER, APPROVALS, APPROVERS],
+            &[GRANT, RULE, WHY],
+        ),
+        K::RequestRefused => ("an owner refused what was asked for", Command, ASKED, &[GRANT, WHY]),
+        K::RequestWithdrawn => ("whoever had asked took it back", Request, ASKED, &[GRANT]),
+        K::RequestLapsed => ("a request waited until there was nothing left to decide", Issuer, ASKED, &[GRANT]),
+        K::GrantExtended => (
+            "a grant's hard end was moved",
+            Command,
+            &[GRANT, PROJECT, ROLE, UNTIL, UNTIL_BEFORE, REQUEST, POLICY, COLLABORATOR, OWNER],
+            &[DEVICE, PHASE, TERMS, RULE, WHY, MONITORED],
+        ),
+        K::GrantActivated => {
+            ("a grant came into force", Either, GRANTED, &[DEVICE, PHASE, REQUEST, RULE, WHY, MONITORED])
+        }
+        K::GrantSuspended => ("a grant was held back", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
+        K::GrantResumed => ("a grant was let on again", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
+        K::GrantRevoked => ("a grant was ended before its time", Either, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
+        K::GrantGraceBegun => (
+            "a grant's hard end came, and its role's narrower rights are left for a while",
+            Issuer,
+            &[GRANT, PROJECT, ROLE, UNTIL, GRACE_UNTIL, POLICY, COLLABORATOR, OWNER],
+            &[DEVICE, PHASE],
+        ),
+        K::GrantEnded => ("a grant's time is over", Issuer, GRANTED, &[DEVICE, PHASE, RULE]),
         K::TokenIssued => (
             "a token was issued",
             Request,
@@ -135,7 +163,7 @@ pub const fn entry(kind: EventKind) -> Entry {
                 OWNER,
                 DETAILS,
             ],
-            &[DELEGATION, CALLER, MONITORED],
+            &[DELEGATION, CALLER, MONITORED, PHASE],
         ),
         K::TokenRefused => (
             "a token was asked for and refused",
@@ -178,6 +206,9 @@ pub const fn entry(kind: EventKind) -> Entry {
         ),
         K::AdministrationRefused => {
             ("something was asked of the admin API and refused", Command, &[OPERATION, REASON, WHY], &[])
+        }
+        K::NotificationsDropped => {
+            ("messages that no sink had taken were taken out: nobody was told", Command, &[NOTIFICATIONS], &[WHY])
         }
         K::PersonErased => ("a person was erased from the ledger; who, it does not say", Command, &[ERASED], &[WHY]),
     };

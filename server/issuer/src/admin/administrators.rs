@@ -17,7 +17,9 @@ use crate::{
     issuer::Issuer,
     ledger::Source,
     policy::{ADMINISTRATION, ADMINISTRATOR, is_administration},
-    store::{Change, Condition, DecideError, Decision, Find, Grant, GrantLife, Invitation, InvitationLife, StoreError},
+    store::{
+        Change, Condition, DecideError, Decision, Find, Grant, GrantLife, Invitation, InvitationLife, StoreError, Terms,
+    },
 };
 
 /// More than anybody has.
@@ -110,6 +112,7 @@ pub async fn bootstrap(issuer: &Issuer, asked: Bootstrap) -> Result<(Invitation,
         project: project()?,
         role: ADMINISTRATOR.parse()?,
         until,
+        terms: Terms::default(),
         code_expires_at,
         ek_hash: None,
         reason,
@@ -238,7 +241,7 @@ mod tests {
         let check = |project: &str, role: &str, who: &str| {
             let until = issuer.now().plus(60);
             let (project, role, who) = (project.parse().unwrap(), role.parse().unwrap(), who.parse().unwrap());
-            check_grant(&policy, &project, &role, &who, until, issuer.now())
+            check_grant(&policy, (&project, &role), &who, until, &Terms::default(), issuer.now())
         };
         assert!(matches!(check("administration", "administrator", "ada"), Err(GrantError::Administration(_))));
         let owner = policy.project(&"apollo".parse().unwrap()).unwrap().owners[0].clone();

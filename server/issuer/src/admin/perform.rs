@@ -26,7 +26,7 @@ use crate::{
     invitation::{Invite, InviteError, check_grant, invite},
     issuer::Issuer,
     policy::{Files, PolicyError},
-    store::{Device, Grant, GrantLife, Scope, device_word},
+    store::{Device, Grant, GrantLife, Scope, Terms, device_word},
     until,
 };
 
@@ -222,7 +222,9 @@ async fn make_invitation(issuer: &Issuer, decider: &Decider, asked: api::Invite)
     let lifetime = asked.code_expires.as_deref().map(daypass_service::seconds).transpose();
     let lifetime = lifetime.map_err(|error| AdminError::Malformed(format!("`code_expires`: {error}")))?;
     let reason = asked.reason.as_deref().map(reason).transpose()?;
-    check_grant(&policy, &asked.project, &asked.role, &asked.collaborator, until, now).map_err(InviteError::from)?;
+    let terms = Terms::default();
+    let terms = check_grant(&policy, (&asked.project, &asked.role), &asked.collaborator, until, &terms, now)
+        .map_err(InviteError::from)?;
     let bar = bar(&policy, &asked.project, &asked.role).map_err(InviteError::from)?;
     let role = policy.role(&asked.project, &asked.role);
     let authorization_details = role.and_then(|role| role.details_for(&asked.collaborator).ok()).unwrap_or_default();
@@ -234,6 +236,7 @@ async fn make_invitation(issuer: &Issuer, decider: &Decider, asked: api::Invite)
             project: asked.project,
             role: asked.role,
             until,
+            terms,
             code_expires_at: now.plus(lifetime.unwrap_or(issuer.config.code_lifetime)),
             ek_hash: None,
             reason,

@@ -6,14 +6,15 @@ use daypass_proto::{
     names::GrantId,
 };
 
-use super::{ApprovalError, Waiting, bar};
+use super::{ApprovalError, Waiting, bar, guard};
 use crate::{
     actor::Actor,
     ending::{GrantVerb, Told},
     invitation::check_grant,
     issuer::Issuer,
     ledger::Source,
-    store::{Change, Decision, Grant, GrantLife},
+    policy::Action,
+    store::{Change, Decision, Device, Grant, GrantLife},
 };
 
 /// A grant, after somebody approved it.
@@ -36,15 +37,21 @@ pub async fn approve(
     let grant = store.grant(id).await?.ok_or_else(|| ApprovalError::NoGrant(id.clone()))?;
     let source = Source::Actor(actor.clone());
     let told = Told { source: &source, rule: None, reason };
-    let waiting = match judge(issuer, &grant, actor).await {
-        Ok(waiting) => waiting,
-        Err(error) => return Err(refused(issuer, &grant, &told, error).await),
-    };
-    let mut decision = approval(issuer, Decision::default(), &grant, &waiting, &told);
     let device = match &grant.device {
         Some(device) => store.device(device).await?,
         None => None,
     };
+    let judged = judge(issuer, &grant, actor).await;
+    // Where the machine is not known yet, it is asked once it comes into force.
+    let judged = judged.and_then(|waiting| {
+        let monitored = device.as_ref().map(|device| guard(issuer, Action::Approve, device, &grant)).transpose()?;
+        Ok((waiting, monitored.unwrap_or_default()))
+    });
+    let (waiting, monitored) = match judged {
+        Ok(judged) => judged,
+        Err(error) => return Err(refused(issuer, &grant, &told, error).await),
+    };
+    let mut decision = approval(issuer, Decision::default(), &grant, &waiting, &told);
     let ready = device.as_ref().is_some_and(|device| device.state == DeviceLife::Approved);
     if let Some(device) = device {
         decision = decision.change(Change::RequireDevice(device.id, device.state));
@@ -52,7 +59,7 @@ pub async fn approve(
     let to =
         Grant { state: if ready && waiting.missing() == 0 { GrantLife::Active } else { grant.state }, ..grant.clone() };
     decision = match to.state {
-        GrantLife::Active => GrantVerb::Activate.on(issuer, decision, grant, &told),
+        GrantLife::Active => GrantVerb::Activate.noting(issuer, decision, grant, &told, &monitored),
         // As it is: a machine that enrols meanwhile would be seen by neither.
         from => decision.change(Change::Grant { to: grant, from }),
     };
@@ -71,17 +78,13 @@ async fn judge(issuer: &Issuer, grant: &Grant, actor: &Actor) -> Result<Waiting,
     let policy = issuer.policy();
     let waiting = Waiting::under(issuer, grant, bar(&policy, &grant.project, &grant.role)?).await?;
     let asked_at = waiting.record().asked_at;
-    check_grant(&policy, &grant.project, &grant.role, &grant.collaborator, grant.until, asked_at)?;
+    check_grant(&policy, (&grant.project, &grant.role), &grant.collaborator, grant.until, &grant.terms, asked_at)?;
     waiting.approved_by(&issuer.environment, &issuer.config, actor)
 }
 
 fn approval(issuer: &Issuer, decision: Decision, grant: &Grant, waiting: &Waiting, told: &Told<'_>) -> Decision {
     let event = issuer.environment.event(EventKind::GrantApproved);
-    let event = issuer
-        .environment
-        .of_grant(event, grant, &issuer.policy())
-        .number("approvals", i64::try_from(waiting.given().count()).unwrap_or(i64::MAX))
-        .number("approvers", i64::from(waiting.approvers()));
+    let event = waiting.counted(issuer.environment.of_grant(event, grant, &issuer.policy()));
     decision.event(told.on(issuer, event)).change(waiting.change())
 }
 
@@ -90,6 +93,7 @@ fn approval(issuer: &Issuer, decision: Decision, grant: &Grant, waiting: &Waitin
 pub async fn follow(
     issuer: &Issuer,
     mut decision: Decision,
+    device: &Device,
     grants: Vec<Grant>,
     approves: bool,
     told: &Told<'_>,
@@ -118,9 +122,14 @@ pub async fn follow(
                 waiting
             }
         };
-        decision = match waiting {
-            Some(waiting) if waiting.missing() == 0 => GrantVerb::Activate.on(issuer, decision, grant, told),
-            _ => decision.change(Change::RequireGrant(grant.id, GrantLife::Requested)),
+        let guarded = waiting
+            .is_some_and(|waiting| waiting.missing() == 0)
+            .then(|| guard(issuer, Action::Approve, device, &grant));
+        decision = match guarded {
+            Some(Ok(monitored)) => GrantVerb::Activate.noting(issuer, decision, grant, told, &monitored),
+            // A device that was held back goes on with what it had.
+            Some(Err(forbidden)) if approves => return Err(refused(issuer, &grant, told, forbidden.into()).await),
+            Some(Err(_)) | None => decision.change(Change::RequireGrant(grant.id, GrantLife::Requested)),
         };
     }
     Ok(decision)
@@ -130,6 +139,10 @@ pub async fn follow(
 async fn refused(issuer: &Issuer, grant: &Grant, told: &Told<'_>, error: ApprovalError) -> ApprovalError {
     let Some(rule) = error.rule() else { return error };
     let event: Event = issuer.environment.event(EventKind::ApprovalRefused).text("rule", rule);
+    let event = match &error {
+        ApprovalError::Guardrail(forbidden) => event.structure("rules", &forbidden.all),
+        _ => event,
+    };
     let event = issuer.environment.of_grant(event, grant, &issuer.policy());
     let event = issuer.environment.asked(event, told.source);
     match issuer.store.decide(Decision::new(event)).await {

@@ -10,6 +10,7 @@
 //! owner where the configuration lets it, and never where a role asks for two.
 
 mod grant;
+mod guard;
 mod waiting;
 
 use daypass_proto::names::{Collaborator, GrantId};
@@ -17,6 +18,7 @@ use thiserror::Error;
 
 pub use self::{
     grant::{Approved, approve as approve_grant, follow},
+    guard::{Forbidden, guard},
     waiting::{Waiting, bar},
 };
 use crate::{
@@ -90,6 +92,9 @@ pub enum ApprovalError {
     /// Once is enough.
     #[error("`{0}` has approved this already; it waits for somebody else")]
     Already(Collaborator),
+    /// A guardrail of the policy.
+    #[error(transparent)]
+    Guardrail(#[from] Forbidden),
     /// Somebody else decided in between.
     #[error(
         "{0} was changed by somebody else at the same time, and nothing was done; run the command again, which goes by what there is now"
@@ -110,12 +115,13 @@ impl ApprovalError {
     }
 
     /// What the ledger says of it, where somebody tried what was not theirs to do.
-    const fn rule(&self) -> Option<&'static str> {
+    pub(crate) const fn rule(&self) -> Option<&'static str> {
         match self {
             Self::OnBehalfOff => Some("approve_on_behalf_off"),
             Self::OnBehalfSensitive { .. } => Some("approve_on_behalf_sensitive"),
             Self::NotOwner { .. } => Some("not_an_owner"),
             Self::Own { .. } => Some("own_request"),
+            Self::Guardrail(_) => Some("guardrail"),
             Self::NoGrant(_)
             | Self::NotWaiting { .. }
             | Self::Over { .. }

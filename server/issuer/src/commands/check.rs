@@ -99,6 +99,12 @@ async fn problems(issuer: &Issuer) -> Result<Vec<String>, CommandError> {
                 .to_owned(),
         );
     }
+    for sink in issuer.store.waiting().await?.into_iter().filter(|sink| sink.dead > 0) {
+        problems.push(format!(
+            "{} notification(s) were not taken by the {} and are not tried any more; see `daypass-issuer notification list --dead`, and `retry` or `drop` them",
+            sink.dead, sink.sink
+        ));
+    }
     let gates = issuer.store.gates().await?;
     for resource in policy.resources() {
         if !gates.iter().any(|gate| gate.state != GateLife::Removed && gate.resources.contains(&resource)) {

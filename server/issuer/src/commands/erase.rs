@@ -5,7 +5,9 @@ use daypass_proto::{ledger::EventKind, names::Collaborator};
 use serde_json::json;
 
 use super::{
-    CommandError, operator,
+    CommandError,
+    arguments::reason,
+    operator,
     output::{json as print_json, line},
 };
 use crate::{
@@ -19,7 +21,7 @@ pub struct Args {
     /// Whom: a collaborator's name, as in their invitation.
     name: Collaborator,
     /// Why, for the ledger. Do not name them.
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     reason: Option<String>,
     /// Erase; nothing brings it back.
     #[arg(long)]

@@ -8,6 +8,7 @@ use super::{
     arguments::{Behalf, Which, reason},
     on_this_machine,
     output::{json as print_json, line, table},
+    terms::told,
 };
 use crate::{
     approval::{Waiting, approve_grant},
@@ -75,7 +76,7 @@ pub struct Decision {
 
 fn state(text: &str) -> Result<GrantLife, String> {
     serde_json::from_value(Value::from(text))
-        .map_err(|_| "expected requested, active, suspended, revoked or ended".to_owned())
+        .map_err(|_| "expected requested, active, grace, suspended, revoked or ended".to_owned())
 }
 
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
@@ -100,6 +101,7 @@ pub(super) fn describe(grant: &Grant) -> Value {
     json!({
         "grant": grant.id, "state": grant.state, "collaborator": grant.collaborator, "project": grant.project,
         "role": grant.role, "until": grant.until, "device": grant.device,
+        "made_at": grant.made_at, "used": grant.used, "terms": grant.terms,
     })
 }
 
@@ -188,6 +190,9 @@ async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandEr
     line(format!("collaborator    {}", grant.collaborator))?;
     line(format!("project         {} as {}", grant.project, grant.role))?;
     line(format!("until           {}", grant.until))?;
+    for (name, said) in told(&grant.terms, grant.until, grant.used) {
+        line(format!("{name:<15} {said}"))?;
+    }
     line(format!("device          {}", grant.device.as_ref().map_or("none yet", DeviceId::as_str)))?;
     for approval in waiting.iter().flat_map(|waiting| &waiting.record().given) {
         let through = approval.through.as_ref().map(|account| format!(", through {account} on the issuer's machine"));

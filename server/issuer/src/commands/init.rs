@@ -23,12 +23,19 @@ use crate::{
     clock::Environment,
     config::{Config, ConfigError, REFERENCE},
     keys::{KeyError, MasterKeys, Root, new_key, write_secret},
+    policy::Files,
     store::{Change, DecideError, Decision, SqliteStore, Store as _, StoreError},
 };
 
-const SAMPLE_PROJECT: &str = include_str!("../../project.toml.example");
-const SAMPLE_GUARDRAILS: &str = include_str!("../../guardrails.cedar.example");
-const SAMPLE_EXAMPLES: &str = include_str!("../../policy-tests.toml.example");
+/// What is in the policy folder from the start: what counts once it is loaded, and what is to be read.
+const POLICY: [(&str, &str); 6] = [
+    ("projects/starter.toml", include_str!("../../starter/project.toml")),
+    ("guardrails/starter.cedar", include_str!("../../starter/guardrails.cedar")),
+    ("tests/starter.toml", include_str!("../../starter/tests.toml")),
+    ("projects/sample.toml.example", include_str!("../../project.toml.example")),
+    ("guardrails/sample.cedar.example", include_str!("../../guardrails.cedar.example")),
+    ("tests/sample.toml.example", include_str!("../../policy-tests.toml.example")),
+];
 
 /// Options of `init`.
 #[derive(Debug, clap::Args)]
@@ -109,7 +116,7 @@ pub(super) async fn run(config_path: &Path, args: &Args, environment: &Environme
     }
     line(format!("made a new issuer: {}", config_path.display()))?;
     line(format!(
-        "  policy      {}: a sample project, guardrails, and their tests; write your own, then `daypass-issuer policy load`",
+        "  policy      {}: a starter with guardrails and tests, which gives nobody anything until you make it yours; then `daypass-issuer policy load`",
         folder.join("policy").display()
     ))?;
     line(format!(
@@ -166,13 +173,11 @@ async fn make(path: &Path, args: &Args, url: &Url, mtls: &Url, environment: &Env
     write_secret(&key_at, root_key.as_bytes())?;
     fs::write(&certificate_at, root_certificate).map_err(failed(&certificate_at))?;
     write_secret(&master_at, &zeroize::Zeroizing::new(environment.random::<32>())[..])?;
-    for (name, sample) in [
-        ("projects/sample.toml.example", SAMPLE_PROJECT),
-        ("guardrails/sample.cedar.example", SAMPLE_GUARDRAILS),
-        ("tests/sample.toml.example", SAMPLE_EXAMPLES),
-    ] {
+    // Who has written a policy already needs no other one beside it.
+    let written = !Files::read(&folder.join("policy")).is_ok_and(|files| files.is_empty());
+    for (name, text) in POLICY.into_iter().filter(|(name, _)| !written || name.ends_with(".example")) {
         let made = folder.join("policy").join(name);
-        fs::write(&made, sample).map_err(failed(&made))?;
+        fs::write(&made, text).map_err(failed(&made))?;
     }
 
     let root = Root::load(&certificate_at, &key_at)?;
@@ -245,8 +250,14 @@ pub(super) fn configured_hosts(config: &Config) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use daypass_proto::token::Protection;
+
     use super::*;
-    use crate::fixture::Made;
+    use crate::{
+        fixture::Made,
+        issuer::Issuer,
+        policy::{ExamplesError, Policy, Renewal},
+    };
 
     fn args(url: &str) -> Args {
         Args { url: url.to_owned(), mtls_url: None, listen: IpAddr::from([0, 0, 0, 0]), state_dir: None, json: false }
@@ -293,6 +304,51 @@ mod tests {
         assert_eq!((key.uid(), key.mode() & 0o777), (nix::unistd::geteuid().as_raw(), 0o600));
         assert_eq!(config.policy.parent(), Some(folder.path()));
         assert_eq!(fs::metadata(&config.policy).unwrap().mode() & 0o777, 0o750);
+    }
+
+    #[tokio::test]
+    async fn the_starter_policy_is_good_and_gives_nobody_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("issuer.toml");
+        run(&at, &args("https://localhost:8443"), &Environment::system()).await.unwrap();
+        let files = Files::read(&folder.path().join("policy")).unwrap();
+        let policy = Policy::check(&files).unwrap();
+        ExamplesError::of(&policy).unwrap();
+        assert!(policy.examples().len() > 10 && policy.guardrails().rules().count() == 2);
+        // Nobody approves, and nothing is there to be reached.
+        for (name, project) in policy.projects() {
+            assert!(project.owners.iter().all(|owner| owner.ends_with(".invalid")), "{name}");
+            for (_, role) in project.roles() {
+                assert!(
+                    role.longest_grant <= 90 * 86_400
+                        && role.token_lifetime <= 600
+                        && role.longest_total.is_none_or(|total| total <= 365 * 86_400)
+                );
+                assert_eq!((role.renewal, role.protection), (Renewal::Ask, Protection::Hardware));
+            }
+        }
+        assert!(!policy.resources().is_empty());
+        assert!(
+            policy.resources().iter().all(|resource| resource.as_str().ends_with(".invalid/")),
+            "{:?}",
+            policy.resources()
+        );
+        // It takes somebody's decision to put it in force.
+        let issuer = Issuer::open(Config::load(&at).unwrap(), Environment::system()).await.unwrap();
+        assert_eq!(issuer.policy().projects().count(), 0);
+        crate::commands::put_in_force(&issuer, &issuer.config.policy).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_is_there_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let projects = folder.path().join("policy/projects");
+        fs::create_dir_all(&projects).unwrap();
+        fs::write(projects.join("starter.toml"), "owners = [\"olga\"]").unwrap();
+        run(&folder.path().join("issuer.toml"), &args("https://localhost:8443"), &Environment::system()).await.unwrap();
+        assert_eq!(fs::read_to_string(projects.join("starter.toml")).unwrap(), "owners = [\"olga\"]");
+        assert!(!folder.path().join("policy/guardrails/starter.cedar").exists());
+        assert!(folder.path().join("policy/guardrails/sample.cedar.example").exists());
     }
 
     #[tokio::test]

@@ -13,12 +13,14 @@ use super::{
     arguments::reason,
     operator,
     output::{json as print_json, line},
+    terms::{Narrower, told},
 };
 use crate::{
     actor::Actor,
     approval::bar,
     invitation::{Invite, InviteError, check_grant, invite},
     issuer::Issuer,
+    store::Terms,
     until,
 };
 
@@ -35,8 +37,11 @@ pub struct Args {
     role: RoleName,
     /// The hard end: a date (the end of that day), a time, or a duration such as `90d`. Without a zone, such as `2027-01-31[Europe/Berlin]`,
     /// the project's is meant, or this machine's.
-    #[arg(long, value_name = "WHEN")]
-    until: String,
+    /// Left out, that of the phase.
+    #[arg(long, value_name = "WHEN", required_unless_present = "phase")]
+    until: Option<String>,
+    #[command(flatten)]
+    narrower: Narrower,
     /// How long the code can be used; the configured time when left out, and never beyond the grant's end.
     #[arg(long, value_name = "DURATION")]
     code_expires: Option<String>,
@@ -65,26 +70,36 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     let now = issuer.environment.now();
     let policy = issuer.policy();
     let zone = policy.zone(&args.project);
-    let until = until::until(&args.until, now, &zone)?;
+    let asked = args.narrower.terms(now, &zone)?;
+    let phase = args.narrower.phase.as_ref();
+    let phase_ends = phase.and_then(|phase| Some(policy.project(&args.project)?.phase(phase)?.ends));
+    let until = match (&args.until, phase_ends) {
+        (Some(text), _) => until::until(text, now, &zone)?,
+        (None, Some(ends)) => ends,
+        // There is no such phase, which is said below.
+        (None, None) => now,
+    };
     let lifetime =
         args.code_expires.as_deref().map(daypass_service::seconds).transpose()?.unwrap_or(issuer.config.code_lifetime);
+    let checked = check_grant(&policy, (&args.project, &args.role), &args.collaborator, until, &asked, now);
+    let granted = checked.as_ref().unwrap_or(&asked);
     let limits = policy.role(&args.project, &args.role);
     let details = limits.and_then(|role| role.details_for(&args.collaborator).ok()).unwrap_or_default();
     let bar = bar(&policy, &args.project, &args.role).map_err(InviteError::from)?;
     let owners: Vec<&String> = bar.owners.iter().filter(|owner| **owner != args.collaborator.as_str()).collect();
     let terms = json!({
-        "collaborator": args.collaborator, "project": args.project, "role": args.role, "until": until,
+        "collaborator": args.collaborator, "project": args.project, "role": args.role, "until": until, "terms": granted,
         "authorization_details": details, "approved_by": owners, "approvers": bar.approvers,
         "device_approved_by_ek": args.ek_hash.is_some(),
     });
     let approval = [told_approval(&owners, bar.approvers), told_device(args.ek_hash.is_some())];
     if args.dry_run {
-        check_grant(&policy, &args.project, &args.role, &args.collaborator, until, now).map_err(InviteError::from)?;
+        let granted = checked.map_err(InviteError::from)?;
         if args.json {
             return print_json(&terms);
         }
         line(format!("this would invite {} to {} as {}", args.collaborator, args.project, args.role))?;
-        show(&details, until, &zone, &approval)?;
+        show(&details, (until, &zone), &granted, &approval)?;
         return line("nothing was made: leave out `--dry-run`");
     }
     let asked = Invite {
@@ -92,6 +107,7 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         project: args.project,
         role: args.role,
         until,
+        terms: asked,
         code_expires_at: now.plus(lifetime),
         ek_hash: args.ek_hash,
         reason: args.reason,
@@ -113,7 +129,8 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         return print_json(&made);
     }
     line(format!("invited {} to {} as {}", invitation.collaborator, invitation.project, invitation.role))?;
-    show(&details, until, &zone, &approval)?;
+    let granted = issuer.store.grant(&invitation.grant).await?.map(|grant| grant.terms).unwrap_or_default();
+    show(&details, (until, &zone), &granted, &approval)?;
     if let Some(contact) = policy.project(&invitation.project).and_then(|project| project.contact.as_ref()) {
         line(format!("  questions go to {contact}"))?;
     }
@@ -126,11 +143,14 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
 /// What the grant allows, for how long, and who has to say yes before it does.
 fn show(
     details: &AuthorizationDetails,
-    until: Timestamp,
-    zone: &TimeZone,
+    (until, zone): (Timestamp, &TimeZone),
+    terms: &Terms,
     approval: &[String],
 ) -> Result<(), CommandError> {
     line(format!("  until {until} ({})", until::there(until, zone)))?;
+    for (name, said) in told(terms, until, 0) {
+        line(format!("  {name}: {said}"))?;
+    }
     for detail in details.iter() {
         line(format!("  allows {}", serde_json::to_string(detail).unwrap_or_default()))?;
     }

@@ -16,9 +16,12 @@ mod invite;
 mod key;
 mod ledger;
 mod master;
+mod notification;
 mod offboard;
 mod output;
 mod policy;
+mod request;
+mod terms;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -41,7 +44,9 @@ use crate::{
     issuer::{Issuer, StartError},
     keys::KeyError,
     ledger::{Source, audit::ExportError, export::WriteError},
+    notification::{SinkError, Sinks},
     policy::{ExamplesError, PolicyError},
+    requests::RequestError,
     serve::RunError,
     store::{DecideError, StoreError},
     until::UntilError,
@@ -75,7 +80,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a new issuer: keys, configuration, store, a sample project.
+    /// Make a new issuer: keys, configuration, store, a starter policy.
     Init(init::Args),
     /// Serve until stopped.
     Serve,
@@ -87,6 +92,9 @@ enum Command {
     /// Look at grants, hold them back, end them.
     #[command(subcommand)]
     Grant(grant::Command),
+    /// Look at what people ask for, longer or more, and answer it.
+    #[command(subcommand)]
+    Request(request::Command),
     /// Look at invitations, and take them back.
     #[command(subcommand)]
     Invitation(invitation::Command),
@@ -95,6 +103,9 @@ enum Command {
     /// End a project.
     #[command(subcommand)]
     Project(offboard::Command),
+    /// End a phase of a project.
+    #[command(subcommand)]
+    Phase(offboard::PhaseCommand),
     /// Look at endorsement key certificates.
     #[command(subcommand)]
     Ek(ek::Command),
@@ -120,6 +131,9 @@ enum Command {
     /// Look at the ledger, check it, export it.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Look at what could not be told, try it again, and try whether anybody is told.
+    #[command(subcommand)]
+    Notification(notification::Command),
     /// Check configuration, policy, keys and store, and name every loosening.
     Check {
         /// Print JSON.
@@ -151,6 +165,8 @@ pub enum CommandError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -180,6 +196,8 @@ pub enum CommandError {
     Life(#[from] LifeError),
     #[error(transparent)]
     Approval(#[from] ApprovalError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error(transparent)]
     End(#[from] EndError),
     #[error("nothing was ended; pass `--yes` to end what was shown")]
@@ -255,6 +273,12 @@ pub enum CommandError {
     EraseUnconfirmed(u64),
     #[error("no event has that number, leaf hash or `jti`; `daypass-issuer ledger list` shows those that there are")]
     NoEvent,
+    #[error("{}; `daypass-issuer notification list --dead` shows what is there", .0.as_ref().map_or_else(|| "there is nothing that is not tried any more".to_owned(), |id| format!("`{id}` is no message that is not tried any more")))]
+    NoNotification(Option<String>),
+    #[error("nobody is told of anything; name a webhook or a command in `[notification]` of the configuration")]
+    NoSinks,
+    #[error("{0} sink(s) did not take the message")]
+    NotTaken(usize),
     #[error("the ledger is not what was signed ({0} finding(s))")]
     Touched(usize),
 }
@@ -278,9 +302,11 @@ impl CommandError {
             | Self::Run(_)
             | Self::Store(_)
             | Self::Decide(_)
+            | Self::NotTaken(_)
             | Self::Make { .. }
             | Self::Export(_) => 1,
             Self::End(error) if error.is_fault() => 1,
+            Self::Request(error) if error.is_fault() => 1,
             Self::Approval(error) | Self::Life(LifeError::Approval(error)) if error.is_fault() => 1,
             Self::Administrator(AdministratorError::Store(_) | AdministratorError::Decide(_)) => 1,
             Self::Load(LoadError::Store(_) | LoadError::Decide(_) | LoadError::Administrators(_)) => 1,
@@ -290,6 +316,7 @@ impl CommandError {
             | Self::Invite(_)
             | Self::Life(_)
             | Self::Approval(_)
+            | Self::Request(_)
             | Self::End(_)
             | Self::EndUnconfirmed
             | Self::Software(_)
@@ -312,6 +339,8 @@ impl CommandError {
             | Self::NoTraces(_)
             | Self::EraseUnconfirmed(_)
             | Self::NoEvent
+            | Self::NoNotification(_)
+            | Self::NoSinks
             | Self::NotConfirmed => 3,
             Self::Backup(error) => error.exit_code(),
             Self::Init(_)
@@ -321,6 +350,7 @@ impl CommandError {
             | Self::Config(_)
             | Self::Start(_)
             | Self::Key(_)
+            | Self::Sink(_)
             | Self::Check(_) => 4,
             Self::Touched(_) => 5,
         })
@@ -354,14 +384,17 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Invite(args) => invite::run(&open(&cli.config, environment).await?, args).await,
             Command::Device(command) => device::run(&open(&cli.config, environment).await?, command).await,
             Command::Grant(command) => grant::run(&open(&cli.config, environment).await?, command).await,
+            Command::Request(command) => request::run(&open(&cli.config, environment).await?, command).await,
             Command::Invitation(command) => invitation::run(&open(&cli.config, environment).await?, command).await,
             Command::Offboard(args) => offboard::person(&open(&cli.config, environment).await?, args).await,
             Command::Project(command) => offboard::project(&open(&cli.config, environment).await?, command).await,
+            Command::Phase(command) => offboard::phase(&open(&cli.config, environment).await?, command).await,
             Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),
             Command::Admin(command) => admin::run(&open(&cli.config, environment).await?, command).await,
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
             Command::Policy(command) => policy::run(&cli.config, environment, command).await,
             Command::Key(command) => key::run(&open(&cli.config, environment).await?, command).await,
+            Command::Notification(command) => notification::run(&open(&cli.config, environment).await?, command).await,
             Command::Ledger(command) => ledger::run(&cli.config, environment, command).await,
             Command::Completions { .. } | Command::Man => Ok(()),
         }
@@ -377,7 +410,8 @@ async fn serve(config: &std::path::Path, environment: Environment) -> Result<(),
     let stop = daypass_service::stop_signal().map_err(CommandError::Runtime)?;
     let issuer = Arc::new(open(config, environment).await?);
     issuer.store_is_whole().await?;
-    Ok(crate::serve::serve(issuer, stop).await?)
+    let sinks = Sinks::open(&issuer.config.notification)?;
+    Ok(crate::serve::serve(issuer, sinks, stop).await?)
 }
 
 /// Who acts, for the ledger.

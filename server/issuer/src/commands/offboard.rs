@@ -1,6 +1,6 @@
-//! `daypass-issuer offboard` and `project end`: everything of a person, or of a project, by one decision.
+//! `daypass-issuer offboard`, `project end` and `phase end`: everything of a person, a project or a phase, by one decision.
 
-use daypass_proto::names::{Collaborator, ProjectName};
+use daypass_proto::names::{Collaborator, PhaseName, ProjectName};
 use serde_json::json;
 
 use super::{
@@ -36,6 +36,20 @@ pub enum Command {
     },
 }
 
+/// What can be done with a phase.
+#[derive(Debug, clap::Subcommand)]
+pub enum PhaseCommand {
+    /// End all grants and open invitations that are for a phase, and the devices that are left with nothing.
+    End {
+        /// Of which project.
+        project: ProjectName,
+        /// Which.
+        phase: PhaseName,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
 /// How it is ended.
 #[derive(Debug, clap::Args)]
 pub struct How {
@@ -59,22 +73,42 @@ pub(super) async fn project(issuer: &Issuer, command: Command) -> Result<(), Com
     run(issuer, Scope::Project(project), &how).await
 }
 
+pub(super) async fn phase(issuer: &Issuer, command: PhaseCommand) -> Result<(), CommandError> {
+    let PhaseCommand::End { project, phase, how } = command;
+    run(issuer, Scope::Phase(project, phase), &how).await
+}
+
 async fn run(issuer: &Issuer, scope: Scope, how: &How) -> Result<(), CommandError> {
     let ending = look(issuer, scope).await?;
     // Nobody can be invited to what the policy in force does not have.
-    let project = match &ending.scope {
-        Scope::Project(name) => issuer.policy().project(name).map(|_| name.clone()),
+    let policy = issuer.policy();
+    let remove = match &ending.scope {
+        Scope::Project(name) => policy.project(name).map(|_| format!("`projects/{name}.toml`")),
+        Scope::Phase(project, name) => policy
+            .project(project)
+            .and_then(|rules| rules.phase(name))
+            .map(|_| format!("`[phases.{name}]` in `projects/{project}.toml`")),
         Scope::Collaborator(_) => None,
+    };
+    let alike = match &ending.scope {
+        Scope::Collaborator(name) => issuer.store.named_alike(name).await?,
+        Scope::Project(_) | Scope::Phase(..) => Vec::new(),
     };
     let nothing = ending.is_empty();
     let told = (!how.json).then(|| shown(&ending));
     let done = told.as_ref().map(|_| counted(&ending));
     let mut report = report(&ending, how.yes && !nothing);
-    if let (Scope::Project(_), Some(report)) = (&ending.scope, report.as_object_mut()) {
-        report.insert("project_in_policy".to_owned(), json!(project.is_some()));
+    if let Some(report) = report.as_object_mut() {
+        match &ending.scope {
+            Scope::Project(_) => report.insert("project_in_policy".to_owned(), json!(remove.is_some())),
+            Scope::Phase(..) => report.insert("phase_in_policy".to_owned(), json!(remove.is_some())),
+            Scope::Collaborator(_) => report.insert("similar".to_owned(), json!(alike)),
+        };
     }
+    let others = alike.iter().map(|name| format!("similar: `{name}` is somebody else here, of whom this ends nothing"));
     let scope = ending.scope.to_string();
     if let Some(told) = told {
+        others.into_iter().try_for_each(line)?;
         if nothing {
             line(format!("there is nothing to end of {scope}: no open invitation, no live grant, no device"))?;
         } else {
@@ -96,9 +130,9 @@ async fn run(issuer: &Issuer, scope: Scope, how: &How) -> Result<(), CommandErro
     if let (false, Some(done)) = (nothing, done) {
         line(format!("ended of {scope}: {done}"))?;
     }
-    match project {
-        Some(name) => line(format!(
-            "the policy still has project `{name}`, and people can be invited to it anew: remove `projects/{name}.toml` from the policy folder, then `daypass-issuer policy load`"
+    match remove {
+        Some(what) => line(format!(
+            "the policy still has {scope}, and people can be invited to it anew: remove {what} from the policy folder, then `daypass-issuer policy load`"
         )),
         None => Ok(()),
     }
@@ -150,6 +184,7 @@ fn report(ending: &Ending, ended: bool) -> serde_json::Value {
     let (key, name) = match &ending.scope {
         Scope::Collaborator(name) => ("collaborator", name.to_string()),
         Scope::Project(name) => ("project", name.to_string()),
+        Scope::Phase(_, name) => ("phase", name.to_string()),
     };
     if let Some(report) = report.as_object_mut() {
         report.insert(key.to_owned(), json!(name));

@@ -17,9 +17,9 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), CommandError> {
     line(text)
 }
 
-/// Asks whoever is at the terminal; where nobody is, the answer is no.
+/// Asks whoever is at the terminal; where nobody is, or what was shown went elsewhere, the answer is no.
 pub(super) fn confirm(question: &str) -> Result<bool, CommandError> {
-    if !std::io::stdin().is_terminal() {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         return Ok(false);
     }
     let mut out = std::io::stdout();

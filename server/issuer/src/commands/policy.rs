@@ -88,7 +88,10 @@ pub(super) async fn run(config: &Path, environment: Environment, command: Comman
             let folder = folder(config, &args)?;
             load(&open(config, environment).await?, &folder, args.json).await
         }
-        Command::Test(args) => test::run(&folder(config, &args)?, args.json),
+        Command::Test(args) => {
+            let here = Config::load(config).ok().map(|config| config.allow_software_keys);
+            test::run(&folder(config, &args)?, here, args.json)
+        }
         Command::Diff(args) => diff::run(config, environment, args).await,
         Command::Explain(args) => explain::run(config, environment, *args).await,
         Command::Proposals { json } => proposals(&open(config, environment).await?, json).await,

@@ -150,7 +150,7 @@ pub async fn decide(
     let (grants, told) = (store.grants_of(id).await?, Told { source, rule: None, reason });
     match verb.target() {
         DeviceLife::Approved => {
-            decision = approval::follow(issuer, decision, grants, verb == Verb::Approve, &told).await?;
+            decision = approval::follow(issuer, decision, &device, grants, verb == Verb::Approve, &told).await?;
         }
         DeviceLife::Revoked => {
             for grant in grants.into_iter().filter(|grant| GrantVerb::Revoke.starts_from(grant.state)) {

@@ -15,9 +15,11 @@ use thiserror::Error;
 
 use super::issue_certificate;
 use crate::{
+    approval::{Forbidden, bar, guard},
     invitation::{GrantError, check_grant},
     issuer::Issuer,
     keys::{KeyError, csr_key},
+    policy::Action,
     store::{Change, DecideError, Decision, Device, Grant, GrantLife, Terms},
 };
 
@@ -38,6 +40,14 @@ pub enum SoftwareError {
     /// Project, role or end.
     #[error(transparent)]
     Grant(#[from] GrantError),
+    /// Nobody else would have said yes.
+    #[error(
+        "role `{0}` is sensitive: two owners must approve it, and a software client is registered by one account; take another role"
+    )]
+    Sensitive(RoleName),
+    /// A guardrail of the policy.
+    #[error(transparent)]
+    Guardrail(#[from] Forbidden),
     /// Our keys.
     #[error("could not issue the certificate")]
     Certificate(#[source] KeyError),
@@ -77,14 +87,18 @@ pub async fn register(
     if identity == registration.proof {
         return Err(SoftwareError::NotDistinct);
     }
-    check_grant(
+    let terms = check_grant(
         &issuer.policy(),
-        &registration.project,
-        &registration.role,
+        (&registration.project, &registration.role),
         &registration.collaborator,
         registration.until,
+        &Terms::default(),
         environment.now(),
     )?;
+    // It is in force at once, by whoever may use the issuer's files: the same loosening, and the same limit, as approving for an owner.
+    if bar(&issuer.policy(), &registration.project, &registration.role)?.approvers > 1 {
+        return Err(SoftwareError::Sensitive(registration.role));
+    }
     let device = Device {
         id: DeviceId::from_random(environment.random()),
         collaborator: registration.collaborator.clone(),
@@ -110,11 +124,13 @@ pub async fn register(
         device: Some(device.id.clone()),
         made_at: Some(environment.now()),
         used: 0,
-        terms: Terms::default(),
+        terms,
     };
+    let monitored = guard(issuer, Action::Approve, &device, &grant)?;
     let certificate = issue_certificate(issuer, &device).map_err(SoftwareError::Certificate)?;
     let event =
         environment.event(EventKind::SoftwareDeviceRegistered).number("not_after", certificate.not_after().seconds());
+    let event = if monitored.is_empty() { event } else { event.structure("monitored", &monitored) };
     let projects = &issuer.policy();
     let event = environment.with_details(environment.of_grant(event, &grant, projects), &grant, projects);
     let decision = Decision::new(environment.personal(event, "by", &registration.by))
@@ -162,6 +178,15 @@ mod tests {
         assert!(matches!(too_long, Err(SoftwareError::Grant(GrantError::TooLong { .. }))));
         let garbage = ask(&made, |asked| asked.csr = b"no request").await;
         assert!(matches!(garbage, Err(SoftwareError::Csr(_))));
+    }
+
+    #[tokio::test]
+    async fn a_software_client_gets_no_sensitive_role() {
+        let made = Made::with_software().await;
+        let two = ("owners = [\"olga@example.com\"]", "owners = [\"olga@example.com\", \"oskar@example.com\"]");
+        made.edit_policy(&[two, ("token_lifetime", "sensitivity = \"sensitive\"\ntoken_lifetime")]).await;
+        let refused = ask(&made, |_| ()).await;
+        assert!(matches!(refused, Err(SoftwareError::Sensitive(_))), "{refused:?}");
     }
 
     #[tokio::test]

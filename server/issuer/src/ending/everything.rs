@@ -1,7 +1,7 @@
-//! Ending everything of a person, or of a project, by one decision.
+//! Ending everything of a person, of a project, or of a phase of it, by one decision.
 //!
-//! A person loses open invitations, grants and devices. A project loses open invitations and grants, and a device goes with them where
-//! it is left with nothing: it stays where it has a grant elsewhere that lives. The last conditions of the decision are that nothing is left: an
+//! A person loses open invitations, grants and devices. A project or a phase loses open invitations and grants, and every device that ever had one of
+//! those goes with them where it is left with nothing: it stays where it has a grant elsewhere that lives. The last conditions of the decision are that nothing is left: an
 //! invitation that somebody made meanwhile, which nobody was told of, makes it a conflict.
 
 use std::collections::BTreeSet;
@@ -16,12 +16,12 @@ use super::{EndError, GrantVerb, Told};
 use crate::{
     issuer::Issuer,
     ledger::Source,
-    store::{Change, Decision, Device, Find, Grant, GrantLife, Invitation, InvitationLife, Scope, device_may_become},
+    store::{Change, Decision, Device, Find, Grant, GrantLife, Invitation, InvitationLife, Scope},
 };
 
 /// How many of each one decision takes: while it is written, nothing else is.
 const MOST: u32 = 10_000;
-const LIVE: [GrantLife; 3] = [GrantLife::Requested, GrantLife::Active, GrantLife::Suspended];
+const LIVE: [GrantLife; 4] = [GrantLife::Requested, GrantLife::Active, GrantLife::Grace, GrantLife::Suspended];
 
 /// What is to end.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ impl Ending {
         match self.scope {
             Scope::Collaborator(_) => "collaborator_offboarded",
             Scope::Project(_) => "project_ended",
+            Scope::Phase(..) => "phase_ended",
         }
     }
 }
@@ -58,22 +59,29 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
     let theirs = || match &scope {
         Scope::Collaborator(name) => Find { collaborator: Some(name.clone()), ..Find::up_to(MOST + 1) },
         Scope::Project(name) => Find { project: Some(name.clone()), ..Find::up_to(MOST + 1) },
+        Scope::Phase(project, phase) => {
+            Find { project: Some(project.clone()), phase: Some(phase.clone()), ..Find::up_to(MOST + 1) }
+        }
     };
     let grants = store.find_grants(&Find { states: LIVE.map(GrantLife::as_str).to_vec(), ..theirs() }).await?;
     let open = Find { states: vec![InvitationLife::Open.as_str()], ..theirs() };
     let invitations = store.find_invitations(&open).await?;
-    let (devices, staying) = match &scope {
-        Scope::Collaborator(name) => (store.devices_of(name, MOST + 1).await?, Vec::new()),
-        Scope::Project(_) => left_with_nothing(issuer, &grants).await?,
-    };
+    let devices = store.devices_of(&scope, MOST + 1).await?;
     let most = usize::try_from(MOST).unwrap_or(usize::MAX);
     if [grants.len(), invitations.len(), devices.len()].iter().any(|count| *count > most) {
         return Err(EndError::TooMany { scope, most: MOST });
     }
+    let (devices, staying) = match &scope {
+        Scope::Collaborator(_) => (devices, Vec::new()),
+        Scope::Project(_) | Scope::Phase(..) => left_with_nothing(issuer, devices, &grants).await?,
+    };
     let ending = Ending { scope, invitations, grants, devices, staying };
     // A name that was misspelt is told from one that has nothing any more.
     let in_policy = match &ending.scope {
         Scope::Project(name) => issuer.policy().project(name).is_some(),
+        Scope::Phase(project, name) => {
+            issuer.policy().project(project).is_some_and(|project| project.phase(name).is_some())
+        }
         Scope::Collaborator(_) => false,
     };
     if ending.is_empty() && !in_policy && !store.knows(&ending.scope).await? {
@@ -82,19 +90,19 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
     Ok(ending)
 }
 
-/// The devices of these grants: those that have no other that lives, and those that have.
-async fn left_with_nothing(issuer: &Issuer, grants: &[Grant]) -> Result<(Vec<Device>, Vec<DeviceId>), EndError> {
+/// Of these devices, those that have no grant that lives beside these, and those that have.
+async fn left_with_nothing(
+    issuer: &Issuer,
+    devices: Vec<Device>,
+    grants: &[Grant],
+) -> Result<(Vec<Device>, Vec<DeviceId>), EndError> {
     let (mut ending, mut staying) = (Vec::new(), Vec::new());
     let ended: BTreeSet<&GrantId> = grants.iter().map(|grant| &grant.id).collect();
-    let devices: BTreeSet<&DeviceId> = grants.iter().filter_map(|grant| grant.device.as_ref()).collect();
-    for id in devices {
-        let all = issuer.store.grants_of(id).await?;
-        let other = |grant: &Grant| LIVE.contains(&grant.state) && !ended.contains(&grant.id);
-        if all.iter().any(other) {
-            staying.push(id.clone());
-        } else if let Some(device) = issuer.store.device(id).await?
-            && device_may_become(device.state, DeviceLife::Revoked)
-        {
+    for device in devices {
+        let all = issuer.store.grants_of(&device.id).await?;
+        if all.iter().any(|grant| LIVE.contains(&grant.state) && !ended.contains(&grant.id)) {
+            staying.push(device.id);
+        } else {
             ending.push(device);
         }
     }

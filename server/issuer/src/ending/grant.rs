@@ -7,6 +7,7 @@ use daypass_proto::{
 
 use super::{EndError, invitation::open_of};
 use crate::{
+    grant::{Span, Standing},
     issuer::Issuer,
     ledger::Source,
     store::{Change, Decision, Grant, GrantLife, grant_may_become},
@@ -26,6 +27,7 @@ pub enum GrantVerb {
 }
 
 impl GrantVerb {
+    /// Where it leads; resuming in grace leads there.
     const fn target(self) -> GrantLife {
         match self {
             Self::Activate | Self::Resume => GrantLife::Active,
@@ -67,7 +69,7 @@ impl GrantVerb {
     pub(super) const fn instead(self, from: GrantLife) -> &'static str {
         match from {
             GrantLife::Requested => "it waits for approval; `revoke` ends it",
-            GrantLife::Active => "`suspend` holds it back, `revoke` ends it",
+            GrantLife::Active | GrantLife::Grace => "`suspend` holds it back, `revoke` ends it",
             GrantLife::Suspended => "`resume` lets it on, `revoke` ends it",
             GrantLife::Revoked | GrantLife::Ended => "nothing brings it back: invite anew",
         }
@@ -75,10 +77,31 @@ impl GrantVerb {
 
     /// A decision with this on top: the grant in its next state, and the event.
     pub fn on(self, issuer: &Issuer, decision: Decision, grant: Grant, told: &Told<'_>) -> Decision {
-        let event = issuer.environment.of_grant(issuer.environment.event(self.event()), &grant, &issuer.policy());
-        decision
-            .event(told.on(issuer, event))
-            .change(Change::Grant { from: grant.state, to: Grant { state: self.target(), ..grant } })
+        self.noting(issuer, decision, grant, told, &[])
+    }
+
+    /// The same, with the guardrails that would have forbidden it, were they enforced.
+    pub fn noting(
+        self,
+        issuer: &Issuer,
+        decision: Decision,
+        grant: Grant,
+        told: &Told<'_>,
+        monitored: &[String],
+    ) -> Decision {
+        let event = issuer.environment.event(self.event());
+        let event = if monitored.is_empty() { event } else { event.structure("monitored", &monitored) };
+        let event = issuer.environment.of_grant(event, &grant, &issuer.policy());
+        let state = self.lands(issuer, &grant);
+        decision.event(told.on(issuer, event)).change(Change::Grant { from: grant.state, to: Grant { state, ..grant } })
+    }
+
+    /// Where it leads today: after its hard end a grant is let on in grace, or not at all.
+    fn lands(self, issuer: &Issuer, grant: &Grant) -> GrantLife {
+        match self {
+            Self::Resume => standing(issuer, grant).life(),
+            Self::Activate | Self::Suspend | Self::Revoke => self.target(),
+        }
     }
 }
 
@@ -114,7 +137,8 @@ pub async fn decide_grant(issuer: &Issuer, id: &GrantId, verb: GrantVerb, told: 
     if !verb.starts_from(grant.state) {
         return Err(EndError::Transition { grant: id.clone(), from: grant.state, verb });
     }
-    if verb == GrantVerb::Resume && grant.until <= issuer.environment.now() {
+    let state = verb.lands(issuer, &grant);
+    if state == GrantLife::Ended {
         return Err(EndError::Over { grant: id.clone(), until: grant.until });
     }
     let mut decision = verb.on(issuer, Decision::default(), grant.clone(), told);
@@ -124,7 +148,15 @@ pub async fn decide_grant(issuer: &Issuer, id: &GrantId, verb: GrantVerb, told: 
         }
     }
     issuer.store.decide(decision).await?;
-    Ok(Grant { state: verb.target(), ..grant })
+    Ok(Grant { state, ..grant })
+}
+
+/// Where a grant is in its time: by today's policy, and by its record alone where that has nothing of it for now.
+pub fn standing(issuer: &Issuer, grant: &Grant) -> Standing {
+    let policy = issuer.policy();
+    let project = policy.project(&grant.project);
+    let span = project.and_then(|project| Span::of(grant, project, project.role(&grant.role)?));
+    span.unwrap_or_else(|| Span::recorded(grant)).at(issuer.environment.now())
 }
 
 #[cfg(test)]
@@ -143,14 +175,14 @@ mod tests {
 
     #[test]
     fn a_verb_starts_only_where_the_diagram_lets_it() {
-        use GrantLife::{Active, Ended, Requested, Revoked, Suspended};
+        use GrantLife::{Active, Ended, Grace, Requested, Revoked, Suspended};
         for (verb, from) in [
             (GrantVerb::Activate, &[Requested][..]),
-            (GrantVerb::Suspend, &[Active]),
+            (GrantVerb::Suspend, &[Active, Grace]),
             (GrantVerb::Resume, &[Suspended]),
-            (GrantVerb::Revoke, &[Requested, Active, Suspended]),
+            (GrantVerb::Revoke, &[Requested, Active, Grace, Suspended]),
         ] {
-            for state in [Requested, Active, Suspended, Revoked, Ended] {
+            for state in [Requested, Active, Grace, Suspended, Revoked, Ended] {
                 assert_eq!(verb.starts_from(state), from.contains(&state), "{} from {state}", verb.word());
             }
         }
@@ -205,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_store_itself_refuses_what_the_diagram_does_not_have() {
-        use GrantLife::{Active, Ended, Requested, Revoked, Suspended};
+        use GrantLife::{Active, Ended, Grace, Requested, Revoked, Suspended};
         let made = Made::new().await;
         let invitation = made.invited("alice").await;
         let store = &made.issuer.store;
@@ -215,8 +247,8 @@ mod tests {
             let change = Change::Grant { to: Grant { state: to, ..grant.clone() }, from };
             store.decide(Decision::new(event).change(change)).await
         };
-        for from in [Requested, Active, Suspended, Revoked, Ended] {
-            for to in [Requested, Active, Suspended, Revoked, Ended] {
+        for from in [Requested, Active, Grace, Suspended, Revoked, Ended] {
+            for to in [Requested, Active, Grace, Suspended, Revoked, Ended] {
                 // The condition comes after: of those that the diagram has, all but the first find the grant elsewhere.
                 let refused = matches!(goes(from, to).await, Err(DecideError::Store(StoreError::Transition { .. })));
                 assert_eq!(refused, from != to && !grant_may_become(from, to), "{from} to {to}");

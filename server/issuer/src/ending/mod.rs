@@ -7,14 +7,16 @@
 mod everything;
 mod grant;
 mod invitation;
+mod time;
 
 use thiserror::Error;
 
 pub(crate) use self::invitation::on as withdraw_with;
 pub use self::{
     everything::{Ending, end_everything, look},
-    grant::{GrantVerb, Told, decide_grant},
+    grant::{GrantVerb, Told, decide_grant, standing},
     invitation::withdraw,
+    time::mark_over,
 };
 use crate::store::{DecideError, GrantLife, InvitationLife, Scope, StoreError};
 use daypass_proto::{

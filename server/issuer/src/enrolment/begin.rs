@@ -186,6 +186,7 @@ mod tests {
     use crate::{
         fixture::Made,
         invitation::{Invite, invite},
+        store::Terms,
     };
 
     fn request(secret: [u8; 16]) -> Vec<u8> {
@@ -212,6 +213,7 @@ mod tests {
             project: "apollo".parse().unwrap(),
             role: "developer".parse().unwrap(),
             until: made.now().plus(3600),
+            terms: Terms::default(),
             code_expires_at: made.now().plus(60),
             ek_hash: None,
             reason: None,

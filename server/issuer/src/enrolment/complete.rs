@@ -15,12 +15,13 @@ use daypass_service::Peer;
 
 use super::{EnrolmentError, begin::usable, record, refusal};
 use crate::{
-    approval::Waiting,
+    approval::{Waiting, guard},
     body::Body,
     device::{Issued, device_state, issue_certificate},
     error::Refusal,
     issuer::Issuer,
     ledger::Source,
+    policy::Action,
     store::{
         Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Grant, GrantLife, Invitation, InvitationLife,
     },
@@ -170,7 +171,13 @@ async fn first(
     // The device is let on by its EK, and its grant by the owners: they may have approved it while the code was under way.
     let approvals =
         if registered && from == GrantLife::Requested { Waiting::of_grant(issuer, &grant).await? } else { None };
-    let comes_into_force = approvals.as_ref().is_some_and(|waiting| waiting.missing() == 0);
+    let approved = approvals.as_ref().is_some_and(|waiting| waiting.missing() == 0);
+    let guarded = approved.then(|| guard(issuer, Action::Approve, &device, &grant)).transpose();
+    if guarded.is_err() {
+        // A person looks at it, and the guardrails are asked again.
+        (device.state, device.reason) = (DeviceLife::Pending, None);
+    }
+    let comes_into_force = matches!(guarded, Ok(Some(_)));
     let grant = Grant {
         device: Some(device.id.clone()),
         state: if comes_into_force { GrantLife::Active } else { from },
@@ -179,12 +186,19 @@ async fn first(
     let used = Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation };
     let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
     let mut decision = Decision::new(enrolled.event(issuer, &used, &device, &certificate));
-    if registered {
+    if let Err(forbidden) = &guarded {
+        let event = environment.event(EventKind::ApprovalRefused).text("rule", "guardrail");
+        let event = environment.of_grant(event.structure("rules", &forbidden.all), &grant, &issuer.policy());
+        decision = decision.event(environment.asked(event, enrolled.source));
+    }
+    if device.state == DeviceLife::Approved {
         let event = |kind| environment.event(kind).text("rule", "ek_hash_in_invitation");
         let approved = environment.of_device(event(EventKind::DeviceApproved), &device);
         decision = decision.event(environment.asked(approved, enrolled.source));
-        if comes_into_force {
-            let activated = environment.of_grant(event(EventKind::GrantActivated), &grant, &issuer.policy());
+        if let Ok(Some(monitored)) = &guarded {
+            let activated = event(EventKind::GrantActivated);
+            let activated = if monitored.is_empty() { activated } else { activated.structure("monitored", monitored) };
+            let activated = environment.of_grant(activated, &grant, &issuer.policy());
             decision = decision.event(environment.asked(activated, enrolled.source));
         }
     }

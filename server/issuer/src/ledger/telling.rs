@@ -9,7 +9,7 @@ use crate::{
     actor::Actor,
     clock::Environment,
     policy::Policy,
-    store::{Device, Grant, Invitation},
+    store::{Device, Grant, Invitation, Terms},
 };
 
 /// From where a decision was asked for.
@@ -82,20 +82,28 @@ impl Environment {
             Some(device) => event.text("device", device),
             None => event,
         };
+        let event = match &grant.terms.phase {
+            Some(phase) => event.text("phase", phase),
+            None => event,
+        };
         self.personal(self.owned(event, &grant.project, policy), "collaborator", &grant.collaborator)
     }
 
     /// The event, with who answers for this project today.
-    fn owned(&self, event: Event, project: &ProjectName, policy: &Policy) -> Event {
+    pub(crate) fn owned(&self, event: Event, project: &ProjectName, policy: &Policy) -> Event {
         let owners = policy.project(project).map(|project| project.owners.as_slice()).unwrap_or_default();
         self.personal(event, "owner", serde_json::to_string(owners).unwrap_or_default())
     }
 
-    /// The event, with what this grant's role gives today.
+    /// The event, with what this grant's role gives today, and what else the grant is bound to.
     pub fn with_details(&self, event: Event, grant: &Grant, policy: &Policy) -> Event {
         let role = policy.role(&grant.project, &grant.role);
         let details = role.and_then(|role| role.details_for(&grant.collaborator).ok()).unwrap_or_default();
-        self.personal(event, "authorization_details", serde_json::to_string(&details).unwrap_or_default())
+        let event = self.personal(event, "authorization_details", serde_json::to_string(&details).unwrap_or_default());
+        if grant.terms == Terms::default() {
+            return event;
+        }
+        self.personal(event, "terms", serde_json::to_string(&grant.terms).unwrap_or_default())
     }
 
     /// The event, with why something was refused. The words repeat what somebody sent.

@@ -10,14 +10,14 @@ use std::{
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
-    names::{Collaborator, ProjectName, RoleName},
+    names::{Collaborator, PhaseName, ProjectName, RoleName},
     token::Protection,
 };
 use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::{
-    Files, Mode, Policy, Project, Renewal, Role, Rule, Sensitivity,
+    Files, Mode, Phase, Policy, Project, Renewal, Role, Rule, Sensitivity,
     files::{EXAMPLES, GUARDRAILS, PROJECTS},
     project::{PROBE, USER},
 };
@@ -166,9 +166,44 @@ impl Telling {
             self.named(&about, "the time zone", "the issuer's", zone(old).as_deref(), zone(new).as_deref());
         }
         let none = BTreeMap::new();
+        let (before, after) = (old.map_or(&none, |old| &old.phases), new.map_or(&none, |new| &new.phases));
+        for (phase, old, new) in both(before, after) {
+            self.phase(&about, phase, old, new);
+        }
+        let none = BTreeMap::new();
         let (before, after) = (old.map_or(&none, |old| &old.roles), new.map_or(&none, |new| &new.roles));
         for (role, old, new) in both(before, after) {
             self.role(&About::Role(name.clone(), role.clone()), old, new);
+        }
+    }
+
+    fn phase(&mut self, about: &About, name: &PhaseName, old: Option<&Phase>, new: Option<&Phase>) {
+        let lasts = |phase: &Phase| {
+            let begins = phase.begins.map(|begins| format!("begins at {begins} and ")).unwrap_or_default();
+            format!("{begins}ends at {}", phase.ends)
+        };
+        match (old, new) {
+            (Some(old), Some(new)) if old != new => {
+                let text = format!("phase `{name}` {}; before, it {}", lasts(new), lasts(old));
+                // Nobody's begin is before every begin.
+                let effect = match (
+                    new.ends >= old.ends && new.begins <= old.begins,
+                    new.ends <= old.ends && new.begins >= old.begins,
+                ) {
+                    (true, _) => Effect::Gains,
+                    (_, true) => Effect::Loses,
+                    _ => Effect::Changes,
+                };
+                self.say(about, effect, text);
+            }
+            (None, Some(new)) => {
+                self.say(about, Effect::Gains, format!("phase `{name}` is new, and {}", lasts(new)));
+            }
+            (Some(_), None) => {
+                let text = format!("phase `{name}` is gone; what is granted for it gives nothing any more");
+                self.say(about, Effect::Loses, text);
+            }
+            _ => {}
         }
     }
 
@@ -326,7 +361,7 @@ fn somebody(old: Option<&Role>, new: Option<&Role>) -> Option<(String, Collabora
 }
 
 /// A role's limits, as people say them.
-fn limits(role: &Role) -> Vec<String> {
+pub(crate) fn limits(role: &Role) -> Vec<String> {
     let mut limits = vec![
         format!("tokens live for {} at most", span(role.token_lifetime)),
         format!("grants last for {} at most", span(role.longest_grant)),

@@ -18,6 +18,7 @@ use daypass_proto::{
 use toml::de::DeValue;
 
 use super::{
+    Action,
     fault::{Fault, Reading},
     fields::{self, Fields, Value},
     files::{EXAMPLES, Files},
@@ -92,6 +93,7 @@ fn example<'t>(reading: &Reading<'t>, key: &str, value: &Value<'t>) -> Option<Ex
     let role = fields.required("role", parsed::<RoleName>);
     fields.must_have("ask");
     let asked = fields.get("ask").and_then(|value| asked(reading, value));
+    let action = fields.optional("decision", fields::one_of::<Action>);
     let device = fields.get("device");
     let protection = fields.optional("protection", fields::one_of::<Protection>);
     let address = fields.optional("address", parsed::<IpAddr>);
@@ -117,6 +119,7 @@ fn example<'t>(reading: &Reading<'t>, key: &str, value: &Value<'t>) -> Option<Ex
     let (resource, asked) = asked?;
     let mut trial = Trial::of(collaborator?, project?, role?, resource, now);
     trial.asked = Some(asked);
+    trial.action = action.unwrap_or_default();
     trial.address = address;
     trial.caller = caller;
     if let Some(protection) = protection {
@@ -124,6 +127,9 @@ fn example<'t>(reading: &Reading<'t>, key: &str, value: &Value<'t>) -> Option<Ex
     }
     if let Some(device) = device {
         asker(reading, device, &mut trial.asker);
+    }
+    if let Some(contradiction) = trial.contradiction() {
+        reading.fault(&value.span(), contradiction);
     }
     let at = reading.told(&value.span(), "");
     (before == reading.count()).then_some(Example { at, trial, expected: expected? })

@@ -33,10 +33,11 @@ pub use self::{
     fault::Fault,
     files::{FOLDERS, Files},
     guarded::guarded,
-    guardrails::{Facts, Guardrails, Mode, Rule, Subject, Verdict},
-    project::Project,
+    guardrails::{Action, Facts, Guardrails, Mode, Rule, Subject, Verdict},
+    project::{Phase, Project},
     role::{Grace, Renewal, Role, Sensitivity},
 };
+pub(crate) use self::{diff::limits, guardrails::word};
 
 /// Everything that is wrong with a policy.
 #[derive(Debug, Error)]

@@ -7,7 +7,8 @@ use std::{
 
 use daypass_proto::{
     authorization::{AuthorizationDetail, GitRepository, HttpApi},
-    names::{ProjectName, RoleName},
+    names::{PhaseName, ProjectName, RoleName},
+    time::Timestamp,
 };
 use jiff::tz::TimeZone;
 use serde::{Deserialize as _, de::IntoDeserializer as _};
@@ -20,6 +21,7 @@ use super::{
     fields::{self, Fields, Value},
     role::{self, Role, Sensitivity},
 };
+use crate::until::Edge;
 
 /// Somebody to put into templates, only to see that they parse.
 pub(super) const PROBE: &str = "probe";
@@ -35,6 +37,7 @@ pub struct Project {
     pub contact: Option<String>,
     /// Where its dates end, where somebody says so.
     pub time_zone: Option<TimeZone>,
+    pub(super) phases: BTreeMap<PhaseName, Phase>,
     pub(super) roles: BTreeMap<RoleName, Role>,
     /// The role that every project has and no file.
     pub(super) owner_role: Option<Role>,
@@ -46,10 +49,29 @@ impl Project {
         self.roles.get(name).or_else(|| self.owner_role.as_ref().filter(|_| administration::is_owner(name)))
     }
 
+    /// A phase of this project.
+    pub fn phase(&self, name: &PhaseName) -> Option<&Phase> {
+        self.phases.get(name)
+    }
+
+    /// All phases.
+    pub fn phases(&self) -> impl Iterator<Item = (&PhaseName, &Phase)> {
+        self.phases.iter()
+    }
+
     /// All roles.
     pub fn roles(&self) -> impl Iterator<Item = (&RoleName, &Role)> {
         self.roles.iter()
     }
+}
+
+/// A phase of a project: what is granted for it ends with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Phase {
+    /// Nothing that is granted for it counts before.
+    pub begins: Option<Timestamp>,
+    /// Nothing that is granted for it counts from here on.
+    pub ends: Timestamp,
 }
 
 /// The project in the file `name`, whose content is `text`; or every fault of it.
@@ -66,13 +88,14 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
     let contact = fields.optional("contact", fields::string);
     let time_zone = fields
         .optional("time_zone", |value| crate::until::zone(&fields::string(value)?).map_err(|error| error.to_string()));
+    let phases = fields.get("phases").map(|value| phases(&reading, value, time_zone.as_ref())).unwrap_or_default();
     fields.must_have("roles");
     let roles = fields.get("roles").map(|value| roles(&reading, value)).unwrap_or_default();
     fields.finish();
     if let Some(owners) = &owners {
         enough_owners(&reading, owners, &roles, table.get_ref());
     }
-    let project = owners.map(|owners| Project { owners, contact, time_zone, roles, owner_role: None });
+    let project = owners.map(|owners| Project { owners, contact, time_zone, phases, roles, owner_role: None });
     reading.finish(project_name.zip(project))
 }
 
@@ -98,6 +121,48 @@ fn roles(reading: &Reading<'_>, value: &Value<'_>) -> BTreeMap<RoleName, Role> {
         }
     }
     roles
+}
+
+fn phases(reading: &Reading<'_>, value: &Value<'_>, zone: Option<&TimeZone>) -> BTreeMap<PhaseName, Phase> {
+    let DeValue::Table(table) = value.get_ref() else {
+        reading.fault(&value.span(), "`phases`: expected tables such as `[phases.build]`");
+        return BTreeMap::new();
+    };
+    let mut phases = BTreeMap::new();
+    for (name, value) in table {
+        let parsed =
+            name.get_ref().parse().map_err(|error| reading.fault(&name.span(), format!("the phase's name: {error}")));
+        if let (Ok(name), Some(phase)) = (parsed, phase(reading, value, zone)) {
+            phases.insert(name, phase);
+        }
+    }
+    phases
+}
+
+fn phase(reading: &Reading<'_>, value: &Value<'_>, zone: Option<&TimeZone>) -> Option<Phase> {
+    let mut fields = Fields::within(reading, value)?;
+    let begins = fields.optional("begins", |value| edge(value, zone, Edge::Begin));
+    let ends = fields.required("ends", |value| match (edge(value, zone, Edge::End)?, begins) {
+        (ends, Some(begins)) if ends <= begins => Err("is not after `begins`".to_owned()),
+        (ends, _) => Ok(ends),
+    });
+    fields.finish();
+    Some(Phase { begins, ends: ends? })
+}
+
+/// A moment, or the edge of a day. The same policy means the same time on every machine, so that a day needs a zone.
+fn edge(value: &Value<'_>, zone: Option<&TimeZone>, edge: Edge) -> Result<Timestamp, String> {
+    let text = match value.get_ref() {
+        DeValue::Datetime(time) => time.to_string(),
+        _ => fields::string(value)?,
+    };
+    // Where both zones say the same, it says its own.
+    let there = |zone: &TimeZone| crate::until::moment(&text, zone, edge).map_err(|error| error.to_string());
+    let found = there(zone.unwrap_or(&TimeZone::UTC))?;
+    if zone.is_none() && there(&TimeZone::fixed(jiff::tz::offset(1)))? != found {
+        return Err(format!("`{text}` needs a zone: set `time_zone` in this file, or write `{text}[Europe/Berlin]`"));
+    }
+    Ok(found)
 }
 
 /// A role that nobody could ever be approved for is a fault of its project.
@@ -281,6 +346,51 @@ refs = ["refs/heads/{user}/**"]
             let named = format!("projects/apollo.toml:{line}: ");
             assert!(faults.iter().any(|fault| fault.starts_with(&named) && fault.contains(word)), "{to}: {faults:#?}");
         }
+    }
+
+    #[test]
+    fn a_phase_has_an_end_in_somebody_s_zone() {
+        let with = |head: &str, phase: &str| {
+            let phase = format!("[phases.build]\n{phase}\n[roles.developer]");
+            format!("{head}{}", GOOD.replace("[roles.developer]", &phase))
+        };
+        let ends = |text: &str| {
+            let policy = load(text)?;
+            let phase = *policy.project(&"apollo".parse().unwrap()).unwrap().phase(&"build".parse().unwrap()).unwrap();
+            Ok::<_, Vec<String>>((phase.begins.map(|begins| begins.to_string()), phase.ends.to_string()))
+        };
+        const BERLIN: &str = "time_zone = \"Europe/Berlin\"";
+        for (head, phase, begins, end) in [
+            (BERLIN, "ends = 2027-01-31", None, "2027-01-31T22:59:59Z"),
+            (BERLIN, "ends = \"2027-01-31\"", None, "2027-01-31T22:59:59Z"),
+            // Summer time begins in between.
+            (BERLIN, "begins = 2027-03-28\nends = 2027-03-28", Some("2027-03-27T23:00:00Z"), "2027-03-28T21:59:59Z"),
+            (BERLIN, "ends = \"2027-01-31[America/New_York]\"", None, "2027-02-01T04:59:59Z"),
+            ("", "ends = \"2027-01-31[America/New_York]\"", None, "2027-02-01T04:59:59Z"),
+            ("", "ends = 2027-01-31T18:00:00+01:00", None, "2027-01-31T17:00:00Z"),
+        ] {
+            assert_eq!(
+                ends(&with(head, phase)).unwrap(),
+                (begins.map(str::to_owned), end.to_owned()),
+                "{head} {phase}"
+            );
+        }
+        for (head, phase, word) in [
+            ("", "ends = 2027-01-31", "needs a zone: set `time_zone`"),
+            ("", "ends = 2027-01-31T18:00:00", "needs a zone"),
+            ("", "", "`ends` is missing"),
+            (BERLIN, "ends = \"soon\"", "neither a date"),
+            (BERLIN, "ends = \"90d\"", "neither a date"),
+            (BERLIN, "ends = 12", "this is an integer"),
+            (BERLIN, "ends = \"2027-01-31[Europe/Atlantis]\"", "not the name of a time zone"),
+            (BERLIN, "begins = 2027-02-01\nends = 2027-01-31", "is not after `begins`"),
+            (BERLIN, "ends = 2027-01-31\nowner = 1", "`owner` is not known"),
+        ] {
+            let faults = ends(&with(head, phase)).unwrap_err();
+            assert!(faults.iter().any(|fault| fault.contains(word)), "{phase}: {faults:#?}");
+        }
+        assert!(load(&GOOD.replace("[roles.developer]", "phases = 3\n[roles.developer]")).is_err());
+        assert!(load(&with(BERLIN, "ends = 2027-01-31").replace("phases.build", "phases.\"Build it\"")).is_err());
     }
 
     #[test]

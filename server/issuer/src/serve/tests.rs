@@ -20,7 +20,7 @@ use crate::{
     device::{Registration, register_software},
     fixture::{Made, request},
     invitation::{Invite, invite},
-    store::Device,
+    store::{Change, Decision, Device, Terms},
 };
 
 /// Each request comes from an address of its own: what one alone may take is less than what all together may.
@@ -96,6 +96,7 @@ async fn code(made: &Made) -> String {
         project: "apollo".parse().unwrap(),
         role: "developer".parse().unwrap(),
         until: made.now().plus(86_400),
+        terms: Terms::default(),
         code_expires_at: made.now().plus(86_400),
         ek_hash: None,
         reason: None,

@@ -5,12 +5,12 @@ use std::{fmt, sync::Arc};
 use daypass_proto::{
     enrolment::DeviceLife,
     ledger::checkpoint::Origin,
-    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, ProposalId},
+    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, ProposalId, RequestId},
     time::Timestamp,
 };
 
 use super::{
-    Approvals, KnownDevice, Scope, Seen,
+    Approvals, KnownDevice, Request, Scope, Seen,
     records::{
         CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
         IssuedToken, KeyRecord, PolicyVersion, Proposal,
@@ -42,6 +42,22 @@ pub enum Change {
     Approvals(Approvals),
     /// Nothing, if this has as many approvals; `None` where nothing was ever written down of it.
     RequireApprovals(String, Option<i64>),
+    /// A new request, if no other waits about the same.
+    AddRequest(Box<Request>),
+    /// The request as it now is, if it still waits, and what would be given is still what was seen.
+    Request {
+        /// As it is to be.
+        to: Box<Request>,
+        /// As it must be.
+        from: Box<Request>,
+    },
+    /// The grant with another end, if its state, its end and its uses are still those that were seen.
+    Extend {
+        /// As it is to be.
+        to: Box<Grant>,
+        /// As it must be.
+        from: Box<Grant>,
+    },
     /// A new device.
     AddDevice(Device),
     /// The device as it now is, if it is still in state `from`.
@@ -96,7 +112,7 @@ pub enum Change {
     RememberProof {
         /// Hash over key and `jti`.
         id: [u8; 32],
-        /// Until when.
+        /// Until when. It is found by this too, so it must follow from the proof alone.
         until: Timestamp,
     },
     /// A new gate.
@@ -151,6 +167,8 @@ pub enum Change {
         /// All of them, as they are to be.
         keys: Vec<KeyRecord>,
     },
+    /// Takes these messages, each of a sink, out of those that are not tried any more, if all of them are still there.
+    DropNotifications(Vec<(String, String)>),
     /// Lets decisions be made by a clock that is behind: somebody says that it is right now, and was wrong before.
     AcceptClock {
         /// The time up to which there are decisions.
@@ -167,6 +185,10 @@ pub enum Condition {
     Invitation(InvitationId),
     /// A grant's state.
     Grant(GrantId),
+    /// A request that waits, and what it would be given.
+    Request(RequestId),
+    /// No other request waits about the same.
+    OneRequest,
     /// What approvals something has.
     Approvals(String),
     /// A device's state.
@@ -203,6 +225,8 @@ pub enum Condition {
     Policy,
     /// A proposal waits.
     Proposal(ProposalId),
+    /// Messages that are not tried any more.
+    Notifications,
 }
 
 impl fmt::Display for Condition {
@@ -210,6 +234,8 @@ impl fmt::Display for Condition {
         match self {
             Self::Invitation(id) => write!(f, "invitation `{id}`"),
             Self::Grant(id) => write!(f, "grant `{id}`"),
+            Self::Request(id) => write!(f, "request `{id}`"),
+            Self::OneRequest => f.write_str("the one request that waits about the same"),
             Self::Approvals(id) => write!(f, "what `{id}` has of approvals"),
             Self::Device(id) => write!(f, "device `{id}`"),
             Self::Challenge => f.write_str("the challenge"),
@@ -228,6 +254,7 @@ impl fmt::Display for Condition {
             Self::Ledger => f.write_str("the ledger"),
             Self::Proposal(id) => write!(f, "proposal `{id}`"),
             Self::Policy => f.write_str("the policy in force"),
+            Self::Notifications => f.write_str("what is not tried any more"),
         }
     }
 }

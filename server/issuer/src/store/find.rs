@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use daypass_proto::names::{Collaborator, DeviceId, GrantId, ProjectName, RoleName};
+use daypass_proto::names::{Collaborator, DeviceId, GrantId, PhaseName, ProjectName, RoleName};
 
 /// Which grants or invitations. What is left out narrows nothing.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Find {
     pub project: Option<ProjectName>,
     /// In which role.
     pub role: Option<RoleName>,
+    /// For which phase of its project.
+    pub phase: Option<PhaseName>,
     /// Of grants: which device uses it.
     pub device: Option<DeviceId>,
     /// Of invitations: which grant they carry.
@@ -32,6 +34,7 @@ impl Find {
             collaborator: None,
             project: None,
             role: None,
+            phase: None,
             device: None,
             grant: None,
             states: Vec::new(),
@@ -78,6 +81,8 @@ pub enum Scope {
     Collaborator(Collaborator),
     /// A project: its grants and invitations.
     Project(ProjectName),
+    /// A phase of a project: the grants and invitations that are for it.
+    Phase(ProjectName, PhaseName),
 }
 
 impl fmt::Display for Scope {
@@ -85,6 +90,7 @@ impl fmt::Display for Scope {
         match self {
             Self::Collaborator(name) => write!(f, "`{name}`"),
             Self::Project(name) => write!(f, "project `{name}`"),
+            Self::Phase(project, name) => write!(f, "phase `{name}` of project `{project}`"),
         }
     }
 }

@@ -62,17 +62,23 @@ life!(
     /// A grant's life.
     ///
     /// ```text
-    /// requested ──► active ──► ended
-    ///     │          │  ▲
-    ///     │          ▼  │
-    ///     │       suspended
-    ///     └──► revoked ◄── (active, suspended)
+    ///                ┌──────────────────┐
+    ///                │                  ▼
+    /// requested ──► active ◄──► grace ──► ended
+    ///     │          │  ▲       │  ▲
+    ///     │          ▼  │       ▼  │
+    ///     │         (  suspended     )
+    ///     └──► revoked ◄── (active, grace, suspended)
     /// ```
+    ///
+    /// From grace back to active goes who is given a later end.
     GrantLife {
         /// Waiting for approval.
         Requested = "requested",
         /// In force until its end.
         Active = "active",
+        /// After its hard end: what its role leaves for a while.
+        Grace = "grace",
         /// Held back.
         Suspended = "suspended",
         /// Ended before its time.
@@ -127,10 +133,13 @@ pub const fn device_may_become(from: DeviceLife, to: DeviceLife) -> bool {
 
 /// Whether a grant may go from one state to another: the arrows of [`GrantLife`]'s diagram, and no others. The store refuses what is not among them.
 pub const fn grant_may_become(from: GrantLife, to: GrantLife) -> bool {
-    use GrantLife::{Active, Ended, Requested, Revoked, Suspended};
+    use GrantLife::{Active, Ended, Grace, Requested, Revoked, Suspended};
     matches!(
         (from, to),
-        (Requested | Suspended, Active) | (Active, Suspended | Ended) | (Requested | Active | Suspended, Revoked)
+        (Requested | Suspended | Grace, Active)
+            | (Active | Suspended, Grace)
+            | (Active | Grace, Suspended | Ended)
+            | (Requested | Active | Grace | Suspended, Revoked)
     )
 }
 
@@ -157,6 +166,9 @@ pub struct Invitation {
     pub project: ProjectName,
     /// In which role.
     pub role: RoleName,
+    /// For which phase of the project, where it is for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhaseName>,
     /// The grant that it carries.
     pub grant: GrantId,
     /// The end of the code.
@@ -267,19 +279,31 @@ pub struct Grant {
 #[serde(default)]
 pub struct Terms {
     /// It gives nothing before.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
     /// The phase of its project that it is for: it ends with it at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<PhaseName>,
     /// How many tokens it gives at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub uses: Option<u32>,
     /// For how many seconds after its hard end the role's narrower rights are left.
+    #[serde(skip_serializing_if = "is_zero")]
     pub grace: i64,
     /// It is used from one of these networks; from anywhere where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<Network>,
     /// It is used by a device whose TPM is known so; by any that the issuer serves where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trust_tiers: Vec<TrustTier>,
     /// It is used by a device that boots with Secure Boot.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub secure_boot: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(seconds: &i64) -> bool {
+    *seconds == 0
 }
 
 life!(
@@ -501,8 +525,8 @@ mod tests {
 
     #[test]
     fn grants_go_where_the_diagram_says() {
-        use GrantLife::{Active, Ended, Requested, Revoked, Suspended};
-        let all = [Requested, Active, Suspended, Revoked, Ended];
+        use GrantLife::{Active, Ended, Grace, Requested, Revoked, Suspended};
+        let all = [Requested, Active, Grace, Suspended, Revoked, Ended];
         let allowed: Vec<_> = all
             .into_iter()
             .flat_map(|from| all.into_iter().map(move |to| (from, to)))
@@ -513,10 +537,16 @@ mod tests {
             [
                 (Requested, Active),
                 (Requested, Revoked),
+                (Active, Grace),
                 (Active, Suspended),
                 (Active, Revoked),
                 (Active, Ended),
+                (Grace, Active),
+                (Grace, Suspended),
+                (Grace, Revoked),
+                (Grace, Ended),
                 (Suspended, Active),
+                (Suspended, Grace),
                 (Suspended, Revoked)
             ]
         );

@@ -242,6 +242,7 @@ async fn a_store_survives_being_opened_again() {
         collaborator: "alice".parse().unwrap(),
         project: "apollo".parse().unwrap(),
         role: "developer".parse().unwrap(),
+        phase: None,
         grant: grant(1).id,
         expires_at: Timestamp::from_seconds(5),
         ek_hash: None,

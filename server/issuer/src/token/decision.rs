@@ -10,12 +10,15 @@ use daypass_proto::{
 
 use super::request::TokenError;
 use crate::{
-    policy::{Facts, Policy, Role, Rule, Subject, Verdict},
+    grant::{Span, Standing},
+    policy::{Action, Facts, Policy, Role, Rule, Subject, Verdict},
     store::{Grant, GrantLife},
 };
 
 /// What is asked, by whom, and all that the decision depends on.
 pub(crate) struct Question<'a, G> {
+    /// What is decided; grants and roles say the same to each.
+    pub(crate) action: Action,
     /// The device that asks.
     pub(crate) subject: Subject<'a>,
     /// What it is granted.
@@ -44,12 +47,16 @@ pub(crate) struct Covered<'a, G> {
     pub(crate) role: &'a Role,
     /// What the token would say.
     pub(crate) details: AuthorizationDetails,
+    /// The end of that: of the grant, or of its grace.
+    pub(crate) ends: Timestamp,
+    /// How many tokens it gives, this one included, where they are counted.
+    pub(crate) uses_left: Option<u32>,
 }
 
 impl<G: Deref<Target = Grant>> Covered<'_, G> {
-    /// How long a token would live, in seconds: never beyond its grant.
+    /// How long a token would live, in seconds: never beyond what its grant gives now.
     pub(crate) fn lifetime(&self, now: Timestamp) -> i64 {
-        self.role.token_lifetime.min(self.grant.until.since(now))
+        self.role.token_lifetime.min(self.ends.since(now))
     }
 }
 
@@ -64,6 +71,7 @@ impl<'a, G: Deref<Target = Grant>> Question<'a, G> {
     /// What every guardrail says.
     pub(crate) fn guardrails<'p>(&self, policy: &'p Policy, covered: &Covered<'_, G>) -> Verdict<'p> {
         policy.guardrails().judge(&Facts {
+            action: self.action,
             subject: &self.subject,
             project: &covered.grant.project,
             role: &covered.grant.role,
@@ -79,44 +87,76 @@ impl<'a, G: Deref<Target = Grant>> Question<'a, G> {
 
     /// The first grant that gives what is asked for; otherwise the most telling reason why none does.
     pub(crate) fn cover(&self, policy: &'a Policy) -> Result<Covered<'a, G>, TokenError> {
-        let Self { resource, now, .. } = *self;
-        let mut refusal = TokenError::NoGrant(resource.clone());
+        let mut refusal = TokenError::NoGrant(self.resource.clone());
         for grant in self.grants {
-            let Some(role) = policy.role(&grant.project, &grant.role) else {
-                refusal = TokenError::PolicyMissing(grant.project.clone());
-                continue;
-            };
-            let Ok(given) = role.details_for(&grant.collaborator) else {
-                refusal = TokenError::PolicyMissing(grant.project.clone());
-                continue;
-            };
-            let given = given.at_resource(resource);
-            if given.is_empty() {
-                continue;
-            }
-            if grant.until <= now || grant.state == GrantLife::Ended {
-                refusal = TokenError::GrantEnded { resource: resource.clone(), ended: grant.until, now };
-                continue;
-            }
-            if grant.state != GrantLife::Active {
-                continue;
-            }
-            if self.delegated && role.protection != Protection::Delegated {
-                refusal = TokenError::DelegationNotAllowed { project: grant.project.clone(), role: grant.role.clone() };
-                continue;
-            }
-            match self.asked {
-                None => return Ok(Covered { grant, role, details: given }),
-                Some(asked) if asked.is_empty() || asked.resources().iter().any(|named| named != resource) => {
-                    return Err(TokenError::Details("must name locations at `resource`, and only there".to_owned()));
-                }
-                Some(asked) => match asked.is_subset_of(&given) {
-                    Ok(()) => return Ok(Covered { grant, role, details: asked.clone() }),
-                    Err(beyond) => refusal = TokenError::Exceeds(beyond),
-                },
+            match self.by(policy, grant) {
+                Ok(covered) => return Ok(covered),
+                // No other grant makes it a better request.
+                Err(Some(error @ TokenError::Details(_))) => return Err(error),
+                Err(Some(error)) => refusal = error,
+                Err(None) => {}
             }
         }
         Err(refusal)
+    }
+
+    /// What this grant gives; otherwise why not, or nothing where it has nothing to do with what is asked.
+    fn by(&self, policy: &'a Policy, grant: &'a G) -> Result<Covered<'a, G>, Option<TokenError>> {
+        let Self { resource, now, .. } = *self;
+        let missing = || TokenError::PolicyMissing(grant.project.clone());
+        let project = policy.project(&grant.project).ok_or_else(missing)?;
+        let role = project.role(&grant.role).ok_or_else(missing)?;
+        let span = Span::of(grant, project, role).ok_or_else(missing)?;
+        let given = role.details_for(&grant.collaborator).map_err(|_| missing())?.at_resource(resource);
+        if given.is_empty() {
+            return Err(None);
+        }
+        let standing = if grant.state == GrantLife::Ended { Standing::Over } else { span.at(now) };
+        let ended = || TokenError::GrantEnded { resource: resource.clone(), ended: span.ends, now };
+        if standing == Standing::Over {
+            return Err(Some(ended()));
+        }
+        match grant.state {
+            GrantLife::Active | GrantLife::Grace => {}
+            GrantLife::Suspended => return Err(Some(TokenError::GrantSuspended(resource.clone()))),
+            GrantLife::Requested | GrantLife::Revoked | GrantLife::Ended => return Err(None),
+        }
+        if let Standing::NotYet(begins) = standing {
+            return Err(Some(TokenError::GrantNotYet { resource: resource.clone(), begins, now }));
+        }
+        let (given, ends) = if standing == Standing::Grace {
+            (role.grace_for(&grant.collaborator).map_err(|_| missing())?.at_resource(resource), span.over)
+        } else {
+            (given, span.ends)
+        };
+        if given.is_empty() {
+            return Err(Some(ended()));
+        }
+        let uses_left = grant.uses_left(role);
+        if uses_left == Some(0) {
+            return Err(Some(TokenError::GrantUsedUp { resource: resource.clone(), used: grant.used }));
+        }
+        if let Some(against) = grant.terms.against(&self.subject, self.address) {
+            return Err(Some(TokenError::GrantElsewhere(against)));
+        }
+        if self.delegated && role.protection != Protection::Delegated {
+            let (project, role) = (grant.project.clone(), grant.role.clone());
+            return Err(Some(TokenError::DelegationNotAllowed { project, role }));
+        }
+        let details = match self.asked {
+            None => given,
+            Some(asked) if asked.is_empty() || asked.resources().iter().any(|named| named != resource) => {
+                return Err(Some(TokenError::Details("must name locations at `resource`, and only there".to_owned())));
+            }
+            Some(asked) => match asked.is_subset_of(&given) {
+                Ok(()) => asked.clone(),
+                Err(beyond) if standing == Standing::Grace => {
+                    return Err(Some(TokenError::BeyondGrace { ended: span.ends, over: span.over, now, beyond }));
+                }
+                Err(beyond) => return Err(Some(TokenError::Exceeds(beyond))),
+            },
+        };
+        Ok(Covered { grant, role, details, ends, uses_left })
     }
 }
 

@@ -16,6 +16,7 @@ use super::own_token;
 use crate::{
     caller::EnrolledGate,
     error::{NEVER_STORED, Refusal},
+    grant::Span,
     issuer::Issuer,
     store::{GrantLife, StoreError},
 };
@@ -56,6 +57,6 @@ pub(crate) async fn is_active(issuer: &Issuer, claims: &AccessTokenClaims) -> Re
     Ok(!record.revoked
         && device.state == DeviceLife::Approved
         && (!device.is_software() || issuer.config.allow_software_keys)
-        && grant.state == GrantLife::Active
-        && grant.until > issuer.environment.now())
+        && matches!(grant.state, GrantLife::Active | GrantLife::Grace)
+        && Span::recorded(&grant).over > issuer.environment.now())
 }

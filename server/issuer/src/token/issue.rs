@@ -7,6 +7,7 @@ use daypass_proto::{
     jose::Header,
     ledger::{EventKind, Sealed},
     resource::Resource,
+    time::Skew,
     token::{AccessTokenClaims, Confirmation, DaypassClaims, Protection, TYP},
 };
 
@@ -19,7 +20,8 @@ use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
     ledger::Source,
-    store::{Change, Decision, IssuedToken},
+    policy::Action,
+    store::{Change, Decision, Grant, IssuedToken},
 };
 
 /// A request for a token, read and proven.
@@ -50,6 +52,7 @@ pub(super) async fn issue(
         None => Protection::Hardware,
     };
     let question = Question {
+        action: Action::Issue,
         subject: device.subject(),
         grants,
         resource,
@@ -62,7 +65,7 @@ pub(super) async fn issue(
     };
     let (covered, monitored) = question.decide(&policy)?;
     let lifetime = covered.lifetime(now);
-    let Covered { grant, details, .. } = covered;
+    let Covered { grant, details, ends, uses_left, .. } = covered;
     let lifetime = delegation.as_ref().map_or(lifetime, |delegation| lifetime.min(delegation.expires_at().since(now)));
     let exp = now.plus(lifetime);
     let event = environment.event(EventKind::TokenIssued);
@@ -102,8 +105,9 @@ pub(super) async fn issue(
         daypass: DaypassClaims {
             device: device.id.clone(),
             grant: grant.id.clone(),
-            grant_until: grant.until,
+            grant_until: ends,
             project: grant.project.clone(),
+            phase: grant.terms.phase.clone(),
             protection,
             posture: device.posture.clone(),
             leaf: Fixed([0; 32]),
@@ -115,14 +119,18 @@ pub(super) async fn issue(
     let key = keyring.signing(now).ok_or(TokenError::NoKey)?;
     let access_token = key.key.sign(&Header { typ: TYP, kid: Some(&key.record.kid), jwk: None }, &claims)?;
 
-    let skew = issuer.config.skew;
     let mut decision = Decision::new(event).change(approved.as_seen(grant)).change(Change::RememberProof {
         id: sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]),
-        until: proof.remember_until(skew),
+        until: proof.remember_until(Skew::WIDEST),
     });
+    if uses_left.is_some() {
+        // Of two at the same time, one finds the grant as it was seen, and the other looks again.
+        let to = Grant { used: grant.used.saturating_add(1), ..Grant::clone(grant) };
+        decision = decision.change(Change::Grant { to, from: grant.state });
+    }
     if let Some(delegation) = delegation {
         let id = sha256(&[b"delegation.", device.proof.thumbprint().as_bytes(), b".", delegation.jti().as_bytes()]);
-        decision = decision.change(Change::RememberProof { id, until: delegation.remember_until(skew) });
+        decision = decision.change(Change::RememberProof { id, until: delegation.remember_until(Skew::WIDEST) });
     }
     let token = IssuedToken {
         jti,
@@ -139,5 +147,6 @@ pub(super) async fn issue(
         token_type: "DPoP",
         expires_in: lifetime,
         authorization_details: claims.authorization_details,
+        daypass_uses_left: uses_left.map(|left| left.saturating_sub(1)),
     })
 }

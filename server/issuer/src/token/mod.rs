@@ -23,6 +23,9 @@ pub use self::{
 };
 use crate::issuer::Issuer;
 
+#[cfg(test)]
+mod tests;
+
 /// The claims of a token that this issuer signed and that has not ended; `None` for anything else, however it is wrong.
 fn own_token(issuer: &Issuer, text: &str) -> Option<AccessTokenClaims> {
     let now = issuer.environment.now();

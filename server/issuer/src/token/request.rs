@@ -38,6 +38,9 @@ use crate::{
 /// The path of the endpoint.
 pub const PATH: &str = "/oauth/token";
 
+/// How often a request is decided anew where its device or its grant became another meanwhile, as one does whose tokens are counted.
+const TRIES: u32 = 16;
+
 struct TokenForm {
     client_id: String,
     resource: Resource,
@@ -86,6 +89,9 @@ pub(super) struct TokenAnswer {
     pub(super) token_type: &'static str,
     pub(super) expires_in: i64,
     pub(super) authorization_details: AuthorizationDetails,
+    /// How many more tokens the grant gives, where they are counted (docs/wire.md section 6).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) daypass_uses_left: Option<u32>,
 }
 
 /// Why no token is issued.
@@ -148,6 +154,42 @@ pub enum TokenError {
         /// The clock here.
         now: Timestamp,
     },
+    /// Its time has not come.
+    #[error("the grant for `{resource}` begins at {begins}, and it is {now}")]
+    GrantNotYet {
+        /// The resource.
+        resource: Resource,
+        /// The begin.
+        begins: Timestamp,
+        /// The clock here.
+        now: Timestamp,
+    },
+    /// Only its grace is left.
+    #[error("the grant ended at {ended}, it is {now}, and until {over} its grace leaves less: {beyond}")]
+    BeyondGrace {
+        /// The hard end.
+        ended: Timestamp,
+        /// The end of the grace.
+        over: Timestamp,
+        /// The clock here.
+        now: Timestamp,
+        /// What is asked for beyond it.
+        beyond: NotCovered,
+    },
+    /// Held back.
+    #[error("the grant for `{0}` is suspended")]
+    GrantSuspended(Resource),
+    /// As many tokens as it gives.
+    #[error("the grant for `{resource}` gave {used} token(s), which is all that it gives")]
+    GrantUsedUp {
+        /// The resource.
+        resource: Resource,
+        /// How many.
+        used: u32,
+    },
+    /// Not from there, or not with this device.
+    #[error("the grant is for {0}")]
+    GrantElsewhere(String),
     /// More than is granted.
     #[error("more is asked for than is granted: {0}")]
     Exceeds(NotCovered),
@@ -252,6 +294,33 @@ impl From<TokenError> for Refusal {
             TokenError::GrantEnded { .. } => {
                 Self::new(AccessDenied, Reason::GrantEnded, text, "ask an owner of the project for an extension")
             }
+            TokenError::BeyondGrace { .. } => Self::new(
+                AccessDenied,
+                Reason::GrantEnded,
+                text,
+                "ask for what is left, or an owner of the project for an extension",
+            ),
+            TokenError::GrantNotYet { .. } => Self::new(
+                AccessDenied,
+                Reason::GrantNotYet,
+                text,
+                "wait until it begins, or ask an owner of the project for an earlier begin",
+            ),
+            TokenError::GrantSuspended(_) => Self::new(
+                AccessDenied,
+                Reason::GrantSuspended,
+                text,
+                "ask an owner of the project why, and to resume the grant",
+            ),
+            TokenError::GrantUsedUp { .. } => {
+                Self::new(AccessDenied, Reason::GrantUsedUp, text, "ask an owner of the project for another grant")
+            }
+            TokenError::GrantElsewhere(_) => Self::new(
+                AccessDenied,
+                Reason::GrantElsewhere,
+                text,
+                "ask from where and with what the grant is for, or an owner of the project for another grant",
+            ),
             TokenError::Exceeds(_) => {
                 Self::new(InvalidAuthorizationDetails, Reason::ExceedsGrant, text, "ask for less, or an owner for more")
             }
@@ -292,35 +361,41 @@ pub async fn token(
         }
         asked = Asked::default();
     }
-    let caller = match EnrolledDevice::identify(&issuer, &peer).await {
-        Ok(caller) => caller,
-        Err(error) => {
-            // Who it was is known, where its device is.
-            let device = match error.device() {
-                Some(device) => issuer.store.device(&device).await?,
-                None => None,
-            };
-            return Err(match device {
-                Some(device) => refuse(&issuer, &device, &source, asked, error.into()).await?,
-                None => error.into(),
-            });
-        }
-    };
-    let device = caller.device().clone();
-    let result = match (caller.approved(), form) {
-        (Err(error), _) => Err(error.into()),
-        (Ok(_), Err(error)) => Err(TokenError::Malformed(fault(&error))),
-        (Ok(device), Ok(Form(fields))) => {
-            let result = decide(&issuer, &device, &headers, fields, &source, &mut asked).await;
-            if result.is_ok() {
-                device.remember(&issuer);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let caller = match EnrolledDevice::identify(&issuer, &peer).await {
+            Ok(caller) => caller,
+            Err(error) => {
+                // Who it was is known, where its device is.
+                let device = match error.device() {
+                    Some(device) => issuer.store.device(&device).await?,
+                    None => None,
+                };
+                return Err(match device {
+                    Some(device) => refuse(&issuer, &device, &source, asked, error.into()).await?,
+                    None => error.into(),
+                });
             }
-            result
+        };
+        let device = caller.device().clone();
+        let result = match (caller.approved(), &form) {
+            (Err(error), _) => Err(error.into()),
+            (Ok(_), Err(error)) => Err(TokenError::Malformed(fault(error))),
+            (Ok(device), Ok(Form(fields))) => {
+                let result = decide(&issuer, &device, &headers, fields.clone(), &source, &mut asked).await;
+                // A grant whose tokens are counted is another one after each.
+                if result.as_ref().is_ok_and(|answer| answer.daypass_uses_left.is_none()) {
+                    device.remember(&issuer);
+                }
+                result
+            }
+        };
+        match result {
+            Ok(answer) => return Ok((NEVER_STORED, Json(answer)).into_response()),
+            Err(TokenError::Decide(DecideError::Conflict(_))) if tries < TRIES => asked = Asked::default(),
+            Err(error) => return Err(refuse(&issuer, &device, &source, asked, error).await?),
         }
-    };
-    match result {
-        Ok(answer) => Ok((NEVER_STORED, Json(answer)).into_response()),
-        Err(error) => Err(refuse(&issuer, &device, &source, asked, error).await?),
     }
 }
 

@@ -20,7 +20,7 @@ use daypass_proto::{
 use super::{decision::Question, request::TokenError};
 use crate::{
     error::Refusal,
-    policy::{Example, Expected, Fault, Policy, Subject},
+    policy::{Action, Example, Expected, Fault, Policy, Subject},
     store::{Device, Grant, GrantLife, Terms},
 };
 
@@ -79,6 +79,8 @@ impl From<Subject<'_>> for Asker {
 /// A request that nobody has made.
 #[derive(Clone, Debug)]
 pub struct Trial {
+    /// What would be decided.
+    pub action: Action,
     /// The device that would ask.
     pub asker: Asker,
     /// What it would be granted.
@@ -122,7 +124,17 @@ impl Trial {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let protection = Protection::Hardware;
-        Self { asker, grant, resource, asked: None, protection, address: None, now, caller: None }
+        Self {
+            action: Action::Issue,
+            asker,
+            grant,
+            resource,
+            asked: None,
+            protection,
+            address: None,
+            now,
+            caller: None,
+        }
     }
 
     /// A grant that nobody made, in force at `now`.
@@ -160,15 +172,29 @@ impl Trial {
         self
     }
 
+    /// Whether a client without a TPM asks.
+    pub(crate) fn is_software(&self) -> bool {
+        self.asker.trust_tier == TrustTier::Software
+    }
+
+    /// What cannot be: software keys sign for a client without a TPM, and for no other.
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+        (self.protection == Protection::Software && !self.is_software())
+            .then_some("`software` keys sign for clients of trust tier `software` alone, and another tier is named")
+    }
+
     /// The question that the request would put, with these grants.
     pub(crate) fn question<'a>(&'a self, grants: &'a [&'a Grant]) -> Question<'a, &'a Grant> {
+        // As tokens are issued: a client without a TPM signs with what it has.
+        let protection = if self.is_software() { Protection::Software } else { self.protection };
         Question {
+            action: self.action,
             subject: self.asker.subject(),
             grants,
             resource: &self.resource,
             asked: self.asked.as_ref(),
-            protection: self.protection,
-            delegated: self.protection == Protection::Delegated,
+            protection,
+            delegated: protection == Protection::Delegated,
             address: self.address,
             now: self.now,
             caller: self.caller.as_ref(),

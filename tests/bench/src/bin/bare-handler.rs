@@ -130,6 +130,7 @@ impl Handler {
                 grant: GrantId::from_random([2; 10]),
                 grant_until: now.plus(30 * 86_400),
                 project: "apollo".parse()?,
+                phase: None,
                 protection: Protection::Software,
                 posture: Posture {
                     trust_tier: TrustTier::Software,

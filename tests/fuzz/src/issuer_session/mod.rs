@@ -23,6 +23,7 @@ use daypass_issuer::{
     invitation::{Invite, invite},
     issuer::Issuer,
     serve::{mtls_routes, public_routes},
+    store::Terms,
 };
 use daypass_proto::{
     delegation::{self, DelegatedKey, delegation_input},
@@ -151,6 +152,7 @@ impl Scene {
             project: "apollo".parse().unwrap(),
             role: "developer".parse().unwrap(),
             until,
+            terms: Terms::default(),
             code_expires_at: until,
             ek_hash: None,
             reason: None,

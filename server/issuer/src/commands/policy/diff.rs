@@ -105,7 +105,7 @@ struct Grants(BTreeMap<(ProjectName, RoleName), usize>);
 impl Grants {
     async fn standing(issuer: &Issuer) -> Result<Self, CommandError> {
         let mut counts = BTreeMap::new();
-        for state in [GrantLife::Requested, GrantLife::Active, GrantLife::Suspended] {
+        for state in [GrantLife::Requested, GrantLife::Active, GrantLife::Grace, GrantLife::Suspended] {
             for grant in issuer.store.grants_in(state).await? {
                 let count: &mut usize = counts.entry((grant.project, grant.role)).or_default();
                 *count = count.saturating_add(1);

@@ -6,6 +6,7 @@ use daypass_proto::names::{Collaborator, DeviceId, GrantId, ProjectName, RoleNam
 use serde::Serialize;
 
 use super::{
+    super::terms::told,
     CommandError,
     facts::{Circumstances, Request},
     line, print_json,
@@ -16,7 +17,7 @@ use crate::{
     clock::Environment,
     error::Refusal,
     issuer::Issuer,
-    policy::{Mode, Policy},
+    policy::{Mode, Policy, limits},
     store::{Device, Grant},
     token::{
         decision::allowed,
@@ -31,7 +32,7 @@ pub struct Args {
     /// A device, with all that it is granted.
     #[arg(long)]
     device: Option<DeviceId>,
-    /// A grant, with the device that uses it.
+    /// A grant, with the device that uses it, and all else that it is granted.
     #[arg(long)]
     grant: Option<GrantId>,
     /// Somebody, as if they were granted a role.
@@ -59,8 +60,10 @@ pub(super) async fn run(config: &Path, environment: Environment, args: Args) -> 
     let now = args.circumstances.at().unwrap_or_else(|| environment.now());
     let here = Here::look(config, environment).await;
     let Some(chosen) = here.version(&args.policy).await? else { return here.needed().map(drop) };
-    let (device, grants) = match (args.collaborator, args.project.zip(args.role)) {
-        (Some(collaborator), Some((project, role))) => (None, vec![Trial::granted(collaborator, project, role, now)]),
+    let Subjects { device, grants, meant } = match (args.collaborator, args.project.zip(args.role)) {
+        (Some(collaborator), Some((project, role))) => {
+            Subjects { device: None, grants: vec![Trial::granted(collaborator, project, role, now)], meant: None }
+        }
         _ => match here.issuer() {
             Some(issuer) => stored(issuer, args.device.as_ref(), args.grant.as_ref()).await?,
             None => return here.needed().map(drop),
@@ -68,6 +71,7 @@ pub(super) async fn run(config: &Path, environment: Environment, args: Args) -> 
     };
     let given = grants
         .iter()
+        .filter(|grant| meant.as_ref().is_none_or(|meant| *meant == grant.id))
         .filter_map(|grant| chosen.policy.role(&grant.project, &grant.role)?.details_for(&grant.collaborator).ok());
     let mut resources: Vec<_> = given.flat_map(|given| given.resources()).collect();
     resources.sort();
@@ -81,9 +85,14 @@ pub(super) async fn run(config: &Path, environment: Environment, args: Args) -> 
         trial = trial.by(device);
     }
     let trial = args.circumstances.over(trial);
-    let served = match (&device, here.issuer()) {
-        (Some(device), Some(issuer)) => may_ask(device, issuer.config.allow_software_keys),
-        _ => Ok(()),
+    if let Some(contradiction) = trial.contradiction() {
+        return Err(CommandError::Ask(contradiction.to_owned()));
+    }
+    let software_allowed = here.issuer().is_none_or(|issuer| issuer.config.allow_software_keys);
+    let served = match &device {
+        Some(device) => may_ask(device, software_allowed),
+        None if trial.is_software() && !software_allowed => Err(CallerError::SoftwareOff("as if".to_owned())),
+        None => Ok(()),
     };
     let supposed = args.device.is_none() && args.grant.is_none();
     let mut told = explain(&chosen.policy, &trial, &grants, served);
@@ -93,23 +102,33 @@ pub(super) async fn run(config: &Path, environment: Environment, args: Args) -> 
     if args.json { print_json(&told) } else { told.lines().into_iter().try_for_each(line) }
 }
 
+/// Who asks, and by what right.
+struct Subjects {
+    /// The device, where there is one.
+    device: Option<Device>,
+    /// All that it is granted: so the endpoint decides, whichever grant somebody has in mind.
+    grants: Vec<Grant>,
+    /// The grant that somebody has in mind.
+    meant: Option<GrantId>,
+}
+
 /// A device and what it is granted, as they stand.
-async fn stored(
-    issuer: &Issuer,
-    device: Option<&DeviceId>,
-    grant: Option<&GrantId>,
-) -> Result<(Option<Device>, Vec<Grant>), CommandError> {
-    if let Some(id) = device {
+async fn stored(issuer: &Issuer, device: Option<&DeviceId>, grant: Option<&GrantId>) -> Result<Subjects, CommandError> {
+    let known = async |id: &DeviceId| {
         let device = issuer.store.device(id).await?.ok_or_else(|| CommandError::NoSuch(id.to_string()))?;
-        return Ok((Some(device), issuer.store.grants_of(id).await?));
+        Ok::<_, CommandError>((Some(device), issuer.store.grants_of(id).await?))
+    };
+    if let Some(id) = device {
+        let (device, grants) = known(id).await?;
+        return Ok(Subjects { device, grants, meant: None });
     }
     let Some(id) = grant else { return Err(CommandError::NoGrants) };
     let grant = issuer.store.grant(id).await?.ok_or_else(|| CommandError::NoSuch(id.to_string()))?;
-    let device = match &grant.device {
-        Some(device) => issuer.store.device(device).await?,
-        None => None,
+    let (device, grants) = match &grant.device {
+        Some(device) => known(device).await?,
+        None => (None, vec![grant]),
     };
-    Ok((device, vec![grant]))
+    Ok(Subjects { device, grants, meant: Some(id.clone()) })
 }
 
 /// What was decided, step by step.
@@ -141,6 +160,8 @@ struct GrantSays {
     until: String,
     gives: bool,
     why: Option<String>,
+    /// What limits it beside what it gives: its role's, and its own.
+    limits: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -149,6 +170,11 @@ struct RuleSays {
     mode: &'static str,
     forbids: bool,
     reason: String,
+}
+
+/// What a grant is bound to itself.
+fn own(grant: &Grant) -> impl Iterator<Item = String> {
+    told(&grant.terms, grant.until, grant.used).into_iter().map(|(name, said)| format!("{name}: {said}"))
 }
 
 /// Asks, where tokens are decided.
@@ -165,6 +191,13 @@ fn explain(policy: &Policy, trial: &Trial, grants: &[Grant], served: Result<(), 
             until: grant.until.to_string(),
             gives: covered.is_ok(),
             why: covered.err().map(|error| error.to_string()),
+            limits: policy
+                .role(&grant.project, &grant.role)
+                .map(limits)
+                .into_iter()
+                .flatten()
+                .chain(own(grant))
+                .collect(),
         }
     };
     let mut told = Explained {
@@ -227,6 +260,7 @@ impl Explained {
                 "            {}",
                 says.why.as_ref().map_or_else(|| "gives it".to_owned(), |why| format!("does not give it: {why}"))
             ));
+            lines.extend((!says.limits.is_empty()).then(|| format!("            {}", says.limits.join("; "))));
         }
         match &self.guardrails {
             None => lines.push("guardrails  not asked, since no grant gives it".to_owned()),

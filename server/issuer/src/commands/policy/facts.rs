@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::CommandError;
-use crate::token::trial::Trial;
+use crate::{policy::Action, token::trial::Trial};
 
 /// What would be asked for, and how.
 #[derive(Debug, clap::Args)]
@@ -35,6 +35,9 @@ pub struct Request {
 /// In which circumstances; what is not given is as it stands in the store, or as it usually is.
 #[derive(Debug, clap::Args)]
 pub struct Circumstances {
+    /// What would be decided: `issue` (a token), `approve` (the grant comes into force), `renew` (it gets a later end).
+    #[arg(long, value_name = "WHAT", value_parser = word::<Action>, default_value = "issue")]
+    decision: Action,
     /// Who signs the proofs: `hardware`, `delegated`, `software`.
     #[arg(long, value_name = "WHO", value_parser = word::<Protection>)]
     protection: Option<Protection>,
@@ -119,6 +122,7 @@ impl Circumstances {
             asker.agent_version = version;
         }
         trial.address = self.address;
+        trial.action = self.decision;
         trial
     }
 }

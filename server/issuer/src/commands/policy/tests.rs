@@ -86,11 +86,12 @@ async fn a_policy_whose_own_examples_fail_is_not_put_in_force() {
     let error = put_in_force(&made.issuer, &folder).await.unwrap_err();
     assert!(matches!(error, CommandError::NotLoaded { .. }), "{error}");
     assert!(error.to_string().contains(&format!("policy test {}", folder.display())), "{error}");
-    assert!(check(&folder, true).is_ok() && test::run(&folder, true).is_err());
+    assert!(check(&folder, true).is_ok() && test::run(&folder, None, true).is_err());
     made.issuer.reload_policy().await.unwrap();
     assert_eq!(made.issuer.policy().hash(), before);
     write(example("refs/heads/alice/fix"));
-    test::run(&folder, true).unwrap();
+    test::run(&folder, None, true).unwrap();
+    test::run(&folder, Some(false), false).unwrap();
     put_in_force(&made.issuer, &folder).await.unwrap();
     made.issuer.reload_policy().await.unwrap();
     assert_eq!(made.issuer.policy().examples().len(), 1);

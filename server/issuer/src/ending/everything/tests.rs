@@ -110,11 +110,19 @@ async fn of_two_that_end_the_same_at_once_one_does_it() {
 async fn a_project_ends_and_a_device_stays_where_it_has_something_else() {
     let made = Made::with_software().await;
     let (stays, left, over) = (made.client().await.id, made.client().await.id, made.client().await.id);
+    // Of one of them the grant is over by time, and of another by somebody's word.
+    let past = [(made.client().await.id, GrantLife::Ended), (made.client().await.id, GrantLife::Revoked)];
+    for (device, state) in &past {
+        let grant = made.issuer.store.grants_of(device).await.unwrap().remove(0);
+        let change = Change::Grant { to: Grant { state: *state, ..grant }, from: GrantLife::Active };
+        let event = crate::fixture::event(&made.issuer.environment);
+        made.issuer.store.decide(Decision::new(event).change(change)).await.unwrap();
+    }
     let invitation = made.invited("bob").await;
     let other = elsewhere(&made, &stays, GrantLife::Active).await;
     elsewhere(&made, &over, GrantLife::Ended).await;
     let ending = look(&made.issuer, apollo()).await.unwrap();
-    assert_eq!((ending.invitations.len(), ending.grants.len()), (1, 4));
+    assert_eq!((ending.invitations.len(), ending.grants.len(), ending.devices.len()), (1, 4, 4));
     assert_eq!(ending.staying, std::slice::from_ref(&stays));
     ends(&made, ending).await.unwrap();
     let store = &made.issuer.store;
@@ -122,6 +130,9 @@ async fn a_project_ends_and_a_device_stays_where_it_has_something_else() {
     assert_eq!(state(&stays).await, DeviceLife::Approved);
     assert_eq!(store.grant(&other.id).await.unwrap().unwrap().state, GrantLife::Active);
     assert_eq!((state(&left).await, state(&over).await), (DeviceLife::Revoked, DeviceLife::Revoked));
+    for (device, _) in &past {
+        assert_eq!(state(device).await, DeviceLife::Revoked);
+    }
     assert_eq!(store.invitation(&invitation.id).await.unwrap().unwrap().state, InvitationLife::Withdrawn);
     let events = made.events("grant_revoked").await;
     assert!(events.len() == 4 && events.iter().all(|leaf| leaf.contains(r#""rule":"project_ended""#)), "{events:?}");
@@ -138,6 +149,70 @@ async fn a_device_that_got_something_elsewhere_meanwhile_is_not_ended_with_its_p
     assert!(matches!(&refused, Err(EndError::Changed(_))), "{refused:?}");
     let store = &made.issuer.store;
     assert_eq!(store.device(&device).await.unwrap().unwrap().state, DeviceLife::Approved);
+}
+
+#[tokio::test]
+async fn a_phase_ends_with_what_is_for_it_and_the_rest_of_the_project_goes_on() {
+    let made = Made::with_software().await;
+    let text = std::fs::read_to_string(made.issuer.config.policy.join("projects/apollo.toml")).unwrap();
+    made.project(&text.replace("[roles.developer]", "[phases.build]\nends = 2030-01-01T00:00:00Z\n[roles.developer]"))
+        .await;
+    let phase = || Scope::Phase("apollo".parse().unwrap(), "build".parse().unwrap());
+    assert!(look(&made.issuer, phase()).await.unwrap().is_empty());
+    let unknown = look(&made.issuer, Scope::Phase("apollo".parse().unwrap(), "biuld".parse().unwrap())).await;
+    assert_eq!(
+        unknown.unwrap_err().to_string(),
+        "there never was anything of phase `biuld` of project `apollo`; `daypass-issuer grant list` and `invitation list` show whose and where there is something"
+    );
+    let (inside, outside, both) = (made.client().await.id, made.client().await.id, made.client().await.id);
+    let store = &made.issuer.store;
+    for device in [&inside, &both] {
+        let grant = store.grants_of(device).await.unwrap().remove(0);
+        if *device == both {
+            elsewhere(&made, device, GrantLife::Suspended).await;
+        }
+        let terms = crate::store::Terms { phase: "build".parse().ok(), ..grant.terms.clone() };
+        let change = Change::Grant { to: Grant { terms, ..grant }, from: GrantLife::Active };
+        let event = crate::fixture::event(&made.issuer.environment);
+        store.decide(Decision::new(event).change(change)).await.unwrap();
+    }
+    let (open, other) = (made.invited_for("bob", "build").await, made.invited("bob").await);
+    let ending = look(&made.issuer, phase()).await.unwrap();
+    assert_eq!((ending.invitations.len(), ending.grants.len(), ending.devices.len()), (1, 3, 1));
+    assert_eq!(ending.staying, std::slice::from_ref(&both));
+    // Meanwhile somebody is invited for it.
+    let late = made.invited_for("carol", "build").await;
+    assert!(matches!(ends(&made, ending).await, Err(EndError::Changed(_))));
+    let told = Told { source: &source(), rule: None, reason: None };
+    super::super::withdraw(&made.issuer, &late.id, &told).await.unwrap();
+    let ending = look(&made.issuer, phase()).await.unwrap();
+    ends(&made, ending).await.unwrap();
+    let state = async |id| store.device(id).await.unwrap().unwrap().state;
+    assert_eq!(state(&inside).await, DeviceLife::Revoked);
+    assert_eq!((state(&outside).await, state(&both).await), (DeviceLife::Approved, DeviceLife::Approved));
+    assert_eq!(store.grants_of(&outside).await.unwrap()[0].state, GrantLife::Active);
+    assert_eq!(store.invitation(&open.id).await.unwrap().unwrap().state, InvitationLife::Withdrawn);
+    assert_eq!(store.invitation(&other.id).await.unwrap().unwrap().state, InvitationLife::Open);
+    let events = made.events("grant_revoked").await;
+    let ended: Vec<_> = events.iter().filter(|leaf| leaf.contains(r#""rule":"phase_ended""#)).collect();
+    assert!(ended.len() == 3 && ended.iter().all(|leaf| leaf.contains(r#""phase":"build""#)), "{events:?}");
+}
+
+#[tokio::test]
+async fn names_that_differ_in_their_letters_size_are_found() {
+    let made = Made::with_software().await;
+    made.client().await;
+    made.invited("Alice").await;
+    made.invited("ALICE").await;
+    made.invited("alicia").await;
+    let alike = async |name: &str| -> Vec<String> {
+        let found = made.issuer.store.named_alike(&name.parse().unwrap()).await.unwrap();
+        found.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(alike("alice").await, ["ALICE", "Alice"]);
+    assert_eq!(alike("ALICE").await, ["Alice", "alice"]);
+    assert_eq!(alike("aLiCe").await, ["ALICE", "Alice", "alice"]);
+    assert_eq!(alike("bob").await, [""; 0]);
 }
 
 /// Copies a grant until there are `count` of them, beside the issuer.

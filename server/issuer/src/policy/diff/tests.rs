@@ -145,6 +145,28 @@ fn grace_and_sensitivity_are_told() {
 }
 
 #[test]
+fn phases_come_go_and_move() {
+    let with = |phase: &str| PROJECT.replace("[roles.developer]", &format!("{phase}\n[roles.developer]"));
+    let phase = |begins: &str, ends: &str| with(&format!("[phases.build]\n{begins}ends = {ends}T00:00:00Z"));
+    let first = phase("", "2027-02-01");
+    let began = phase("begins = 2027-01-01T00:00:00Z\n", "2027-02-01");
+    let other = phase("begins = 2027-01-01T00:00:00Z\n", "2027-03-01");
+    for (old, new, sign, word) in [
+        (PROJECT.to_owned(), first.clone(), '+', "phase `build` is new, and ends at 2027-02-01T00:00:00Z"),
+        (first.clone(), PROJECT.to_owned(), '-', "phase `build` is gone"),
+        (first.clone(), phase("", "2027-03-01"), '+', "ends at 2027-03-01T00:00:00Z; before, it ends at 2027-02-01"),
+        (phase("", "2027-03-01"), first.clone(), '-', "ends at 2027-02-01"),
+        (first.clone(), began.clone(), '-', "begins at 2027-01-01T00:00:00Z and ends at"),
+        (began.clone(), first.clone(), '+', "before, it begins at 2027-01-01"),
+        (first, other, '~', "before, it ends at 2027-02-01"),
+    ] {
+        let told = told((&old, ""), (&new, ""));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(sign) && told[0].contains(word), "{sign} {word}: {told:?}");
+    }
+}
+
+#[test]
 fn projects_roles_and_owners_come_and_go() {
     let project = |text: &str| format!("{text} Project(ProjectName(\"apollo\"))");
     let other = PROJECT.replace("olga@example.com\"", "oskar@example.com\"").replace("#apollo", "#space");

@@ -3,7 +3,8 @@ use std::fmt::Write as _;
 use crate::policy::{ExamplesError, Files, Policy};
 
 const PROJECT: &str = include_str!("../../../project.toml.example");
-const GUARDRAILS: &str = include_str!("../../../guardrails.cedar.example");
+const GUARDRAILS: &str =
+    concat!(include_str!("../../../starter/guardrails.cedar"), include_str!("../../../guardrails.cedar.example"));
 const EXAMPLES: &str = include_str!("../../../policy-tests.toml.example");
 
 const ALLOW: &str = r#"[[allow]]
@@ -99,6 +100,38 @@ unless { context has address && context.address.isInRange(ip("192.0.2.0/24")) &&
     }
 }
 
+/// Whichever of both is named, a client without a TPM signs with software keys, and so a rule about either meets it.
+#[test]
+fn a_client_without_a_tpm_signs_with_software_keys() {
+    const RULE: &str = "@id(\"no-software\") @reason(\"no\")\nforbid (principal, action == Action::\"issue\", resource) when { context.protection == \"software\" };";
+    for how in ["protection = \"software\"", "device = { trust_tier = \"software\" }"] {
+        let example = format!("{ALLOW}{how}").replace("[[allow]]", "[[deny]]\nguardrail = \"no-software\"");
+        let files: Files =
+            [("projects/sample.toml", PROJECT), ("guardrails/all.cedar", RULE), ("tests/all.toml", &example)]
+                .into_iter()
+                .collect();
+        let result = ExamplesError::of(&Policy::check(&files).unwrap());
+        assert!(result.is_ok(), "{how}: {result:?}");
+    }
+}
+
+/// An example is about one decision, and a rule about another says nothing to it.
+#[test]
+fn an_example_is_about_one_decision() {
+    const RULE: &str = "@id(\"never\") @reason(\"no\")\nforbid (principal, action == Action::\"renew\", resource);";
+    for (decision, refused) in [("", false), ("issue", false), ("approve", false), ("renew", true)] {
+        let decision = if decision.is_empty() { String::new() } else { format!("decision = \"{decision}\"\n") };
+        let example = format!("{ALLOW}{decision}");
+        let example = if refused { example.replace("[[allow]]", "[[deny]]\nguardrail = \"never\"") } else { example };
+        let files: Files =
+            [("projects/sample.toml", PROJECT), ("guardrails/all.cedar", RULE), ("tests/all.toml", &example)]
+                .into_iter()
+                .collect();
+        let result = ExamplesError::of(&Policy::check(&files).unwrap());
+        assert!(result.is_ok(), "{decision}: {result:?}");
+    }
+}
+
 /// Evidence as it is on the wire, in TOML.
 fn caller() -> String {
     let mut evidence = daypass_proto::caller::Evidence::unavailable();
@@ -120,6 +153,7 @@ fn every_fault_has_its_line() {
         ("[[allow]]", "[[deny]]\nbecause = \"whim\"", 2, "unknown variant"),
         ("[[allow]]", "[[deny]]\nbecause = \"no_grant\"\nguardrail = \"real-tpm\"", 1, "say why"),
         ("[[allow]]", "[[allow]]\nbecause = \"no_grant\"", 2, "not known here"),
+        ("[[allow]]", "[[allow]]\ndecision = \"sign\"", 2, "unknown variant"),
         ("[[allow]]", "[[allow]]\naddress = \"here\"", 2, "address"),
         ("[[allow]]", "[[allow]]\nat = 2027-01-06", 2, "no moment"),
         ("[[allow]]", "[[allow]]\nat = \"noon\"", 2, "no moment"),
@@ -130,6 +164,12 @@ fn every_fault_has_its_line() {
         ("[[allow]]", "[[allow]]\ndevice = { pcr7 = \"AB\" }", 2, "64 small hexadecimal"),
         ("[[allow]]", "[[allow]]\ndevice = { pcr24 = \"AB\" }", 2, "not known here"),
         ("[[allow]]", "[[allow]]\ncaller = { peer = 7 }", 2, "`caller`"),
+        (
+            "[[allow]]",
+            "[[allow]]\nprotection = \"software\"\ndevice = { trust_tier = \"ek_chain\" }",
+            1,
+            "trust tier `software` alone",
+        ),
         ("collaborator =", "collaborators =", 1, "`collaborator` is missing"),
         ("\"developer\"", "\"dev eloper\"", 4, "`role`"),
         ("ask =", "asks =", 1, "`ask` is missing"),

@@ -19,7 +19,7 @@ use daypass_proto::{
     token::Protection,
 };
 use jiff::tz::TimeZone;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The device that asks, and whose it is. Everything is borrowed: most requests meet no rule, and then nothing is built.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +40,38 @@ pub struct Subject<'a> {
     pub agent_version: &'a str,
 }
 
+/// What is decided.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// A token.
+    #[default]
+    Issue,
+    /// A grant comes into force.
+    Approve,
+    /// A grant gets a later end.
+    Renew,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Issue, Self::Approve, Self::Renew];
+
+    /// Its word in rules and examples.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Issue => "issue",
+            Self::Approve => "approve",
+            Self::Renew => "renew",
+        }
+    }
+}
+
 /// Everything that a rule can ask about.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
+    /// What is decided.
+    pub action: Action,
     /// Who asks.
     pub subject: &'a Subject<'a>,
     /// In which project.
@@ -71,7 +100,7 @@ const RISK: i64 = 0;
 impl Facts<'_> {
     /// The facts in Cedar's form.
     pub(super) fn request(&self, zones: &[(String, TimeZone)]) -> Result<(Request, Entities), String> {
-        let action = uid("Action", "issue")?;
+        let action = uid("Action", self.action.as_str())?;
         let (principal, resource) =
             (uid("Device", self.subject.device.as_str())?, uid("Role", &format!("{}/{}", self.project, self.role))?);
         let context = Context::from_pairs(self.context(zones)?).map_err(|error| error.to_string())?;
@@ -171,7 +200,7 @@ fn record(fields: Vec<(String, Value)>) -> Result<Value, String> {
 }
 
 /// The word that a value has on the wire.
-fn word(value: &impl Serialize) -> String {
+pub(crate) fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 

@@ -1,6 +1,6 @@
 //! Guardrails: `guardrails/*.cedar`, rules that only narrow.
 //!
-//! Grant, role and request have said yes when a guardrail is asked. Every rule is a `forbid`, so adding one never opens anything, and
+//! Grant, role and request have said yes when a guardrail is asked: for each token, when a grant comes into force, and when it gets a later end. Every rule is a `forbid`, so adding one never opens anything, and
 //! leaving one out never closes anything by surprise. A rule that cannot be decided counts as one that forbids.
 
 mod facts;
@@ -14,7 +14,8 @@ use cedar_policy::{
 use jiff::tz::TimeZone;
 use miette::Diagnostic;
 
-pub use self::facts::{Facts, Subject};
+pub(crate) use self::facts::word;
+pub use self::facts::{Action, Facts, Subject};
 use super::{
     fault::{Fault, Reading},
     files::{Files, GUARDRAILS},

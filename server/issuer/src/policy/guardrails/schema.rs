@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use cedar_policy::Schema;
 
+use super::Action;
+
 /// How a rule asks for the time at a place.
 pub(super) const LOCAL: &str = "local[\"";
 /// PCRs of the SHA-256 bank.
@@ -69,9 +71,11 @@ pub fn text<'a>(zones: impl Iterator<Item = &'a str>) -> String {
         let _ = writeln!(text, "    \"{zone}\": Local,");
     }
     text.push_str("};\n");
+    // One context for all of them, so that a rule that leaves the action open is asked about each.
+    let actions = Action::ALL.map(Action::as_str).join(", ");
     let _ = writeln!(
         text,
-        "action issue appliesTo {{\n  principal: Device,\n  resource: Role,\n  context: {{\n{CONTEXT}  }}\n}};"
+        "action {actions} appliesTo {{\n  principal: Device,\n  resource: Role,\n  context: {{\n{CONTEXT}  }}\n}};"
     );
     text
 }

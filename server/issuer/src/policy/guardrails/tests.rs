@@ -18,6 +18,7 @@ fn read(text: &str) -> Result<Guardrails, Vec<String>> {
 
 /// A request as it usually is; a test changes what it is about.
 struct Request {
+    action: Action,
     subject: Subject<'static>,
     project: ProjectName,
     role: RoleName,
@@ -36,6 +37,7 @@ fn kept<T>(value: T) -> &'static T {
 
 fn request() -> Request {
     Request {
+        action: Action::Issue,
         subject: Subject {
             device: kept("dev-aaaaaaaaaaaaaaaa".parse().unwrap()),
             collaborator: kept("alice".parse().unwrap()),
@@ -63,6 +65,7 @@ fn request() -> Request {
 impl Request {
     fn facts(&self) -> Facts<'_> {
         Facts {
+            action: self.action,
             subject: &self.subject,
             project: &self.project,
             role: &self.role,
@@ -166,6 +169,24 @@ fn every_fact_can_be_asked_about() {
 }
 
 #[test]
+fn a_rule_is_asked_about_the_decisions_that_it_names() {
+    for (named, actions) in [
+        (r#"action == Action::"issue""#, &[Action::Issue][..]),
+        (r#"action == Action::"approve""#, &[Action::Approve]),
+        (r#"action == Action::"renew""#, &[Action::Renew]),
+        (r#"action in [Action::"approve", Action::"renew"]"#, &[Action::Approve, Action::Renew]),
+        ("action", &Action::ALL),
+    ] {
+        let rule = format!("(principal, {named}, resource) when {{ context.actions.contains(\"push\") }}");
+        for action in Action::ALL {
+            let request = Request { action, address: None, ..request() };
+            assert_eq!(refuses(&rule, &request), actions.contains(&action), "{named} {action:?}");
+        }
+    }
+    assert!(read("@id(\"x\") @reason(\"y\") forbid (principal, action == Action::\"push\", resource);").is_err());
+}
+
+#[test]
 fn a_rule_is_watched_before_it_counts() {
     let text = |mode: &str| format!("@id(\"nobody\") @reason(\"no\") {mode}\nforbid (principal, action, resource);");
     let watched = read(&text("@mode(\"monitor\")")).unwrap();
@@ -220,7 +241,11 @@ fn every_fault_has_its_place() {
 /// What comes with `init` is good, and does what it says.
 #[test]
 fn the_samples_are_good() {
-    let rules = read(include_str!("../../../guardrails.cedar.example")).unwrap();
+    let rules = read(concat!(
+        include_str!("../../../starter/guardrails.cedar"),
+        include_str!("../../../guardrails.cedar.example")
+    ))
+    .unwrap();
     let judged = |request: &Request| {
         let verdict = rules.judge(&request.facts());
         let names = |rules: &[&Rule]| rules.iter().map(|rule| rule.id.clone()).collect::<Vec<_>>().join(" ");

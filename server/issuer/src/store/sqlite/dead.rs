@@ -8,7 +8,7 @@ use crate::store::{Dead, DeviceEnd, StoreError, records::device_state};
 
 pub(super) const TOKENS: &str = "SELECT t.jti FROM tokens t WHERE t.expires_at > $1 AND t.resource = $2 AND t.revoked <> 0 \
      AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.id = t.device AND (d.state <> 'approved' OR (d.software <> 0 AND $3 = 0))) \
-     AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = t.grant_id AND g.state <> 'active')";
+     AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = t.grant_id AND g.state <> 'active' AND g.state <> 'grace')";
 
 /// An index has those for which the first condition holds.
 pub(super) const DEVICES: &str = "SELECT d.id, d.state FROM devices d \
@@ -16,7 +16,7 @@ pub(super) const DEVICES: &str = "SELECT d.id, d.state FROM devices d \
      AND EXISTS (SELECT 1 FROM tokens t WHERE t.device = d.id AND t.resource = $2 AND t.expires_at > $1)";
 
 /// The tokens of a grant are among those of its device, which never becomes another.
-pub(super) const GRANTS: &str = "SELECT g.id FROM grants g WHERE g.state <> 'active' AND EXISTS ( \
+pub(super) const GRANTS: &str = "SELECT g.id FROM grants g WHERE g.state <> 'active' AND g.state <> 'grace' AND EXISTS ( \
      SELECT 1 FROM tokens t WHERE t.device = g.device AND t.expires_at > $1 AND t.resource = $2 AND t.grant_id = g.id)";
 
 /// Who has no token that can be in use is left out: a gate learns of nobody whom it never met. So are tokens that cannot be used for their

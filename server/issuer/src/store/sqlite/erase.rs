@@ -31,7 +31,7 @@ const FIELDS: &str = "rowid IN ( \
 const LIVE: &str = "SELECT 'device ' || id AS name FROM devices \
          WHERE state <> 'revoked' AND collaborator = $1 \
      UNION ALL SELECT 'grant ' || id FROM grants \
-         WHERE state IN ('active', 'suspended') AND ends_at > $2 AND collaborator = $1 \
+         WHERE state IN ('active', 'grace', 'suspended') AND over_at > $2 AND collaborator = $1 \
      UNION ALL SELECT 'invitation ' || id FROM invitations \
          WHERE state = 'open' AND ends_at >= $2 AND collaborator = $1";
 
@@ -74,10 +74,8 @@ pub(super) async fn erase(
     if done.rows_affected() != fields {
         return Err(DecideError::Conflict(Condition::Person));
     }
-    sqlx::query("DELETE FROM event_collaborators WHERE collaborator = $1")
-        .bind(name.to_string())
-        .execute(connection)
-        .await
-        .map_err(&failed)?;
+    for forget in ["DELETE FROM event_collaborators WHERE collaborator = $1", super::notification::ERASE] {
+        sqlx::query(forget).bind(name.to_string()).execute(&mut *connection).await.map_err(&failed)?;
+    }
     Ok(())
 }

@@ -5,11 +5,11 @@ use daypass_proto::{
     time::Timestamp,
 };
 use serde::de::DeserializeOwned;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqliteExecutor, SqlitePool};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, SqliteExecutor, SqlitePool};
 
 use super::{engine, read::body};
 use crate::store::{
-    Find, Scope, StoreError,
+    Find, Request, Scope, StoreError,
     records::{Device, Grant, Invitation},
 };
 
@@ -21,10 +21,37 @@ pub(super) async fn invitations(pool: &SqlitePool, find: &Find) -> Result<Vec<In
     found(pool, "invitation", statement("invitations", find)).await
 }
 
-pub(super) async fn devices_of(pool: &SqlitePool, of: &Collaborator, limit: u32) -> Result<Vec<Device>, StoreError> {
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT body FROM devices WHERE collaborator = ");
-    query.push_bind(of.to_string()).push(" AND state <> 'revoked' ORDER BY id LIMIT ").push_bind(i64::from(limit));
+/// Devices that are not revoked: a person's, or those that were ever granted something there.
+pub(super) async fn requests(pool: &SqlitePool, find: &Find) -> Result<Vec<Request>, StoreError> {
+    found(pool, "request", statement("requests", find)).await
+}
+
+pub(super) async fn devices_of(pool: &SqlitePool, scope: &Scope, limit: u32) -> Result<Vec<Device>, StoreError> {
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT body FROM devices WHERE state <> 'revoked'");
+    if let Scope::Collaborator(_) = scope {
+        theirs(&mut query, scope);
+    } else {
+        query.push(" AND id IN (SELECT device FROM grants WHERE device IS NOT NULL");
+        theirs(&mut query, scope);
+        query.push(")");
+    }
+    query.push(" ORDER BY id LIMIT ").push_bind(i64::from(limit));
     found(pool, "device", query).await
+}
+
+/// Who has the same name but for small and capital letters.
+pub(super) async fn named_alike(pool: &SqlitePool, name: &Collaborator) -> Result<Vec<Collaborator>, StoreError> {
+    let failed = engine("look for names");
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("");
+    for (word, table) in [("", "grants"), (" UNION ", "invitations"), (" UNION ", "devices")] {
+        query.push(word).push("SELECT collaborator FROM ").push(table).push(" WHERE collaborator = ");
+        query.push_bind(name.to_string()).push(" COLLATE NOCASE AND collaborator <> ").push_bind(name.to_string());
+    }
+    query.push(" ORDER BY 1");
+    let rows = query.build().fetch_all(pool).await.map_err(&failed)?;
+    // What we wrote ourselves parses.
+    let names = rows.iter().map(|row| row.try_get::<String, _>("collaborator").map_err(&failed));
+    names.map(|name| Ok(name?.parse().ok())).filter_map(Result::transpose).collect()
 }
 
 async fn found<T: DeserializeOwned>(
@@ -49,6 +76,7 @@ fn statement(table: &'static str, find: &Find) -> QueryBuilder<Sqlite> {
     equals("collaborator", find.collaborator.as_ref().map(ToString::to_string));
     equals("project", find.project.as_ref().map(ToString::to_string));
     equals("role", find.role.as_ref().map(ToString::to_string));
+    equals("phase", find.phase.as_ref().map(ToString::to_string));
     equals("device", find.device.as_ref().map(ToString::to_string));
     equals("grant_id", find.grant.as_ref().map(ToString::to_string));
     if !find.states.is_empty() {
@@ -65,42 +93,47 @@ fn statement(table: &'static str, find: &Find) -> QueryBuilder<Sqlite> {
 
 /// Whether the store has anything of theirs, in whatever state.
 pub(super) async fn knows(pool: &SqlitePool, scope: &Scope) -> Result<bool, StoreError> {
-    let (statement, name) = match scope {
-        Scope::Collaborator(name) => (
-            "SELECT 1 FROM grants WHERE collaborator = $1 UNION ALL SELECT 1 FROM invitations WHERE collaborator = $1 \
-             UNION ALL SELECT 1 FROM devices WHERE collaborator = $1 LIMIT 1",
-            name.to_string(),
-        ),
-        Scope::Project(name) => (
-            "SELECT 1 FROM grants WHERE project = $1 UNION ALL SELECT 1 FROM invitations WHERE project = $1 LIMIT 1",
-            name.to_string(),
-        ),
-    };
-    any(pool, statement, name).await
+    any(pool, of(scope, ["TRUE", "TRUE", "TRUE"])).await
 }
 
 /// Whether nothing of theirs can give anybody anything, as the writer sees it.
 pub(super) async fn nothing_left(connection: &mut SqliteConnection, scope: &Scope) -> Result<bool, StoreError> {
-    let (statement, name) = match scope {
-        Scope::Collaborator(name) => (
-            "SELECT 1 FROM grants WHERE collaborator = $1 AND state NOT IN ('revoked', 'ended') \
-             UNION ALL SELECT 1 FROM invitations WHERE collaborator = $1 AND state = 'open' \
-             UNION ALL SELECT 1 FROM devices WHERE collaborator = $1 AND state <> 'revoked' LIMIT 1",
-            name.to_string(),
-        ),
-        Scope::Project(name) => (
-            "SELECT 1 FROM grants WHERE project = $1 AND state NOT IN ('revoked', 'ended') \
-             UNION ALL SELECT 1 FROM invitations WHERE project = $1 AND state = 'open' LIMIT 1",
-            name.to_string(),
-        ),
+    let live = ["state NOT IN ('revoked', 'ended')", "state = 'open'", "state <> 'revoked'"];
+    Ok(!any(connection, of(scope, live)).await?)
+}
+
+/// One row where there is something of theirs among grants, invitations and devices for which its condition holds. Devices are a person's alone.
+fn of(scope: &Scope, [grants, invitations, devices]: [&'static str; 3]) -> QueryBuilder<Sqlite> {
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT 1 FROM grants WHERE ");
+    query.push(grants);
+    theirs(&mut query, scope);
+    query.push(" UNION ALL SELECT 1 FROM invitations WHERE ").push(invitations);
+    theirs(&mut query, scope);
+    if let Scope::Collaborator(_) = scope {
+        query.push(" UNION ALL SELECT 1 FROM devices WHERE ").push(devices);
+        theirs(&mut query, scope);
+    }
+    query.push(" LIMIT 1");
+    query
+}
+
+fn theirs(query: &mut QueryBuilder<Sqlite>, scope: &Scope) {
+    match scope {
+        Scope::Collaborator(name) => query.push(" AND collaborator = ").push_bind(name.to_string()),
+        Scope::Project(name) => query.push(" AND project = ").push_bind(name.to_string()),
+        Scope::Phase(project, phase) => query
+            .push(" AND project = ")
+            .push_bind(project.to_string())
+            .push(" AND phase = ")
+            .push_bind(phase.to_string()),
     };
-    Ok(!any(connection, statement, name).await?)
 }
 
 /// Whether no grant of this device lives, as the writer sees it.
 pub(super) async fn no_grant(connection: &mut SqliteConnection, device: &DeviceId) -> Result<bool, StoreError> {
-    let statement = "SELECT 1 FROM grants WHERE device = $1 AND state NOT IN ('revoked', 'ended') LIMIT 1";
-    Ok(!any(connection, statement, device.to_string()).await?)
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT 1 FROM grants WHERE device = ");
+    query.push_bind(device.to_string()).push(" AND state NOT IN ('revoked', 'ended') LIMIT 1");
+    Ok(!any(connection, query).await?)
 }
 
 /// Whether somebody has a grant in this project that is active and not over, as the writer sees it.
@@ -114,8 +147,8 @@ pub(super) async fn somebody(
     Ok(query.fetch_optional(connection).await.map_err(engine("look for records"))?.is_some())
 }
 
-async fn any<'c>(executor: impl SqliteExecutor<'c>, statement: &'static str, name: String) -> Result<bool, StoreError> {
-    let row = sqlx::query(statement).bind(name).fetch_optional(executor).await.map_err(engine("look for records"))?;
+async fn any<'c>(executor: impl SqliteExecutor<'c>, mut query: QueryBuilder<Sqlite>) -> Result<bool, StoreError> {
+    let row = query.build().fetch_optional(executor).await.map_err(engine("look for records"))?;
     Ok(row.is_some())
 }
 

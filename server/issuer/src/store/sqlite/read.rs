@@ -8,7 +8,7 @@ use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use super::{engine, lanes::Lanes};
 use crate::store::{
-    Approvals, KnownDevice, Presented, Seen, StoreError,
+    Approvals, KnownDevice, Presented, Request, Seen, StoreError,
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose,
         KeyRecord, PolicyVersion, Proposal, device_state,
@@ -118,13 +118,22 @@ pub(super) async fn grants_in(pool: &SqlitePool, state: GrantLife) -> Result<Vec
 pub(super) async fn grants_over(pool: &SqlitePool, now: Timestamp, limit: u32) -> Result<Vec<Grant>, StoreError> {
     // Without being told, the engine goes through all that are active, which are most.
     let query = sqlx::query(
-        "SELECT body FROM grants INDEXED BY grants_by_end WHERE state = 'active' AND ends_at <= $1 ORDER BY ends_at LIMIT $2",
+        "SELECT body FROM ( \
+             SELECT * FROM (SELECT body, ends_at AS at FROM grants INDEXED BY grants_by_end \
+                 WHERE state = 'active' AND ends_at <= $1 ORDER BY ends_at LIMIT $2) \
+             UNION ALL SELECT * FROM (SELECT body, over_at AS at FROM grants INDEXED BY grants_by_over \
+                 WHERE state = 'grace' AND over_at <= $1 ORDER BY over_at LIMIT $2)) \
+         ORDER BY at LIMIT $2",
     );
     all(pool, "grant", query.bind(now.seconds()).bind(limit)).await
 }
 
 pub(super) async fn approvals(pool: &SqlitePool, id: String) -> Result<Option<Approvals>, StoreError> {
     one(pool, "approvals", sqlx::query("SELECT body FROM approvals WHERE id = $1").bind(id)).await
+}
+
+pub(super) async fn request(pool: &SqlitePool, id: String) -> Result<Option<Request>, StoreError> {
+    one(pool, "request", sqlx::query("SELECT body FROM requests WHERE id = $1").bind(id)).await
 }
 
 pub(super) async fn challenge(pool: &SqlitePool, id: String) -> Result<Option<Challenge>, StoreError> {

@@ -4,7 +4,8 @@ use super::*;
 use crate::policy::Files;
 
 const PROJECT: &str = include_str!("../../../../project.toml.example");
-const GUARDRAILS: &str = include_str!("../../../../guardrails.cedar.example");
+const GUARDRAILS: &str =
+    concat!(include_str!("../../../../starter/guardrails.cedar"), include_str!("../../../../guardrails.cedar.example"));
 
 #[derive(clap::Parser)]
 struct Line {
@@ -42,6 +43,7 @@ fn what_is_allowed_is_told_with_every_rule_that_was_asked() {
     let told = explained(&format!("{APP} refs/heads/alice/fix"));
     assert!(told.allowed && told.reason.is_none() && told.grants[0].gives, "{told:?}");
     assert_eq!(told.lifetime, Some(600));
+    assert!(told.lines().join("\n").contains("tokens live for 10m at most; grants last for 90d at most"), "{told:?}");
     assert_eq!(says(&told), [("real-tpm", false), ("secure-boot", false), ("working-hours", false)]);
     // Everything that the role gives.
     assert!(explained("--role developer").allowed);
@@ -53,7 +55,9 @@ fn each_circumstance_counts() {
         ("--secure-boot false", "secure-boot", true),
         ("--secure-boot unknown", "secure-boot", true),
         ("--protection software", "secure-boot", true),
+        ("--trust-tier software --secure-boot unknown", "secure-boot", true),
         ("--trust-tier virtual", "real-tpm", false),
+        ("--trust-tier virtual --decision issue", "real-tpm", false),
     ] {
         let told = explained(&format!("{APP} refs/heads/alice/fix {more}"));
         assert_eq!(told.allowed, allowed, "{more}");
@@ -122,6 +126,7 @@ fn what_makes_no_question_is_refused() {
         "explain --collaborator a --project p --role r --pcr 24=00",
         "explain --collaborator a --project p --role r --pcr 7=00",
         "explain --collaborator a --project p --role r --at noon",
+        "explain --collaborator a --project p --role r --decision sign",
         "explain --collaborator a --project p --role r --address here",
     ] {
         assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
@@ -135,4 +140,34 @@ fn what_makes_no_question_is_refused() {
     let args = Line::try_parse_from("explain --collaborator a --project p --role r".split(' '));
     let args = args.unwrap_or_else(|error| panic!("{error}")).args;
     assert!(matches!(args.request.read(None), Err(CommandError::Ask(_))));
+}
+
+#[tokio::test]
+async fn a_grant_is_explained_with_all_that_its_device_has() {
+    use crate::{
+        fixture::Made,
+        store::{Change, Decision, GrantLife},
+    };
+    let made = Made::with_software().await;
+    let device = made.client().await;
+    let first = made.issuer.store.grants_of(&device.id).await.unwrap().remove(0);
+    let role = "reader".parse().unwrap();
+    let second = Grant { id: GrantId::from_random([7; 10]), role, state: GrantLife::Suspended, ..first.clone() };
+    let event = crate::fixture::event(&made.issuer.environment);
+    made.issuer.store.decide(Decision::new(event).change(Change::AddGrant(second.clone()))).await.unwrap();
+    let subjects = stored(&made.issuer, None, Some(&second.id)).await.unwrap();
+    assert_eq!((subjects.grants.len(), subjects.meant.as_ref()), (2, Some(&second.id)));
+    let device = subjects.device.unwrap();
+    let trial = Trial::under(second, "https://git.example.com/".parse().unwrap(), made.now()).by(&device);
+    // The endpoint takes whichever grant gives it.
+    let told = explain(&made.issuer.policy(), &trial, &subjects.grants, Ok(()));
+    assert!(told.allowed, "{told:?}");
+    let of = |gives: bool| told.grants.iter().find(|says| says.gives == gives).unwrap();
+    assert_eq!(of(true).role, "developer");
+    assert_eq!(of(false).why.as_deref(), Some("the grant for `https://git.example.com/` is suspended"));
+    let waiting = made.invited("bob").await;
+    let subjects = stored(&made.issuer, None, Some(&waiting.grant)).await.unwrap();
+    assert!(subjects.device.is_none() && subjects.grants.len() == 1);
+    let nobody = stored(&made.issuer, None, Some(&GrantId::from_random([9; 10]))).await;
+    assert!(matches!(nobody, Err(CommandError::NoSuch(_))));
 }
