@@ -1,7 +1,9 @@
 //! The command line of `daypass admin`.
 
-use clap::{Args, Subcommand, ValueEnum};
-use daypass_proto::names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, RoleName};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use daypass_proto::names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, ProposalId, RoleName};
 
 /// `daypass admin`.
 #[derive(Args, Debug)]
@@ -38,7 +40,7 @@ pub enum AdminCommand {
     /// End a project
     #[command(subcommand)]
     Project(ProjectCommand),
-    /// Look at the policy's versions; for administrators
+    /// Look at the policy's versions, bring another one, and confirm what others brought; for administrators
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Look at who administers the issuer; for administrators
@@ -190,6 +192,30 @@ pub enum ProjectCommand {
 pub enum PolicyCommand {
     /// List the versions that were in force
     List,
+    /// Put the policy in a folder in force; where it touches owners, sensitivity or what is trusted of devices, it waits for another administrator
+    Load {
+        /// The folder, with `projects/`, `guardrails/` and `tests/`
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+    /// List the policies that wait for another administrator, or waited, and what they change
+    Proposals,
+    /// Put a policy in force that somebody else brought
+    Confirm {
+        /// Which
+        proposal: ProposalId,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        yes: Yes,
+    },
+    /// Take back a policy that waits
+    Withdraw {
+        /// Which
+        proposal: ProposalId,
+        #[command(flatten)]
+        why: Why,
+    },
 }
 
 /// `daypass admin administrator …`.

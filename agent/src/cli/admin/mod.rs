@@ -1,6 +1,7 @@
 //! `daypass admin`: deciding from one's own machine. The agent asks the issuer; here is what is asked, and how the answer is shown.
 
 pub(crate) mod arguments;
+mod policy;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use url::form_urlencoded::Serializer;
 use self::{
     arguments::{
         Admin, AdminCommand, AdministratorCommand, DeviceCommand, EventCommand, GrantCommand, How, InvitationCommand,
-        Invite, PolicyCommand, ProjectCommand, Which, Why,
+        Invite, ProjectCommand, Which, Why,
     },
     shown::{columns, plain},
 };
@@ -92,7 +93,7 @@ pub(super) fn run(asked: &Admin, agent: &LocalClient, terminal: &mut dyn Termina
         AdminCommand::Project(ProjectCommand::End { project, how }) => {
             end(&format!("projects/{project}/end"), &format!("project `{project}`"), how, &api, terminal)
         }
-        AdminCommand::Policy(PolicyCommand::List) => list::<api::PolicyVersion>("policy/versions", &api, terminal),
+        AdminCommand::Policy(command) => policy::run(command, &api, terminal),
         AdminCommand::Administrator(AdministratorCommand::List) => {
             list::<api::Administrator>("administrators", &api, terminal)
         }
@@ -139,15 +140,15 @@ fn list<T: columns::Row + DeserializeOwned + Serialize>(
     Ok(())
 }
 
-/// Asks before something is ended for good.
+/// Asks before something is done that is not undone.
 fn confirmed(what: &str, yes: bool, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
-    match terminal.confirm(&format!("{what}, for good?")) {
+    match terminal.confirm(&format!("{what}?")) {
         Some(true) => Ok(()),
         Some(false) => Err(Failure::Declined),
-        None => Err(Failure::Unconfirmed("this ends something for good")),
+        None => Err(Failure::Unconfirmed("this asks for a yes")),
     }
 }
 
@@ -194,7 +195,7 @@ fn device(command: &DeviceCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -
                 if !terminal.json() {
                     shown::device(&found, terminal)?;
                 }
-                confirmed("end this device, its grants and its tokens", yes.yes, terminal)?;
+                confirmed("end this device, its grants and its tokens, for good", yes.yes, terminal)?;
             }
             (device, "revoke", why)
         }
@@ -232,7 +233,7 @@ fn grant(command: &GrantCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -> 
                 if !terminal.json() {
                     shown::grant(&found, terminal)?;
                 }
-                confirmed("end this grant, and the tokens under it", yes.yes, terminal)?;
+                confirmed("end this grant, and the tokens under it, for good", yes.yes, terminal)?;
             }
             (grant, "revoke", why)
         }
@@ -283,7 +284,7 @@ fn invitation(command: &InvitationCommand, api: &Api<'_>, terminal: &mut dyn Ter
             list::<api::Invitation>(&Query::of(which).to("invitations"), api, terminal)
         }
         InvitationCommand::Withdraw { invitation, why, yes } => {
-            confirmed(&format!("end {invitation} and the grant that it carries"), yes.yes, terminal)?;
+            confirmed(&format!("end {invitation} and the grant that it carries, for good"), yes.yes, terminal)?;
             let found: api::Invitation = api.post(format!("invitations/{invitation}/withdraw"), &decide(why))?;
             let words = format!("{invitation} is now {}, and its grant {} is revoked", found.state, found.grant);
             done(&found, words, terminal)
@@ -308,7 +309,7 @@ fn end(path: &str, what: &str, how: &How, api: &Api<'_>, terminal: &mut dyn Term
             terminal.words(&format!("this will end of {what}: {}", counted(&would)))?;
             shown::ended(&would, terminal)?;
         }
-        confirmed("end all of this", false, terminal)?;
+        confirmed("end all of this, for good", false, terminal)?;
     }
     let ended: api::Ended = api.post(path, &ask(true))?;
     let words = if ended.ended {

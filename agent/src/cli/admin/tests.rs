@@ -134,3 +134,48 @@ fn a_name_that_would_be_another_path_is_refused_here() {
         assert!(agent.requests().is_empty());
     }
 }
+
+#[test]
+fn a_policy_is_read_from_its_folder_and_what_waits_is_shown_before_it_is_confirmed() {
+    let folder = tempfile::TempDir::new().unwrap();
+    for (name, text) in [
+        ("projects/a.toml", "x"),
+        ("projects/notes.md", "no"),
+        ("guardrails/g.cedar", "y"),
+        ("tests/.hidden.toml", "no"),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let proposal = r#"{"proposal":"prop-0123456789abcdef","state":"waiting","version":"ab","at":1790000000,"by":"ada","guarded":["`eve` becomes an owner of `a`"],"changes":["project `a`: something"]}"#;
+    let loaded = format!(r#"{{"version":"ab","changed":false,"waiting":{proposal}}}"#);
+    let agent = MockAgent::start([(200, loaded.as_str())]);
+    let (result, terminal) = ask(&agent, &["policy", "load", folder.path().to_str().unwrap()], Buffer::default());
+    result.unwrap();
+    assert_eq!(
+        asked(&agent, 0),
+        serde_json::json!({"method": "POST", "path": "/admin/v1/policy", "body": {"files": {"projects/a.toml": "x", "guardrails/g.cedar": "y"}}})
+    );
+    assert!(
+        terminal.said().contains("`eve` becomes an owner") && terminal.said().contains("policy confirm prop-"),
+        "{}",
+        terminal.said()
+    );
+
+    let empty = tempfile::TempDir::new().unwrap();
+    let agent = MockAgent::start([]);
+    let (result, _) = ask(&agent, &["policy", "load", empty.path().to_str().unwrap()], Buffer::default());
+    assert_eq!(result.unwrap_err().exit_code(), 3, "an empty folder would take everything away");
+
+    let list = format!(r#"{{"items":[{proposal}],"more":false}}"#);
+    let confirm = ["policy", "confirm", "prop-0123456789abcdef"];
+    let agent = MockAgent::start([(200, list.as_str())]);
+    let (result, terminal) = ask(&agent, &confirm, Buffer { answer: Some(false), ..Buffer::default() });
+    assert_eq!((result.unwrap_err().exit_code(), agent.requests().len()), (2, 1));
+    assert!(terminal.said().contains("guards others: `eve`"), "{}", terminal.said());
+    let agent = MockAgent::start([(200, list.as_str()), (200, proposal)]);
+    let (result, _) = ask(&agent, &confirm, Buffer { answer: Some(true), ..Buffer::default() });
+    result.unwrap();
+    assert_eq!(asked(&agent, 1)["path"], "/admin/v1/policy/proposals/prop-0123456789abcdef/confirm");
+}
