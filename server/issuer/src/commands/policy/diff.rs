@@ -76,7 +76,7 @@ fn lines(all: &[Difference], grants: Option<&Grants>) -> Vec<String> {
             let touched = grants.and_then(|grants| grants.touched(about));
             lines.push(format!(
                 "{}{}",
-                about.to_string(),
+                about,
                 touched.map_or(String::new(), |touched| format!(" ({touched} grant(s))"))
             ));
         }
