@@ -63,6 +63,11 @@ impl Issuer {
             ])
             .run()?
             .succeeded()?;
+        // Its machines have TPMs that are programs, which the starter's guardrails refuse; stories say themselves which rules there are.
+        for starter in ["projects/starter.toml", "guardrails/starter.cedar", "tests/starter.toml"] {
+            let starter = issuer.folder.join("policy").join(starter);
+            fs::remove_file(&starter).map_err(Failure::machine("take the starter policy out"))?;
+        }
         // Nobody has a device to approve from before the first one is approved.
         issuer.configure("approve_on_behalf = false", "approve_on_behalf = true")?;
         write(&issuer.root, Who::Server, 0o644, read(&issuer.folder.join("root.pem"))?)?;
