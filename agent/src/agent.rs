@@ -1,5 +1,6 @@
 //! The agent itself: enrolments by (uid, issuer), and everything that can be asked of them. The local API and the timers call here.
 
+mod admin;
 mod git;
 mod ledger;
 mod member;

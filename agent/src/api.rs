@@ -14,7 +14,7 @@ use daypass_proto::{
     json::fault,
     local_api::{
         EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest, LeaveRequest, MAX_BODY, ProofRequest,
-        RefreshRequest, TokenRequest, ledger::AcceptRequest,
+        RefreshRequest, TokenRequest, admin::AdminRequest, ledger::AcceptRequest,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -125,6 +125,11 @@ async fn accept_findings(
     Ok(give(agent.accept_findings(uid(&caller)?, &request)?))
 }
 
+async fn administer(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
+    let request: AdminRequest = read(&body)?;
+    Ok(give(agent.administer(uid(&caller)?, &agent.evidence(&caller).await, &request).await?))
+}
+
 async fn not_found() -> AgentError {
     AgentError::NotFound
 }
@@ -143,6 +148,7 @@ pub fn routes(agent: Arc<Agent>) -> Router {
         .route("/v1/ledgers", get(ledgers))
         .route("/v1/ledgers/check", post(check_ledgers))
         .route("/v1/ledgers/accept", post(accept_findings))
+        .route("/v1/admin", post(administer))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -253,6 +253,8 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         | Reason::ExceedsGrant
         | Reason::Guardrail
         | Reason::PolicyMissing
+        | Reason::NotTheirs
+        | Reason::OwnRequest
         | Reason::DelegationNotAllowed => ErrorCode::NotGranted,
         Reason::GrantNotYet => ErrorCode::GrantNotYet,
         Reason::GrantEnded => ErrorCode::GrantEnded,
@@ -276,6 +278,9 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         | Reason::DelegationInvalid
         | Reason::TokenRevoked
         | Reason::TooManyTokens
+        | Reason::TokenInvalid
+        | Reason::CodeDiffers
+        | Reason::WrongState
         | Reason::Conflict => ErrorCode::RefusedByIssuer,
     }
 }

@@ -3,6 +3,7 @@
 //! The transcript hash covers the begin request and its answer byte for byte, so nothing that either side said can be
 //! exchanged on the way; `extraData` ties each TPM signature to that transcript, to its purpose and to the CSR.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -126,7 +127,7 @@ pub struct CompleteAnswer {
 }
 
 /// How well the issuer knows which TPM it is talking to. Shown to whoever approves.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrustTier {
     /// The EK certificate chains to a configured root.
@@ -142,7 +143,7 @@ pub enum TrustTier {
 }
 
 /// A device's life at the issuer, as the device sees it.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceLife {
     /// Enrolled, and waiting for somebody.

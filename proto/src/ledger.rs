@@ -72,6 +72,13 @@ kinds! {
     CertificateRenewed = "certificate_renewed",
     CertificateRefused = "certificate_refused",
     GrantApproved = "grant_approved",
+    RequestMade = "request_made",
+    RequestNotTaken = "request_not_taken",
+    RequestApproved = "request_approved",
+    RequestRefused = "request_refused",
+    RequestWithdrawn = "request_withdrawn",
+    RequestLapsed = "request_lapsed",
+    GrantExtended = "grant_extended",
     GrantActivated = "grant_activated",
     GrantSuspended = "grant_suspended",
     GrantResumed = "grant_resumed",
@@ -90,7 +97,10 @@ kinds! {
     ClockAccepted = "clock_accepted",
     BackupMade = "backup_made",
     StoreRestored = "store_restored",
+    AdministratorBootstrapped = "administrator_bootstrapped",
+    AdministrationRefused = "administration_refused",
     PersonErased = "person_erased",
+    NotificationsDropped = "notifications_dropped",
 }
 
 /// A word that is no kind's.

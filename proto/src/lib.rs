@@ -7,6 +7,8 @@
 //! What was checked is a type: [`jose::VerifiedPayload`], [`attestation::VerifiedAttestation`] and their like have private fields, so a
 //! later step that takes one as an argument cannot be reached past its check.
 
+pub mod access_request;
+pub mod admin_api;
 pub mod attestation;
 pub mod authorization;
 pub mod caller;

@@ -3,6 +3,7 @@
 //! `curl --unix-socket` works as well as our own programs. Which enrolments a caller reaches is decided by the uid that
 //! the kernel reports; nothing in these messages names a user.
 
+pub mod admin;
 pub mod ledger;
 
 use serde::{Deserialize, Serialize};

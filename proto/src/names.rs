@@ -41,6 +41,20 @@ macro_rules! serde_as_text {
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
+
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string"})
+            }
+        }
     };
 }
 pub(crate) use serde_as_text;
@@ -96,6 +110,10 @@ identifier!(
 identifier!(
     /// A single-use code's record.
     InvitationId, "inv-", "invitation"
+);
+identifier!(
+    /// Somebody's request for longer, or for more.
+    RequestId, "req-", "request"
 );
 identifier!(
     /// One enrolment in flight.

@@ -122,6 +122,16 @@ pub enum Reason {
     LeafUnknown,
     /// The event is recorded, and no checkpoint covers it yet.
     LeafNotYet,
+    /// The access token does not verify, or is not for this resource or this device.
+    TokenInvalid,
+    /// It is somebody else's to decide: an owner of that project, or an administrator.
+    NotTheirs,
+    /// Nobody decides about what is their own.
+    OwnRequest,
+    /// The code that was given is not the device's.
+    CodeDiffers,
+    /// The record is in a state from which it does not go there.
+    WrongState,
     /// Somebody decided something else about the same record at the same time.
     Conflict,
     /// The store cannot be written: nothing is issued unlogged.

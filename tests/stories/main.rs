@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask test` builds the programs and runs these. `cargo test -p daypass-tests --test stories -- <words>` tells one.
 
+mod administration;
 mod agent;
 mod approvals;
 mod at_rest;
@@ -23,6 +24,7 @@ mod interop;
 mod issuer;
 mod large;
 mod ledger;
+mod notifications;
 mod offboarding;
 mod path;
 mod policy;

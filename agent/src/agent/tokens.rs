@@ -316,7 +316,7 @@ impl Agent {
         }
     }
 
-    fn dpop_claims(
+    pub(super) fn dpop_claims(
         &self,
         member: &Member,
         method: &str,
@@ -334,7 +334,7 @@ impl Agent {
         }
     }
 
-    async fn sign_dpop(&self, member: &Member, claims: &dpop::Claims) -> Result<String, AgentError> {
+    pub(super) async fn sign_dpop(&self, member: &Member, claims: &dpop::Claims) -> Result<String, AgentError> {
         let key = point(&member.keys.proof)?;
         let input = dpop::proof_input(&key, claims).map_err(|error| internal("make a proof")(error.to_string()))?;
         self.sign_jws(member, input).await

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub use super::admin::arguments::Admin;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use daypass_proto::{local_api::ProofProtection, resource::Resource};
@@ -77,6 +78,11 @@ pub enum Command {
     /// Every token names an event in its issuer's ledger. The agent checks that it is there, and that the ledger only grows.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Decide about devices, grants, invitations and people, as an owner of a project or an administrator of the issuer
+    ///
+    /// Each request goes to the issuer's admin API with a token and a proof by this machine's TPM; the ledger says who decided, and from which device.
+    /// Whoever asks must have been invited as `owner` of a project, or made an administrator.
+    Admin(Admin),
     /// Run the agent in the foreground
     Agent,
     /// Tell the agent which executables other users' processes run; needs `CAP_SYS_PTRACE` and nothing else

@@ -5,6 +5,7 @@
 //! else.
 
 mod access;
+mod admin;
 mod arguments;
 mod doctor;
 mod enrol;
@@ -66,6 +67,7 @@ fn run(arguments: &Arguments, terminal: &mut dyn Terminal) -> Result<(), Failure
         Command::Proof(proof) => access::proof(proof, &agent, terminal),
         Command::Setup(SetupCommand::Git(git)) => setup_git::run(git, &agent, terminal),
         Command::Ledger(asked) => ledger::run(asked, &agent, terminal),
+        Command::Admin(asked) => admin::run(asked, &agent, terminal),
         Command::Doctor => doctor::run(&agent, terminal),
         Command::Inspector(asked) => inspector::run(asked),
         Command::Leave(leave) => leave::run(leave, &agent, terminal),

@@ -6,11 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use daypass_proto::{invitation::canonical_issuer, time::Skew};
+use daypass_proto::{invitation::canonical_issuer, resource::Resource, time::Skew};
 use serde::Deserialize;
 use thiserror::Error;
 
 use daypass_service as service;
+
+use crate::notification;
 
 /// The reference file: every key, commented. `init` writes it, a test parses it.
 pub const REFERENCE: &str = include_str!("../issuer.toml.example");
@@ -83,6 +85,8 @@ struct Raw {
     accept_unknown_ek: bool,
     #[serde(default)]
     approve_on_behalf: bool,
+    #[serde(default)]
+    notification: notification::Raw,
 }
 
 mod defaults {
@@ -119,6 +123,8 @@ pub struct Config {
     pub issuer_url: String,
     /// The origin of the mTLS listener.
     pub mtls_url: String,
+    /// The resource that tokens for the admin API are for: what is behind the mTLS listener.
+    pub admin: Resource,
     /// Address of the public listener.
     pub public_listen: String,
     /// Address of the mTLS listener.
@@ -157,6 +163,8 @@ pub struct Config {
     pub accept_unknown_ek: bool,
     /// Loosening: accounts on the issuer's machine may approve on behalf of owners, where a role asks for one approver.
     pub approve_on_behalf: bool,
+    /// Who is told what waits for somebody, and when.
+    pub notification: notification::Settings,
 }
 
 impl Config {
@@ -230,13 +238,14 @@ impl Raw {
         if !(1..=MAX_TOKENS_PER_DEVICE).contains(&self.tokens_per_device) {
             faults.push(format!("`tokens_per_device`: needs a number from 1 to {MAX_TOKENS_PER_DEVICE}"));
         }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
+        let notification = self.notification.check(folder, &mut faults);
+        let admin = mtls_url.parse().map_err(|error| faults.push(format!("`mtls_url`: {error}")));
+        let (Ok(admin), true) = (admin, faults.is_empty()) else { return Err(faults) };
         let path = |relative: PathBuf| folder.join(relative);
         Ok(Config {
             issuer_url,
             mtls_url,
+            admin,
             public_listen: self.public_listen,
             mtls_listen: self.mtls_listen,
             database: path(self.database),
@@ -256,6 +265,7 @@ impl Raw {
             allow_software_keys: self.allow_software_keys,
             accept_unknown_ek: self.accept_unknown_ek,
             approve_on_behalf: self.approve_on_behalf,
+            notification,
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     actor::Actor,
     approval::bar,
     clock::Environment,
-    policy::{Policy, Project, Role},
+    policy::{Policy, Project, Role, is_administration},
     store::{Approvals, Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store, Terms},
 };
 
@@ -27,6 +27,11 @@ pub enum GrantError {
     /// No such role.
     #[error("project `{0}` has no role `{1}`; it has: {2}")]
     Role(ProjectName, RoleName, String),
+    /// Administrators are made elsewhere.
+    #[error(
+        "nobody is given a role in `{0}` like in other projects; `daypass-issuer admin bootstrap` makes an administrator"
+    )]
+    Administration(ProjectName),
     /// Longer than the role allows.
     #[error("the grant would end at {until}; role `{role}` allows until {latest} at most")]
     TooLong {
@@ -95,6 +100,20 @@ pub fn limits<'p>(
 
 /// Whether such a grant could be made now; gives the terms that it would have, with what the role adds to those that were asked for.
 pub fn check_grant(
+    policy: &Policy,
+    (project, role): (&ProjectName, &RoleName),
+    collaborator: &Collaborator,
+    until: Timestamp,
+    terms: &Terms,
+    now: Timestamp,
+) -> Result<Terms, GrantError> {
+    if is_administration(project) {
+        return Err(GrantError::Administration(project.clone()));
+    }
+    within_limits(policy, (project, role), collaborator, until, terms, now)
+}
+
+fn within_limits(
     policy: &Policy,
     (project, role): (&ProjectName, &RoleName),
     collaborator: &Collaborator,
@@ -185,8 +204,29 @@ pub async fn invite(
     pin: Pin,
     invite: Invite,
 ) -> Result<(Invitation, Code), InviteError> {
+    check_grant(
+        policy,
+        (&invite.project, &invite.role),
+        &invite.collaborator,
+        invite.until,
+        &invite.terms,
+        environment.now(),
+    )?;
+    let (decision, invitation, code) = prepare(environment, policy, issuer_url, pin, invite)?;
+    store.decide(decision).await?;
+    Ok((invitation, code))
+}
+
+/// The decision by which an invitation is made; administrators' too, whose events say more.
+pub(crate) fn prepare(
+    environment: &Environment,
+    policy: &Policy,
+    issuer_url: &str,
+    pin: Pin,
+    invite: Invite,
+) -> Result<(Decision, Invitation, Code), InviteError> {
     let role = (&invite.project, &invite.role);
-    let terms = check_grant(policy, role, &invite.collaborator, invite.until, &invite.terms, environment.now())?;
+    let terms = within_limits(policy, role, &invite.collaborator, invite.until, &invite.terms, environment.now())?;
     let secret = CodeSecret::from_random(environment.random());
     let grant = Grant {
         id: GrantId::from_random(environment.random()),
@@ -201,7 +241,7 @@ pub async fn invite(
         terms,
     };
     let bar = bar(policy, &invite.project, &invite.role)?;
-    let waits = Approvals::of_grant(&grant.id, invite.by.person().cloned(), environment.now(), bar);
+    let waits = Approvals::new(grant.id.to_string(), invite.by.person().cloned(), environment.now(), bar);
     let invitation = Invitation {
         id: InvitationId::from_random(environment.random()),
         secret_hash: Fixed(secret.hash()),
@@ -235,8 +275,7 @@ pub async fn invite(
         .change(Change::AddInvitation(invitation.clone()))
         .change(Change::AddGrant(grant))
         .change(Change::Approvals(waits));
-    store.decide(decision).await?;
-    Ok((invitation, code))
+    Ok((decision, invitation, code))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::{
     clock::Environment,
     config::{Config, ConfigError},
     keys::{KeyError, Keyring},
+    notification::Counters,
     pace::{Pace, TooMany},
     policy::{Policy, PolicyError},
     remembered::Remembered,
@@ -120,11 +121,12 @@ pub struct Issuer {
     pace: Pace,
     keyring: RwLock<Arc<Keyring>>,
     pub(crate) remembered: Remembered,
+    pub(crate) notified: Counters,
     policy: RwLock<InForce>,
 }
 
 /// The policy in force, and the number of its version.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct InForce {
     number: i64,
     policy: Arc<Policy>,
@@ -146,6 +148,8 @@ impl Issuer {
     ) -> Result<Self, StartError> {
         let ek_roots = load_ek_roots(&config.ek_roots)?;
         let keyring = Keyring::load(&config, store.as_ref(), environment.now()).await?;
+        // Nothing but that, where no policy was ever loaded.
+        let policy = Arc::new(Policy::default().with_administration(&config.admin));
         let issuer = Self {
             config,
             store,
@@ -154,7 +158,8 @@ impl Issuer {
             pace: Pace::default(),
             keyring: RwLock::new(Arc::new(keyring)),
             remembered: Remembered::default(),
-            policy: RwLock::default(),
+            notified: Counters::default(),
+            policy: RwLock::new(InForce { number: 0, policy }),
         };
         if let Err(PolicyReload::Store(source)) = issuer.reload_policy().await {
             return Err(StartError::Store { path: issuer.config.database, source });
@@ -214,7 +219,7 @@ impl Issuer {
         match checked {
             Ok(policy) => {
                 tracing::info!(version = hex::encode(version.hash.0), "a policy came into force");
-                in_force.policy = Arc::new(policy);
+                in_force.policy = Arc::new(policy.with_administration(&self.config.admin));
                 Ok(())
             }
             Err(error) => {

@@ -3,6 +3,7 @@
 //! A library, so that what reads strangers' bytes can be driven from tests; the program is [`commands::run`].
 
 pub mod actor;
+pub mod admin;
 pub mod approval;
 mod backup;
 mod body;
@@ -25,9 +26,11 @@ pub mod keys;
 pub mod ledger;
 mod metadata;
 pub mod network;
+pub mod notification;
 mod pace;
 pub mod policy;
 mod remembered;
+pub mod requests;
 pub mod serve;
 pub mod store;
 mod token;

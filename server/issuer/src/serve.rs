@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admin,
     body::{LARGE, Room, SMALL, bounded},
     device,
     ending::mark_over,
@@ -26,6 +27,8 @@ use crate::{
     gates,
     issuer::{Issuer, PolicyReload},
     ledger, metadata,
+    notification::{self, Sinks},
+    requests,
     store::DecideError,
     token,
 };
@@ -51,8 +54,8 @@ pub enum RunError {
     Record(#[from] DecideError),
 }
 
-/// Serves until `stop`, then drains.
-pub async fn serve(issuer: Arc<Issuer>, stop: CancellationToken) -> Result<(), RunError> {
+/// Serves until `stop`, then drains; `sinks` are told what waits for somebody.
+pub async fn serve(issuer: Arc<Issuer>, sinks: Sinks, stop: CancellationToken) -> Result<(), RunError> {
     issuer.record_start().await?;
     let keyring = issuer.keyring();
     let (chain, key) = keyring.tls();
@@ -72,6 +75,7 @@ pub async fn serve(issuer: Arc<Issuer>, stop: CancellationToken) -> Result<(), R
     tasks.spawn(public.serve(RouterService(public_routes(Arc::clone(&issuer))), stop.clone()));
     tasks.spawn(mtls.serve(RouterService(mtls_routes(Arc::clone(&issuer))), stop.clone()));
     tasks.spawn(housekeeping(Arc::clone(&issuer), stop.clone()));
+    tasks.spawn(notification::run(Arc::clone(&issuer), sinks, stop.clone()));
     tasks.close();
     // It ends after all others: what they decide last gets its number too.
     let decided = CancellationToken::new();
@@ -146,12 +150,15 @@ pub fn public_routes(issuer: Arc<Issuer>) -> Router {
 pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
     let (large, small) = (Room::new(LARGE), Room::new(SMALL));
     let within = |room: &Room, most| from_fn_with_state(room.each(most), bounded);
-    Router::new()
+    admin::routes()
+        .fold(Router::new(), |router, (path, service)| router.route(path, service))
         .route(token::PATH, post(token::token))
         .route("/oauth/introspect", post(token::introspect))
         .route("/oauth/revoke", post(token::revoke))
         .route("/device/v1/state", get(device::state))
         .route("/device/v1/leave", post(device::leave))
+        .route("/device/v1/requests", get(requests::list).post(requests::make))
+        .route("/device/v1/requests/withdraw", post(requests::take_back))
         .route("/device/v1/renewal/begin", post(device::begin_renewal))
         .route("/gate/v1/revocations", get(gates::revocations))
         .route("/gate/v1/renew", post(gates::renew))
@@ -190,6 +197,9 @@ async fn housekeeping(issuer: Arc<Issuer>, stop: CancellationToken) {
         }
         if let Err(error) = mark_over(&issuer).await {
             tracing::error!(error = %told(&error), "could not end grants whose time is over");
+        }
+        if let Err(error) = requests::lapse(&issuer).await {
+            tracing::error!(error = %told(&error), "could not mark requests whose time is over");
         }
     }
 }

@@ -37,6 +37,7 @@ pub(super) const GATE: Field = text("gate", "the gate");
 // From where.
 pub(super) const ADDRESS: Field = personal("address", "from where: the IP address at the other end of the connection");
 // What.
+pub(super) const ADMINISTRATORS: Field = number("administrators", "how many administrators there were already");
 pub(super) const AGAIN: Field = plain("again", Form::Flag, "the same machine once more, after an answer was lost");
 pub(super) const ACCEPTED: Field = number("accepted", "the time from which decisions go on");
 pub(super) const ACTIVE_FROM: Field = number("active_from", "from when the key is used");
@@ -68,6 +69,9 @@ pub(super) const LIFETIME: Field = number("lifetime", "the token's life, in seco
 pub(super) const MADE_AT: Field = number("made_at", "when the backup was made");
 pub(super) const MASTER: Field = text("master", "the master key that opens the private keys now");
 pub(super) const NOT_AFTER: Field = number("not_after", "the end of the certificate");
+pub(super) const NOTIFICATIONS: Field = number("notifications", "how many messages, each of one sink");
+pub(super) const OPERATION: Field =
+    text("operation", "what was asked of the admin API, by its name in docs/admin-api.json");
 pub(super) const ORIGIN: Field = text("origin", "the ledger's name");
 pub(super) const PHASE: Field = text("phase", "the phase of the project that the grant is for");
 pub(super) const POSTURE: Field = plain("posture", Form::Object, "what was learned from the quote");
@@ -75,6 +79,7 @@ pub(super) const PROJECT: Field = text("project", "the project");
 pub(super) const PROTECTION: Field = text("protection", "who signs the proofs: `hardware`, `delegated` or `software`");
 pub(super) const PURPOSE: Field = text("purpose", "what the key is for");
 pub(super) const RENEWAL: Field = text("renewal", "the renewal in flight");
+pub(super) const REQUEST: Field = text("request", "the request for longer, or for more");
 pub(super) const RESOURCE: Field =
     text("resource", "the one resource that the token is for; of a refused one, where a project has it");
 pub(super) const RESOURCES: Field = plain("resources", Form::List, "what the gate guards");
@@ -93,6 +98,8 @@ pub(super) const TOKEN_HASH: Field = text(
     "SHA-256 over the token's claims without `daypass.leaf`, as JSON with sorted keys and no white space",
 );
 pub(super) const UNTIL: Field = number("until", "the grant's hard end");
+pub(super) const UNTIL_BEFORE: Field = number("until_before", "the hard end that the grant had before");
+pub(super) const WANTED: Field = text("wanted", "what a request asks for: `extension` or `scopes`");
 pub(super) const SOFTWARE: Field = text("version", "the version of the program");
 pub(super) const WITH_MASTER_KEY: Field = plain("with_master_key", Form::Flag, "whether the backup has the master key");
 pub(super) const WITH_ROOT_KEY: Field = plain("with_root_key", Form::Flag, "whether the backup has the root key");

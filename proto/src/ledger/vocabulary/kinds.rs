@@ -8,6 +8,7 @@ pub const fn entry(kind: EventKind) -> Entry {
     use EventKind as K;
     use Source::{Command, Either, Issuer, Request};
     const GRANTED: &[Field] = &[GRANT, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER];
+    const ASKED: &[Field] = &[REQUEST, WANTED, DEVICE, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER];
     const GATE_CERTIFIED: &[Field] = &[GATE, RESOURCES, NOT_AFTER];
     let (meaning, source, required, optional): (_, _, &'static [Field], &'static [Field]) = match kind {
         K::IssuerInitialised => ("an issuer was made", Command, &[ISSUER], &[]),
@@ -77,7 +78,7 @@ pub const fn entry(kind: EventKind) -> Entry {
             "somebody approved a device or a grant, and it did not count",
             Either,
             &[COLLABORATOR, RULE],
-            &[RULES, DEVICE, GRANT, PROJECT, ROLE, UNTIL, POLICY, OWNER],
+            &[RULES, DEVICE, GRANT, PHASE, REQUEST, WANTED, PROJECT, ROLE, UNTIL, POLICY, OWNER],
         ),
         K::DeviceApproved => ("a device may use its grants", Either, &[DEVICE, COLLABORATOR, RULE], &[WHY]),
         K::DeviceSuspended => ("a device was held back", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
@@ -102,7 +103,28 @@ pub const fn entry(kind: EventKind) -> Entry {
             &[GRANT, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER, APPROVALS, APPROVERS],
             &[DEVICE, PHASE, RULE, WHY],
         ),
-        K::GrantActivated => ("a grant came into force", Either, GRANTED, &[DEVICE, PHASE, RULE, WHY, MONITORED]),
+        K::RequestMade => ("somebody asked for longer, or for more", Request, ASKED, &[GRANT, WHY]),
+        K::RequestNotTaken => {
+            ("somebody asked for what nobody could give", Request, &[DEVICE, WANTED, REASON, WHY, COLLABORATOR], &[])
+        }
+        K::RequestApproved => (
+            "an owner approved what was asked for, or less",
+            Command,
+            &[REQUEST, WANTED, DEVICE, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER, APPROVALS, APPROVERS],
+            &[GRANT, RULE, WHY],
+        ),
+        K::RequestRefused => ("an owner refused what was asked for", Command, ASKED, &[GRANT, WHY]),
+        K::RequestWithdrawn => ("whoever had asked took it back", Request, ASKED, &[GRANT]),
+        K::RequestLapsed => ("a request waited until there was nothing left to decide", Issuer, ASKED, &[GRANT]),
+        K::GrantExtended => (
+            "a grant's hard end was moved",
+            Command,
+            &[GRANT, PROJECT, ROLE, UNTIL, UNTIL_BEFORE, REQUEST, POLICY, COLLABORATOR, OWNER],
+            &[DEVICE, PHASE, TERMS, RULE, WHY],
+        ),
+        K::GrantActivated => {
+            ("a grant came into force", Either, GRANTED, &[DEVICE, PHASE, REQUEST, RULE, WHY, MONITORED])
+        }
         K::GrantSuspended => ("a grant was held back", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
         K::GrantResumed => ("a grant was let on again", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
         K::GrantRevoked => ("a grant was ended before its time", Either, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
@@ -169,6 +191,18 @@ pub const fn entry(kind: EventKind) -> Entry {
             &[MADE_AT, SIZE],
             &[],
         ),
+        K::AdministratorBootstrapped => (
+            "an administrator was invited on the issuer's machine, and nobody was asked",
+            Command,
+            &[INVITATION, GRANT, ADMINISTRATORS, COLLABORATOR],
+            &[WHY],
+        ),
+        K::AdministrationRefused => {
+            ("something was asked of the admin API and refused", Command, &[OPERATION, REASON, WHY], &[])
+        }
+        K::NotificationsDropped => {
+            ("messages that no sink had taken were taken out: nobody was told", Command, &[NOTIFICATIONS], &[WHY])
+        }
         K::PersonErased => ("a person was erased from the ledger; who, it does not say", Command, &[ERASED], &[WHY]),
     };
     Entry { meaning, source, required, optional }

@@ -84,11 +84,7 @@ async fn judge(issuer: &Issuer, grant: &Grant, actor: &Actor) -> Result<Waiting,
 
 fn approval(issuer: &Issuer, decision: Decision, grant: &Grant, waiting: &Waiting, told: &Told<'_>) -> Decision {
     let event = issuer.environment.event(EventKind::GrantApproved);
-    let event = issuer
-        .environment
-        .of_grant(event, grant, &issuer.policy())
-        .number("approvals", i64::try_from(waiting.given().count()).unwrap_or(i64::MAX))
-        .number("approvers", i64::from(waiting.approvers()));
+    let event = waiting.counted(issuer.environment.of_grant(event, grant, &issuer.policy()));
     decision.event(told.on(issuer, event)).change(waiting.change())
 }
 

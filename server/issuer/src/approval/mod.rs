@@ -115,7 +115,7 @@ impl ApprovalError {
     }
 
     /// What the ledger says of it, where somebody tried what was not theirs to do.
-    const fn rule(&self) -> Option<&'static str> {
+    pub(crate) const fn rule(&self) -> Option<&'static str> {
         match self {
             Self::OnBehalfOff => Some("approve_on_behalf_off"),
             Self::OnBehalfSensitive { .. } => Some("approve_on_behalf_sensitive"),

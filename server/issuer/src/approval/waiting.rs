@@ -1,6 +1,9 @@
 //! What something waits for, and whether somebody's approval counts.
 
-use daypass_proto::names::{Collaborator, ProjectName, RoleName};
+use daypass_proto::{
+    ledger::Event,
+    names::{Collaborator, ProjectName, RoleName},
+};
 
 use super::ApprovalError;
 use crate::{
@@ -10,14 +13,13 @@ use crate::{
     invitation::{GrantError, limits},
     issuer::Issuer,
     policy::Policy,
-    store::{Approval, Approvals, Bar, Change, Grant, StoreError},
+    store::{Approval, Approvals, Bar, Change, Grant, Request, StoreError},
 };
 
 /// What this policy asks for where somebody is to get this role.
 pub fn bar(policy: &Policy, project: &ProjectName, role: &RoleName) -> Result<Bar, GrantError> {
     let (found, limits) = limits(policy, project, role)?;
-    let approvers = u32::try_from(limits.sensitivity.approvers()).unwrap_or(u32::MAX);
-    Ok(Bar { owners: found.owners.iter().cloned().collect(), approvers })
+    Ok(Bar { owners: found.owners.iter().cloned().collect(), approvers: limits.approvers() })
 }
 
 /// Something that waits.
@@ -43,15 +45,28 @@ impl Waiting {
 
     /// A grant that waits, by what today's policy asks for.
     pub(super) async fn under(issuer: &Issuer, grant: &Grant, today: Bar) -> Result<Self, StoreError> {
-        let stored = issuer.store.approvals(grant.id.as_str()).await?;
-        let asked = |today| Approvals::of_grant(&grant.id, None, issuer.environment.now(), today);
-        Ok(Self::new(stored, today, &grant.collaborator, asked))
+        Self::read(issuer, grant.id.as_str(), &grant.collaborator, today).await
     }
 
-    fn new(stored: Option<Approvals>, today: Bar, whose: &Collaborator, asked: impl FnOnce(Bar) -> Approvals) -> Self {
+    /// A request that waits, by today's policy; `None` where that does not have its role.
+    pub async fn of_request(issuer: &Issuer, request: &Request) -> Result<Option<Self>, StoreError> {
+        match bar(&issuer.policy(), &request.project, &request.given_role) {
+            Ok(today) => Self::request_under(issuer, request, today).await.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// A request that waits, by what today's policy asks for.
+    pub async fn request_under(issuer: &Issuer, request: &Request, today: Bar) -> Result<Self, StoreError> {
+        Self::read(issuer, request.id.as_str(), &request.collaborator, today).await
+    }
+
+    async fn read(issuer: &Issuer, id: &str, whose: &Collaborator, today: Bar) -> Result<Self, StoreError> {
+        let stored = issuer.store.approvals(id).await?;
         let known = stored.as_ref().map(Approvals::count);
-        let record = stored.unwrap_or_else(|| asked(today.clone()));
-        Self { known, bar: record.bar.stricter(&today), record, whose: whose.clone() }
+        let now = issuer.environment.now();
+        let record = stored.unwrap_or_else(|| Approvals::new(id.to_owned(), None, now, today.clone()));
+        Ok(Self { known, bar: record.bar.stricter(&today), record, whose: whose.clone() })
     }
 
     /// The record.
@@ -92,21 +107,14 @@ impl Waiting {
         config: &Config,
         actor: &Actor,
     ) -> Result<Self, ApprovalError> {
-        let who = actor.person().ok_or_else(|| ApprovalError::Nobody { owners: self.owners() })?;
+        let who = self.may_decide(config, actor)?;
         let through = match actor {
-            Actor::Machine { .. } if !config.approve_on_behalf => return Err(ApprovalError::OnBehalfOff),
             Actor::Machine { .. } if self.bar.approvers > 1 => {
                 return Err(ApprovalError::OnBehalfSensitive { approvers: self.bar.approvers });
             }
             Actor::Machine { account, .. } => Some(account.clone()),
             Actor::Person { .. } => None,
         };
-        if !self.may(who) {
-            return Err(ApprovalError::NotOwner { who: who.clone(), owners: self.owners() });
-        }
-        if self.is_theirs(who) {
-            return Err(ApprovalError::Own { who: who.clone(), owners: self.owners() });
-        }
         if self.record.given.iter().any(|approval| same(&approval.by, who)) {
             return Err(ApprovalError::Already(who.clone()));
         }
@@ -114,8 +122,30 @@ impl Waiting {
         Ok(self)
     }
 
+    /// The person whose decision about this it would be, or why it is not theirs to make.
+    pub fn may_decide<'a>(&self, config: &Config, actor: &'a Actor) -> Result<&'a Collaborator, ApprovalError> {
+        let who = actor.person().ok_or_else(|| ApprovalError::Nobody { owners: self.owners() })?;
+        if matches!(actor, Actor::Machine { .. }) && !config.approve_on_behalf {
+            return Err(ApprovalError::OnBehalfOff);
+        }
+        if !self.may(who) {
+            return Err(ApprovalError::NotOwner { who: who.clone(), owners: self.owners() });
+        }
+        if self.is_theirs(who) {
+            return Err(ApprovalError::Own { who: who.clone(), owners: self.owners() });
+        }
+        Ok(who)
+    }
+
+    /// The event, with how many have approved of how many.
+    pub fn counted(&self, event: Event) -> Event {
+        event
+            .number("approvals", i64::try_from(self.given().count()).unwrap_or(i64::MAX))
+            .number("approvers", i64::from(self.approvers()))
+    }
+
     /// What writes one approval down.
-    pub(super) fn change(&self) -> Change {
+    pub fn change(&self) -> Change {
         Change::Approvals(self.record.clone())
     }
 

@@ -9,6 +9,7 @@ use super::{
     output::{json as print_json, line},
 };
 use crate::{
+    admin::{acting, administrators},
     clock::Environment,
     issuer::Issuer,
     keys::certificate_validity,
@@ -23,23 +24,37 @@ pub(super) async fn run(path: &std::path::Path, environment: Environment, json: 
     let issuer = open(path, environment).await?;
     issuer.store_is_whole().await?;
     let problems = problems(&issuer).await?;
-    tell(path, &issuer, &problems, json)?;
+    let administrators = administrators(&issuer).await?;
+    let counted = (administrators.len(), acting(&administrators, issuer.environment.now()));
+    tell(path, &issuer, counted, &problems, json)?;
     if problems.is_empty() { Ok(()) } else { Err(CommandError::Check(problems.len())) }
 }
 
-fn tell(path: &std::path::Path, issuer: &Issuer, problems: &[String], json: bool) -> Result<(), CommandError> {
+fn tell(
+    path: &std::path::Path,
+    issuer: &Issuer,
+    administrators: (usize, usize),
+    problems: &[String],
+    json: bool,
+) -> Result<(), CommandError> {
     let policy = issuer.policy();
     let (projects, version) = (policy.projects().count(), hex::encode(policy.hash()));
+    let (there, administrators) = administrators;
     let (roots, loosenings) = (issuer.ek_roots.len(), issuer.config.loosenings());
     if json {
         return print_json(&json!({
             "ok": problems.is_empty(), "configuration": path, "projects": projects, "policy_version": version,
-            "ek_roots": roots, "loosenings": loosenings, "problems": problems,
+            "ek_roots": roots, "administrators": administrators, "administrators_invited": there - administrators, "loosenings": loosenings, "problems": problems,
         }));
     }
     line(format!("configuration   {} reads", path.display()))?;
     line(format!("policy          {projects} project(s), version {version}"))?;
     line(format!("EK roots        {roots} certificate(s)"))?;
+    line(match administrators {
+        0 => "administrators  none; `daypass-issuer admin bootstrap` makes the first, and until then policy is changed on this machine alone, by nobody's second word".to_owned(),
+        1 => "administrators  1, so nobody can give a second word".to_owned(),
+        several => format!("administrators  {several}"),
+    })?;
     for loosening in loosenings {
         line(format!("loosening       `{loosening}` is on"))?;
     }
@@ -83,6 +98,12 @@ async fn problems(issuer: &Issuer) -> Result<Vec<String>, CommandError> {
             "there are no EK roots, so only machines with an EK hash in their invitation can enrol; fill `ek_roots/`"
                 .to_owned(),
         );
+    }
+    for sink in issuer.store.waiting().await?.into_iter().filter(|sink| sink.dead > 0) {
+        problems.push(format!(
+            "{} notification(s) were not taken by the {} and are not tried any more; see `daypass-issuer notification list --dead`, and `retry` or `drop` them",
+            sink.dead, sink.sink
+        ));
     }
     let gates = issuer.store.gates().await?;
     // What is under `.invalid` is nowhere (RFC 6761): the starter policy's, until somebody makes it theirs.

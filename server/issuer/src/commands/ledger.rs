@@ -103,6 +103,11 @@ fn pin(text: &str) -> Result<Pin, String> {
         .ok_or_else(|| "expected 32 bytes, hex or base64url".to_owned())
 }
 
+/// One event, as `ledger list --json` shows it.
+pub(crate) fn event_json(entry: crate::store::Entry) -> serde_json::Value {
+    event::Shown::of(entry).json()
+}
+
 pub(super) async fn run(config: &Path, environment: Environment, command: Command) -> Result<(), CommandError> {
     match command {
         Command::Status { json } => status(config, environment, json).await,

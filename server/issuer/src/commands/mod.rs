@@ -1,5 +1,6 @@
 //! The command line. Commands on the issuer's machine act on the store directly; they make the same decisions as the endpoints.
 
+mod admin;
 mod arguments;
 mod backup;
 mod check;
@@ -15,9 +16,11 @@ mod invite;
 mod key;
 mod ledger;
 mod master;
+mod notification;
 mod offboard;
 mod output;
 mod policy;
+mod request;
 mod terms;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
@@ -28,6 +31,7 @@ use thiserror::Error;
 
 use crate::{
     actor::Actor,
+    admin::AdministratorError,
     approval::ApprovalError,
     backup::BackupError,
     certificates::CertificatesError,
@@ -40,11 +44,15 @@ use crate::{
     issuer::{Issuer, StartError},
     keys::KeyError,
     ledger::{Source, audit::ExportError, export::WriteError},
+    notification::{SinkError, Sinks},
     policy::{ExamplesError, PolicyError},
+    requests::RequestError,
     serve::RunError,
     store::{DecideError, StoreError},
     until::UntilError,
 };
+
+pub(crate) use ledger::event_json;
 
 #[cfg(test)]
 pub(crate) use init::make_in;
@@ -84,6 +92,9 @@ enum Command {
     /// Look at grants, hold them back, end them.
     #[command(subcommand)]
     Grant(grant::Command),
+    /// Look at what people ask for, longer or more, and answer it.
+    #[command(subcommand)]
+    Request(request::Command),
     /// Look at invitations, and take them back.
     #[command(subcommand)]
     Invitation(invitation::Command),
@@ -98,6 +109,9 @@ enum Command {
     /// Look at endorsement key certificates.
     #[command(subcommand)]
     Ek(ek::Command),
+    /// Say who administers this issuer.
+    #[command(subcommand)]
+    Admin(admin::Command),
     /// Register gates.
     #[command(subcommand)]
     Gate(gate::Command),
@@ -117,6 +131,9 @@ enum Command {
     /// Look at the ledger, check it, export it.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Look at what could not be told, try it again, and try whether anybody is told.
+    #[command(subcommand)]
+    Notification(notification::Command),
     /// Check configuration, policy, keys and store, and name every loosening.
     Check {
         /// Print JSON.
@@ -148,6 +165,8 @@ pub enum CommandError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -168,11 +187,15 @@ pub enum CommandError {
         source: ExamplesError,
     },
     #[error(transparent)]
+    Administrator(#[from] AdministratorError),
+    #[error(transparent)]
     Invite(#[from] InviteError),
     #[error(transparent)]
     Life(#[from] LifeError),
     #[error(transparent)]
     Approval(#[from] ApprovalError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error(transparent)]
     End(#[from] EndError),
     #[error("nothing was ended; pass `--yes` to end what was shown")]
@@ -248,6 +271,12 @@ pub enum CommandError {
     EraseUnconfirmed(u64),
     #[error("no event has that number, leaf hash or `jti`; `daypass-issuer ledger list` shows those that there are")]
     NoEvent,
+    #[error("{}; `daypass-issuer notification list --dead` shows what is there", .0.as_ref().map_or_else(|| "there is nothing that is not tried any more".to_owned(), |id| format!("`{id}` is no message that is not tried any more")))]
+    NoNotification(Option<String>),
+    #[error("nobody is told of anything; name a webhook or a command in `[notification]` of the configuration")]
+    NoSinks,
+    #[error("{0} sink(s) did not take the message")]
+    NotTaken(usize),
     #[error("the ledger is not what was signed ({0} finding(s))")]
     Touched(usize),
 }
@@ -261,13 +290,18 @@ impl CommandError {
             | Self::Run(_)
             | Self::Store(_)
             | Self::Decide(_)
+            | Self::NotTaken(_)
             | Self::Make { .. }
             | Self::Export(_) => 1,
             Self::End(error) if error.is_fault() => 1,
+            Self::Request(error) if error.is_fault() => 1,
             Self::Approval(error) | Self::Life(LifeError::Approval(error)) if error.is_fault() => 1,
-            Self::Invite(_)
+            Self::Administrator(AdministratorError::Store(_) | AdministratorError::Decide(_)) => 1,
+            Self::Administrator(_)
+            | Self::Invite(_)
             | Self::Life(_)
             | Self::Approval(_)
+            | Self::Request(_)
             | Self::End(_)
             | Self::EndUnconfirmed
             | Self::Software(_)
@@ -290,6 +324,8 @@ impl CommandError {
             | Self::NoTraces(_)
             | Self::EraseUnconfirmed(_)
             | Self::NoEvent
+            | Self::NoNotification(_)
+            | Self::NoSinks
             | Self::NotConfirmed => 3,
             Self::Backup(error) => error.exit_code(),
             Self::Init(_)
@@ -299,6 +335,7 @@ impl CommandError {
             | Self::Config(_)
             | Self::Start(_)
             | Self::Key(_)
+            | Self::Sink(_)
             | Self::Check(_) => 4,
             Self::Touched(_) => 5,
         })
@@ -332,14 +369,17 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Command::Invite(args) => invite::run(&open(&cli.config, environment).await?, args).await,
             Command::Device(command) => device::run(&open(&cli.config, environment).await?, command).await,
             Command::Grant(command) => grant::run(&open(&cli.config, environment).await?, command).await,
+            Command::Request(command) => request::run(&open(&cli.config, environment).await?, command).await,
             Command::Invitation(command) => invitation::run(&open(&cli.config, environment).await?, command).await,
             Command::Offboard(args) => offboard::person(&open(&cli.config, environment).await?, args).await,
             Command::Project(command) => offboard::project(&open(&cli.config, environment).await?, command).await,
             Command::Phase(command) => offboard::phase(&open(&cli.config, environment).await?, command).await,
             Command::Ek(ek::Command::Check(args)) => ek::check(&cli.config, &environment, &args),
+            Command::Admin(command) => admin::run(&open(&cli.config, environment).await?, command).await,
             Command::Gate(command) => gate::run(&open(&cli.config, environment).await?, command).await,
             Command::Policy(command) => policy::run(&cli.config, environment, command).await,
             Command::Key(command) => key::run(&open(&cli.config, environment).await?, command).await,
+            Command::Notification(command) => notification::run(&open(&cli.config, environment).await?, command).await,
             Command::Ledger(command) => ledger::run(&cli.config, environment, command).await,
             Command::Completions { .. } | Command::Man => Ok(()),
         }
@@ -355,7 +395,8 @@ async fn serve(config: &std::path::Path, environment: Environment) -> Result<(),
     let stop = daypass_service::stop_signal().map_err(CommandError::Runtime)?;
     let issuer = Arc::new(open(config, environment).await?);
     issuer.store_is_whole().await?;
-    Ok(crate::serve::serve(issuer, stop).await?)
+    let sinks = Sinks::open(&issuer.config.notification)?;
+    Ok(crate::serve::serve(issuer, sinks, stop).await?)
 }
 
 /// Who acts, for the ledger.

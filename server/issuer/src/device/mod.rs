@@ -1,6 +1,7 @@
 //! Devices after enrolment: their state, their certificates, and what people decide about them.
 
 mod certificate;
+mod comparison;
 mod endpoints;
 mod life;
 mod renewal;
@@ -9,6 +10,7 @@ mod state;
 
 pub use self::{
     certificate::{Issued, issue_certificate},
+    comparison::{ComparisonError, compare},
     endpoints::{leave, state},
     life::{LifeError, Verb, decide as decide_life},
     renewal::{begin as begin_renewal, complete as complete_renewal},

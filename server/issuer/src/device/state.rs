@@ -23,9 +23,10 @@ pub async fn device_state(issuer: &Issuer, device: &Device, not_after: Timestamp
     let visible: Vec<GrantState> =
         if approved { grants.into_iter().map(|grant| grant_state(&policy, grant)).collect() } else { Vec::new() };
     let resources = visible.iter().flat_map(|grant| grant.authorization_details.resources()).collect::<BTreeSet<_>>();
+    // The admin API is no resource of tools': the agent itself goes there.
+    let resources = resources.into_iter().filter(|resource| *resource != issuer.config.admin);
     let gates = issuer.store.gates().await?;
     let resources = resources
-        .into_iter()
         .map(|resource| {
             let gate = gates.iter().find(|gate| gate.state != GateLife::Removed && gate.resources.contains(&resource));
             ResourceTrust { ca: gate.and_then(|gate| gate.ca.clone()), resource }

@@ -152,7 +152,7 @@ pub async fn decide_grant(issuer: &Issuer, id: &GrantId, verb: GrantVerb, told: 
 }
 
 /// Where a grant is in its time: by today's policy, and by its record alone where that has nothing of it for now.
-pub(super) fn standing(issuer: &Issuer, grant: &Grant) -> Standing {
+pub fn standing(issuer: &Issuer, grant: &Grant) -> Standing {
     let policy = issuer.policy();
     let project = policy.project(&grant.project);
     let span = project.and_then(|project| Span::of(grant, project, project.role(&grant.role)?));

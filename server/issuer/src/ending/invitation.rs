@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A decision with an open invitation's end on top.
-pub(super) fn on(issuer: &Issuer, decision: Decision, invitation: Invitation, told: &Told<'_>) -> Decision {
+pub(crate) fn on(issuer: &Issuer, decision: Decision, invitation: Invitation, told: &Told<'_>) -> Decision {
     let environment = &issuer.environment;
     let event = environment.event(EventKind::InvitationWithdrawn);
     let event = environment.of_invitation(event, &invitation, &issuer.policy());

@@ -11,9 +11,10 @@ mod time;
 
 use thiserror::Error;
 
+pub(crate) use self::invitation::on as withdraw_with;
 pub use self::{
     everything::{Ending, end_everything, look},
-    grant::{GrantVerb, Told, decide_grant},
+    grant::{GrantVerb, Told, decide_grant, standing},
     invitation::withdraw,
     time::mark_over,
 };

@@ -197,6 +197,15 @@ fn sync_folder(path: &Path) -> Result<(), KeyError> {
     daypass_service::sync_folder(path).map_err(failed("make durable", folder_of(path)))
 }
 
+/// Reads a secret that is not ours to make: systemd's credential of this name where there is one, else the file `path`, which nobody but its owner may read.
+pub(crate) fn read_secret_or_credential(name: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    match folder.map(|folder| folder.join(name)).filter(|credential| credential.exists()) {
+        Some(credential) => read_closed(&credential, OTHERS_OF_A_CREDENTIAL),
+        None => read_closed(path, OTHERS),
+    }
+}
+
 /// Reads a file that nobody but its owner may read.
 pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     read_closed(path, OTHERS)

@@ -18,6 +18,7 @@ mod master;
 use daypass_proto::time::Timestamp;
 use thiserror::Error;
 
+pub(crate) use self::master::read_secret_or_credential;
 pub use self::{
     certify::{Root, Subject, certificate_validity, csr_key, not_before},
     keyring::{Keyring, checkpoint_keys_of, master_of, new_key},

@@ -166,7 +166,7 @@ impl<'a> Integrator<'a> {
 }
 
 /// The place that this issuer runs at: nobody else can listen there.
-fn place(issuer: &Issuer) -> String {
+pub(crate) fn place(issuer: &Issuer) -> String {
     let host = nix::unistd::gethostname().unwrap_or_default();
     format!("{}/{}", host.to_string_lossy(), issuer.config.public_listen)
 }

@@ -1,4 +1,4 @@
-//! `GET /metrics`: how far the ledger is behind, for Prometheus and whoever reads its text format.
+//! `GET /metrics`: how far the ledger is behind, and how telling goes, for Prometheus and whoever reads its text format.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -42,5 +42,6 @@ pub async fn metrics(State(issuer): State<Arc<Issuer>>) -> Result<Response, Refu
         // Writing to a string does not fail.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n");
     }
+    text.push_str(&crate::notification::metrics_text(&issuer).await?);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -21,13 +21,13 @@ mod tiles;
 use daypass_proto::ledger::{checkpoint::CheckpointError, tree::TreeError};
 use thiserror::Error;
 
-pub(crate) use self::tiles::with_tiles;
 pub use self::{
     endpoints::{checkpoint, consistency, inclusion, log},
     integrator::run,
     metrics::metrics,
     telling::Source,
 };
+pub(crate) use self::{integrator::place, tiles::with_tiles};
 use crate::store::{DecideError, StoreError};
 
 /// Why the ledger cannot go on, or answer.

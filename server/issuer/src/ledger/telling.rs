@@ -90,7 +90,7 @@ impl Environment {
     }
 
     /// The event, with who answers for this project today.
-    fn owned(&self, event: Event, project: &ProjectName, policy: &Policy) -> Event {
+    pub(crate) fn owned(&self, event: Event, project: &ProjectName, policy: &Policy) -> Event {
         let owners = policy.project(project).map(|project| project.owners.as_slice()).unwrap_or_default();
         self.personal(event, "owner", serde_json::to_string(owners).unwrap_or_default())
     }

@@ -4,6 +4,7 @@
 //! A role is a named set of authorization details with limits. It is never a grant: those are records. What a grant gives is
 //! decided anew from today's role each time. Guardrails narrow that further. No policy means no access, and a broken one replaces nothing.
 
+mod administration;
 mod diff;
 mod examples;
 mod fault;
@@ -24,8 +25,8 @@ use thiserror::Error;
 
 use crate::token::trial;
 
-pub(crate) use self::{diff::limits, guardrails::word};
 pub use self::{
+    administration::{ADMINISTRATOR, OWNER, PROJECT as ADMINISTRATION, is_administration, is_owner},
     diff::{About, Difference, Effect, Version, differences},
     examples::{Example, Expected},
     fault::Fault,
@@ -34,6 +35,7 @@ pub use self::{
     project::{Phase, Project},
     role::{Grace, Renewal, Role, Sensitivity},
 };
+pub(crate) use self::{diff::limits, guardrails::word};
 
 /// Everything that is wrong with a policy.
 #[derive(Debug, Error)]
@@ -61,6 +63,8 @@ fn listed(faults: &[Fault]) -> String {
 #[derive(Debug, Default)]
 pub struct Policy {
     projects: BTreeMap<ProjectName, Project>,
+    /// The project of those who administer, which no file has.
+    administration: Option<Project>,
     guardrails: Guardrails,
     examples: Vec<Example>,
     hash: [u8; 32],
@@ -73,6 +77,10 @@ impl Policy {
         let mut projects = BTreeMap::new();
         for (name, text) in files.within(files::PROJECTS) {
             match project::read(name, text) {
+                Ok((project, _)) if is_administration(&project) => faults.push(Fault::of_file(
+                    name,
+                    "a project `administration` is there already: administrators have their grants in it; call this one otherwise",
+                )),
                 Ok((name, project)) => {
                     projects.insert(name, project);
                 }
@@ -83,7 +91,7 @@ impl Policy {
         let examples = examples::read(files).map_err(|mut found| faults.append(&mut found));
         match (guardrails, examples) {
             (Ok(guardrails), Ok(examples)) if faults.is_empty() => {
-                Ok(Self { projects, guardrails, examples, hash: files.hash() })
+                Ok(Self { projects, administration: None, guardrails, examples, hash: files.hash() })
             }
             _ => Err(PolicyError(faults)),
         }
@@ -91,7 +99,8 @@ impl Policy {
 
     /// A project.
     pub fn project(&self, name: &ProjectName) -> Option<&Project> {
-        self.projects.get(name)
+        let own = || self.administration.as_ref().filter(|_| is_administration(name));
+        self.projects.get(name).or_else(own)
     }
 
     /// A role of a project.

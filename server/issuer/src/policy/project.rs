@@ -16,6 +16,7 @@ use serde_json::{Map, Value as Json};
 use toml::{Spanned, de::DeValue};
 
 use super::{
+    administration,
     fault::{Fault, Reading},
     fields::{self, Fields, Value},
     role::{self, Role, Sensitivity},
@@ -38,12 +39,14 @@ pub struct Project {
     pub time_zone: Option<TimeZone>,
     pub(super) phases: BTreeMap<PhaseName, Phase>,
     pub(super) roles: BTreeMap<RoleName, Role>,
+    /// The role that every project has and no file.
+    pub(super) owner_role: Option<Role>,
 }
 
 impl Project {
     /// A role of this project.
     pub fn role(&self, name: &RoleName) -> Option<&Role> {
-        self.roles.get(name)
+        self.roles.get(name).or_else(|| self.owner_role.as_ref().filter(|_| administration::is_owner(name)))
     }
 
     /// A phase of this project.
@@ -92,7 +95,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
     if let Some(owners) = &owners {
         enough_owners(&reading, owners, &roles, table.get_ref());
     }
-    let project = owners.map(|owners| Project { owners, contact, time_zone, phases, roles });
+    let project = owners.map(|owners| Project { owners, contact, time_zone, phases, roles, owner_role: None });
     reading.finish(project_name.zip(project))
 }
 
@@ -108,6 +111,11 @@ fn roles(reading: &Reading<'_>, value: &Value<'_>) -> BTreeMap<RoleName, Role> {
     for (name, value) in table {
         let parsed =
             name.get_ref().parse().map_err(|error| reading.fault(&name.span(), format!("the role's name: {error}")));
+        if parsed.as_ref().is_ok_and(administration::is_owner) {
+            let message =
+                "a role `owner` is there already in every project: its owners decide by it; call this one otherwise";
+            reading.fault(&name.span(), message);
+        }
         if let (Ok(name), Some(role)) = (parsed, role::read(reading, value)) {
             roles.insert(name, role);
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
 
 use super::{
+    administration::BuiltIn,
     fault::Reading,
     fields::{self, Fields, Value},
     project::{PROBE, check_detail, json},
@@ -41,6 +42,8 @@ pub struct Role {
     pub protection: Protection,
     /// The authorization details as JSON text, with `{user}` in it.
     pub(super) template: String,
+    /// Whose it is, where no file has it.
+    pub(super) built_in: Option<BuiltIn>,
 }
 
 /// What is left for a while after a grant's hard end: less than the role gives, or as much.
@@ -87,7 +90,13 @@ impl Sensitivity {
 impl Role {
     /// What the role gives to `collaborator`.
     pub fn details_for(&self, collaborator: &Collaborator) -> Result<AuthorizationDetails, String> {
+        self.built_in.as_ref().map_or(Ok(()), |built_in| built_in.fits(collaborator))?;
         details(&self.template, collaborator)
+    }
+
+    /// How many must approve a grant in it, beside its device: nobody where the role itself says whose it is.
+    pub fn approvers(&self) -> u32 {
+        if self.built_in.is_some() { 0 } else { u32::try_from(self.sensitivity.approvers()).unwrap_or(u32::MAX) }
     }
 
     /// What it leaves to `collaborator` after the hard end: nothing where there is no grace, and never more than it gave before.
@@ -153,6 +162,7 @@ pub(super) fn read(reading: &Reading<'_>, value: &Value<'_>) -> Option<Role> {
         sensitivity,
         protection: protection.unwrap_or(Protection::Hardware),
         template,
+        built_in: None,
     };
     narrower(reading, value, &role);
     Some(role)

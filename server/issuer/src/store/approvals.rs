@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use daypass_proto::{
-    names::{Collaborator, GrantId},
-    time::Timestamp,
-};
+use daypass_proto::{names::Collaborator, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What waits, or waited, for approval.
@@ -50,9 +47,9 @@ impl Approvals {
         i64::try_from(self.given.len()).unwrap_or(i64::MAX)
     }
 
-    /// Those of a grant.
-    pub fn of_grant(grant: &GrantId, asked_by: Option<Collaborator>, asked_at: Timestamp, bar: Bar) -> Self {
-        Self { id: grant.to_string(), asked_by, asked_at, bar, given: Vec::new() }
+    /// Those of something that nobody has approved yet.
+    pub const fn new(id: String, asked_by: Option<Collaborator>, asked_at: Timestamp, bar: Bar) -> Self {
+        Self { id, asked_by, asked_at, bar, given: Vec::new() }
     }
 }
 

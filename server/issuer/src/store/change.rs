@@ -5,12 +5,12 @@ use std::{fmt, sync::Arc};
 use daypass_proto::{
     enrolment::DeviceLife,
     ledger::checkpoint::Origin,
-    names::{Collaborator, DeviceId, GrantId, InvitationId},
+    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, RequestId},
     time::Timestamp,
 };
 
 use super::{
-    Approvals, KnownDevice, Scope, Seen,
+    Approvals, KnownDevice, Request, Scope, Seen,
     records::{
         CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
         IssuedToken, KeyRecord, PolicyVersion,
@@ -42,6 +42,22 @@ pub enum Change {
     Approvals(Approvals),
     /// Nothing, if this has as many approvals; `None` where nothing was ever written down of it.
     RequireApprovals(String, Option<i64>),
+    /// A new request, if no other waits about the same.
+    AddRequest(Box<Request>),
+    /// The request as it now is, if it still waits, and what would be given is still what was seen.
+    Request {
+        /// As it is to be.
+        to: Box<Request>,
+        /// As it must be.
+        from: Box<Request>,
+    },
+    /// The grant with another end, if its state, its end and its uses are still those that were seen.
+    Extend {
+        /// As it is to be.
+        to: Box<Grant>,
+        /// As it must be.
+        from: Box<Grant>,
+    },
     /// A new device.
     AddDevice(Device),
     /// The device as it now is, if it is still in state `from`.
@@ -64,6 +80,8 @@ pub enum Change {
     },
     /// Nothing, if there is nothing left of theirs that can give anybody anything: what comes before it here has ended all of it.
     RequireNothingLeft(Scope),
+    /// Nothing, if somebody has a grant in this project that is active and not over: what comes before it here has not ended the last.
+    RequireSomebody(ProjectName, Timestamp),
     /// Nothing, if no grant of this device lives.
     RequireNoGrant(DeviceId),
     /// A certificate that was issued.
@@ -94,7 +112,7 @@ pub enum Change {
     RememberProof {
         /// Hash over key and `jti`.
         id: [u8; 32],
-        /// Until when.
+        /// Until when. It is found by this too, so it must follow from the proof alone.
         until: Timestamp,
     },
     /// A new gate.
@@ -145,6 +163,8 @@ pub enum Change {
         /// All of them, as they are to be.
         keys: Vec<KeyRecord>,
     },
+    /// Takes these messages, each of a sink, out of those that are not tried any more, if all of them are still there.
+    DropNotifications(Vec<(String, String)>),
     /// Lets decisions be made by a clock that is behind: somebody says that it is right now, and was wrong before.
     AcceptClock {
         /// The time up to which there are decisions.
@@ -161,6 +181,10 @@ pub enum Condition {
     Invitation(InvitationId),
     /// A grant's state.
     Grant(GrantId),
+    /// A request that waits, and what it would be given.
+    Request(RequestId),
+    /// No other request waits about the same.
+    OneRequest,
     /// What approvals something has.
     Approvals(String),
     /// A device's state.
@@ -187,12 +211,16 @@ pub enum Condition {
     Person,
     /// Nothing is left of theirs.
     NothingLeft(Scope),
+    /// Somebody has an active grant in a project.
+    Somebody(ProjectName),
     /// No grant of a device lives.
     NoGrant(DeviceId),
     /// The ledger has not begun, or has this name.
     Ledger,
     /// The policy that is in force.
     Policy,
+    /// Messages that are not tried any more.
+    Notifications,
 }
 
 impl fmt::Display for Condition {
@@ -200,6 +228,8 @@ impl fmt::Display for Condition {
         match self {
             Self::Invitation(id) => write!(f, "invitation `{id}`"),
             Self::Grant(id) => write!(f, "grant `{id}`"),
+            Self::Request(id) => write!(f, "request `{id}`"),
+            Self::OneRequest => f.write_str("the one request that waits about the same"),
             Self::Approvals(id) => write!(f, "what `{id}` has of approvals"),
             Self::Device(id) => write!(f, "device `{id}`"),
             Self::Challenge => f.write_str("the challenge"),
@@ -213,9 +243,11 @@ impl fmt::Display for Condition {
             Self::Name(name) => write!(f, "`{name}`"),
             Self::Person => f.write_str("what there is of this person"),
             Self::NothingLeft(scope) => write!(f, "what there is of {scope}"),
+            Self::Somebody(project) => write!(f, "who has a grant in project `{project}`"),
             Self::NoGrant(id) => write!(f, "what there is of device `{id}`"),
             Self::Ledger => f.write_str("the ledger"),
             Self::Policy => f.write_str("the policy in force"),
+            Self::Notifications => f.write_str("what is not tried any more"),
         }
     }
 }

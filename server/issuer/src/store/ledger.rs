@@ -16,7 +16,7 @@ use daypass_proto::{
     time::Timestamp,
 };
 
-use super::{Answer, StoreError};
+use super::{Answer, StoreError, notification::NotificationWork};
 
 /// The one row of the ledger.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -197,13 +197,14 @@ pub trait LedgerStore: Send + Sync {
     fn entries(&self, from: u64, limit: u32) -> Answer<'_, Vec<Entry>>;
 }
 
-/// What the writer is asked to do for the ledger.
+/// What the writer is asked to do beside decisions.
 #[derive(Debug)]
 pub(super) enum LedgerWork {
     TakeLease { holder: String, now: Timestamp, until: Timestamp },
     Integrate(Box<Integration>),
     Promise { epoch: i64, head: Head, at: Timestamp },
     Seal { promised: CheckpointRecord, note: String },
+    Notify(NotificationWork),
 }
 
 /// What came of it: nothing where a condition did not hold; the epoch of a lease that was taken.

@@ -9,7 +9,9 @@ mod change;
 mod fault;
 mod find;
 mod ledger;
+mod notification;
 mod records;
+mod requests;
 mod sqlite;
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -17,7 +19,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use daypass_proto::{
     enrolment::DeviceLife,
     ledger::{Sealed, api::MAX_LEAF, vocabulary::Misfit},
-    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, RequestId},
     resource::Resource,
     time::Timestamp,
 };
@@ -30,11 +32,13 @@ pub use self::{
     fault::Fault,
     find::{Find, Scope, Sort},
     ledger::{Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side},
+    notification::{Attempt, Cursor, EndTold, Found, NotificationStore, Outgoing, Waiting},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
         Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, Terms, device_may_become,
         device_state as device_word, grant_may_become,
     },
+    requests::{Request, request_may_become},
     sqlite::{PublishedError, SqliteStore},
 };
 
@@ -192,7 +196,7 @@ impl StoreError {
 pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// One trait, several engines, one test suite.
-pub trait Store: LedgerStore {
+pub trait Store: LedgerStore + NotificationStore {
     /// Makes a decision durable; resolves afterwards.
     fn decide(&self, decision: Decision) -> Answer<'_, (), DecideError>;
 
@@ -226,6 +230,10 @@ pub trait Store: LedgerStore {
     fn knows<'a>(&'a self, scope: &'a Scope) -> Answer<'a, bool>;
     /// The approvals of a grant or a request, by its name.
     fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>>;
+    /// A request for longer, or for more.
+    fn request<'a>(&'a self, id: &'a RequestId) -> Answer<'a, Option<Request>>;
+    /// The requests that are looked for.
+    fn find_requests<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Request>>;
     /// A challenge that nobody has answered yet.
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>>;
     /// A token that was issued.

@@ -12,6 +12,7 @@ mod ledger;
 mod list;
 mod lock;
 mod message;
+mod notification;
 #[cfg(test)]
 mod plans;
 mod published;
@@ -34,14 +35,18 @@ use std::{
 use daypass_proto::{
     enrolment::DeviceLife,
     gate_api::FLOW_OUTLIVES_TOKEN,
-    ledger::tree::{Head, TileId, Tiles},
-    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId},
+    ledger::{
+        EventKind,
+        tree::{Head, TileId, Tiles},
+    },
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, RequestId},
     resource::Resource,
     time::{Skew, Timestamp},
 };
 use daypass_service::{beside, folder_of};
 use sqlx::{
-    SqlitePool,
+    ConnectOptions as _, Connection as _, SqlitePool,
+    migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::{
@@ -52,12 +57,13 @@ use tokio::{
 pub use self::published::PublishedError;
 use self::{lanes::Lanes, write::Writer};
 use super::{
-    Answer, Approvals, Dead, DecideError, Decision, Fault, Find, Presented, Scope, Store, StoreError,
+    Answer, Approvals, Dead, DecideError, Decision, Fault, Find, Presented, Request, Scope, Store, StoreError,
     fault::Health,
     ledger::{
         Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place,
         Side, Traces,
     },
+    notification::{Attempt, Cursor, Found, NotificationStore, NotificationWork, Outgoing, Waiting},
     records::{
         Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion,
     },
@@ -81,6 +87,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) fn engine<E: Into<Arc<sqlx::Error>>>(attempted: &'static str) -> impl Fn(E) -> StoreError {
     move |source| StoreError::Engine { attempted, source: source.into() }
 }
+
+/// Each step of the schema, in the order in which they were made.
+static SCHEMA: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// What the writer is asked.
 enum Order {
@@ -116,7 +125,7 @@ impl SqliteStore {
             return Err(StoreError::Damaged("the file is empty".to_owned()));
         }
         may_write(path)?;
-        let lock = lock::share(path)?;
+        let mut lock = lock::share(path)?;
         let options = SqliteConnectOptions::from_str("sqlite:")
             .map_err(engine("read the path"))?
             .filename(path)
@@ -128,13 +137,29 @@ impl SqliteStore {
             .statement_cache_capacity(4 * BATCH)
             // Commands on the issuer's machine write beside the server; each waits for the other's transaction.
             .busy_timeout(Duration::from_secs(10));
-        let writing = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        while schema_is_old(&options).await.map_err(engine("read which schema it has"))? {
+            // Tables made anew under a server would hold it up, and two programs would do it twice.
+            drop(lock);
+            let alone = lock::alone(path)?;
+            let mut only = options.connect().await.map_err(engine("open the database"))?;
+            SCHEMA.run(&mut only).await.map_err(StoreError::Migrate)?;
+            only.close().await.map_err(engine("close the database"))?;
+            drop(alone);
+            // Whoever replaced the file in between is seen: it is not open here.
+            lock = lock::share(path)?;
+        }
+        let writing = options
+            .clone()
+            .pragma("cache_size", WRITER_CACHE)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            // What a statement would need for taking itself back goes to memory, and not to a file that is made and removed for each.
+            .pragma("temp_store", "MEMORY");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .connect_with(writing)
             .await
             .map_err(engine("open the database"))?;
-        sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(StoreError::Migrate)?;
+        SCHEMA.run(&writer).await.map_err(StoreError::Migrate)?;
         let reading = options.read_only(true).create_if_missing(false);
         let lanes = Lanes::new(reading.clone(), READERS as usize);
         let readers = SqlitePoolOptions::new()
@@ -229,9 +254,22 @@ fn may_write(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether a step of the schema was not yet made here.
+async fn schema_is_old(options: &SqliteConnectOptions) -> Result<bool, sqlx::Error> {
+    let mut connection = options.connect().await?;
+    let table = "SELECT COUNT(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    let done: Vec<i64> = match sqlx::query_scalar::<_, i64>(table).fetch_one(&mut connection).await? {
+        0 => Vec::new(),
+        _ => sqlx::query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(&mut connection).await?,
+    };
+    connection.close().await?;
+    Ok(SCHEMA.iter().any(|step| !done.contains(&step.version)))
+}
+
 async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health: Arc<Health>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
+        gather(&mut batch, &mut queue).await;
         let (mut decisions, mut answers) = (Vec::new(), Vec::new());
         let (mut works, mut outcomes) = (Vec::new(), Vec::new());
         for order in batch.drain(..) {
@@ -286,6 +324,23 @@ async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health
     writer.close().await;
 }
 
+/// Lets whoever is at work on a request come to its order before the batch begins, for as long as that brings more: a commit costs the same for all of them.
+/// Nobody is waited for, so one who asks alone loses nothing by it.
+async fn gather(batch: &mut Vec<Order>, queue: &mut mpsc::Receiver<Order>) {
+    loop {
+        tokio::task::yield_now().await;
+        let before = batch.len();
+        while batch.len() < BATCH
+            && let Ok(order) = queue.try_recv()
+        {
+            batch.push(order);
+        }
+        if batch.len() == before {
+            return;
+        }
+    }
+}
+
 impl Order {
     /// The store is damaged: nothing is written to it any more.
     fn refuse(self) {
@@ -317,6 +372,10 @@ fn told(health: &Health, result: Result<(), StoreError>) -> Result<(), StoreErro
 impl SqliteStore {
     async fn work(&self, work: LedgerWork) -> Outcome {
         self.order(|outcome| Order::Ledger(work, outcome)).await
+    }
+
+    async fn notify(&self, work: NotificationWork) -> Outcome {
+        self.work(LedgerWork::Notify(work)).await
     }
 }
 
@@ -402,6 +461,61 @@ impl LedgerStore for SqliteStore {
     }
 }
 
+impl NotificationStore for SqliteStore {
+    fn notifying(&self) -> Answer<'_, Option<Cursor>> {
+        Box::pin(notification::cursor(&self.readers))
+    }
+
+    fn begin_notifying(&self, sinks: Vec<String>) -> Answer<'_, ()> {
+        Box::pin(async move { self.notify(NotificationWork::Begin(sinks)).await.map(drop) })
+    }
+
+    fn lease_notifying<'a>(&'a self, holder: &'a str, now: Timestamp, until: Timestamp) -> Answer<'a, Option<i64>> {
+        Box::pin(self.notify(NotificationWork::Lease { holder: holder.to_owned(), now, until }))
+    }
+
+    fn is_leased_notifying(&self, epoch: i64) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.notifying().await?.is_some_and(|cursor| cursor.epoch == epoch)) })
+    }
+
+    fn entries_of<'a>(&'a self, kinds: &'a [EventKind], from: u64, limit: u32) -> Answer<'a, Vec<Entry>> {
+        Box::pin(notification::entries_of(&self.readers, kinds, from, limit))
+    }
+
+    fn ends_to_tell(&self, now: Timestamp, ahead: i64, limit: u32) -> Answer<'_, Vec<Grant>> {
+        Box::pin(notification::ends_to_tell(&self.readers, now, ahead, limit))
+    }
+
+    fn keep_found(&self, found: Found) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.notify(NotificationWork::Found(Box::new(found))).await?.is_some()) })
+    }
+
+    fn due<'a>(&'a self, sink: &'a str, now: Timestamp, limit: u32) -> Answer<'a, Vec<Outgoing>> {
+        Box::pin(notification::due(&self.readers, sink, now, limit))
+    }
+
+    fn settle<'a>(&'a self, epoch: i64, message: &'a Outgoing, attempt: Attempt) -> Answer<'a, bool> {
+        let (id, sink) = (message.id.clone(), message.sink.clone());
+        Box::pin(async move { Ok(self.notify(NotificationWork::Settle { epoch, id, sink, attempt }).await?.is_some()) })
+    }
+
+    fn outgoing(&self, dead: bool, limit: u32) -> Answer<'_, Vec<Outgoing>> {
+        Box::pin(notification::outgoing(&self.readers, dead, limit))
+    }
+
+    fn waiting(&self) -> Answer<'_, Vec<Waiting>> {
+        Box::pin(notification::waiting(&self.readers))
+    }
+
+    fn retry<'a>(&'a self, id: Option<&'a str>, now: Timestamp) -> Answer<'a, u64> {
+        let id = id.map(ToOwned::to_owned);
+        Box::pin(async move {
+            let count = self.notify(NotificationWork::Retry { id, now }).await?;
+            Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+        })
+    }
+}
+
 impl Store for SqliteStore {
     fn decide(&self, decision: Decision) -> Answer<'_, (), DecideError> {
         Box::pin(self.order(|answer| Order::Decide(decision, answer)))
@@ -465,6 +579,14 @@ impl Store for SqliteStore {
 
     fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>> {
         Box::pin(read::approvals(&self.readers, id.to_owned()))
+    }
+
+    fn request<'a>(&'a self, id: &'a RequestId) -> Answer<'a, Option<Request>> {
+        Box::pin(read::request(&self.readers, id.to_string()))
+    }
+
+    fn find_requests<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Request>> {
+        Box::pin(find::requests(&self.readers, find))
     }
 
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>> {

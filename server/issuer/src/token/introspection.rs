@@ -49,7 +49,8 @@ pub async fn introspect(
     Ok((NEVER_STORED, Json(answer)).into_response())
 }
 
-async fn is_active(issuer: &Issuer, claims: &AccessTokenClaims) -> Result<bool, StoreError> {
+/// Whether a token of ours is good now: it, its device and its grant.
+pub(crate) async fn is_active(issuer: &Issuer, claims: &AccessTokenClaims) -> Result<bool, StoreError> {
     let Some(record) = issuer.store.token(&claims.jti).await? else { return Ok(false) };
     let Some(device) = issuer.store.device(&record.device).await? else { return Ok(false) };
     let Some(grant) = issuer.store.grant(&record.grant).await? else { return Ok(false) };

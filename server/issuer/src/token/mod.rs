@@ -15,6 +15,7 @@ use daypass_proto::{
     token::{self, AccessTokenClaims},
 };
 
+pub(crate) use self::introspection::is_active;
 pub use self::{
     introspection::introspect,
     request::{PATH, token},

@@ -432,7 +432,9 @@ async fn refuse(
     let event = environment.refused(environment.of_device(event, device), refusal.reason(), &why);
     let mut event = environment.asked(event, source);
     // Whatever else is named stands in the words alone, which can be erased.
-    if let Some(resource) = asked.resource.filter(|resource| issuer.policy().resources().contains(resource)) {
+    let known =
+        |resource: &Resource| *resource == issuer.config.admin || issuer.policy().resources().contains(resource);
+    if let Some(resource) = asked.resource.filter(known) {
         event = event.text("resource", resource);
     }
     let sent = |json: serde_json::Result<String>| redacted(&json.unwrap_or_default()).into_owned();

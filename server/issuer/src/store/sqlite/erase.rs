@@ -74,10 +74,8 @@ pub(super) async fn erase(
     if done.rows_affected() != fields {
         return Err(DecideError::Conflict(Condition::Person));
     }
-    sqlx::query("DELETE FROM event_collaborators WHERE collaborator = $1")
-        .bind(name.to_string())
-        .execute(connection)
-        .await
-        .map_err(&failed)?;
+    for forget in ["DELETE FROM event_collaborators WHERE collaborator = $1", super::notification::ERASE] {
+        sqlx::query(forget).bind(name.to_string()).execute(&mut *connection).await.map_err(&failed)?;
+    }
     Ok(())
 }

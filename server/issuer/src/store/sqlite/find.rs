@@ -1,12 +1,15 @@
 //! Reads that look for grants, invitations and devices by whose they are. Each goes by an index, and none gives more than its limit.
 
-use daypass_proto::names::{Collaborator, DeviceId};
+use daypass_proto::{
+    names::{Collaborator, DeviceId, ProjectName},
+    time::Timestamp,
+};
 use serde::de::DeserializeOwned;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, SqliteExecutor, SqlitePool};
 
 use super::{engine, read::body};
 use crate::store::{
-    Find, Scope, StoreError,
+    Find, Request, Scope, StoreError,
     records::{Device, Grant, Invitation},
 };
 
@@ -19,6 +22,10 @@ pub(super) async fn invitations(pool: &SqlitePool, find: &Find) -> Result<Vec<In
 }
 
 /// Devices that are not revoked: a person's, or those that were ever granted something there.
+pub(super) async fn requests(pool: &SqlitePool, find: &Find) -> Result<Vec<Request>, StoreError> {
+    found(pool, "request", statement("requests", find)).await
+}
+
 pub(super) async fn devices_of(pool: &SqlitePool, scope: &Scope, limit: u32) -> Result<Vec<Device>, StoreError> {
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT body FROM devices WHERE state <> 'revoked'");
     if let Scope::Collaborator(_) = scope {
@@ -127,6 +134,17 @@ pub(super) async fn no_grant(connection: &mut SqliteConnection, device: &DeviceI
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT 1 FROM grants WHERE device = ");
     query.push_bind(device.to_string()).push(" AND state NOT IN ('revoked', 'ended') LIMIT 1");
     Ok(!any(connection, query).await?)
+}
+
+/// Whether somebody has a grant in this project that is active and not over, as the writer sees it.
+pub(super) async fn somebody(
+    connection: &mut SqliteConnection,
+    project: &ProjectName,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let statement = "SELECT 1 FROM grants WHERE project = $1 AND state = 'active' AND ends_at > $2 LIMIT 1";
+    let query = sqlx::query(statement).bind(project.to_string()).bind(now.seconds());
+    Ok(query.fetch_optional(connection).await.map_err(engine("look for records"))?.is_some())
 }
 
 async fn any<'c>(executor: impl SqliteExecutor<'c>, mut query: QueryBuilder<Sqlite>) -> Result<bool, StoreError> {

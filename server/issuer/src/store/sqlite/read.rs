@@ -8,7 +8,7 @@ use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use super::{engine, lanes::Lanes};
 use crate::store::{
-    Approvals, KnownDevice, Presented, Seen, StoreError,
+    Approvals, KnownDevice, Presented, Request, Seen, StoreError,
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose,
         KeyRecord, PolicyVersion, device_state,
@@ -130,6 +130,10 @@ pub(super) async fn grants_over(pool: &SqlitePool, now: Timestamp, limit: u32) -
 
 pub(super) async fn approvals(pool: &SqlitePool, id: String) -> Result<Option<Approvals>, StoreError> {
     one(pool, "approvals", sqlx::query("SELECT body FROM approvals WHERE id = $1").bind(id)).await
+}
+
+pub(super) async fn request(pool: &SqlitePool, id: String) -> Result<Option<Request>, StoreError> {
+    one(pool, "request", sqlx::query("SELECT body FROM requests WHERE id = $1").bind(id)).await
 }
 
 pub(super) async fn challenge(pool: &SqlitePool, id: String) -> Result<Option<Challenge>, StoreError> {

@@ -7,11 +7,11 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 
-use super::SqliteStore;
+use super::{SqliteStore, lock};
 use crate::{
     clock::Environment,
     fixture::{Made, event},
-    store::{Change, Condition, DecideError, Decision, Grant, GrantLife, Presented, Store as _},
+    store::{Change, Condition, DecideError, Decision, Grant, GrantLife, Presented, Store as _, StoreError},
 };
 
 /// The first version whose tables are others.
@@ -83,6 +83,12 @@ async fn a_store_of_an_older_program_reads_the_same() {
     let before = contents(&mut old).await;
     assert!(before.iter().all(|rows| !rows.is_empty()));
     old.close().await.unwrap();
+
+    // Nothing is made anew under somebody who has it open.
+    let other = lock::share(&path).unwrap();
+    let refused = SqliteStore::open(&path, false).await.err();
+    assert!(matches!(refused, Some(StoreError::InUse(_))), "{refused:?}");
+    drop(other);
 
     let store = SqliteStore::open(&path, false).await.unwrap();
     let mut new = options.create_if_missing(false).read_only(true).connect().await.unwrap();

@@ -17,6 +17,7 @@ use crate::store::{
     Change, Condition, DecideError, Decision, Fault, KeyRecord, StoreError,
     ledger::{LedgerWork, Outcome},
     records::{device_state, grant_may_become},
+    requests::request_may_become,
 };
 
 /// The store's time is written when it is this far behind, in seconds: a row of its own in every batch would cost more than it says.
@@ -253,9 +254,17 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
     if let Change::RewrapKeys { from, to, keys } = change {
         return rewrap(connection, from, to, keys).await;
     }
+    if let Change::DropNotifications(all) = change {
+        let gone = super::notification::drop_dead(connection, all).await?;
+        return if gone { Ok(()) } else { Err(DecideError::Conflict(Condition::Notifications)) };
+    }
     if let Change::RequireNothingLeft(scope) = change {
         let nothing = super::find::nothing_left(connection, scope).await?;
         return if nothing { Ok(()) } else { Err(DecideError::Conflict(Condition::NothingLeft(scope.clone()))) };
+    }
+    if let Change::RequireSomebody(project, now) = change {
+        let somebody = super::find::somebody(connection, project, *now).await?;
+        return if somebody { Ok(()) } else { Err(DecideError::Conflict(Condition::Somebody(project.clone()))) };
     }
     if let Change::RequireNoGrant(device) = change {
         let none = super::find::no_grant(connection, device).await?;
@@ -320,6 +329,47 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(to.count())
                 .bind(json("approvals", to)?),
             Some(Condition::Approvals(to.id.clone())),
+        ),
+        Change::AddRequest(new) => (
+            sqlx::query("INSERT INTO requests (id, state, subject, device, body) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING")
+                .bind(new.id.to_string())
+                .bind(new.state.as_str())
+                .bind(new.subject())
+                .bind(new.device.to_string())
+                .bind(json("request", new)?),
+            Some(Condition::OneRequest),
+        ),
+        Change::Request { to, from } if from.state != to.state && !request_may_become(from.state, to.state) => {
+            return Err(DecideError::Conflict(Condition::Request(to.id.clone())));
+        }
+        Change::Request { to, from } => (
+            sqlx::query(
+                "UPDATE requests SET state = $1, body = $2 WHERE id = $3 AND state = $4 \
+                 AND json_extract(body, '$.given_until') = $5 AND json_extract(body, '$.given_role') = $6",
+            )
+                .bind(to.state.as_str())
+                .bind(json("request", to)?)
+                .bind(to.id.to_string())
+                .bind(from.state.as_str())
+                .bind(from.given_until.seconds())
+                .bind(from.given_role.to_string()),
+            Some(Condition::Request(to.id.clone())),
+        ),
+        Change::Extend { to, from } if from.state != to.state && !grant_may_become(from.state, to.state) => {
+            return Err(StoreError::Transition { from: from.state, to: to.state }.into());
+        }
+        Change::Extend { to, from } => (
+            sqlx::query(
+                "UPDATE grants SET state = $1, body = $2 WHERE id = $3 AND state = $4 AND ends_at = $5 \
+                 AND COALESCE(json_extract(body, '$.used'), 0) = $6",
+            )
+                .bind(to.state.as_str())
+                .bind(json("grant", to)?)
+                .bind(to.id.to_string())
+                .bind(from.state.as_str())
+                .bind(from.until.seconds())
+                .bind(i64::from(from.used)),
+            Some(Condition::Grant(to.id.clone())),
         ),
         Change::AddDevice(new) => (
             sqlx::query("INSERT INTO devices (id, state, software, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
@@ -423,7 +473,9 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         ),
         // Above.
         Change::RewrapKeys { .. }
+        | Change::DropNotifications(..)
         | Change::RequireNothingLeft(..)
+        | Change::RequireSomebody(..)
         | Change::RequireNoGrant(..)
         | Change::RequireApprovals(..)
         | Change::RequireSeen { .. }
@@ -443,7 +495,8 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
 const REMEMBER_CERTIFICATES: i64 = 400 * 24 * 3600;
 
 /// How what is over is forgotten, and for how many seconds it was kept.
-pub(super) const SWEEPS: [(&str, i64); 4] = [
+pub(super) const SWEEPS: [(&str, i64); 5] = [
+    super::notification::SWEEP,
     ("DELETE FROM challenges WHERE expires_at < $1", 0),
     ("DELETE FROM proofs_seen WHERE remember_until < $1", 0),
     ("DELETE FROM tokens WHERE expires_at < $1", USED_AFTER_END),

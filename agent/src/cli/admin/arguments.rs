@@ -1,0 +1,336 @@
+//! The command line of `daypass admin`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use daypass_proto::names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, RoleName};
+
+/// `daypass admin`.
+#[derive(Args, Debug)]
+pub struct Admin {
+    /// Whose admin API, where there are several issuers
+    #[arg(long, value_name = "URL", global = true)]
+    pub issuer: Option<String>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: AdminCommand,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    /// Look at devices, and decide about them
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Look at grants, approve them, hold them back, end them
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// Invite somebody to a project of yours: prints a single-use code for their machine
+    Invite(Invite),
+    /// Look at invitations, and take them back
+    #[command(subcommand)]
+    Invitation(InvitationCommand),
+    /// End everything that somebody has; for administrators
+    Offboard {
+        /// Whom
+        collaborator: Collaborator,
+        #[command(flatten)]
+        how: How,
+    },
+    /// End a project
+    #[command(subcommand)]
+    Project(ProjectCommand),
+    /// Look at the policy's versions; for administrators
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Look at who administers the issuer; for administrators
+    #[command(subcommand)]
+    Administrator(AdministratorCommand),
+    /// Look at the issuer's ledger
+    #[command(subcommand)]
+    Ledger(EventCommand),
+}
+
+/// `daypass admin device …`.
+#[derive(Debug, Subcommand)]
+pub enum DeviceCommand {
+    /// List devices
+    List {
+        /// Only of this collaborator
+        #[arg(long, value_name = "NAME")]
+        collaborator: Option<Collaborator>,
+        /// Only with grants in this project
+        #[arg(long)]
+        project: Option<ProjectName>,
+        /// Only in this state: pending, approved, suspended or revoked; can be given again
+        #[arg(long, value_name = "STATE")]
+        state: Vec<String>,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Show a device
+    Show {
+        /// Which
+        device: DeviceId,
+    },
+    /// Approve a device whose code was compared
+    Approve {
+        /// Which
+        device: DeviceId,
+        /// The code that the collaborator reads out; a wrong one refuses
+        #[arg(long, value_name = "XXXX-XXXX")]
+        code: String,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Hold a device back: it gets nothing more, and what it has is refused
+    Suspend {
+        /// Which
+        device: DeviceId,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Let a suspended device on again
+    Resume {
+        /// Which
+        device: DeviceId,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// End a device and its grants for good
+    Revoke {
+        /// Which
+        device: DeviceId,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// `daypass admin grant …`.
+#[derive(Debug, Subcommand)]
+pub enum GrantCommand {
+    /// List grants
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// Only of this device
+        #[arg(long)]
+        device: Option<DeviceId>,
+    },
+    /// Show a grant, what it gives, and whom it waits for
+    Show {
+        /// Which
+        grant: GrantId,
+    },
+    /// Approve a grant, as an owner of its project
+    Approve {
+        /// Which
+        grant: GrantId,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Hold a grant back
+    Suspend {
+        /// Which
+        grant: GrantId,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Let a suspended grant on again
+    Resume {
+        /// Which
+        grant: GrantId,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// End a grant for good
+    Revoke {
+        /// Which
+        grant: GrantId,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// `daypass admin invitation …`.
+#[derive(Debug, Subcommand)]
+pub enum InvitationCommand {
+    /// List invitations
+    List {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Take an open invitation back, and its grant
+    Withdraw {
+        /// Which
+        invitation: InvitationId,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// `daypass admin project …`.
+#[derive(Debug, Subcommand)]
+pub enum ProjectCommand {
+    /// End all grants and invitations of a project, and the devices that are left with nothing
+    End {
+        /// Which
+        project: ProjectName,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// `daypass admin policy …`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// List the versions that were in force
+    List,
+}
+
+/// `daypass admin administrator …`.
+#[derive(Debug, Subcommand)]
+pub enum AdministratorCommand {
+    /// List the administrators
+    List,
+}
+
+/// `daypass admin ledger …`.
+#[derive(Debug, Subcommand)]
+pub enum EventCommand {
+    /// List events, the oldest first; an owner sees those about a project of theirs
+    List {
+        /// Only about this collaborator
+        #[arg(long, value_name = "NAME")]
+        collaborator: Option<Collaborator>,
+        /// Only about this project
+        #[arg(long)]
+        project: Option<ProjectName>,
+        /// Only about this device
+        #[arg(long)]
+        device: Option<DeviceId>,
+        /// Only of this kind; docs/ledger.md has them all
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only events behind this one: the last of an earlier list
+        #[arg(long, value_name = "EVENT")]
+        after: Option<u64>,
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+/// `daypass admin invite`.
+#[derive(Args, Debug)]
+pub struct Invite {
+    /// For whom
+    pub collaborator: Collaborator,
+    /// The project
+    #[arg(long)]
+    pub project: ProjectName,
+    /// The role in it
+    #[arg(long)]
+    pub role: RoleName,
+    /// The hard end: a date (the end of that day where the project is), a time, or a duration such as `90d`
+    #[arg(long, value_name = "WHEN")]
+    pub until: String,
+    /// How long the code can be used; the issuer's setting where it is left out
+    #[arg(long, value_name = "DURATION")]
+    pub code_expires: Option<String>,
+    /// Show what the invitation would allow, and make none
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub why: Why,
+}
+
+/// Which grants or invitations.
+#[derive(Args, Debug)]
+pub struct Which {
+    /// Only of this collaborator
+    #[arg(long, value_name = "NAME")]
+    pub collaborator: Option<Collaborator>,
+    /// Only in this project
+    #[arg(long)]
+    pub project: Option<ProjectName>,
+    /// Only in this role
+    #[arg(long)]
+    pub role: Option<RoleName>,
+    /// Only in this state; can be given again
+    #[arg(long, value_name = "STATE")]
+    pub state: Vec<String>,
+    /// In this order
+    #[arg(long, value_enum, default_value_t = Sort::Id)]
+    pub sort: Sort,
+    #[command(flatten)]
+    pub limit: Limit,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Sort {
+    /// By name
+    Id,
+    /// By collaborator
+    Collaborator,
+    /// By project
+    Project,
+    /// By role
+    Role,
+    /// By state
+    State,
+    /// By end, the soonest first
+    Until,
+}
+
+impl Sort {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Collaborator => "collaborator",
+            Self::Project => "project",
+            Self::Role => "role",
+            Self::State => "state",
+            Self::Until => "until",
+        }
+    }
+}
+
+/// How many.
+#[derive(Args, Debug)]
+pub struct Limit {
+    /// No more than so many; standard error says where there are more
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+}
+
+/// Why.
+#[derive(Args, Debug)]
+pub struct Why {
+    /// Why, for the ledger
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+/// Whether to ask.
+#[derive(Args, Debug)]
+pub struct Yes {
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// How much is ended.
+#[derive(Args, Debug)]
+pub struct How {
+    /// Why, for the ledger
+    #[arg(long)]
+    pub reason: String,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}

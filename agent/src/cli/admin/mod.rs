@@ -1,0 +1,320 @@
+//! `daypass admin`: deciding from one's own machine. The agent asks the issuer; here is what is asked, and how the answer is shown.
+
+pub(crate) mod arguments;
+mod shown;
+#[cfg(test)]
+mod tests;
+
+use daypass_proto::{
+    admin_api as api,
+    local_api::{
+        ErrorCode,
+        admin::{AdminMethod, AdminRequest},
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use url::form_urlencoded::Serializer;
+
+use self::{
+    arguments::{
+        Admin, AdminCommand, AdministratorCommand, DeviceCommand, EventCommand, GrantCommand, How, InvitationCommand,
+        Invite, PolicyCommand, ProjectCommand, Which, Why,
+    },
+    shown::{columns, plain},
+};
+use super::{failure::Failure, leave::issuer_named, terminal::Terminal};
+use crate::local_client::{LONG, LocalClient};
+
+/// Where requests go.
+struct Api<'a> {
+    agent: &'a LocalClient,
+    issuer: Option<String>,
+}
+
+impl Api<'_> {
+    fn ask<T: DeserializeOwned>(&self, method: AdminMethod, path: String, body: Option<Value>) -> Result<T, Failure> {
+        let request =
+            AdminRequest { issuer: self.issuer.clone(), method, path: format!("{}{path}", api::PREFIX), body };
+        Ok(self.agent.post("/v1/admin", &request, LONG)?)
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: impl Into<String>) -> Result<T, Failure> {
+        self.ask(AdminMethod::Get, path.into(), None)
+    }
+
+    fn post<T: DeserializeOwned>(&self, path: impl Into<String>, body: &impl Serialize) -> Result<T, Failure> {
+        self.ask(AdminMethod::Post, path.into(), Some(json!(body)))
+    }
+}
+
+/// The filters of a list, as they stand in a query.
+#[derive(Default)]
+struct Query(Vec<(&'static str, String)>);
+
+impl Query {
+    fn with(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
+        self.0.extend(value.map(|value| (name, value.to_string())));
+        self
+    }
+
+    fn of(which: &Which) -> Self {
+        Self::default()
+            .with("collaborator", which.collaborator.as_ref())
+            .with("project", which.project.as_ref())
+            .with("role", which.role.as_ref())
+            .states(&which.state)
+            .with("sort", Some(which.sort.word()))
+            .with("limit", Some(which.limit.limit))
+    }
+
+    fn states(self, states: &[String]) -> Self {
+        self.with("state", (!states.is_empty()).then(|| states.join(",")))
+    }
+
+    fn to(&self, path: &str) -> String {
+        let query = Serializer::new(String::new()).extend_pairs(&self.0).finish();
+        if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+    }
+}
+
+pub(super) fn run(asked: &Admin, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let api = Api { agent, issuer: asked.issuer.as_deref().map(issuer_named).transpose()? };
+    match &asked.command {
+        AdminCommand::Device(command) => device(command, &api, terminal),
+        AdminCommand::Grant(command) => grant(command, &api, terminal),
+        AdminCommand::Invite(asked) => invite(asked, &api, terminal),
+        AdminCommand::Invitation(command) => invitation(command, &api, terminal),
+        AdminCommand::Offboard { collaborator, how } => {
+            let name = in_path(collaborator.as_str())?;
+            end(&format!("collaborators/{name}/offboard"), &format!("`{collaborator}`"), how, &api, terminal)
+        }
+        AdminCommand::Project(ProjectCommand::End { project, how }) => {
+            end(&format!("projects/{project}/end"), &format!("project `{project}`"), how, &api, terminal)
+        }
+        AdminCommand::Policy(PolicyCommand::List) => list::<api::PolicyVersion>("policy/versions", &api, terminal),
+        AdminCommand::Administrator(AdministratorCommand::List) => {
+            list::<api::Administrator>("administrators", &api, terminal)
+        }
+        AdminCommand::Ledger(EventCommand::List { collaborator, project, device, kind, after, limit }) => {
+            let query = Query::default()
+                .with("collaborator", collaborator.as_ref())
+                .with("project", project.as_ref())
+                .with("device", device.as_ref())
+                .with("kind", kind.as_ref())
+                .with("after", after.as_ref())
+                .with("limit", Some(limit.limit));
+            list::<api::Event>(&query.to("ledger/events"), &api, terminal)
+        }
+    }
+}
+
+/// A name that stands in a path as it is.
+fn in_path(name: &str) -> Result<&str, Failure> {
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=@".contains(&byte))
+        && name.bytes().any(|byte| byte != b'.')
+    {
+        return Ok(name);
+    }
+    Err(Failure::new(
+        ErrorCode::Malformed,
+        format!("`{}` has characters that the admin API does not take", plain(name)),
+        "do this on the issuer's machine, with `daypass-issuer offboard`",
+    ))
+}
+
+fn list<T: columns::Row + DeserializeOwned + Serialize>(
+    path: &str,
+    api: &Api<'_>,
+    terminal: &mut dyn Terminal,
+) -> Result<(), Failure> {
+    let listed: api::List<T> = api.get(path)?;
+    if terminal.json() {
+        return terminal.document(&listed);
+    }
+    columns::table(&listed.items, terminal)?;
+    if listed.more {
+        terminal.note("there are more than these; narrow the list");
+    }
+    Ok(())
+}
+
+/// Asks before something is ended for good.
+fn confirmed(what: &str, yes: bool, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    match terminal.confirm(&format!("{what}, for good?")) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::Declined),
+        None => Err(Failure::Unconfirmed("this ends something for good")),
+    }
+}
+
+fn decide(why: &Why) -> api::Decide {
+    api::Decide { reason: why.reason.clone() }
+}
+
+/// Shows what became of something: the whole of it as JSON, or a line.
+fn done<T: Serialize>(made: &T, words: String, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    if terminal.json() { terminal.document(made) } else { terminal.words(&words) }
+}
+
+fn device(command: &DeviceCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let (id, verb, why) = match command {
+        DeviceCommand::List { collaborator, project, state, limit } => {
+            let query = Query::default()
+                .with("collaborator", collaborator.as_ref())
+                .with("project", project.as_ref())
+                .states(state)
+                .with("limit", Some(limit.limit));
+            return list::<api::Device>(&query.to("devices"), api, terminal);
+        }
+        DeviceCommand::Show { device } => {
+            let found: api::Device = api.get(format!("devices/{device}"))?;
+            return if terminal.json() { terminal.document(&found) } else { shown::device(&found, terminal) };
+        }
+        DeviceCommand::Approve { device, code, why } => {
+            let body = api::ApproveDevice { code: code.clone(), reason: why.reason.clone() };
+            let found: api::Device = api.post(format!("devices/{device}/approve"), &body)?;
+            let waiting = found.grants.iter().filter(|grant| grant.state == "requested").count();
+            done(&found, format!("approved {device} for {}", found.collaborator), terminal)?;
+            if waiting > 0 && !terminal.json() {
+                terminal.words(&format!(
+                    "  {waiting} grant(s) of it still wait for owners: `daypass admin grant list --device {device}`"
+                ))?;
+            }
+            return Ok(());
+        }
+        DeviceCommand::Suspend { device, why } => (device, "suspend", why),
+        DeviceCommand::Resume { device, why } => (device, "resume", why),
+        DeviceCommand::Revoke { device, why, yes } => {
+            if !yes.yes {
+                let found: api::Device = api.get(format!("devices/{device}"))?;
+                if !terminal.json() {
+                    shown::device(&found, terminal)?;
+                }
+                confirmed("end this device, its grants and its tokens", yes.yes, terminal)?;
+            }
+            (device, "revoke", why)
+        }
+    };
+    let found: api::Device = api.post(format!("devices/{id}/{verb}"), &decide(why))?;
+    done(&found, format!("{id} is now {}", shown::word(&found.state)), terminal)
+}
+
+fn grant(command: &GrantCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let (id, verb, why) = match command {
+        GrantCommand::List { which, device } => {
+            let query = Query::of(which).with("device", device.as_ref());
+            return list::<api::Grant>(&query.to("grants"), api, terminal);
+        }
+        GrantCommand::Show { grant } => {
+            let found: api::GrantShown = api.get(format!("grants/{grant}"))?;
+            return if terminal.json() { terminal.document(&found) } else { shown::grant(&found, terminal) };
+        }
+        GrantCommand::Approve { grant, why } => {
+            let found: api::GrantShown = api.post(format!("grants/{grant}/approve"), &decide(why))?;
+            let words = match (found.approvals_missing, found.grant.device.is_some()) {
+                (0, true) => format!("approved: {grant} is now {}", found.grant.state),
+                (0, false) => format!("approved: {grant} comes into force with its machine"),
+                (missing, _) => {
+                    format!("approved: {grant} waits for {missing} more, of {}", found.waits_for.join(", "))
+                }
+            };
+            return done(&found, words, terminal);
+        }
+        GrantCommand::Suspend { grant, why } => (grant, "suspend", why),
+        GrantCommand::Resume { grant, why } => (grant, "resume", why),
+        GrantCommand::Revoke { grant, why, yes } => {
+            if !yes.yes {
+                let found: api::GrantShown = api.get(format!("grants/{grant}"))?;
+                if !terminal.json() {
+                    shown::grant(&found, terminal)?;
+                }
+                confirmed("end this grant, and the tokens under it", yes.yes, terminal)?;
+            }
+            (grant, "revoke", why)
+        }
+    };
+    let found: api::Grant = api.post(format!("grants/{id}/{verb}"), &decide(why))?;
+    done(&found, format!("{id} is now {}", found.state), terminal)
+}
+
+fn invite(asked: &Invite, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let body = api::Invite {
+        collaborator: asked.collaborator.clone(),
+        project: asked.project.clone(),
+        role: asked.role.clone(),
+        until: asked.until.clone(),
+        code_expires: asked.code_expires.clone(),
+        reason: asked.why.reason.clone(),
+        dry_run: asked.dry_run,
+    };
+    let made: api::Invited = api.post("invitations", &body)?;
+    if terminal.json() {
+        return terminal.document(&made);
+    }
+    let (who, project, role) = (&asked.collaborator, &asked.project, &asked.role);
+    let begin = if asked.dry_run { "this would invite" } else { "invited" };
+    terminal.words(&format!("{begin} {who} to {project} as {role}"))?;
+    terminal.words(&format!("  until {}", made.until))?;
+    for detail in made.authorization_details.iter() {
+        terminal.words(&format!("  allows {}", serde_json::to_string(detail).unwrap_or_default()))?;
+    }
+    terminal.words(&match made.approvers {
+        0 => "  their machine waits until its code was compared".to_owned(),
+        count => format!(
+            "  waits for {count} of {}, and until the code of their machine was compared",
+            made.approved_by.join(", ")
+        ),
+    })?;
+    let (Some(invitation), Some(code)) = (made.invitation, made.code) else {
+        return terminal.words("nothing was made: leave out `--dry-run`");
+    };
+    terminal.words(&format!("the code works once, until {}; whoever has it can use it", invitation.expires_at))?;
+    terminal.words("  on the machine: `daypass enroll`, which asks for the code\n")?;
+    terminal.words(&code)
+}
+
+fn invitation(command: &InvitationCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    match command {
+        InvitationCommand::List { which } => {
+            list::<api::Invitation>(&Query::of(which).to("invitations"), api, terminal)
+        }
+        InvitationCommand::Withdraw { invitation, why, yes } => {
+            confirmed(&format!("end {invitation} and the grant that it carries"), yes.yes, terminal)?;
+            let found: api::Invitation = api.post(format!("invitations/{invitation}/withdraw"), &decide(why))?;
+            let words = format!("{invitation} is now {}, and its grant {} is revoked", found.state, found.grant);
+            done(&found, words, terminal)
+        }
+    }
+}
+
+/// Says what would end, asks, and ends it.
+fn end(path: &str, what: &str, how: &How, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let ask = |confirmed| api::End { reason: how.reason.clone(), confirmed };
+    let counted = |ended: &api::Ended| {
+        format!(
+            "{} open invitation(s), {} grant(s), {} device(s)",
+            ended.invitations.len(),
+            ended.grants.len(),
+            ended.devices.len()
+        )
+    };
+    if !how.yes {
+        let would: api::Ended = api.post(path, &ask(false))?;
+        if !terminal.json() {
+            terminal.words(&format!("this will end of {what}: {}", counted(&would)))?;
+            shown::ended(&would, terminal)?;
+        }
+        confirmed("end all of this", false, terminal)?;
+    }
+    let ended: api::Ended = api.post(path, &ask(true))?;
+    let words = if ended.ended {
+        format!("ended of {what}: {}", counted(&ended))
+    } else {
+        format!("there is nothing to end of {what}")
+    };
+    done(&ended, words, terminal)
+}

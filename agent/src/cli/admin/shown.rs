@@ -1,0 +1,214 @@
+//! Answers of the admin API, for people.
+
+use daypass_proto::admin_api as api;
+use serde::Serialize;
+
+use super::{Failure, Terminal};
+
+/// The word of a value that is one in JSON.
+pub(super) fn word(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// What others wrote, as it may stand on a terminal: a machine's name could otherwise write over the code that is compared.
+pub(super) fn plain(text: &str) -> String {
+    let shown = |c: char| if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() { c } else { '\u{fffd}' };
+    text.chars().take(120).map(shown).collect()
+}
+
+fn or_none(value: Option<&impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| plain(&value.to_string()))
+}
+
+pub(super) fn device(found: &api::Device, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let lines = [
+        ("device", found.device.to_string()),
+        ("state", word(&found.state)),
+        ("collaborator", found.collaborator.to_string()),
+        ("trust tier", word(&found.trust_tier)),
+        ("compare code", or_none(found.comparison_code.as_ref())),
+        ("host", format!("{} ({})", plain(&found.hostname), plain(&found.os))),
+        ("secure boot", found.secure_boot.map_or("unknown", |on| if on { "on" } else { "off" }).to_owned()),
+        ("enrolled", found.enrolled_at.to_string()),
+    ];
+    for (name, value) in lines {
+        terminal.words(&format!("{name:<15} {value}"))?;
+    }
+    for grant in &found.grants {
+        let (id, project, role, state, until) = (&grant.grant, &grant.project, &grant.role, &grant.state, grant.until);
+        terminal.words(&format!("grant           {id} {project} as {role}, {} until {until}", plain(state)))?;
+    }
+    Ok(())
+}
+
+pub(super) fn grant(found: &api::GrantShown, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let grant = &found.grant;
+    let lines = [
+        ("grant", grant.grant.to_string()),
+        ("state", plain(&grant.state)),
+        ("collaborator", grant.collaborator.to_string()),
+        ("project", format!("{} as {}", grant.project, grant.role)),
+        ("until", grant.until.to_string()),
+        ("device", or_none(grant.device.as_ref())),
+    ];
+    for (name, value) in lines {
+        terminal.words(&format!("{name:<15} {value}"))?;
+    }
+    if found.approvals_missing > 0 {
+        let owners = plain(&found.waits_for.join(", "));
+        terminal.words(&format!("waits for       {} of {owners}", found.approvals_missing))?;
+    }
+    if found.authorization_details.is_empty() {
+        terminal.words("role gives      nothing: the policy in force has no such role for them")?;
+    }
+    for detail in found.authorization_details.iter() {
+        terminal.words(&format!("role gives      {}", serde_json::to_string(detail).unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+pub(super) fn ended(ended: &api::Ended, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let invitations = ended.invitations.iter().map(|id| format!("  invitation {id}: withdrawn"));
+    let grants = ended.grants.iter().map(|id| format!("  grant {id}: revoked"));
+    let devices = ended.devices.iter().map(|id| format!("  device {id}: revoked, with its certificates and tokens"));
+    let staying = ended.staying.iter().map(|id| format!("  device {id} stays: it has other grants"));
+    for line in invitations.chain(grants).chain(devices).chain(staying) {
+        terminal.words(&line)?;
+    }
+    Ok(())
+}
+
+pub(super) mod columns {
+    //! Lists: columns that stay, whatever is in them.
+
+    use daypass_proto::admin_api as api;
+    use serde_json::Value;
+
+    use super::{Failure, Terminal, or_none, plain, word};
+
+    /// What stands in a list.
+    pub(in super::super) trait Row {
+        /// What stands above it.
+        const HEADING: &'static [&'static str];
+
+        /// Its cells, as many.
+        fn cells(&self) -> Vec<String>;
+    }
+
+    /// Rows under their heading, in columns as wide as their widest cell.
+    pub(in super::super) fn table<T: Row>(items: &[T], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+        let heading = T::HEADING.iter().map(|cell| (*cell).to_owned()).collect();
+        let rows: Vec<Vec<String>> = std::iter::once(heading).chain(items.iter().map(Row::cells)).collect();
+        let width = |column: usize| rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max();
+        for row in &rows {
+            let cells = row.iter().enumerate();
+            let padded: Vec<String> =
+                cells.map(|(column, cell)| format!("{cell:<width$}", width = width(column).unwrap_or(0))).collect();
+            terminal.words(padded.join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+
+    impl Row for api::Device {
+        const HEADING: &'static [&'static str] =
+            &["DEVICE", "STATE", "COLLABORATOR", "TRUST", "CODE", "HOST", "ENROLLED"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![
+                self.device.to_string(),
+                word(&self.state),
+                self.collaborator.to_string(),
+                word(&self.trust_tier),
+                or_none(self.comparison_code.as_ref()),
+                plain(&self.hostname),
+                self.enrolled_at.to_string(),
+            ]
+        }
+    }
+
+    impl Row for api::Grant {
+        const HEADING: &'static [&'static str] =
+            &["GRANT", "STATE", "COLLABORATOR", "PROJECT", "ROLE", "UNTIL", "DEVICE"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![
+                self.grant.to_string(),
+                plain(&self.state),
+                self.collaborator.to_string(),
+                self.project.to_string(),
+                self.role.to_string(),
+                self.until.to_string(),
+                or_none(self.device.as_ref()),
+            ]
+        }
+    }
+
+    impl Row for api::Invitation {
+        const HEADING: &'static [&'static str] =
+            &["INVITATION", "STATE", "COLLABORATOR", "PROJECT", "ROLE", "CODE UNTIL", "GRANT", "DEVICE"];
+
+        fn cells(&self) -> Vec<String> {
+            let expired = if self.expired && self.state == "open" { " (expired)" } else { "" };
+            vec![
+                self.invitation.to_string(),
+                format!("{}{expired}", plain(&self.state)),
+                self.collaborator.to_string(),
+                self.project.to_string(),
+                self.role.to_string(),
+                self.expires_at.to_string(),
+                self.grant.to_string(),
+                or_none(self.device.as_ref()),
+            ]
+        }
+    }
+
+    impl Row for api::PolicyVersion {
+        const HEADING: &'static [&'static str] = &["NUMBER", "VERSION", "IN FORCE FROM", "FILES", "STATE"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![
+                self.number.to_string(),
+                self.version.chars().take(12).collect(),
+                self.at.to_string(),
+                self.files.to_string(),
+                if self.in_force { "in force" } else { "-" }.to_owned(),
+            ]
+        }
+    }
+
+    impl Row for api::Administrator {
+        const HEADING: &'static [&'static str] = &["COLLABORATOR", "ACTING", "UNTIL", "DEVICES"];
+
+        fn cells(&self) -> Vec<String> {
+            let devices: Vec<String> =
+                self.grants.iter().filter_map(|grant| grant.device.as_ref().map(ToString::to_string)).collect();
+            vec![
+                self.collaborator.to_string(),
+                if self.acting { "yes" } else { "not yet" }.to_owned(),
+                or_none(self.grants.iter().map(|grant| grant.until).max().as_ref()),
+                if devices.is_empty() { "-".to_owned() } else { devices.join(" ") },
+            ]
+        }
+    }
+
+    impl Row for api::Event {
+        const HEADING: &'static [&'static str] = &["EVENT", "TIME", "KIND", "COLLABORATOR", "PROJECT", "DEVICE", "BY"];
+
+        fn cells(&self) -> Vec<String> {
+            let text = |value: Option<&Value>| match value {
+                Some(Value::String(text)) => plain(text),
+                Some(Value::Null) => "(erased)".to_owned(),
+                _ => "-".to_owned(),
+            };
+            vec![
+                or_none(self.event.as_ref()),
+                or_none(self.at.as_ref()),
+                plain(&self.kind),
+                text(self.personal.get("collaborator")),
+                text(self.fields.get("project")),
+                text(self.fields.get("device")),
+                text(self.personal.get("by")),
+            ]
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The issuer's admin API: what owners and administrators ask from their enrolled devices, and what they are answered.
+//!
+//! Each request comes over mTLS from an approved device, with a token for the API's own resource (the origin of that listener) and a DPoP proof for
+//! this request. docs/admin-api.json describes every path; it is made from these types and from the issuer's table of routes. Refusals are those of
+//! every other endpoint ([`crate::oauth_error::ErrorBody`]).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    authorization::AuthorizationDetails,
+    enrolment::{DeviceLife, TrustTier},
+    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, RoleName},
+    time::Timestamp,
+};
+
+/// What every path of it begins with, on the issuer's mTLS listener.
+pub const PREFIX: &str = "/admin/v1/";
+/// How many a list has where nothing else is asked for, and at most.
+pub const LIST: u32 = 1000;
+
+/// A decision with its reason, where somebody gives one.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decide {
+    /// Why, for the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A device's approval.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveDevice {
+    /// The code that the collaborator reads out; a wrong one refuses.
+    pub code: String,
+    /// Why, for the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The end of much.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct End {
+    /// Why, for the ledger.
+    pub reason: String,
+    /// Whether to end it; otherwise it is only said what would end.
+    #[serde(default)]
+    pub confirmed: bool,
+}
+
+/// An invitation.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invite {
+    /// For whom.
+    pub collaborator: Collaborator,
+    /// To which project.
+    pub project: ProjectName,
+    /// In which role.
+    pub role: RoleName,
+    /// The grant's hard end: a date, a time or a duration, in the project's zone.
+    pub until: String,
+    /// How long the code can be used, such as `2d`; the issuer's setting where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_expires: Option<String>,
+    /// Why, for the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Only say what it would allow.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A list.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct List<T> {
+    /// What was found, in the order that was asked for.
+    pub items: Vec<T>,
+    /// Whether there is more than was asked for.
+    pub more: bool,
+}
+
+/// A device.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Device {
+    /// Its name.
+    pub device: DeviceId,
+    /// Where it is in its life.
+    pub state: DeviceLife,
+    /// Why, where somebody said.
+    pub reason: Option<String>,
+    /// For whom.
+    pub collaborator: Collaborator,
+    /// How well its TPM is known.
+    pub trust_tier: TrustTier,
+    /// What both sides show.
+    pub comparison_code: Option<String>,
+    /// What it calls itself.
+    pub hostname: String,
+    /// Its system, as it says.
+    pub os: String,
+    /// Secure Boot, as its event log says; null where that says nothing.
+    pub secure_boot: Option<bool>,
+    /// When it enrolled.
+    pub enrolled_at: Timestamp,
+    /// What it is granted.
+    pub grants: Vec<Grant>,
+}
+
+/// A grant.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Grant {
+    /// Its name.
+    pub grant: GrantId,
+    /// `requested`, `active`, `suspended`, `revoked` or `ended`.
+    pub state: String,
+    /// Whose.
+    pub collaborator: Collaborator,
+    /// In which project.
+    pub project: ProjectName,
+    /// In which role.
+    pub role: RoleName,
+    /// The hard end.
+    pub until: Timestamp,
+    /// The device that uses it.
+    pub device: Option<DeviceId>,
+}
+
+/// A grant with what its role gives today.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct GrantShown {
+    /// The grant.
+    #[serde(flatten)]
+    pub grant: Grant,
+    /// What it gives; nothing where today's policy has no such role for them.
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub authorization_details: AuthorizationDetails,
+    /// Where it waits: whose approval is missing.
+    pub waits_for: Vec<String>,
+    /// Where it waits: how many approvals are missing.
+    pub approvals_missing: u32,
+}
+
+/// An invitation.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Invitation {
+    /// Its name.
+    pub invitation: InvitationId,
+    /// `open`, `used` or `withdrawn`.
+    pub state: String,
+    /// For whom.
+    pub collaborator: Collaborator,
+    /// To which project.
+    pub project: ProjectName,
+    /// In which role.
+    pub role: RoleName,
+    /// The grant that it carries.
+    pub grant: GrantId,
+    /// The end of its code.
+    pub expires_at: Timestamp,
+    /// Whether that is over.
+    pub expired: bool,
+    /// The device that used it.
+    pub device: Option<DeviceId>,
+}
+
+/// What an invitation allows.
+#[derive(Deserialize, JsonSchema, Serialize)]
+pub struct Invited {
+    /// The invitation; null where it was only asked what it would allow.
+    pub invitation: Option<Invitation>,
+    /// The code; null likewise. It works.
+    pub code: Option<String>,
+    /// The grant's hard end.
+    pub until: Timestamp,
+    /// What the role gives.
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub authorization_details: AuthorizationDetails,
+    /// Who can approve it.
+    pub approved_by: Vec<String>,
+    /// How many of them must.
+    pub approvers: u32,
+}
+
+/// What ended, or would end.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Ended {
+    /// Whether it ended.
+    pub ended: bool,
+    /// Open invitations.
+    pub invitations: Vec<InvitationId>,
+    /// Grants that live.
+    pub grants: Vec<GrantId>,
+    /// Devices.
+    pub devices: Vec<DeviceId>,
+    /// Devices that stay, since they have other grants.
+    pub staying: Vec<DeviceId>,
+}
+
+/// Somebody who administers the issuer.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Administrator {
+    /// Whom.
+    pub collaborator: Collaborator,
+    /// Whether they can decide now: a device of theirs is approved, and its grant active.
+    pub acting: bool,
+    /// The grants that they do it by.
+    pub grants: Vec<Grant>,
+}
+
+/// A version of the policy.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct PolicyVersion {
+    /// Counts up from 1.
+    pub number: i64,
+    /// Its hash.
+    pub version: String,
+    /// When it came into force.
+    pub at: Timestamp,
+    /// How many files it has.
+    pub files: usize,
+    /// Whether it is in force.
+    pub in_force: bool,
+}
+
+/// An event of the ledger.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Event {
+    /// Its number.
+    pub event: Option<u64>,
+    /// Its leaf's hash.
+    pub leaf_hash: String,
+    /// What happened; docs/ledger.md has every kind.
+    pub kind: String,
+    /// When.
+    pub at: Option<Timestamp>,
+    /// What tells of nobody.
+    pub fields: serde_json::Map<String, serde_json::Value>,
+    /// What tells of people; null where it was erased.
+    pub personal: serde_json::Map<String, serde_json::Value>,
+}

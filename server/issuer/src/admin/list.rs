@@ -1,0 +1,261 @@
+//! Lists of the admin API: of what is theirs to see, by filters that stand in the query.
+
+use std::collections::BTreeSet;
+
+use daypass_proto::{
+    admin_api::{self as api, LIST},
+    enrolment::DeviceLife,
+    ledger::EventKind,
+    names::{Collaborator, DeviceId, ProjectName, RoleName},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{
+    Operation,
+    caller::Decider,
+    error::AdminError,
+    shown::{device_with, grant, invitation},
+};
+use crate::{
+    commands::event_json,
+    issuer::Issuer,
+    store::{Filter, Find, GrantLife, InvitationLife, Side, Sort},
+};
+
+/// The filters of a list. Each list knows some of them; the table of routes says which.
+#[derive(Debug)]
+struct Which {
+    collaborator: Option<Collaborator>,
+    project: Option<ProjectName>,
+    role: Option<RoleName>,
+    device: Option<DeviceId>,
+    state: Option<String>,
+    sort: Option<String>,
+    kind: Option<String>,
+    after: Option<u64>,
+    limit: Option<u32>,
+}
+
+impl Which {
+    fn read(query: &str, known: &[&str]) -> Result<Self, AdminError> {
+        let pairs: Vec<(String, String)> =
+            url::form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into(), value.into())).collect();
+        let mut seen = BTreeSet::new();
+        for (name, _) in &pairs {
+            if !known.contains(&name.as_str()) {
+                return Err(AdminError::Malformed(format!(
+                    "`{name}` is no filter of this list; it has {}",
+                    known.join(", ")
+                )));
+            }
+            if !seen.insert(name) {
+                return Err(AdminError::Malformed(format!("`{name}` is there more than once")));
+            }
+        }
+        let text = |name: &str| pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let which = Self {
+            collaborator: parsed("collaborator", text("collaborator"))?,
+            project: parsed("project", text("project"))?,
+            role: parsed("role", text("role"))?,
+            device: parsed("device", text("device"))?,
+            state: text("state"),
+            sort: text("sort"),
+            kind: text("kind"),
+            after: parsed("after", text("after"))?,
+            limit: parsed("limit", text("limit"))?,
+        };
+        match which.limit {
+            Some(limit) if !(1..=LIST).contains(&limit) => {
+                Err(AdminError::Malformed(format!("`limit` is a number from 1 to {LIST}")))
+            }
+            _ => Ok(which),
+        }
+    }
+
+    fn limit(&self) -> u32 {
+        self.limit.unwrap_or(LIST)
+    }
+
+    fn sort(&self) -> Result<Sort, AdminError> {
+        self.sort.as_deref().map_or(Ok(Sort::Id), |sort| {
+            <Sort as clap::ValueEnum>::from_str(sort, false)
+                .map_err(|error| AdminError::Malformed(format!("`sort`: {error}")))
+        })
+    }
+
+    fn states<T: DeserializeOwned>(&self) -> Result<Vec<T>, AdminError> {
+        let words = self.state.iter().flat_map(|states| states.split(','));
+        words
+            .map(|word| {
+                serde_json::from_value(Value::from(word))
+                    .map_err(|_| AdminError::Malformed(format!("`state`: `{word}` is none here")))
+            })
+            .collect()
+    }
+
+    /// In which projects is looked: `None` is everywhere.
+    fn projects(&self, decider: &Decider, operation: Operation) -> Result<Option<BTreeSet<ProjectName>>, AdminError> {
+        match &self.project {
+            Some(project) => {
+                decider.standing.may_in(operation, project)?;
+                Ok(Some(BTreeSet::from([project.clone()])))
+            }
+            None if decider.standing.everywhere(operation) => Ok(None),
+            None => Ok(Some(decider.standing.projects.clone())),
+        }
+    }
+
+    fn finds(&self, decider: &Decider, operation: Operation, states: &[&'static str]) -> Result<Vec<Find>, AdminError> {
+        let find = |project| -> Result<Find, AdminError> {
+            Ok(Find {
+                collaborator: self.collaborator.clone(),
+                project,
+                role: self.role.clone(),
+                device: self.device.clone(),
+                states: states.to_vec(),
+                sort: self.sort()?,
+                ..Find::up_to(self.limit().saturating_add(1))
+            })
+        };
+        match self.projects(decider, operation)? {
+            None => Ok(vec![find(None)?]),
+            Some(projects) => projects.into_iter().map(|project| find(Some(project))).collect(),
+        }
+    }
+
+    fn cut<T>(&self, mut items: Vec<T>) -> api::List<T> {
+        let limit = usize::try_from(self.limit()).unwrap_or(usize::MAX);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        api::List { items, more }
+    }
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    name: &str,
+    text: Option<String>,
+) -> Result<Option<T>, AdminError> {
+    let malformed = |error| AdminError::Malformed(format!("`{name}`: {error}"));
+    text.map(|text| text.parse().map_err(|error: T::Err| malformed(error.to_string()))).transpose()
+}
+
+pub(super) async fn devices(
+    issuer: &Issuer,
+    decider: &Decider,
+    query: &str,
+) -> Result<api::List<api::Device>, AdminError> {
+    let which = Which::read(query, &["collaborator", "project", "state", "limit"])?;
+    let (states, projects) = (which.states::<DeviceLife>()?, which.projects(decider, Operation::DeviceList)?);
+    let mut found = Vec::new();
+    for device in issuer.store.devices(None).await? {
+        if !states.is_empty() && !states.contains(&device.state)
+            || which.collaborator.as_ref().is_some_and(|whose| *whose != device.collaborator)
+        {
+            continue;
+        }
+        let grants = issuer.store.grants_of(&device.id).await?;
+        let there = projects.as_ref().is_none_or(|in_these| grants.iter().any(|it| in_these.contains(&it.project)));
+        if there {
+            found.push(device_with(&device, &grants));
+        }
+    }
+    found.sort_by(|one, other| one.device.cmp(&other.device));
+    Ok(which.cut(found))
+}
+
+pub(super) async fn grants(
+    issuer: &Issuer,
+    decider: &Decider,
+    query: &str,
+) -> Result<api::List<api::Grant>, AdminError> {
+    let which = Which::read(query, &["collaborator", "project", "role", "device", "state", "sort", "limit"])?;
+    let states: Vec<_> = which.states::<GrantLife>()?.into_iter().map(GrantLife::as_str).collect();
+    let mut found = Vec::new();
+    for find in which.finds(decider, Operation::GrantList, &states)? {
+        found.extend(issuer.store.find_grants(&find).await?.iter().map(grant));
+    }
+    match which.sort()? {
+        Sort::Id => found.sort_by(|one, other| one.grant.cmp(&other.grant)),
+        Sort::Collaborator => found.sort_by(|one, other| one.collaborator.cmp(&other.collaborator)),
+        Sort::Project => found.sort_by(|one, other| one.project.cmp(&other.project)),
+        Sort::Role => found.sort_by(|one, other| one.role.cmp(&other.role)),
+        Sort::State => found.sort_by(|one, other| one.state.cmp(&other.state)),
+        Sort::Until => found.sort_by_key(|it| it.until),
+    }
+    Ok(which.cut(found))
+}
+
+pub(super) async fn invitations(
+    issuer: &Issuer,
+    decider: &Decider,
+    query: &str,
+) -> Result<api::List<api::Invitation>, AdminError> {
+    let which = Which::read(query, &["collaborator", "project", "role", "state", "sort", "limit"])?;
+    let states: Vec<_> = which.states::<InvitationLife>()?.into_iter().map(InvitationLife::as_str).collect();
+    let now = issuer.environment.now();
+    let mut found = Vec::new();
+    for find in which.finds(decider, Operation::InvitationList, &states)? {
+        found.extend(issuer.store.find_invitations(&find).await?.iter().map(|it| invitation(it, now)));
+    }
+    match which.sort()? {
+        Sort::Id => found.sort_by(|one, other| one.invitation.cmp(&other.invitation)),
+        Sort::Collaborator => found.sort_by(|one, other| one.collaborator.cmp(&other.collaborator)),
+        Sort::Project => found.sort_by(|one, other| one.project.cmp(&other.project)),
+        Sort::Role => found.sort_by(|one, other| one.role.cmp(&other.role)),
+        Sort::State => found.sort_by(|one, other| one.state.cmp(&other.state)),
+        Sort::Until => found.sort_by_key(|it| it.expires_at),
+    }
+    Ok(which.cut(found))
+}
+
+pub(super) async fn policies(issuer: &Issuer) -> Result<api::List<api::PolicyVersion>, AdminError> {
+    let versions = issuer.store.policies().await?;
+    let newest = versions.last().map(|version| version.number);
+    let items = versions.iter().map(|version| api::PolicyVersion {
+        number: version.number,
+        version: hex::encode(version.hash.0),
+        at: version.at,
+        files: version.files.len(),
+        in_force: Some(version.number) == newest,
+    });
+    Ok(api::List { items: items.collect(), more: false })
+}
+
+/// Events with a number, oldest first. An owner sees what is about one of their projects.
+pub(super) async fn events(
+    issuer: &Issuer,
+    decider: &Decider,
+    query: &str,
+) -> Result<api::List<api::Event>, AdminError> {
+    let which = Which::read(query, &["collaborator", "project", "device", "kind", "after", "limit"])?;
+    let project = match which.projects(decider, Operation::LedgerList)? {
+        None => None,
+        Some(projects) if projects.len() == 1 => projects.into_iter().next(),
+        Some(_) => {
+            return Err(AdminError::Malformed(
+                "`project` is needed: they own more than one, and see one at a time".to_owned(),
+            ));
+        }
+    };
+    let filter = Filter {
+        collaborator: which.collaborator.clone(),
+        project,
+        device: which.device.clone(),
+        kind: parsed::<EventKind>("kind", which.kind.clone())?,
+        since: None,
+        until: None,
+    };
+    let size = issuer.store.ledger().await?.map_or(0, |ledger| ledger.head.size());
+    let span = issuer.store.span(&filter).await?;
+    let first = which.after.map_or(0, |after| after.saturating_add(1));
+    let within = span.start.max(first)..span.end.min(size);
+    let found = issuer.store.listed(&filter, within, Side::First, which.limit().saturating_add(1)).await?;
+    let events: Vec<api::Event> = found
+        .into_iter()
+        .map(|entry| {
+            serde_json::from_value(event_json(entry)).map_err(|error| AdminError::Malformed(error.to_string()))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(which.cut(events))
+}

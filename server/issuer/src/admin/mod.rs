@@ -1,0 +1,25 @@
+//! Administration: who administers this issuer, and the admin API, through which owners and administrators decide from their own enrolled devices.
+//!
+//! An administrator is whoever has a live grant in the project `administration`, which no policy file has. The first comes from a bootstrap on the
+//! issuer's machine; so does every other, for whoever may use the issuer's files can make one anyway, and there it is loud.
+
+mod administrators;
+mod authority;
+mod caller;
+mod endpoints;
+mod error;
+mod list;
+mod openapi;
+mod perform;
+mod route;
+mod shown;
+
+pub(crate) use self::administrators::acting;
+pub use self::administrators::{
+    AdministratorError, Administrators, Bootstrap, administrators, bootstrap, is_administrator, remove,
+};
+use self::authority::Standing;
+pub use self::{endpoints::routes, route::Operation};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! What each operation does: it reads what was asked, looks whether that is theirs, and calls what the command on the issuer's machine calls.
+
+use axum::body::Bytes;
+use daypass_proto::{
+    admin_api as api,
+    enrolment::DeviceLife,
+    json::fault,
+    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    Operation, acting, administrators,
+    caller::Decider,
+    error::AdminError,
+    is_administrator, list,
+    openapi::description,
+    shown::{device, ended, grant, grant_shown, invitation},
+};
+use crate::{
+    approval::{approve_grant, bar},
+    device::{Verb, compare, decide_life},
+    ending::{GrantVerb, Told, decide_grant, end_everything, look, withdraw},
+    invitation::{Invite, InviteError, check_grant, invite},
+    issuer::Issuer,
+    store::{Device, Grant, GrantLife, Scope, Terms, device_word},
+    until,
+};
+
+/// The longest reason, in characters.
+const REASON: usize = 1000;
+
+/// What came with a request.
+pub(super) struct Asked {
+    pub(super) params: Vec<(String, String)>,
+    pub(super) query: String,
+    pub(super) body: Bytes,
+}
+
+impl Asked {
+    /// A part of the path.
+    fn named<T: std::str::FromStr>(&self, name: &str, what: &'static str) -> Result<T, AdminError> {
+        let value = self.params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        value.and_then(|value| value.parse().ok()).ok_or(AdminError::NotFound(what))
+    }
+
+    fn body<T: DeserializeOwned>(&self) -> Result<T, AdminError> {
+        serde_json::from_slice(&self.body).map_err(|error| AdminError::Malformed(fault(&error)))
+    }
+
+    /// The reason in the body.
+    fn reason(&self) -> Result<Option<String>, AdminError> {
+        self.body::<api::Decide>()?.reason.as_deref().map(reason).transpose()
+    }
+}
+
+fn reason(text: &str) -> Result<String, AdminError> {
+    match text.trim() {
+        "" => Err(AdminError::Malformed("a `reason` has words".to_owned())),
+        text if text.chars().count() > REASON => {
+            Err(AdminError::Malformed(format!("a `reason` has at most {REASON} characters")))
+        }
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn answer(value: &impl Serialize) -> Result<Value, AdminError> {
+    serde_json::to_value(value).map_err(|error| AdminError::Malformed(error.to_string()))
+}
+
+pub(super) async fn perform(
+    issuer: &Issuer,
+    decider: &Decider,
+    operation: Operation,
+    asked: Asked,
+) -> Result<Value, AdminError> {
+    use Operation as O;
+    match operation {
+        O::Describe => Ok(description()),
+        O::DeviceList => answer(&list::devices(issuer, decider, &asked.query).await?),
+        O::DeviceShow => {
+            let found = theirs(issuer, decider, operation, &asked).await?;
+            answer(&device(issuer, &found).await?)
+        }
+        O::DeviceApprove => answer(&approve_device(issuer, decider, &asked).await?),
+        O::DeviceSuspend => decide_device(issuer, decider, operation, Verb::Suspend, &asked).await,
+        O::DeviceResume => decide_device(issuer, decider, operation, Verb::Resume, &asked).await,
+        O::DeviceRevoke => decide_device(issuer, decider, operation, Verb::Revoke, &asked).await,
+        O::GrantList => answer(&list::grants(issuer, decider, &asked.query).await?),
+        O::GrantShow => answer(&grant_shown(issuer, &their_grant(issuer, decider, operation, &asked).await?).await?),
+        O::GrantApprove => {
+            let found = their_grant(issuer, decider, operation, &asked).await?;
+            let reason = asked.reason()?;
+            let approved = approve_grant(issuer, &found.id, &decider.actor, reason.as_deref()).await?;
+            answer(&grant_shown(issuer, &approved.grant).await?)
+        }
+        O::GrantSuspend => end_grant(issuer, decider, operation, GrantVerb::Suspend, &asked).await,
+        O::GrantResume => end_grant(issuer, decider, operation, GrantVerb::Resume, &asked).await,
+        O::GrantRevoke => end_grant(issuer, decider, operation, GrantVerb::Revoke, &asked).await,
+        O::Invite => answer(&make_invitation(issuer, decider, asked.body()?).await?),
+        O::InvitationList => answer(&list::invitations(issuer, decider, &asked.query).await?),
+        O::InvitationWithdraw => {
+            let id: InvitationId = asked.named("invitation", "invitation")?;
+            let found = issuer.store.invitation(&id).await?.ok_or(AdminError::NotFound("invitation"))?;
+            decider.standing.may_in(operation, &found.project).map_err(|_| AdminError::NotFound("invitation"))?;
+            let reason = asked.reason()?;
+            let told = Told { source: &decider.source, rule: None, reason: reason.as_deref() };
+            answer(&invitation(&withdraw(issuer, &id, &told).await?, issuer.environment.now()))
+        }
+        O::Offboard => {
+            let who: Collaborator = asked.named("collaborator", "collaborator")?;
+            answer(&end_all(issuer, decider, Scope::Collaborator(who), asked.body()?).await?)
+        }
+        O::ProjectEnd => {
+            let project: ProjectName = asked.named("project", "project")?;
+            decider.standing.may_in(operation, &project)?;
+            answer(&end_all(issuer, decider, Scope::Project(project), asked.body()?).await?)
+        }
+        O::PolicyList => answer(&list::policies(issuer).await?),
+        O::AdministratorList => {
+            let (all, now) = (administrators(issuer).await?, issuer.environment.now());
+            tracing::debug!(acting = acting(&all, now), "listed administrators");
+            let items = all.iter().map(|(who, grants)| api::Administrator {
+                collaborator: who.clone(),
+                acting: grants.iter().any(|grant| is_administrator(grant, now)),
+                grants: grants.iter().map(grant).collect(),
+            });
+            answer(&api::List { items: items.collect(), more: false })
+        }
+        O::LedgerList => answer(&list::events(issuer, decider, &asked.query).await?),
+    }
+}
+
+/// The device, if they may do this about it.
+async fn theirs(issuer: &Issuer, decider: &Decider, operation: Operation, asked: &Asked) -> Result<Device, AdminError> {
+    let id: DeviceId = asked.named("device", "device")?;
+    let found = issuer.store.device(&id).await?.ok_or(AdminError::NotFound("device"))?;
+    let grants = issuer.store.grants_of(&id).await?;
+    let live = |grant: &&Grant| !matches!(grant.state, GrantLife::Revoked | GrantLife::Ended);
+    let seeing = operation == Operation::DeviceShow;
+    let projects = grants.iter().filter(|grant| seeing || live(grant)).map(|grant| &grant.project);
+    decider.standing.may_about(operation, projects)?;
+    decider.standing.may_for(operation, &found.collaborator)?;
+    Ok(found)
+}
+
+async fn approve_device(issuer: &Issuer, decider: &Decider, asked: &Asked) -> Result<api::Device, AdminError> {
+    let found = theirs(issuer, decider, Operation::DeviceApprove, asked).await?;
+    let given: api::ApproveDevice = asked.body()?;
+    let reason = given.reason.as_deref().map(reason).transpose()?;
+    // Nothing is compared where nothing can be approved; the decision itself looks again.
+    if found.state == DeviceLife::Pending {
+        compare(issuer, &found, &given.code, &decider.source).await?;
+    }
+    let (rule, reason) = (Some("code_compared"), reason.as_deref());
+    let found = decide_life(issuer, &found.id, Verb::Approve, &decider.source, rule, reason).await?;
+    device(issuer, &found).await
+}
+
+async fn decide_device(
+    issuer: &Issuer,
+    decider: &Decider,
+    operation: Operation,
+    verb: Verb,
+    asked: &Asked,
+) -> Result<Value, AdminError> {
+    let found = theirs(issuer, decider, operation, asked).await?;
+    let reason = asked.reason()?;
+    let found = decide_life(issuer, &found.id, verb, &decider.source, None, reason.as_deref()).await?;
+    tracing::info!(device = %found.id, state = device_word(found.state), "decided through the admin API");
+    answer(&device(issuer, &found).await?)
+}
+
+/// The grant, if they may do this about it. One that they may not see is not told from one that is not there.
+async fn their_grant(
+    issuer: &Issuer,
+    decider: &Decider,
+    operation: Operation,
+    asked: &Asked,
+) -> Result<Grant, AdminError> {
+    let id: GrantId = asked.named("grant", "grant")?;
+    let found = issuer.store.grant(&id).await?.ok_or(AdminError::NotFound("grant"))?;
+    let seen = decider.standing.may_in(Operation::GrantShow, &found.project);
+    seen.map_err(|_| AdminError::NotFound("grant"))?;
+    decider.standing.may_in(operation, &found.project)?;
+    decider.standing.may_for(operation, &found.collaborator)?;
+    Ok(found)
+}
+
+async fn end_grant(
+    issuer: &Issuer,
+    decider: &Decider,
+    operation: Operation,
+    verb: GrantVerb,
+    asked: &Asked,
+) -> Result<Value, AdminError> {
+    let found = their_grant(issuer, decider, operation, asked).await?;
+    let reason = asked.reason()?;
+    let told = Told { source: &decider.source, rule: None, reason: reason.as_deref() };
+    answer(&grant(&decide_grant(issuer, &found.id, verb, &told).await?))
+}
+
+async fn make_invitation(issuer: &Issuer, decider: &Decider, asked: api::Invite) -> Result<api::Invited, AdminError> {
+    decider.standing.may_in(Operation::Invite, &asked.project)?;
+    let (policy, now) = (issuer.policy(), issuer.environment.now());
+    let until = until::until(&asked.until, now, &policy.zone(&asked.project))?;
+    let lifetime = asked.code_expires.as_deref().map(daypass_service::seconds).transpose();
+    let lifetime = lifetime.map_err(|error| AdminError::Malformed(format!("`code_expires`: {error}")))?;
+    let reason = asked.reason.as_deref().map(reason).transpose()?;
+    let terms = Terms::default();
+    let terms = check_grant(&policy, (&asked.project, &asked.role), &asked.collaborator, until, &terms, now)
+        .map_err(InviteError::from)?;
+    let bar = bar(&policy, &asked.project, &asked.role).map_err(InviteError::from)?;
+    let role = policy.role(&asked.project, &asked.role);
+    let authorization_details = role.and_then(|role| role.details_for(&asked.collaborator).ok()).unwrap_or_default();
+    let (made, code) = if asked.dry_run {
+        (None, None)
+    } else {
+        let wanted = Invite {
+            collaborator: asked.collaborator,
+            project: asked.project,
+            role: asked.role,
+            until,
+            terms,
+            code_expires_at: now.plus(lifetime.unwrap_or(issuer.config.code_lifetime)),
+            ek_hash: None,
+            reason,
+            by: decider.actor.clone(),
+        };
+        let (pin, store) = (issuer.keyring().pin(), issuer.store.as_ref());
+        let (made, code) = invite(store, &issuer.environment, &policy, &issuer.config.issuer_url, pin, wanted).await?;
+        (Some(invitation(&made, now)), Some(code.expose().as_str().to_owned()))
+    };
+    Ok(api::Invited {
+        invitation: made,
+        code,
+        until,
+        authorization_details,
+        approved_by: bar.owners.into_iter().collect(),
+        approvers: bar.approvers,
+    })
+}
+
+async fn end_all(issuer: &Issuer, decider: &Decider, scope: Scope, asked: api::End) -> Result<api::Ended, AdminError> {
+    let reason = reason(&asked.reason)?;
+    let ending = look(issuer, scope).await?;
+    let told = ended(&ending, asked.confirmed && !ending.is_empty());
+    if told.ended {
+        end_everything(issuer, ending, &decider.source, &reason).await?;
+    }
+    Ok(told)
+}

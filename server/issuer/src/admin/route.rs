@@ -1,0 +1,228 @@
+//! The table of routes: what the router, the OpenAPI description and the tests go by.
+
+use daypass_proto::{admin_api as api, authorization::HttpMethod};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+/// The operations, each with its word.
+macro_rules! operations {
+    ($($variant:ident = $word:literal),+ $(,)?) => {
+        /// What can be asked of the admin API.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        #[expect(missing_docs, reason = "the table of routes says it")]
+        pub enum Operation { $($variant),+ }
+
+        impl Operation {
+            /// All of them.
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+
+            /// Its name in the description and the ledger.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+operations! {
+    Describe = "describe",
+    DeviceList = "device_list",
+    DeviceShow = "device_show",
+    DeviceApprove = "device_approve",
+    DeviceSuspend = "device_suspend",
+    DeviceResume = "device_resume",
+    DeviceRevoke = "device_revoke",
+    GrantList = "grant_list",
+    GrantShow = "grant_show",
+    GrantApprove = "grant_approve",
+    GrantSuspend = "grant_suspend",
+    GrantResume = "grant_resume",
+    GrantRevoke = "grant_revoke",
+    Invite = "invite",
+    InvitationList = "invitation_list",
+    InvitationWithdraw = "invitation_withdraw",
+    Offboard = "offboard",
+    ProjectEnd = "project_end",
+    PolicyList = "policy_list",
+    AdministratorList = "administrator_list",
+    LedgerList = "ledger_list",
+}
+
+/// The schema of a type.
+pub(super) type Shape = fn(&mut SchemaGenerator) -> Schema;
+
+fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+fn any(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({"type": "object"})
+}
+
+/// A parameter of the query: its name, and what it says.
+pub(super) type Parameter = (&'static str, &'static str);
+
+/// One of them.
+pub(super) struct Route {
+    pub(super) operation: Operation,
+    pub(super) method: HttpMethod,
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) query: &'static [Parameter],
+    pub(super) request: Option<Shape>,
+    pub(super) answer: Shape,
+}
+
+const COLLABORATOR: Parameter = ("collaborator", "only of this collaborator");
+const PROJECT: Parameter = ("project", "only in this project");
+const ROLE: Parameter = ("role", "only in this role");
+const DEVICE: Parameter = ("device", "only of this device");
+const STATE: Parameter = ("state", "only in one of these states, separated by commas");
+const SORT: Parameter = ("sort", "in this order: `id`, `collaborator`, `project`, `role`, `state` or `until`");
+const LIMIT: Parameter = ("limit", "no more than so many; 1000 where it is left out, and at most");
+
+const LISTED: &[Parameter] = &[COLLABORATOR, PROJECT, ROLE, STATE, SORT, LIMIT];
+const GRANTS: &[Parameter] = &[COLLABORATOR, PROJECT, ROLE, DEVICE, STATE, SORT, LIMIT];
+const DEVICES: &[Parameter] = &[COLLABORATOR, PROJECT, STATE, LIMIT];
+const EVENTS: &[Parameter] = &[
+    COLLABORATOR,
+    PROJECT,
+    DEVICE,
+    ("kind", "only of this kind; docs/ledger.md has them all"),
+    ("after", "only events behind this one"),
+    LIMIT,
+];
+
+const fn get(
+    operation: Operation,
+    path: &'static str,
+    summary: &'static str,
+    query: &'static [Parameter],
+    answer: Shape,
+) -> Route {
+    Route { operation, method: HttpMethod::Get, path, summary, query, request: None, answer }
+}
+
+const fn post(operation: Operation, path: &'static str, summary: &'static str, request: Shape, answer: Shape) -> Route {
+    Route { operation, method: HttpMethod::Post, path, summary, query: &[], request: Some(request), answer }
+}
+
+/// All of them.
+pub(super) const ROUTES: [Route; Operation::ALL.len()] = [
+    get(Operation::Describe, "/admin/v1/openapi.json", "this description", &[], any),
+    get(Operation::DeviceList, "/admin/v1/devices", "list devices", DEVICES, shape::<api::List<api::Device>>),
+    get(Operation::DeviceShow, "/admin/v1/devices/{device}", "show a device", &[], shape::<api::Device>),
+    post(
+        Operation::DeviceApprove,
+        "/admin/v1/devices/{device}/approve",
+        "approve a device whose code was compared; somebody else's",
+        shape::<api::ApproveDevice>,
+        shape::<api::Device>,
+    ),
+    post(
+        Operation::DeviceSuspend,
+        "/admin/v1/devices/{device}/suspend",
+        "hold a device back",
+        shape::<api::Decide>,
+        shape::<api::Device>,
+    ),
+    post(
+        Operation::DeviceResume,
+        "/admin/v1/devices/{device}/resume",
+        "let a suspended device on; somebody else's",
+        shape::<api::Decide>,
+        shape::<api::Device>,
+    ),
+    post(
+        Operation::DeviceRevoke,
+        "/admin/v1/devices/{device}/revoke",
+        "end a device and its grants",
+        shape::<api::Decide>,
+        shape::<api::Device>,
+    ),
+    get(Operation::GrantList, "/admin/v1/grants", "list grants", GRANTS, shape::<api::List<api::Grant>>),
+    get(Operation::GrantShow, "/admin/v1/grants/{grant}", "show a grant", &[], shape::<api::GrantShown>),
+    post(
+        Operation::GrantApprove,
+        "/admin/v1/grants/{grant}/approve",
+        "approve a grant, as an owner of its project; somebody else's",
+        shape::<api::Decide>,
+        shape::<api::GrantShown>,
+    ),
+    post(
+        Operation::GrantSuspend,
+        "/admin/v1/grants/{grant}/suspend",
+        "hold a grant back",
+        shape::<api::Decide>,
+        shape::<api::Grant>,
+    ),
+    post(
+        Operation::GrantResume,
+        "/admin/v1/grants/{grant}/resume",
+        "let a suspended grant on, as an owner of its project; somebody else's",
+        shape::<api::Decide>,
+        shape::<api::Grant>,
+    ),
+    post(
+        Operation::GrantRevoke,
+        "/admin/v1/grants/{grant}/revoke",
+        "end a grant",
+        shape::<api::Decide>,
+        shape::<api::Grant>,
+    ),
+    post(
+        Operation::Invite,
+        "/admin/v1/invitations",
+        "invite somebody, as an owner of the project",
+        shape::<api::Invite>,
+        shape::<api::Invited>,
+    ),
+    get(
+        Operation::InvitationList,
+        "/admin/v1/invitations",
+        "list invitations",
+        LISTED,
+        shape::<api::List<api::Invitation>>,
+    ),
+    post(
+        Operation::InvitationWithdraw,
+        "/admin/v1/invitations/{invitation}/withdraw",
+        "take an open invitation back, and its grant",
+        shape::<api::Decide>,
+        shape::<api::Invitation>,
+    ),
+    post(
+        Operation::Offboard,
+        "/admin/v1/collaborators/{collaborator}/offboard",
+        "end everything of somebody",
+        shape::<api::End>,
+        shape::<api::Ended>,
+    ),
+    post(
+        Operation::ProjectEnd,
+        "/admin/v1/projects/{project}/end",
+        "end all grants and invitations of a project, and the devices that are left with nothing",
+        shape::<api::End>,
+        shape::<api::Ended>,
+    ),
+    get(
+        Operation::PolicyList,
+        "/admin/v1/policy/versions",
+        "list the versions of the policy that were in force",
+        &[],
+        shape::<api::List<api::PolicyVersion>>,
+    ),
+    get(
+        Operation::AdministratorList,
+        "/admin/v1/administrators",
+        "list the administrators",
+        &[],
+        shape::<api::List<api::Administrator>>,
+    ),
+    get(
+        Operation::LedgerList,
+        "/admin/v1/ledger/events",
+        "list events of the ledger",
+        EVENTS,
+        shape::<api::List<api::Event>>,
+    ),
+];

@@ -1,0 +1,84 @@
+//! Records as the admin API shows them.
+
+use daypass_proto::{admin_api as api, time::Timestamp};
+
+use super::error::AdminError;
+use crate::{
+    approval::Waiting,
+    ending::Ending,
+    issuer::Issuer,
+    store::{Device, Grant, GrantLife, Invitation},
+};
+
+pub(super) fn grant(grant: &Grant) -> api::Grant {
+    api::Grant {
+        grant: grant.id.clone(),
+        state: grant.state.to_string(),
+        collaborator: grant.collaborator.clone(),
+        project: grant.project.clone(),
+        role: grant.role.clone(),
+        until: grant.until,
+        device: grant.device.clone(),
+    }
+}
+
+pub(super) async fn grant_shown(issuer: &Issuer, found: &Grant) -> Result<api::GrantShown, AdminError> {
+    let policy = issuer.policy();
+    let role = policy.role(&found.project, &found.role);
+    let authorization_details = role.and_then(|role| role.details_for(&found.collaborator).ok()).unwrap_or_default();
+    let waiting = match found.state {
+        GrantLife::Requested => Waiting::of_grant(issuer, found).await?,
+        _ => None,
+    };
+    Ok(api::GrantShown {
+        grant: grant(found),
+        authorization_details,
+        waits_for: waiting.as_ref().map(Waiting::open_to).unwrap_or_default(),
+        approvals_missing: waiting.as_ref().map_or(0, Waiting::missing),
+    })
+}
+
+pub(super) async fn device(issuer: &Issuer, device: &Device) -> Result<api::Device, AdminError> {
+    let grants = issuer.store.grants_of(&device.id).await?;
+    Ok(device_with(device, &grants))
+}
+
+pub(super) fn device_with(device: &Device, grants: &[Grant]) -> api::Device {
+    api::Device {
+        device: device.id.clone(),
+        state: device.state,
+        reason: device.reason.clone(),
+        collaborator: device.collaborator.clone(),
+        trust_tier: device.tier,
+        comparison_code: device.comparison_code.clone(),
+        hostname: device.facts.hostname.clone(),
+        os: device.facts.os.clone(),
+        secure_boot: device.posture.secure_boot,
+        enrolled_at: device.enrolled_at,
+        grants: grants.iter().map(grant).collect(),
+    }
+}
+
+pub(super) fn invitation(invitation: &Invitation, now: Timestamp) -> api::Invitation {
+    api::Invitation {
+        invitation: invitation.id.clone(),
+        state: invitation.state.to_string(),
+        collaborator: invitation.collaborator.clone(),
+        project: invitation.project.clone(),
+        role: invitation.role.clone(),
+        grant: invitation.grant.clone(),
+        expires_at: invitation.expires_at,
+        expired: invitation.expires_at < now,
+        device: invitation.device.clone(),
+    }
+}
+
+pub(super) fn ended(ending: &Ending, ended: bool) -> api::Ended {
+    api::Ended {
+        ended,
+        invitations: ending.invitations.iter().map(|it| it.id.clone()).collect(),
+        grants: ending.grants.iter().map(|it| it.id.clone()).collect(),
+        devices: ending.devices.iter().map(|it| it.id.clone()).collect(),
+        staying: ending.staying.clone(),
+    }
+}

@@ -1,0 +1,72 @@
+//! `GET` and `POST /device/v1/requests`, `POST /device/v1/requests/withdraw`.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use axum::{Extension, Json, extract::State};
+use daypass_proto::{
+    access_request::{AccessRequest, Ask, Requests, Withdraw},
+    json::fault,
+};
+use daypass_service::Peer;
+use serde::de::DeserializeOwned;
+
+use super::{RequestError, ask, describe, withdraw};
+use crate::{
+    body::Body,
+    caller::{ApprovedDevice, EnrolledDevice},
+    error::Refusal,
+    issuer::Issuer,
+    ledger::Source,
+    store::Find,
+};
+
+/// How many a device is told of.
+const TOLD: u32 = 200;
+
+async fn caller(issuer: &Issuer, peer: &Peer) -> Result<ApprovedDevice, Refusal> {
+    Ok(EnrolledDevice::identify(issuer, peer).await?.approved()?)
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RequestError> {
+    serde_json::from_slice(body).map_err(|error| RequestError::Malformed(fault(&error)))
+}
+
+/// Takes one down.
+pub async fn make(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+    Body(body): Body,
+) -> Result<Json<AccessRequest>, Refusal> {
+    let caller = caller(&issuer, &peer).await?;
+    let asked: Ask = read(&body)?;
+    let request = ask(&issuer, caller.device(), &asked, &Source::from(&peer)).await?;
+    Ok(Json(describe(&issuer, request).await?))
+}
+
+/// The device's own.
+pub async fn list(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Json<Requests>, Refusal> {
+    let caller = caller(&issuer, &peer).await?;
+    let find = Find { device: Some(caller.device().id.clone()), ..Find::up_to(TOLD) };
+    let mut found = issuer.store.find_requests(&find).await?;
+    found.sort_by_key(|request| Reverse(request.asked_at));
+    let mut requests = Vec::with_capacity(found.len());
+    for request in found {
+        requests.push(describe(&issuer, request).await?);
+    }
+    Ok(Json(Requests { requests }))
+}
+
+/// Takes one back.
+pub async fn take_back(
+    State(issuer): State<Arc<Issuer>>,
+    Extension(peer): Extension<Peer>,
+    Body(body): Body,
+) -> Result<Json<AccessRequest>, Refusal> {
+    let caller = caller(&issuer, &peer).await?;
+    let asked: Withdraw = read(&body)?;
+    let request = withdraw(&issuer, caller.device(), &asked.request, &Source::from(&peer)).await?;
+    Ok(Json(describe(&issuer, request).await?))
+}

@@ -1,0 +1,332 @@
+//! What requests promise.
+
+use std::sync::Arc;
+
+use daypass_proto::access_request::{Ask, Wanted};
+
+use super::*;
+use crate::{
+    actor::Actor,
+    ending::{GrantVerb, Told, decide_grant, mark_over},
+    fixture::Made,
+    ledger::Source,
+    store::{Device, Grant},
+};
+
+const DAY: i64 = 86_400;
+
+fn from_device() -> Source {
+    Source::Address([192, 0, 2, 7].into())
+}
+
+fn owner(name: &str) -> Actor {
+    let device = DeviceId::from_random([7; 10]);
+    Actor::Person { collaborator: name.parse().unwrap(), device, address: [192, 0, 2, 8].into() }
+}
+
+fn olga() -> Actor {
+    owner("olga@example.com")
+}
+
+/// Alice's device with its grant, which ends within the hour.
+async fn with_grant(role: &str) -> (Made, Device, Grant) {
+    let made = Made::with_software().await;
+    let device = made.client_in(role).await;
+    let grant = made.issuer.store.grants_of(&device.id).await.unwrap().remove(0);
+    (made, device, grant)
+}
+
+async fn extend(made: &Made, device: &Device, grant: &Grant, until: &str) -> Result<Request, RequestError> {
+    let what = Wanted::Extension { grant: grant.id.clone() };
+    let asked = Ask { what, until: until.to_owned(), reason: "the audit takes longer".to_owned() };
+    ask(&made.issuer, device, &asked, &from_device()).await
+}
+
+async fn for_role(made: &Made, device: &Device, project: &str, role: &str) -> Result<Request, RequestError> {
+    let what = Wanted::Scopes { project: project.parse().unwrap(), role: role.parse().unwrap() };
+    let asked = Ask { what, until: "1d".to_owned(), reason: "to fix what I found".to_owned() };
+    ask(&made.issuer, device, &asked, &from_device()).await
+}
+
+async fn say(made: &Made, request: &Request, verdict: Verdict, actor: &Actor) -> Result<Decided, RequestError> {
+    decide(&made.issuer, &request.id, verdict, actor, Some("as agreed")).await
+}
+
+async fn now(made: &Made, grant: &Grant) -> Grant {
+    made.issuer.store.grant(&grant.id).await.unwrap().unwrap()
+}
+
+async fn state(made: &Made, request: &Request) -> RequestLife {
+    made.issuer.store.request(&request.id).await.unwrap().unwrap().state
+}
+
+#[tokio::test]
+async fn an_owner_extends_and_nothing_moves_before() {
+    let (made, device, grant) = with_grant("developer").await;
+    let request = extend(&made, &device, &grant, "30d").await.unwrap();
+    assert_eq!(now(&made, &grant).await.until, grant.until);
+    assert_eq!(describe(&made.issuer, request.clone()).await.unwrap().waits_for, ["olga@example.com"]);
+    let decided = say(&made, &request, Verdict::Approve, &olga()).await.unwrap();
+    assert_eq!((decided.request.state, decided.missing), (RequestLife::Approved, 0));
+    assert_eq!(now(&made, &grant).await.until, made.now().plus(30 * DAY));
+    for (kind, why) in
+        [("request_made", "the audit takes longer"), ("request_approved", "as agreed"), ("grant_extended", "as agreed")]
+    {
+        assert_eq!(made.reasons(kind).await, [why], "{kind}");
+    }
+    let again = say(&made, &request, Verdict::Approve, &olga()).await;
+    assert!(matches!(again, Err(RequestError::NotWaiting { state: RequestLife::Approved, .. })), "{again:?}");
+}
+
+#[tokio::test]
+async fn an_owner_narrows_and_never_widens() {
+    let (made, device, grant) = with_grant("developer").await;
+    let request = extend(&made, &device, &grant, "30d").await.unwrap();
+    let narrow = |until| Verdict::Narrow { until, role: None };
+    for wrong in [
+        narrow(None),
+        narrow(Some(made.now().plus(30 * DAY))),
+        narrow(Some(made.now().plus(31 * DAY))),
+        Verdict::Narrow { until: None, role: "reader".parse().ok() },
+    ] {
+        let refused = say(&made, &request, wrong.clone(), &olga()).await;
+        assert!(matches!(refused, Err(RequestError::NotNarrower(_))), "{wrong:?} {refused:?}");
+    }
+    // An end before the one that the grant has already is none.
+    let shorter = say(&made, &request, narrow(Some(made.now().plus(60))), &olga()).await;
+    assert!(matches!(shorter, Err(RequestError::NotLater { .. })), "{shorter:?}");
+    let decided = say(&made, &request, narrow(Some(made.now().plus(DAY))), &olga()).await.unwrap();
+    assert_eq!(decided.request.state, RequestLife::Narrowed);
+    assert_eq!(now(&made, &grant).await.until, made.now().plus(DAY));
+    let told = describe(&made.issuer, decided.request).await.unwrap();
+    assert_eq!((told.until, told.narrowed_to.unwrap().until), (made.now().plus(30 * DAY), made.now().plus(DAY)));
+}
+
+#[tokio::test]
+async fn an_owner_refuses_and_whoever_asked_takes_it_back() {
+    let (made, device, grant) = with_grant("developer").await;
+    let request = extend(&made, &device, &grant, "30d").await.unwrap();
+    say(&made, &request, Verdict::Refuse, &olga()).await.unwrap();
+    assert_eq!((state(&made, &request).await, now(&made, &grant).await.until), (RequestLife::Refused, grant.until));
+    assert_eq!(made.reasons("request_refused").await, ["as agreed"]);
+    // What was answered does not keep the next one from being asked; what waits does.
+    let request = extend(&made, &device, &grant, "2d").await.unwrap();
+    assert!(matches!(extend(&made, &device, &grant, "3d").await, Err(RequestError::OneWaits)));
+    let other = made.client_in("reader").await;
+    let not_theirs = withdraw(&made.issuer, &other, &request.id, &from_device()).await;
+    assert!(matches!(not_theirs, Err(RequestError::NoRequest(_))), "{not_theirs:?}");
+    withdraw(&made.issuer, &device, &request.id, &from_device()).await.unwrap();
+    let late = say(&made, &request, Verdict::Approve, &olga()).await;
+    assert!(matches!(late, Err(RequestError::NotWaiting { state: RequestLife::Withdrawn, .. })), "{late:?}");
+}
+
+#[tokio::test]
+async fn another_role_becomes_a_grant_of_its_own_on_the_same_device() {
+    let (made, device, grant) = with_grant("reader").await;
+    assert!(matches!(for_role(&made, &device, "gemini", "reader").await, Err(RequestError::NoProject(_))));
+    assert!(matches!(for_role(&made, &device, "apollo", "reader").await, Err(RequestError::HasRole { .. })));
+    assert!(matches!(for_role(&made, &device, "apollo", "king").await, Err(RequestError::Grant(GrantError::Role(..)))));
+    let request = for_role(&made, &device, "apollo", "developer").await.unwrap();
+    let decided = say(&made, &request, Verdict::Approve, &olga()).await.unwrap();
+    let given = decided.grant.unwrap();
+    assert_eq!(
+        (given.role.to_string(), given.state, &given.device),
+        ("developer".to_owned(), GrantLife::Active, &Some(device.id.clone()))
+    );
+    assert_eq!(made.issuer.store.grants_of(&device.id).await.unwrap().len(), 2);
+    assert_eq!(now(&made, &grant).await.until, grant.until, "the other one is as it was");
+}
+
+#[tokio::test]
+async fn a_wider_role_is_narrowed_to_one_that_gives_less() {
+    let (made, device, _) = with_grant("reader").await;
+    made.edit_policy(&[("[roles.reader]", "[roles.other]\ntoken_lifetime = \"5m\"\nlongest_grant = \"90d\"\n[[roles.other.authorization_details]]\ntype = \"git_repository\"\nlocations = [\"https://git.example.com/team/other\"]\nactions = [\"read\"]\n\n[roles.viewer]\ntoken_lifetime = \"5m\"\nlongest_grant = \"90d\"\n[[roles.viewer.authorization_details]]\ntype = \"git_repository\"\nlocations = [\"https://git.example.com/team/app\"]\nactions = [\"read\"]\n\n[roles.reader]")]).await;
+    let request = for_role(&made, &device, "apollo", "developer").await.unwrap();
+    let to = |role: &str| Verdict::Narrow { until: None, role: role.parse().ok() };
+    let beyond = say(&made, &request, to("other"), &olga()).await;
+    assert!(matches!(beyond, Err(RequestError::NotNarrower(_))), "{beyond:?}");
+    let decided = say(&made, &request, to("viewer"), &olga()).await.unwrap();
+    assert_eq!(
+        (decided.request.state, decided.grant.unwrap().role.to_string()),
+        (RequestLife::Narrowed, "viewer".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn role_and_policy_decide_when_it_is_asked_and_again_when_it_is_approved() {
+    let (made, device, grant) = with_grant("developer").await;
+    assert!(matches!(
+        extend(&made, &device, &grant, "91d").await,
+        Err(RequestError::Grant(GrantError::TooLong { .. }))
+    ));
+    assert!(matches!(extend(&made, &device, &grant, "1m").await, Err(RequestError::NotLater { .. })));
+    assert!(matches!(extend(&made, &device, &grant, "soon").await, Err(RequestError::Until(_))));
+    let request = extend(&made, &device, &grant, "30d").await.unwrap();
+    let (as_is, never) = ("[roles.developer]\n", "[roles.developer]\nrenewal = \"none\"\n");
+    made.edit_policy(&[(as_is, never)]).await;
+    let refused = say(&made, &request, Verdict::Approve, &olga()).await;
+    assert!(matches!(refused, Err(RequestError::NotRenewed(_))), "{refused:?}");
+    made.edit_policy(&[(never, as_is), ("longest_grant = \"90d\"", "longest_grant = \"1d\"")]).await;
+    let refused = say(&made, &request, Verdict::Approve, &olga()).await;
+    assert!(matches!(refused, Err(RequestError::Grant(GrantError::TooLong { .. }))), "{refused:?}");
+    assert_eq!(now(&made, &grant).await.until, grant.until);
+}
+
+#[tokio::test]
+async fn with_all_its_extensions_a_grant_has_an_end() {
+    let (made, device, grant) = with_grant("developer").await;
+    made.edit_policy(&[("[roles.developer]\n", "[roles.developer]\nlongest_total = \"100d\"\n")]).await;
+    let first = extend(&made, &device, &grant, "90d").await.unwrap();
+    say(&made, &first, Verdict::Approve, &olga()).await.unwrap();
+    made.pass(50 * DAY);
+    let beyond = extend(&made, &device, &grant, "51d").await.unwrap_err();
+    assert!(matches!(beyond, RequestError::TooLongInAll { .. }), "{beyond}");
+    let within = extend(&made, &device, &grant, "49d").await.unwrap();
+    say(&made, &within, Verdict::Approve, &olga()).await.unwrap();
+    assert_eq!(now(&made, &grant).await.until, made.now().plus(49 * DAY));
+    assert_eq!(made.events("request_not_taken").await.len(), 1);
+}
+
+#[tokio::test]
+async fn whoever_asks_does_not_approve_and_a_sensitive_role_takes_two() {
+    let (made, device, grant) = with_grant("developer").await;
+    made.edit_policy(&[
+        ("owners = [\"olga@example.com\"]", "owners = [\"olga@example.com\", \"oskar@example.com\", \"alice\"]"),
+        ("[roles.developer]\n", "[roles.developer]\nsensitivity = \"sensitive\"\n"),
+    ])
+    .await;
+    let request = extend(&made, &device, &grant, "30d").await.unwrap();
+    for (who, verdict) in [("alice", Verdict::Approve), ("alice", Verdict::Refuse), ("mallory", Verdict::Refuse)] {
+        let refused = say(&made, &request, verdict, &owner(who)).await;
+        assert!(
+            matches!(refused, Err(RequestError::Approval(ApprovalError::Own { .. } | ApprovalError::NotOwner { .. }))),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(made.events("approval_refused").await.len(), 3);
+    let first = say(&made, &request, Verdict::Approve, &olga()).await.unwrap();
+    assert_eq!(
+        (first.request.state, first.missing, now(&made, &grant).await.until),
+        (RequestLife::Requested, 1, grant.until)
+    );
+    // The second one gives less, which the first one has approved with it.
+    let less = Verdict::Narrow { until: Some(made.now().plus(DAY)), role: None };
+    let second = say(&made, &request, less, &owner("oskar@example.com")).await.unwrap();
+    assert_eq!(second.request.state, RequestLife::Narrowed);
+    assert_eq!(now(&made, &grant).await.until, made.now().plus(DAY));
+}
+
+#[tokio::test]
+async fn what_is_over_is_not_extended_and_its_request_lapses() {
+    let (made, device, grant) = with_grant("developer").await;
+    let request = extend(&made, &device, &grant, "30d").await.unwrap();
+    made.pass(3600);
+    let late = say(&made, &request, Verdict::Approve, &olga()).await;
+    assert!(matches!(late, Err(RequestError::GrantOver { .. })), "nobody has marked it yet: {late:?}");
+    mark_over(&made.issuer).await.unwrap();
+    assert_eq!(now(&made, &grant).await.state, GrantLife::Ended);
+    assert!(matches!(say(&made, &request, Verdict::Approve, &olga()).await, Err(RequestError::GrantOver { .. })));
+    assert!(matches!(extend(&made, &device, &grant, "30d").await, Err(RequestError::GrantOver { .. })));
+    lapse(&made.issuer).await.unwrap();
+    assert_eq!(state(&made, &request).await, RequestLife::Lapsed);
+    assert_eq!(made.events("request_lapsed").await.len(), 1);
+}
+
+#[tokio::test]
+async fn of_an_extension_and_a_revocation_at_once_what_comes_second_is_told() {
+    for round in 0..40 {
+        let (made, device, grant) = with_grant("developer").await;
+        let request = extend(&made, &device, &grant, "30d").await.unwrap();
+        let made = Arc::new(made);
+        let extending = {
+            let (made, request) = (Arc::clone(&made), request.clone());
+            tokio::spawn(async move { say(&made, &request, Verdict::Approve, &olga()).await })
+        };
+        for _ in 0..round % 5 {
+            tokio::task::yield_now().await;
+        }
+        let source = Source::from(Actor::account("root"));
+        let told = Told { source: &source, rule: None, reason: None };
+        let revoked = decide_grant(&made.issuer, &grant.id, GrantVerb::Revoke, &told).await;
+        let extended = extending.await.unwrap();
+        let is = now(&made, &grant).await;
+        match (&extended, &revoked) {
+            (Ok(_), Ok(_)) => assert_eq!(is.state, GrantLife::Revoked),
+            (Err(error), Ok(_)) => {
+                assert!(matches!(error, RequestError::Changed(_) | RequestError::GrantOver { .. }), "{error}");
+                assert_eq!((is.state, is.until), (GrantLife::Revoked, grant.until));
+                assert_eq!(state(&made, &request).await, RequestLife::Requested, "whole or not at all");
+            }
+            (_, Err(error)) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_many_who_answer_at_once_one_wins() {
+    for _ in 0..20 {
+        let (made, device, grant) = with_grant("developer").await;
+        let request = extend(&made, &device, &grant, "30d").await.unwrap();
+        let made = Arc::new(made);
+        let verdicts = [
+            Verdict::Approve,
+            Verdict::Refuse,
+            Verdict::Narrow { until: Some(made.now().plus(DAY)), role: None },
+            Verdict::Approve,
+        ];
+        let all: Vec<_> = verdicts
+            .into_iter()
+            .map(|verdict| {
+                let (made, request) = (Arc::clone(&made), request.clone());
+                tokio::spawn(async move { say(&made, &request, verdict, &olga()).await })
+            })
+            .collect();
+        let taken_back = withdraw(&made.issuer, &device, &request.id, &from_device()).await;
+        let mut won = usize::from(taken_back.is_ok());
+        for one in all {
+            match one.await.unwrap() {
+                Ok(_) => won += 1,
+                Err(RequestError::Changed(_) | RequestError::NotWaiting { .. }) => {}
+                Err(RequestError::Approval(ApprovalError::Already(_)) | RequestError::NotLater { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(won, 1);
+        let moved = now(&made, &grant).await.until != grant.until;
+        let given = matches!(state(&made, &request).await, RequestLife::Approved | RequestLife::Narrowed);
+        assert_eq!((moved, made.events("grant_extended").await.len()), (given, usize::from(given)));
+    }
+}
+
+#[tokio::test]
+async fn a_use_that_is_counted_meanwhile_is_not_lost() {
+    let (made, device, grant) = with_grant("developer").await;
+    let _ = device;
+    let used = Grant { used: 7, ..grant.clone() };
+    let event = || crate::fixture::event(&made.issuer.environment);
+    let change = crate::store::Change::Grant { to: used.clone(), from: GrantLife::Active };
+    made.issuer.store.decide(crate::store::Decision::new(event()).change(change)).await.unwrap();
+    let longer = Grant { until: grant.until.plus(DAY), ..grant.clone() };
+    let extend = |from: Grant, to: Grant| crate::store::Change::Extend { to: Box::new(to), from: Box::new(from) };
+    let stale = crate::store::Decision::new(event()).change(extend(grant.clone(), longer.clone()));
+    assert!(matches!(made.issuer.store.decide(stale).await, Err(DecideError::Conflict(Condition::Grant(_)))));
+    let fresh = Grant { used: 7, ..longer };
+    made.issuer.store.decide(crate::store::Decision::new(event()).change(extend(used, fresh))).await.unwrap();
+    assert_eq!((now(&made, &grant).await.used, now(&made, &grant).await.until), (7, grant.until.plus(DAY)));
+}
+
+#[tokio::test]
+async fn a_reason_has_words_and_asking_has_a_pace() {
+    let (made, device, grant) = with_grant("developer").await;
+    let what = Wanted::Extension { grant: grant.id.clone() };
+    for reason in ["", "  ", &"x".repeat(LONGEST_REASON + 1)] {
+        let asked = Ask { what: what.clone(), until: "1d".to_owned(), reason: reason.to_owned() };
+        let refused = ask(&made.issuer, &device, &asked, &from_device()).await;
+        assert!(matches!(refused, Err(RequestError::Reason)), "{refused:?}");
+    }
+    let mut held_up = false;
+    for _ in 0..70 {
+        held_up |= matches!(extend(&made, &device, &grant, "soon").await, Err(RequestError::TooMany(_)));
+    }
+    assert!(held_up);
+}

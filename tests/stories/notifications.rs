@@ -1,0 +1,84 @@
+//! Whoever something waits for is told, and nobody polls: also when the issuer is killed in between.
+
+use std::fs;
+
+use daypass_tests::{Failure, Issuer, Machine, PROJECT, Story, Who, World, ensure, eventually};
+use serde_json::{Value, json};
+
+/// A world whose issuer tells a script, which does what `script` says in the folder of the issuer.
+fn world(script: &str) -> Result<World, Failure> {
+    World::build(false, |issuer, _| {
+        let hook = issuer.put("hook", format!("#!/bin/sh\ncd {}\n{script}\n", issuer.folder().display()))?;
+        executable(&hook)?;
+        let section =
+            format!("\n[notification]\nattempts = 2\n[notification.command]\nrun = [\"{}\"]\n", hook.display());
+        issuer.configure("approve_on_behalf = false\n", &format!("approve_on_behalf = false\n{section}"))
+    })
+}
+
+fn executable(path: &std::path::Path) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Failure::machine("make a script executable"))
+}
+
+/// What the script wrote down of messages of this type.
+fn got(issuer: &Issuer, kind: &str) -> Vec<Value> {
+    let text = fs::read_to_string(issuer.folder().join("got")).unwrap_or_default();
+    let all = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+    all.filter(|message: &Value| message["type"] == kind).collect()
+}
+
+fn one(issuer: &Issuer, kind: &str) -> Result<Value, Failure> {
+    eventually(&format!("a message of type {kind}"), || {
+        let mut all = got(issuer, kind);
+        Ok((all.len() == 1).then(|| all.remove(0)))
+    })
+}
+
+#[test]
+fn an_owner_is_told_of_a_device_and_of_its_end_and_a_kill_loses_nothing() -> Story {
+    let mut world = world("cat >> got; echo >> got")?;
+    let laptop = Machine::start(&world, "laptop", Who::Alice)?;
+    let code = world.issuer.invite("alice", PROJECT, "developer", &[])?;
+    laptop.enrol(&code)?;
+    let pending = one(&world.issuer, "device.pending")?;
+    let device = world.issuer.device_of("alice")?;
+    let data = &pending["data"];
+    ensure(data["device"] == json!(device) && data["collaborator"] == "alice", "the device that waits", &pending)?;
+    ensure(data["owners"].as_array().is_some_and(|owners| !owners.is_empty()), "who is to act", &pending)?;
+    let shown = world.issuer.run(["ledger", "show", &data["event"].to_string(), "--json"])?.text();
+    ensure(shown.contains("device_enrolled"), "the event that it tells of", &shown)?;
+
+    // Decided while nobody serves, and told by whoever serves next.
+    world.issuer.kill();
+    world.issuer.approve("alice")?;
+    world.issuer.serve()?;
+    ensure(one(&world.issuer, "device.approved")?["data"]["device"] == json!(device), "the approval", &device)?;
+    world.issuer.run(["offboard", "alice", "--reason", "contract over", "--yes"])?;
+    let ended = one(&world.issuer, "grant.ended")?;
+    ensure(ended["data"]["how"] == "revoked" && !ended.to_string().contains("contract"), "the end alone", &ended)?;
+    one(&world.issuer, "device.ended")?;
+    ensure(got(&world.issuer, "device.pending").len() == 1, "nothing twice", &ended)?;
+    let left = world.issuer.run(["notification", "list", "--json"])?.json()?;
+    ensure(left == json!([]), "nothing that waits", &left)
+}
+
+#[test]
+fn what_is_not_taken_waits_and_a_person_looks_at_it() -> Story {
+    let world = world("test -e open || { echo no mail today >&2; exit 1; }; cat >> got; echo >> got")?;
+    world.issuer.act(["notification", "test"]).run()?.code(1)?.says(&["command", "no mail today"])?;
+    let _laptop = Machine::start(&world, "laptop", Who::Alice)?.join(&world, "alice", "developer")?;
+    // The second attempt is the last, ten seconds later at most.
+    let dead = eventually("messages that are not tried any more", || {
+        let dead = world.issuer.run(["notification", "list", "--dead", "--json"])?.json()?;
+        Ok(dead.as_array().is_some_and(|all| all.len() >= 2).then_some(dead))
+    })?;
+    ensure(dead[0]["attempts"] == 2 && dead[0]["type"] == "device.pending", "its attempts", &dead)?;
+    world.issuer.act(["check"]).run()?.code(4)?.says(&["notification(s) were not taken by the command"])?;
+    world.issuer.put("open", "")?;
+    world.issuer.run(["notification", "test"])?.says(&["took"])?;
+    world.issuer.run(["notification", "retry", "--all"])?;
+    one(&world.issuer, "device.pending")?;
+    world.issuer.act(["notification", "drop", "msg_none"]).run()?.code(3)?.says(&["msg_none"])?;
+    Ok(())
+}
