@@ -4,6 +4,7 @@ mod admin;
 mod git;
 mod ledger;
 mod member;
+mod requests;
 mod tokens;
 mod upkeep;
 

@@ -13,8 +13,8 @@ use axum::{
 use daypass_proto::{
     json::fault,
     local_api::{
-        EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest, LeaveRequest, MAX_BODY, ProofRequest,
-        RefreshRequest, TokenRequest, admin::AdminRequest, ledger::AcceptRequest,
+        AskIssuer, EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest, LeaveRequest, MAX_BODY,
+        ProofRequest, RefreshRequest, TokenRequest, WithdrawAsked, admin::AdminRequest, ledger::AcceptRequest,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -76,6 +76,20 @@ async fn refresh(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Bod
 async fn leave(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
     let request: LeaveRequest = read(&body)?;
     Ok(give(agent.leave(uid(&caller)?, &request.issuer).await?))
+}
+
+async fn ask(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
+    let request: AskIssuer = read(&body)?;
+    Ok(give(agent.ask(uid(&caller)?, &request).await?))
+}
+
+async fn requests(State(agent): Shared, ConnectInfo(caller): Who) -> Result<Response, AgentError> {
+    Ok(give(agent.requests(uid(&caller)?).await))
+}
+
+async fn withdraw(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
+    let request: WithdrawAsked = read(&body)?;
+    Ok(give(agent.withdraw(uid(&caller)?, &request).await?))
 }
 
 async fn token(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
@@ -141,6 +155,8 @@ pub fn routes(agent: Arc<Agent>) -> Router {
         .route("/v1/enrolments", post(enrol))
         .route("/v1/enrolments/refresh", post(refresh))
         .route("/v1/leave", post(leave))
+        .route("/v1/requests", get(requests).post(ask))
+        .route("/v1/requests/withdraw", post(withdraw))
         .route("/v1/tokens", post(token))
         .route("/v1/proofs", post(proof))
         .route("/v1/git-credentials", post(git_credential))

@@ -52,8 +52,10 @@ impl Wanted {
 pub struct Ask {
     /// What.
     pub what: Wanted,
-    /// Until when, as people write it: a date, a time or a duration, in the project's time zone.
-    pub until: String,
+    /// Until when, as people write it: a date, a time or a duration, in the project's time zone. Without it, an extension is for as long again as the
+    /// grant was given for, as far as its role allows, and another role until the end of what the device has in the project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// Why: one to [`LONGEST_REASON`] characters.
     pub reason: String,
 }
@@ -170,7 +172,7 @@ mod tests {
             ("extension", "scopes"),
             ("extension", "everything"),
             (r#""grant""#, r#""role":"x","grant""#),
-            (r#""until":"30d","#, ""),
+            (r#""reason":"not done""#, r#""until":"1d""#),
             (r#""reason""#, r#""yes":1,"reason""#),
         ] {
             let text = good.replacen(from, to, 1);

@@ -9,9 +9,10 @@ pub mod ledger;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    access_request::{AccessRequest, Ask},
     authorization::AuthorizationDetails,
     enrolment::{DeviceLife, GrantState, TrustTier},
-    names::DeviceId,
+    names::{DeviceId, RequestId},
     resource::Resource,
     time::Timestamp,
 };
@@ -183,6 +184,44 @@ pub enum Told {
     CouldNotTell,
     /// The enrolment was never complete on this side, so that there was no device to speak for.
     NothingToTell,
+}
+
+/// `POST /v1/requests`: asks an issuer for longer, or for more.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskIssuer {
+    /// The issuer.
+    pub issuer: String,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// `POST /v1/requests/withdraw`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawAsked {
+    /// The issuer.
+    pub issuer: String,
+    /// Which.
+    pub request: RequestId,
+}
+
+/// `GET /v1/requests`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AllRequests {
+    /// Those at each issuer of this user.
+    pub issuers: Vec<RequestsAt>,
+}
+
+/// The requests at one issuer.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct RequestsAt {
+    /// The issuer.
+    pub issuer: String,
+    /// This machine's, the newest first.
+    pub requests: Vec<AccessRequest>,
+    /// Why they are not known, where they are not.
+    pub problem: Option<Problem>,
 }
 
 /// `POST /v1/tokens`.

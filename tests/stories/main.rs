@@ -5,6 +5,7 @@
 mod administration;
 mod agent;
 mod approvals;
+mod asking;
 mod at_rest;
 mod attestation;
 mod backup;

@@ -89,7 +89,7 @@ impl Agent {
         Ok((member, resource))
     }
 
-    /// What is granted for this repository, by the first grant that gives anything.
+    /// What is granted for this repository, by the grant that gives most there.
     async fn details_for(&self, member: &Member, repository: &Repository) -> Result<AuthorizationDetails, AgentError> {
         let granted = |member: &Member| {
             let grants = member.device().grants;
@@ -97,7 +97,7 @@ impl Agent {
                 .iter()
                 .filter(|grant| grant.state == "active")
                 .map(|grant| grant.authorization_details.at_repository(repository));
-            details.into_iter().find(|details| !details.is_empty())
+            widest(details)
         };
         if let Some(details) = granted(member) {
             return Ok(details);
@@ -135,6 +135,12 @@ impl Agent {
     }
 }
 
+/// Those that give most: what one grant gives is not added to what another one does, and a token is for one of them. Of two that differ, the first.
+fn widest(all: impl Iterator<Item = AuthorizationDetails>) -> Option<AuthorizationDetails> {
+    let some = all.filter(|details| !details.is_empty());
+    some.reduce(|best, next| if best.is_subset_of(&next).is_ok() { next } else { best })
+}
+
 fn certificates(pem: &str) -> Vec<Vec<u8>> {
     use rustls_pki_types::{CertificateDer, pem::PemObject as _};
     CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).map(|der| der.to_vec()).collect()
@@ -159,6 +165,24 @@ pub fn nonce_in(challenges: &[String], resource: &Resource) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_grants_the_one_that_gives_most_is_asked_for() {
+        let one = |actions: &str| -> AuthorizationDetails {
+            let refs = if actions == r#""read""# { "" } else { r#","refs":["refs/heads/a"]"# };
+            let text = format!(
+                r#"[{{"type":"git_repository","locations":["https://h/team/app"],"actions":[{actions}]{refs}}}]"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let (read, push, create) = (one(r#""read""#), one(r#""push""#), one(r#""create""#));
+        let nothing = AuthorizationDetails::default;
+        let of = |all: &[&AuthorizationDetails]| widest(all.iter().map(|details| (*details).clone()));
+        assert_eq!(of(&[&read, &push]), Some(push.clone()));
+        assert_eq!(of(&[&push, &nothing(), &read]), Some(push.clone()));
+        assert_eq!(of(&[&push, &create]), Some(push), "neither has the other: the first");
+        assert_eq!(of(&[&nothing()]), None);
+    }
 
     #[test]
     fn the_nonce_is_taken_from_our_challenge_only() {

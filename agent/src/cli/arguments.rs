@@ -5,7 +5,11 @@ use std::path::PathBuf;
 pub use super::admin::arguments::Admin;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use daypass_proto::{local_api::ProofProtection, resource::Resource};
+use daypass_proto::{
+    local_api::ProofProtection,
+    names::{GrantId, ProjectName, RequestId, RoleName},
+    resource::Resource,
+};
 
 const EXIT_CODES: &str = "Exit codes:
    0  done
@@ -60,6 +64,14 @@ pub enum Command {
     Enroll(Enroll),
     /// Show the agent, its TPM, and your enrolments
     Status(StatusArguments),
+    /// Ask for a later end of a grant
+    ///
+    /// An owner of the project decides; `daypass requests` shows what became of it. Nothing is extended by itself.
+    Extend(Extend),
+    /// Ask for another role in a project in which this machine has something already
+    Request(RequestRole),
+    /// Show what this machine asked for, and what became of it
+    Requests(RequestsArguments),
     /// Print an access token for a resource
     ///
     /// The token is bound to this machine's proof key: whoever sends it needs a proof from `daypass proof` for each request.
@@ -241,6 +253,61 @@ pub struct SetupGit {
     /// Show what would be written, and write nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `daypass extend`.
+#[derive(Args, Debug)]
+pub struct Extend {
+    /// The grant, as `daypass status` shows it; needed where there are several
+    #[arg(value_name = "GRANT")]
+    pub grant: Option<GrantId>,
+    /// The issuer, where several have something for this machine
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
+    /// The end
+    #[command(flatten)]
+    pub end: AskedEnd,
+}
+
+/// `daypass request`.
+#[derive(Args, Debug)]
+pub struct RequestRole {
+    /// The project
+    #[arg(long)]
+    pub project: ProjectName,
+    /// The role in it
+    #[arg(long)]
+    pub role: RoleName,
+    /// The issuer, where several have such a project
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
+    /// The end
+    #[command(flatten)]
+    pub end: AskedEnd,
+}
+
+/// Until when something is asked for, and why.
+#[derive(Args, Debug)]
+pub struct AskedEnd {
+    /// Until when: a date (the end of that day) or a time, in the project's time zone where it names none
+    ///
+    /// Without it and without `--for`: as long again as the grant was given for, and of another role as long as what is there.
+    #[arg(long, value_name = "WHEN", conflicts_with = "length")]
+    pub until: Option<String>,
+    /// For how long from now: `30d`, `8h`
+    #[arg(long = "for", id = "length", value_name = "DURATION")]
+    pub length: Option<String>,
+    /// Why: whoever decides reads it
+    #[arg(long, value_name = "WORDS")]
+    pub reason: String,
+}
+
+/// `daypass requests`.
+#[derive(Args, Debug)]
+pub struct RequestsArguments {
+    /// Take this one back
+    #[arg(long, value_name = "REQUEST")]
+    pub withdraw: Option<RequestId>,
 }
 
 /// `daypass leave`.

@@ -14,6 +14,7 @@ mod generate;
 mod inspector;
 mod leave;
 mod ledger;
+mod request;
 mod setup_git;
 mod status;
 mod terminal;
@@ -63,6 +64,9 @@ fn run(arguments: &Arguments, terminal: &mut dyn Terminal) -> Result<(), Failure
     match &arguments.command {
         Command::Enroll(enroll) => enrol::run(enroll, &agent, terminal),
         Command::Status(status) => status::run(status, &agent, terminal),
+        Command::Extend(asked) => request::extend(asked, &agent, terminal),
+        Command::Request(asked) => request::request(asked, &agent, terminal),
+        Command::Requests(asked) => request::requests(asked, &agent, terminal),
         Command::Token(token) => access::token(token, &agent, terminal),
         Command::Proof(proof) => access::proof(proof, &agent, terminal),
         Command::Setup(SetupCommand::Git(git)) => setup_git::run(git, &agent, terminal),

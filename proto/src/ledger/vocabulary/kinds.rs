@@ -120,7 +120,7 @@ pub const fn entry(kind: EventKind) -> Entry {
             "a grant's hard end was moved",
             Command,
             &[GRANT, PROJECT, ROLE, UNTIL, UNTIL_BEFORE, REQUEST, POLICY, COLLABORATOR, OWNER],
-            &[DEVICE, PHASE, TERMS, RULE, WHY],
+            &[DEVICE, PHASE, TERMS, RULE, WHY, MONITORED],
         ),
         K::GrantActivated => {
             ("a grant came into force", Either, GRANTED, &[DEVICE, PHASE, REQUEST, RULE, WHY, MONITORED])

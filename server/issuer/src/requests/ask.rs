@@ -4,6 +4,7 @@ use daypass_proto::{
     access_request::{Ask, LONGEST_REASON, RequestLife, Wanted},
     ledger::EventKind,
     names::{ProjectName, RequestId, RoleName},
+    time::Timestamp,
 };
 
 use super::{RequestError, about, judge};
@@ -55,18 +56,20 @@ async fn judged(issuer: &Issuer, device: &Device, asked: &Ask) -> Result<Request
     }
     let (now, policy) = (issuer.environment.now(), issuer.policy());
     let grants = issuer.store.grants_of(&device.id).await?;
-    let end = |project: &ProjectName| until(&asked.until, now, &policy.zone(project));
+    let end = |project: &ProjectName, otherwise: Timestamp| match &asked.until {
+        Some(text) => until(text, now, &policy.zone(project)),
+        None => Ok(otherwise),
+    };
     let (project, role, until) = match &asked.what {
         Wanted::Extension { grant } => {
             let found = grants.iter().find(|found| found.id == *grant);
             let grant = found.ok_or_else(|| RequestError::NoGrant(grant.clone()))?;
-            let until = end(&grant.project)?;
+            let until = end(&grant.project, judge::as_long_again(issuer, grant)?)?;
             judge::extension(issuer, grant, until)?;
             (grant.project.clone(), grant.role.clone(), until)
         }
         Wanted::Scopes { project, role } => {
-            may_ask(&grants, project, role)?;
-            let until = end(project)?;
+            let until = end(project, may_ask(&grants, project, role)?)?;
             judge::scopes(issuer, (project, role), &device.collaborator, until)?;
             (project.clone(), role.clone(), until)
         }
@@ -89,15 +92,13 @@ async fn judged(issuer: &Issuer, device: &Device, asked: &Ask) -> Result<Request
     })
 }
 
-/// Whoever has something in a project may ask for more of it, and not for what is there.
-fn may_ask(grants: &[Grant], project: &ProjectName, role: &RoleName) -> Result<(), RequestError> {
-    let mut own = grants.iter().filter(|grant| grant.project == *project && LIVE.contains(&grant.state)).peekable();
-    if own.peek().is_none() {
-        return Err(RequestError::NoProject(project.clone()));
-    }
-    match own.find(|grant| grant.role == *role) {
+/// Whoever has something in a project may ask for more of it, and not for what is there; gives the end of what there is.
+fn may_ask(grants: &[Grant], project: &ProjectName, role: &RoleName) -> Result<Timestamp, RequestError> {
+    let own = || grants.iter().filter(|grant| grant.project == *project && LIVE.contains(&grant.state));
+    let ends = own().map(|grant| grant.until).max().ok_or_else(|| RequestError::NoProject(project.clone()))?;
+    match own().find(|grant| grant.role == *role) {
         Some(grant) => Err(RequestError::HasRole { role: role.clone(), grant: grant.id.clone() }),
-        None => Ok(()),
+        None => Ok(ends),
     }
 }
 

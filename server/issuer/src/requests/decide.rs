@@ -3,7 +3,7 @@
 use daypass_proto::{
     access_request::{RequestLife, Wanted},
     enrolment::DeviceLife,
-    ledger::EventKind,
+    ledger::{Event, EventKind},
     names::{GrantId, RequestId, RoleName},
     time::Timestamp,
 };
@@ -11,10 +11,11 @@ use daypass_proto::{
 use super::{RequestError, about, judge};
 use crate::{
     actor::Actor,
-    approval::{ApprovalError, Waiting, bar},
+    approval::{ApprovalError, Waiting, bar, guard},
     ending::Told,
     issuer::Issuer,
     ledger::Source,
+    policy::Action,
     store::{Change, Decision, Grant, GrantLife, Request},
 };
 
@@ -89,7 +90,11 @@ pub async fn decide(
     let change = Change::Request { to: Box::new(to.clone()), from: Box::new(from.clone()) };
     let mut decision = Decision::new(told.on(issuer, event)).change(change).change(waiting.change());
     // Today's policy judges at each approval, and not only at the last.
-    let given = given(issuer, &to).await?;
+    let given = match given(issuer, &to).await {
+        Ok(given) => given,
+        Err(RequestError::Approval(error)) => return Err(not_theirs(issuer, &from, &told, error).await),
+        Err(error) => return Err(error),
+    };
     let mut grant = None;
     if missing == 0 {
         decision = given.on(issuer, decision, &to, &told);
@@ -139,23 +144,24 @@ fn narrowed(issuer: &Issuer, from: &Request, verdict: Verdict) -> Result<Request
 /// What comes of a request.
 enum Given {
     /// The grant with its later end.
-    Extended { to: Box<Grant>, from: Box<Grant> },
+    Extended { to: Box<Grant>, from: Box<Grant>, watching: Vec<String> },
     /// A new grant.
-    New(Box<Grant>),
+    New(Box<Grant>, Vec<String>),
 }
 
 impl Given {
     fn on(&self, issuer: &Issuer, decision: Decision, request: &Request, told: &Told<'_>) -> Decision {
         let (environment, policy) = (&issuer.environment, issuer.policy());
         match self {
-            Self::Extended { to, from } => {
+            Self::Extended { to, from, watching } => {
                 let event = environment.of_grant(environment.event(EventKind::GrantExtended), to, &policy);
                 let event = event.text("request", &request.id).number("until_before", from.until.seconds());
+                let event = watched(event, watching);
                 decision.event(told.on(issuer, event)).change(Change::Extend { to: to.clone(), from: from.clone() })
             }
-            Self::New(grant) => {
+            Self::New(grant, watching) => {
                 let event = environment.of_grant(environment.event(EventKind::GrantActivated), grant, &policy);
-                let event = told.on(issuer, event.text("request", &request.id));
+                let event = told.on(issuer, watched(event.text("request", &request.id), watching));
                 decision
                     .event(event)
                     .change(Change::AddGrant(Grant::clone(grant)))
@@ -166,9 +172,14 @@ impl Given {
 
     fn into_grant(self) -> Grant {
         match self {
-            Self::Extended { to, .. } | Self::New(to) => *to,
+            Self::Extended { to, .. } | Self::New(to, _) => *to,
         }
     }
+}
+
+/// The event, with the rules that would have forbidden it, were they enforced.
+fn watched(event: Event, rules: &[String]) -> Event {
+    if rules.is_empty() { event } else { event.structure("monitored", &rules) }
 }
 
 /// What would come of it now, if today's policy gives it.
@@ -180,16 +191,19 @@ async fn given(issuer: &Issuer, request: &Request) -> Result<Given, RequestError
             // Out of its grace it comes back; held back it stays.
             let state = if from.state == GrantLife::Grace { GrantLife::Active } else { from.state };
             let to = Grant { until: request.given_until, state, terms, ..from.clone() };
-            Ok(Given::Extended { to: Box::new(to), from: Box::new(from) })
+            let device = issuer.store.device(&request.device).await?;
+            let device = device.ok_or_else(|| RequestError::Device(request.device.clone()))?;
+            let watching = guard(issuer, Action::Renew, &device, &to).map_err(ApprovalError::from)?;
+            Ok(Given::Extended { to: Box::new(to), from: Box::new(from), watching })
         }
         Wanted::Scopes { project, .. } => {
             let device = issuer.store.device(&request.device).await?;
-            if device.is_none_or(|device| device.state != DeviceLife::Approved) {
-                return Err(RequestError::Device(request.device.clone()));
-            }
+            let device = device
+                .filter(|device| device.state == DeviceLife::Approved)
+                .ok_or_else(|| RequestError::Device(request.device.clone()))?;
             let role = (project, &request.given_role);
             let terms = judge::scopes(issuer, role, &request.collaborator, request.given_until)?;
-            Ok(Given::New(Box::new(Grant {
+            let grant = Grant {
                 id: GrantId::from_random(issuer.environment.random()),
                 collaborator: request.collaborator.clone(),
                 project: project.clone(),
@@ -200,7 +214,9 @@ async fn given(issuer: &Issuer, request: &Request) -> Result<Given, RequestError
                 made_at: Some(issuer.environment.now()),
                 used: 0,
                 terms,
-            })))
+            };
+            let watching = guard(issuer, Action::Approve, &device, &grant).map_err(ApprovalError::from)?;
+            Ok(Given::New(Box::new(grant), watching))
         }
     }
 }
@@ -210,6 +226,10 @@ async fn not_theirs(issuer: &Issuer, request: &Request, told: &Told<'_>, error: 
     let Some(rule) = error.rule() else { return error.into() };
     let event = issuer.environment.event(EventKind::ApprovalRefused).text("rule", rule);
     let event = about(issuer, event, request, &issuer.policy());
+    let event = match &error {
+        ApprovalError::Guardrail(forbidden) => event.structure("rules", &forbidden.all),
+        _ => event,
+    };
     match issuer.store.decide(Decision::new(issuer.environment.asked(event, told.source))).await {
         Ok(()) => error.into(),
         Err(fault) => fault.into(),

@@ -45,6 +45,21 @@ pub(super) fn extension(issuer: &Issuer, grant: &Grant, until: Timestamp) -> Res
     Ok(check_grant(&policy, (&grant.project, &grant.role), &grant.collaborator, until, &grant.terms, now)?)
 }
 
+/// The end of a grant that is as long again as it was given for, as far as its role and its phase let it be.
+pub(super) fn as_long_again(issuer: &Issuer, grant: &Grant) -> Result<Timestamp, RequestError> {
+    let policy = issuer.policy();
+    let (project, role) = limits(&policy, &grant.project, &grant.role)?;
+    let made_at = grant.made_at.unwrap_or_else(|| grant.until.plus(-role.longest_grant));
+    let wanted = grant.until.plus(grant.until.since(made_at));
+    let phase = grant.terms.phase.as_ref().and_then(|phase| project.phase(phase));
+    let bounds = [
+        Some(issuer.environment.now().plus(role.longest_grant)),
+        role.longest_total.map(|total| made_at.plus(total)),
+        phase.map(|phase| phase.ends),
+    ];
+    Ok(bounds.into_iter().flatten().fold(wanted, Timestamp::min))
+}
+
 /// Whether somebody could have this role until then; gives the terms of such a grant.
 pub(super) fn scopes(
     issuer: &Issuer,

@@ -38,13 +38,13 @@ async fn with_grant(role: &str) -> (Made, Device, Grant) {
 
 async fn extend(made: &Made, device: &Device, grant: &Grant, until: &str) -> Result<Request, RequestError> {
     let what = Wanted::Extension { grant: grant.id.clone() };
-    let asked = Ask { what, until: until.to_owned(), reason: "the audit takes longer".to_owned() };
+    let asked = Ask { what, until: Some(until.to_owned()), reason: "the audit takes longer".to_owned() };
     ask(&made.issuer, device, &asked, &from_device()).await
 }
 
 async fn for_role(made: &Made, device: &Device, project: &str, role: &str) -> Result<Request, RequestError> {
     let what = Wanted::Scopes { project: project.parse().unwrap(), role: role.parse().unwrap() };
-    let asked = Ask { what, until: "1d".to_owned(), reason: "to fix what I found".to_owned() };
+    let asked = Ask { what, until: Some("1d".to_owned()), reason: "to fix what I found".to_owned() };
     ask(&made.issuer, device, &asked, &from_device()).await
 }
 
@@ -217,6 +217,23 @@ async fn whoever_asks_does_not_approve_and_a_sensitive_role_takes_two() {
 }
 
 #[tokio::test]
+async fn without_an_end_it_is_for_as_long_again_and_never_for_longer_than_the_role_lets_it_be() {
+    let (made, device, grant) = with_grant("developer").await;
+    let what = Wanted::Extension { grant: grant.id.clone() };
+    let asked = Ask { what, until: None, reason: "not done".to_owned() };
+    let request = ask(&made.issuer, &device, &asked, &from_device()).await.unwrap();
+    assert_eq!(request.until, grant.until.plus(3600));
+    withdraw(&made.issuer, &device, &request.id, &from_device()).await.unwrap();
+    made.edit_policy(&[
+        ("[roles.developer]\n", "[roles.developer]\nlongest_total = \"90d\"\n"),
+        ("longest_grant = \"90d\"", "longest_grant = \"90m\""),
+    ])
+    .await;
+    let request = ask(&made.issuer, &device, &asked, &from_device()).await.unwrap();
+    assert_eq!(request.until, made.now().plus(90 * 60));
+}
+
+#[tokio::test]
 async fn what_is_over_is_not_extended_and_its_request_lapses() {
     let (made, device, grant) = with_grant("developer").await;
     let request = extend(&made, &device, &grant, "30d").await.unwrap();
@@ -320,7 +337,7 @@ async fn a_reason_has_words_and_asking_has_a_pace() {
     let (made, device, grant) = with_grant("developer").await;
     let what = Wanted::Extension { grant: grant.id.clone() };
     for reason in ["", "  ", &"x".repeat(LONGEST_REASON + 1)] {
-        let asked = Ask { what: what.clone(), until: "1d".to_owned(), reason: reason.to_owned() };
+        let asked = Ask { what: what.clone(), until: Some("1d".to_owned()), reason: reason.to_owned() };
         let refused = ask(&made.issuer, &device, &asked, &from_device()).await;
         assert!(matches!(refused, Err(RequestError::Reason)), "{refused:?}");
     }
@@ -329,4 +346,21 @@ async fn a_reason_has_words_and_asking_has_a_pace() {
         held_up |= matches!(extend(&made, &device, &grant, "soon").await, Err(RequestError::TooMany(_)));
     }
     assert!(held_up);
+}
+
+#[tokio::test]
+async fn guardrails_are_asked_about_a_later_end() {
+    let (made, device, grant) = with_grant("developer").await;
+    let request = extend(&made, &device, &grant, "30d").await.unwrap();
+    let folder = made.issuer.config.policy.join("guardrails");
+    std::fs::create_dir_all(&folder).unwrap();
+    let rule = "@id(\"never-longer\")\n@reason(\"nothing gets a later end this month\")\nforbid (principal, action == Action::\"renew\", resource);\n";
+    std::fs::write(folder.join("never.cedar"), rule).unwrap();
+    made.edit_policy(&[]).await;
+    let refused = say(&made, &request, Verdict::Approve, &olga()).await.unwrap_err();
+    assert!(refused.to_string().contains("`never-longer`"), "{refused}");
+    assert_eq!((made.events("approval_refused").await.len(), now(&made, &grant).await.until), (1, grant.until));
+    std::fs::remove_file(folder.join("never.cedar")).unwrap();
+    made.edit_policy(&[]).await;
+    say(&made, &request, Verdict::Approve, &olga()).await.unwrap();
 }
