@@ -47,14 +47,11 @@ const KEPT: &str = "/etc/daypass
 /etc/daypass/policy
 /etc/daypass/policy/guardrails
 /etc/daypass/policy/guardrails/sample.cedar.example
-/etc/daypass/policy/guardrails/starter.cedar
 /etc/daypass/policy/projects
 /etc/daypass/policy/projects/apollo.toml
 /etc/daypass/policy/projects/sample.toml.example
-/etc/daypass/policy/projects/starter.toml
 /etc/daypass/policy/tests
 /etc/daypass/policy/tests/sample.toml.example
-/etc/daypass/policy/tests/starter.toml
 /var/lib/daypass-issuer
 /var/lib/daypass-issuer/issuer.db
 /var/lib/daypass-issuer/issuer.db.checkpoint
@@ -128,6 +125,11 @@ fn servers(root: &Root, machine: &Machine<'_>) -> Result<(), Failure> {
     machine.run(&[&["daypass-issuer", "init", "--url", "https://localhost:8443"][..], &state].concat())?;
     // A software TPM without a maker's certificate.
     configure(root, "/etc/daypass/issuer.toml", &LOOSENED)?;
+    // Which the starter's guardrails refuse.
+    for starter in ["projects/starter.toml", "guardrails/starter.cedar", "tests/starter.toml"] {
+        let starter = root.inside(&format!("/etc/daypass/policy/{starter}"));
+        fs::remove_file(&starter).map_err(file("remove", &starter))?;
+    }
     let project = root.inside("/etc/daypass/policy/projects/apollo.toml");
     fs::write(&project, PROJECT).map_err(file("write", &project))?;
     machine.run(&["daypass-issuer", "policy", "load"])?;
