@@ -12,7 +12,7 @@ fn world(script: &str) -> Result<World, Failure> {
         executable(&hook)?;
         let section =
             format!("\n[notification]\nattempts = 2\n[notification.command]\nrun = [\"{}\"]\n", hook.display());
-        issuer.configure("approve_on_behalf = false\n", &format!("approve_on_behalf = false\n{section}"))
+        issuer.configure("approve_on_behalf = true\n", &format!("approve_on_behalf = true\n{section}"))
     })
 }
 
