@@ -9,6 +9,7 @@ use daypass_proto::{
     authorization::{HttpAccess, HttpMethod},
     dpop::{self, DpopError},
     encoding::sha256,
+    names::ProjectName,
     token::{self, AccessTokenClaims},
 };
 use daypass_service::Peer;
@@ -19,7 +20,8 @@ use crate::{
     caller::ApprovedDevice,
     issuer::Issuer,
     ledger::Source,
-    store::{Change, Condition, DecideError, Decision},
+    policy::is_owner,
+    store::{Change, Condition, DecideError, Decision, Grant, GrantLife},
     token::is_active,
 };
 
@@ -84,7 +86,12 @@ impl Decider {
             other => AdminError::Decide(other),
         })?;
         let who = claims.sub.clone();
-        let projects: BTreeSet<_> = issuer.policy().owned_by(&who);
+        // An owner by name, at a device that has an owner's grant there: a name alone is what an inviter said.
+        let owned: BTreeSet<_> = issuer.policy().owned_by(&who);
+        let here = |grant: &Grant| is_owner(&grant.role) && grant.state == GrantLife::Active && grant.until > now;
+        let granted =
+            |project: &ProjectName| device.grants().iter().any(|grant| here(grant) && grant.project == *project);
+        let projects = owned.into_iter().filter(granted).collect();
         let administrator = device.grants().iter().any(|grant| is_administrator(grant, now));
         let actor = actor(device, peer);
         Ok(Self { source: actor.clone().into(), actor, standing: Standing { who, administrator, projects } })

@@ -114,8 +114,14 @@ pub async fn follow(
             }
             (Some(Err(error)), Some(Actor::Machine { .. })) => return Err(refused(issuer, &grant, told, error).await),
             // Somebody who may approve devices need not be an owner.
-            (Some(Err(_)) | None, _) => {
+            (judged, _) => {
                 let waiting = Waiting::of_grant(issuer, &grant).await?;
+                // Where nobody else need approve, whoever invited would be the only one who ever did.
+                if let Some(Err(own @ ApprovalError::Own { .. })) = judged
+                    && waiting.as_ref().is_some_and(|waiting| waiting.missing() == 0)
+                {
+                    return Err(refused(issuer, &grant, told, own).await);
+                }
                 if let Some(waiting) = &waiting {
                     decision = decision.change(waiting.unchanged());
                 }

@@ -45,7 +45,10 @@ async fn grant(made: &Made, id: &GrantId) -> Grant {
 
 /// An invitation whose machine has enrolled, and waits.
 async fn enrolled(made: &Made) -> (GrantId, DeviceId) {
-    let id = made.invited("alice").await.grant;
+    enrolled_by(made, made.invited("alice").await.grant).await
+}
+
+async fn enrolled_by(made: &Made, id: GrantId) -> (GrantId, DeviceId) {
     let device = made.client_in("reader").await;
     let waits =
         Device { state: DeviceLife::Pending, id: DeviceId::from_random(made.issuer.environment.random()), ..device };
@@ -139,6 +142,24 @@ async fn on_behalf_needs_the_setting_and_is_stamped() {
     assert!(matches!(&leaves[..], [leaf] if leaf.contains("on_behalf_of")), "{leaves:?}");
     let approvals = made.issuer.store.approvals(id.as_str()).await.unwrap().unwrap();
     assert_eq!(approvals.given[0].through.as_deref(), Some("root"));
+}
+
+#[tokio::test]
+async fn whoever_invited_an_owner_does_not_let_that_machine_on() {
+    let made = Made::with_software().await;
+    let (id, device) = enrolled_by(&made, made.invited_by("alice", person("olga@example.com")).await.grant).await;
+    let owner = Grant { role: "owner".parse().unwrap(), ..grant(&made, &id).await };
+    let change = Change::Grant { to: owner, from: GrantLife::Requested };
+    made.issuer
+        .store
+        .decide(Decision::new(crate::fixture::event(&made.issuer.environment)).change(change))
+        .await
+        .unwrap();
+    let own = approve_device(&made, &device, person("olga@example.com")).await.unwrap_err();
+    assert!(matches!(own, LifeError::Approval(ApprovalError::Own { .. })), "{own}");
+    assert_eq!(made.events("approval_refused").await.len(), 1);
+    approve_device(&made, &device, person("ada")).await.unwrap();
+    assert_eq!(grant(&made, &id).await.state, GrantLife::Active);
 }
 
 #[tokio::test]

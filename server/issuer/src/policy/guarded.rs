@@ -23,6 +23,14 @@ pub fn guarded(old: &Policy, new: &Policy) -> Vec<String> {
             sensitivity(&format!("`{role}` of `{name}`"), roles.get(role), after, &sensitive, &mut found);
         }
     }
+    // In two steps, what took two people would be forgotten, and then given by one.
+    for (name, project) in &old.projects {
+        let after = new.projects.get(name).map_or(&none, |after| &after.roles);
+        let sensitive = project.roles.iter().filter(|(_, role)| role.sensitivity == Sensitivity::Sensitive);
+        for (role, _) in sensitive.filter(|(role, _)| !after.contains_key(*role)) {
+            found.push(format!("role `{role}` of `{name}`, which is sensitive, is gone"));
+        }
+    }
     trust(old, new, &mut found);
     found
 }
@@ -51,6 +59,9 @@ fn sensitivity(
         Some(was) if was != after.sensitivity => {
             let now = if after.sensitivity == Sensitivity::Sensitive { "becomes" } else { "is no longer" };
             found.push(format!("role {name} {now} sensitive"));
+        }
+        Some(Sensitivity::Sensitive) if before.is_some_and(|before| before.template != after.template) => {
+            found.push(format!("role {name}, which is sensitive, gives something else"));
         }
         // A second role beside a sensitive one would give with one approval what takes two.
         was => {
@@ -117,7 +128,10 @@ forbid (principal, action, resource) when { principal.trust_tier == "virtual" };
     }
 
     fn changed(from: &str, to: &str) -> Vec<String> {
-        let (project, rules) = (PROJECT.replacen(from, to, 1), RULE.replacen(from, to, 1));
+        let (project, rules) = (
+            PROJECT.replacen(from, to, if from.starts_with("roles.release") { 9 } else { 1 }),
+            RULE.replacen(from, to, 1),
+        );
         assert!(project != PROJECT || rules != RULE, "{from}");
         guarded(&policy(PROJECT, RULE), &policy(&project, &rules))
     }
@@ -129,6 +143,12 @@ forbid (principal, action, resource) when { principal.trust_tier == "virtual" };
             ("\"otto\"]", "\"otto\", \"mallory\"]", "`mallory` becomes an owner of `apollo`"),
             ("\"olga\", \"otto\"]", "\"olga\", \"eve\"]", "`otto` is no owner"),
             ("sensitivity = \"sensitive\"\n", "", "is no longer sensitive"),
+            ("roles.release", "roles.renamed", "`release` of `apollo`, which is sensitive, is gone"),
+            (
+                "https://secret/team/app",
+                "https://elsewhere/team/app",
+                "`release` of `apollo`, which is sensitive, gives",
+            ),
             ("[roles.release]", other, "`other` of `apollo` reaches what a sensitive role reaches"),
             ("https://h/team/app", "https://secret/team/app", "`developer` of `apollo` reaches"),
             ("\"enforce\"", "\"monitor\"", "is only watched"),

@@ -207,6 +207,16 @@ async fn active_grants_that_are_over_are_found_by_their_end() {
     let ended = Change::Grant { to: Grant { state: GrantLife::Ended, ..active(3, 20) }, from: GrantLife::Active };
     store.decide(Decision::new(event()).change(longer).change(ended)).await.unwrap();
     assert_eq!(over(39, 9).await, [grant(1).id]);
+    // Nobody ends what was given more time since they read it, or takes back a use that was counted.
+    let refused = async |to: Grant| {
+        let stale = Change::Grant { to, from: GrantLife::Active };
+        let refused = store.decide(Decision::new(event()).change(stale)).await;
+        assert!(matches!(refused, Err(DecideError::Conflict(Condition::Grant(_)))), "{refused:?}");
+    };
+    refused(Grant { state: GrantLife::Ended, ..active(2, 10) }).await;
+    let used = Change::Grant { to: Grant { used: 1, ..active(1, 30) }, from: GrantLife::Active };
+    store.decide(Decision::new(event()).change(used)).await.unwrap();
+    refused(Grant { state: GrantLife::Suspended, ..active(1, 30) }).await;
     assert_eq!(over(40, 9).await, [grant(1).id, grant(2).id]);
 }
 

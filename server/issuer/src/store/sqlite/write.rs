@@ -14,7 +14,7 @@ use super::{
     together::{self, Rows},
 };
 use crate::store::{
-    Change, Condition, DecideError, Decision, Fault, KeyRecord, StoreError,
+    Change, Condition, DecideError, Decision, Fault, GrantLife, KeyRecord, StoreError,
     ledger::{LedgerWork, Outcome},
     records::{device_state, grant_may_become},
     requests::request_may_become,
@@ -313,13 +313,19 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             return Err(StoreError::Transition { from: *from, to: to.state }.into());
         }
         Change::Grant { to, from } => (
-            // By its device the tokens of a grant are found when it ends.
-            sqlx::query("UPDATE grants SET state = $1, device = $2, body = $3 WHERE id = $4 AND state = $5 AND COALESCE(device, $2) IS $2")
+            // By its device the tokens of a grant are found when it ends. Nobody ends one by time who read it before it was extended,
+            // or leaves one in use that was read before a use was counted: both would be forgotten. Revoking waits for neither.
+            sqlx::query(
+                "UPDATE grants SET state = $1, device = $2, body = $3 WHERE id = $4 AND state = $5 AND COALESCE(device, $2) IS $2 \
+                 AND ends_at = COALESCE($6, ends_at) AND ($7 IS NULL OR COALESCE(json_extract(body, '$.used'), 0) <= $7)",
+            )
                 .bind(to.state.as_str())
                 .bind(to.device.as_ref().map(ToString::to_string))
                 .bind(json("grant", to)?)
                 .bind(to.id.to_string())
-                .bind(from.as_str()),
+                .bind(from.as_str())
+                .bind(matches!(to.state, GrantLife::Grace | GrantLife::Ended).then(|| to.until.seconds()))
+                .bind((!matches!(to.state, GrantLife::Revoked | GrantLife::Ended)).then(|| i64::from(to.used))),
             Some(Condition::Grant(to.id.clone())),
         ),
         Change::Approvals(to) => (
