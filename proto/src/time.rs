@@ -49,8 +49,6 @@ pub struct Skew(i64);
 impl Skew {
     /// The widest skew that may be configured.
     pub const MAX_SECONDS: i64 = 60;
-    /// The widest: what follows from it is the same however an issuer is configured.
-    pub const WIDEST: Self = Self(Self::MAX_SECONDS);
 
     /// A skew of `seconds`, or `None` where it is negative or wider than [`Self::MAX_SECONDS`].
     pub const fn try_new(seconds: i64) -> Option<Self> {

@@ -1,6 +1,6 @@
 //! Longer, or more: whoever needs it asks, an owner sees what was used and decides, and nothing is extended by itself.
 
-use daypass_tests::{Failure, Machine, OWNER, PROJECT, Ran, Story, Who, World, ensure, on_behalf_of};
+use daypass_tests::{Failure, Machine, OWNER, PROJECT, Ran, Story, Who, World, ensure, eventually, on_behalf_of};
 use serde_json::{Value, json};
 
 fn text(ran: &Ran, pointer: &str) -> Result<String, Failure> {
@@ -27,14 +27,17 @@ fn an_extension_is_asked_for_looked_at_and_narrowed() -> Story {
 
     let listed = world.issuer.run(["request", "list", "--state", "requested", "--json"])?;
     let request = text(&listed, "/0/request")?;
-    let shown = world.issuer.run(["request", "show", &request, "--json"])?;
+    // What was used is read from the ledger, where an event has its number a moment after it was decided.
+    let shown = eventually("what the clone's token was for", || {
+        let shown = world.issuer.run(["request", "show", &request, "--json"])?;
+        let scopes = shown.json()?.pointer("/grants/0/scopes").and_then(Value::as_array).cloned().unwrap_or_default();
+        let used = |action: &str| {
+            let of = scopes.iter().find(|scope| scope.pointer("/scope/action") == Some(&json!(action)));
+            of.and_then(|scope| scope.pointer("/used/tokens")).and_then(Value::as_u64)
+        };
+        Ok((used("push") >= Some(1) && used("delete") >= Some(1)).then_some(shown))
+    })?;
     let before = shown.json()?.pointer("/grants/0/until").cloned();
-    let scopes = shown.json()?.pointer("/grants/0/scopes").and_then(Value::as_array).cloned().unwrap_or_default();
-    let used = |action: &str| {
-        let of = scopes.iter().find(|scope| scope.pointer("/scope/action") == Some(&json!(action)));
-        of.and_then(|scope| scope.pointer("/used/tokens")).and_then(Value::as_u64)
-    };
-    ensure(used("push") >= Some(1) && used("delete") >= Some(1), "what the clone's token was for", &shown)?;
     world.issuer.run(["request", "show", &request])?.says(&["the audit takes longer", "TOKENS", "push"])?;
 
     let unnamed = world.issuer.act(["request", "approve", &request]).run()?;

@@ -112,7 +112,7 @@ pub enum Change {
     RememberProof {
         /// Hash over key and `jti`.
         id: [u8; 32],
-        /// Until when. It is found by this too, so it must follow from the proof alone.
+        /// Until when.
         until: Timestamp,
     },
     /// A new gate.

@@ -7,7 +7,6 @@ use daypass_proto::{
     jose::Header,
     ledger::{EventKind, Sealed},
     resource::Resource,
-    time::Skew,
     token::{AccessTokenClaims, Confirmation, DaypassClaims, Protection, TYP},
 };
 
@@ -119,9 +118,10 @@ pub(super) async fn issue(
     let key = keyring.signing(now).ok_or(TokenError::NoKey)?;
     let access_token = key.key.sign(&Header { typ: TYP, kid: Some(&key.record.kid), jwk: None }, &claims)?;
 
+    let skew = issuer.config.skew;
     let mut decision = Decision::new(event).change(approved.as_seen(grant)).change(Change::RememberProof {
         id: sha256(&[proof.key().thumbprint().as_bytes(), b".", proof.jti().as_bytes()]),
-        until: proof.remember_until(Skew::WIDEST),
+        until: proof.remember_until(skew),
     });
     if uses_left.is_some() {
         // Of two at the same time, one finds the grant as it was seen, and the other looks again.
@@ -130,7 +130,7 @@ pub(super) async fn issue(
     }
     if let Some(delegation) = delegation {
         let id = sha256(&[b"delegation.", device.proof.thumbprint().as_bytes(), b".", delegation.jti().as_bytes()]);
-        decision = decision.change(Change::RememberProof { id, until: delegation.remember_until(Skew::WIDEST) });
+        decision = decision.change(Change::RememberProof { id, until: delegation.remember_until(skew) });
     }
     let token = IssuedToken {
         jti,

@@ -116,8 +116,8 @@ impl<'a> Rows<'a> {
     pub(super) async fn hold(&self, connection: &mut SqliteConnection) -> Result<(Timestamp, bool), sqlx::Error> {
         let mut message = Message::default();
         let required = self.count_required(message.query());
-        message.insert(true, "OR IGNORE", "proofs_seen (remember_until, id)", &self.proofs, |mut row, (id, until)| {
-            row.push_bind(until.seconds()).push_bind(id.as_slice());
+        message.insert(true, "OR IGNORE", "proofs_seen (id, remember_until)", &self.proofs, |mut row, (id, until)| {
+            row.push_bind(id.as_slice()).push_bind(until.seconds());
         });
         if !self.tokens.is_empty() {
             self.add_tokens(message.write(Some(self.tokens.len())));
