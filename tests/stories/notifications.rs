@@ -10,9 +10,8 @@ fn world(script: &str) -> Result<World, Failure> {
     World::build(false, |issuer, _| {
         let hook = issuer.put("hook", format!("#!/bin/sh\ncd {}\n{script}\n", issuer.folder().display()))?;
         executable(&hook)?;
-        let section =
-            format!("\n[notification]\nattempts = 2\n[notification.command]\nrun = [\"{}\"]\n", hook.display());
-        issuer.configure("approve_on_behalf = true\n", &format!("approve_on_behalf = true\n{section}"))
+        let section = format!("[notification]\nattempts = 2\n[notification.command]\nrun = [\"{}\"]\n", hook.display());
+        issuer.configure("# [notification]\n", &section)
     })
 }
 

@@ -190,7 +190,7 @@ mod tests {
         store::{Attempt, Found},
     };
 
-    const NONE: &str = "approve_on_behalf = false\n";
+    const NONE: &str = "# [notification]\n";
 
     fn which(message: Option<&str>) -> Which {
         Which { message: message.map(str::to_owned), all: message.is_none(), json: false }
@@ -245,7 +245,7 @@ mod tests {
         let none = Made::new().await;
         assert!(matches!(run(&none.issuer, Command::Test { json: false }).await, Err(CommandError::NoSinks)));
         for (program, taken) in [("/bin/true", true), ("/bin/false", false)] {
-            let text = format!("{NONE}[notification.command]\nrun = [\"{program}\"]\n");
+            let text = format!("[notification.command]\nrun = [\"{program}\"]\n");
             let made = Made::with(&[(NONE, &text)]).await;
             for json in [false, true] {
                 let result = run(&made.issuer, Command::Test { json }).await;

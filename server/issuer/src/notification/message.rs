@@ -39,7 +39,10 @@ const ROLE: Member = text("role", "the role in the project");
 const GRANT: Member = text("grant", "the grant");
 const DEVICE: Member = text("device", "the device");
 const REQUEST: Member = text("request", "the request");
-const UNTIL: Member = text("until", "the grant's hard end, RFC 3339");
+const WANTED: Member = text("wanted", "what was asked for: `extension` or `scopes`");
+const POLICY: Member = text("policy", "the version of the policy that waits, hex");
+const PROPOSAL: Member = text("proposal", "the name of what waits");
+const UNTIL: Member = text("until", "the grant's hard end, or the one that is asked for, RFC 3339");
 const AHEAD: Member = number("ahead", "how long before the end this was to be said, in seconds, as configured");
 const HOW: Member = text(
     "how",
@@ -88,10 +91,13 @@ kinds! {
         [ISSUER, EVENT, DEVICE], [COLLABORATOR];
     /// A collaborator asks for something.
     RequestPending = "request.pending", "a collaborator asks for more, or for longer, and waits for an owner",
-        [ISSUER, EVENT, REQUEST, PROJECT, ROLE], [GRANT, COLLABORATOR, OWNERS];
+        [ISSUER, EVENT, REQUEST, WANTED, PROJECT, ROLE, UNTIL, DEVICE], [GRANT, COLLABORATOR, OWNERS];
     /// An approval is missing.
     ApprovalPending = "approval.pending", "something was approved by one person and waits for another",
-        [ISSUER, EVENT, PROJECT, ROLE], [REQUEST, GRANT, COLLABORATOR, OWNERS];
+        [ISSUER, EVENT, PROJECT, ROLE, UNTIL], [REQUEST, WANTED, GRANT, DEVICE, COLLABORATOR, OWNERS];
+    /// A policy is to be confirmed.
+    PolicyPending = "policy.pending", "a policy touches what guards others, and waits for an administrator who did not bring it",
+        [ISSUER, EVENT, POLICY, PROPOSAL], [];
     /// A grant's end comes.
     GrantEnding = "grant.ending", "a grant's end is near; whoever needs it longer asks now",
         [ISSUER, GRANT, PROJECT, ROLE, UNTIL, AHEAD, COLLABORATOR, OWNERS], [DEVICE];
@@ -163,7 +169,10 @@ impl Message {
 }
 
 /// The kinds of events that may be told of.
-pub(super) const EVENTS: [EventKind; 9] = [
+pub(super) const EVENTS: [EventKind; 12] = [
+    EventKind::RequestMade,
+    EventKind::RequestApproved,
+    EventKind::PolicyProposed,
     EventKind::GrantApproved,
     EventKind::GrantGraceBegun,
     EventKind::DeviceEnrolled,
@@ -186,7 +195,11 @@ pub(super) fn of_event(entry: &Entry, issuer_url: &str) -> Option<Message> {
         EventKind::DeviceEnrolled if is("state", "pending") && field("again").is_none() => (Kind::DevicePending, None),
         EventKind::DeviceApproved => (Kind::DeviceApproved, None),
         // The last one that was missing puts the grant in force, and then nothing waits.
-        EventKind::GrantApproved if number("approvals") < number("approvers") => (Kind::ApprovalPending, None),
+        EventKind::GrantApproved | EventKind::RequestApproved if number("approvals") < number("approvers") => {
+            (Kind::ApprovalPending, None)
+        }
+        EventKind::RequestMade => (Kind::RequestPending, None),
+        EventKind::PolicyProposed => (Kind::PolicyPending, None),
         // Its narrower rights are left for a while.
         EventKind::GrantGraceBegun => (Kind::GrantEnded, Some("grace")),
         EventKind::GrantEnded => (Kind::GrantEnded, Some("time")),

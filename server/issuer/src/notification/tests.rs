@@ -4,7 +4,11 @@ mod webhook;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc};
 
-use daypass_proto::{enrolment::DeviceLife, ledger::EventKind};
+use daypass_proto::{
+    access_request::{Ask, Wanted},
+    enrolment::DeviceLife,
+    ledger::EventKind,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,7 +19,7 @@ use crate::{
     device::{Verb, decide_life},
     fixture::Made,
     ledger::Source,
-    store::{Change, Decision, Device, Grant, GrantLife, Outgoing},
+    store::{Change, Decision, Device, Found, Grant, GrantLife, Outgoing},
 };
 
 const HERE: &str = "here/127.0.0.1:8443";
@@ -33,12 +37,12 @@ impl Told {
         fs::write(&path, format!("#!/bin/sh\ncd {}\n{script}\n", folder.path().display())).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         let settings = format!(
-            "approve_on_behalf = false\n[notification]\nahead = [\"7d\", \"1d\"]\nattempts = 3\n[notification.command]\nrun = [\"{}\"]\n",
+            "[notification]\nahead = [\"7d\", \"1d\"]\nattempts = 3\n[notification.command]\nrun = [\"{}\"]\n",
             path.display()
         );
         let made = Made::with(&[
             ("allow_software_keys = false", "allow_software_keys = true"),
-            ("approve_on_behalf = false\n", &settings),
+            ("# [notification]\n", &settings),
         ])
         .await;
         Self { made, folder }
@@ -194,6 +198,48 @@ async fn an_approval_that_is_missing_is_told_and_the_last_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_request_that_waits_is_told_with_what_it_asks_for_and_without_its_reason() {
+    let told = Told::well().await;
+    let device = told.made.client().await;
+    let teller = told.teller().await;
+    let grant = told.made.issuer.store.grants_of(&device.id).await.unwrap().remove(0);
+    told.look(&teller).await;
+    told.send(&teller).await;
+    let before = told.got().len();
+    let asked = Ask {
+        what: Wanted::Extension { grant: grant.id.clone() },
+        until: Some("2d".to_owned()),
+        reason: "my surgery is on Monday".to_owned(),
+    };
+    let source = Source::Address([192, 0, 2, 7].into());
+    let request = crate::requests::ask(&told.made.issuer, &device, &asked, &source).await.unwrap();
+    told.look(&teller).await;
+    told.send(&teller).await;
+    let got = told.got();
+    assert_eq!(types(&got[before..]), ["request.pending"]);
+    let data = &got[before]["data"];
+    assert_eq!((&data["request"], &data["wanted"]), (&json!(request.id), &json!("extension")));
+    assert_eq!((&data["grant"], &data["until"]), (&json!(grant.id), &json!(request.until.to_string())));
+    assert!(data["owners"].is_array() && !data.to_string().contains("surgery"), "{data}");
+}
+
+#[tokio::test]
+async fn a_policy_that_waits_for_another_administrator_is_told() {
+    let told = Told::well().await;
+    let teller = told.teller().await;
+    let environment = &told.made.issuer.environment;
+    let event = environment.event(EventKind::PolicyProposed).text("policy", "aa").text("proposal", "prop-x");
+    let event = environment.personal(environment.personal(event, "why", "owners of apollo"), "by", "olga@example.com");
+    told.made.issuer.store.decide(Decision::new(event)).await.unwrap();
+    told.look(&teller).await;
+    told.send(&teller).await;
+    let got = told.got();
+    assert_eq!(types(&got), ["policy.pending"]);
+    assert_eq!(got[0]["data"]["proposal"], json!("prop-x"));
+    assert!(!got[0].to_string().contains("olga"), "{got:?}");
+}
+
+#[tokio::test]
 async fn a_start_in_the_middle_loses_nothing_and_makes_nothing_new() {
     let told = Told::well().await;
     let device = told.made.client().await;
@@ -231,6 +277,15 @@ async fn only_who_has_the_lease_writes() {
     let message = told.look(&second).await.remove(0);
     assert!(!told.made.issuer.store.settle(epoch - 1, &message, again.clone()).await.unwrap());
     assert!(told.made.issuer.store.settle(epoch, &message, again).await.unwrap());
+    // Nor does it move the cursor, and nobody moves it from where it is not.
+    let next = told.made.issuer.store.notifying().await.unwrap().unwrap().next;
+    let keep = async |epoch, from| {
+        let found = Found { epoch, looked_at: from..next + 9, messages: Vec::new(), ends: Vec::new() };
+        told.made.issuer.store.keep_found(found).await.unwrap()
+    };
+    assert!(!keep(epoch - 1, next).await && !keep(epoch, next - 1).await && !keep(epoch, next + 1).await);
+    assert_eq!(told.made.issuer.store.notifying().await.unwrap().unwrap().next, next);
+    assert!(keep(epoch, next).await);
 }
 
 #[tokio::test]

@@ -168,18 +168,16 @@ async fn a_sink_that_hangs_holds_up_neither_the_other_nor_any_decision() {
     fs::write(&hook, "#!/bin/sh\nsleep 600\n").unwrap();
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o700)).unwrap();
     let text = format!(
-        "approve_on_behalf = false\n[notification]\n[notification.webhook]\nurl = \"{}\"\nsecret = \"{}\"\nca = \"{}\"\n\
+        "[notification]\n[notification.webhook]\nurl = \"{}\"\nsecret = \"{}\"\nca = \"{}\"\n\
          [notification.command]\nrun = [\"{}\"]\ntimeout = \"5m\"\n",
         webhook.url,
         webhook.secret.display(),
         webhook.ca.unwrap().display(),
         hook.display()
     );
-    let made = Made::with(&[
-        ("allow_software_keys = false", "allow_software_keys = true"),
-        ("approve_on_behalf = false\n", &text),
-    ])
-    .await;
+    let made =
+        Made::with(&[("allow_software_keys = false", "allow_software_keys = true"), ("# [notification]\n", &text)])
+            .await;
     let (issuer, stop) = (Arc::clone(&made.issuer), CancellationToken::new());
     let sinks = Sinks::open(&issuer.config.notification).unwrap();
     let telling = tokio::spawn(run(Arc::clone(&issuer), sinks, stop.clone()));
