@@ -130,25 +130,30 @@ impl Made {
 
     /// An invitation to the sample project, good for an hour.
     pub async fn invited(&self, collaborator: &str) -> Invitation {
-        self.invited_with(collaborator, Actor::account("olga"), Terms::default()).await
+        self.invited_with(collaborator, "developer", Actor::account("olga"), Terms::default()).await
     }
 
     /// The same, made by somebody.
     pub async fn invited_by(&self, collaborator: &str, by: Actor) -> Invitation {
-        self.invited_with(collaborator, by, Terms::default()).await
+        self.invited_with(collaborator, "developer", by, Terms::default()).await
+    }
+
+    /// The same, in another role.
+    pub async fn invited_as(&self, collaborator: &str, role: &str, by: Actor) -> Invitation {
+        self.invited_with(collaborator, role, by, Terms::default()).await
     }
 
     /// The same, for a phase of it.
     pub async fn invited_for(&self, collaborator: &str, phase: &str) -> Invitation {
         let terms = Terms { phase: phase.parse().ok(), ..Terms::default() };
-        self.invited_with(collaborator, Actor::account("olga"), terms).await
+        self.invited_with(collaborator, "developer", Actor::account("olga"), terms).await
     }
 
-    async fn invited_with(&self, collaborator: &str, by: Actor, terms: Terms) -> Invitation {
+    async fn invited_with(&self, collaborator: &str, role: &str, by: Actor, terms: Terms) -> Invitation {
         let asked = Invite {
             collaborator: collaborator.parse().unwrap(),
             project: "apollo".parse().unwrap(),
-            role: "developer".parse().unwrap(),
+            role: role.parse().unwrap(),
             until: self.now().plus(3600),
             terms,
             code_expires_at: self.now().plus(3600),

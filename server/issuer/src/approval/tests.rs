@@ -147,14 +147,9 @@ async fn on_behalf_needs_the_setting_and_is_stamped() {
 #[tokio::test]
 async fn whoever_invited_an_owner_does_not_let_that_machine_on() {
     let made = Made::with_software().await;
-    let (id, device) = enrolled_by(&made, made.invited_by("alice", person("olga@example.com")).await.grant).await;
-    let owner = Grant { role: "owner".parse().unwrap(), ..grant(&made, &id).await };
-    let change = Change::Grant { to: owner, from: GrantLife::Requested };
-    made.issuer
-        .store
-        .decide(Decision::new(crate::fixture::event(&made.issuer.environment)).change(change))
-        .await
-        .unwrap();
+    made.edit_policy(&[(OWNERS, "owners = [\"olga@example.com\", \"alice\"]")]).await;
+    let invitation = made.invited_as("alice", "owner", person("olga@example.com")).await;
+    let (id, device) = enrolled_by(&made, invitation.grant).await;
     let own = approve_device(&made, &device, person("olga@example.com")).await.unwrap_err();
     assert!(matches!(own, LifeError::Approval(ApprovalError::Own { .. })), "{own}");
     assert_eq!(made.events("approval_refused").await.len(), 1);
