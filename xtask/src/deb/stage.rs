@@ -20,9 +20,11 @@ const CRATES: [(&str, &str, &[&str]); 3] = [
     ("daypass-gate", "daypass-gate", &["daypass-gate"]),
 ];
 /// Files that go in as they are.
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "README.md",
     "CHANGELOG.md",
+    "docs/notifications.md",
+    "docs/notifications.schema.json",
     "docs/operations.md",
     "docs/policy.md",
     "docs/threat-model.md",
