@@ -105,9 +105,7 @@ impl Made {
             assert!(text.contains(old), "{old} is in {text}");
             text = text.replace(old, new);
         }
-        std::fs::write(&file, text).unwrap();
-        put_in_force(&self.issuer, &self.issuer.config.policy).await.unwrap();
-        self.issuer.reload_policy().await.unwrap();
+        self.project(&text).await;
     }
 
     pub fn now(&self) -> Timestamp {

@@ -72,7 +72,7 @@ pub async fn administrators(issuer: &Issuer) -> Result<Administrators, Administr
 
 /// Whether a grant makes whoever has it an administrator now.
 pub fn is_administrator(grant: &Grant, now: Timestamp) -> bool {
-    is_administration(&grant.project) && grant.state == GrantLife::Active && grant.until > now
+    is_administration(&grant.project) && grant.is_in_force(now)
 }
 
 /// How many there are who can decide now.

@@ -21,7 +21,7 @@ use crate::{
     issuer::Issuer,
     ledger::Source,
     policy::is_owner,
-    store::{Change, Condition, DecideError, Decision, Grant, GrantLife},
+    store::{Change, Condition, DecideError, Decision, Grant},
     token::is_active,
 };
 
@@ -88,7 +88,7 @@ impl Decider {
         let who = claims.sub.clone();
         // An owner by name, at a device that has an owner's grant there: a name alone is what an inviter said.
         let owned: BTreeSet<_> = issuer.policy().owned_by(&who);
-        let here = |grant: &Grant| is_owner(&grant.role) && grant.state == GrantLife::Active && grant.until > now;
+        let here = |grant: &Grant| is_owner(&grant.role) && grant.is_in_force(now);
         let granted =
             |project: &ProjectName| device.grants().iter().any(|grant| here(grant) && grant.project == *project);
         let projects = owned.into_iter().filter(granted).collect();

@@ -26,6 +26,7 @@ use super::{
     route::{ROUTES, Route},
 };
 use crate::{
+    actor::Actor,
     device::{Registration, register_software},
     fixture::{Made, event},
     serve::mtls_routes,
@@ -530,7 +531,7 @@ async fn nobody_alone_changes_who_owns_a_project() {
     // An account on the issuer's machine confirms nothing, and what it brings waits as well.
     let issuer = &world.made.issuer;
     let id = loaded["waiting"]["proposal"].as_str().unwrap().parse().unwrap();
-    let account = crate::actor::Actor::account("root");
+    let account = Actor::account("root");
     let nobody = super::policy::confirm(issuer, &id, &account, None).await;
     assert!(matches!(nobody, Err(super::policy::LoadError::Nobody)), "{nobody:?}");
     let files: crate::policy::Files = serde_json::from_value(load()["files"].clone()).unwrap();
@@ -570,11 +571,36 @@ async fn before_there_is_an_administrator_a_load_says_that_nobody_was_asked() {
     let world = World::new().await;
     let files: crate::policy::Files =
         serde_json::from_value(world.policy_with_owner("eve@example.com")["files"].clone()).unwrap();
-    let account = crate::actor::Actor::account("root");
+    let account = Actor::account("root");
     let loaded = super::policy::load(&world.made.issuer, files, &account).await.unwrap();
     assert!(matches!(loaded, super::policy::Loaded::InForce), "{loaded:?}");
     assert!(world.owns("eve@example.com").await);
     assert!(world.made.events("policy_loaded").await.last().unwrap().contains("no_administrator"));
+}
+
+#[tokio::test]
+async fn who_was_an_administrator_a_moment_ago_puts_nothing_in_force_alone() {
+    let world = World::new().await;
+    let files = serde_json::from_value(world.policy_with_owner("eve@example.com")["files"].clone()).unwrap();
+    let device = DeviceId::from_random([7; 10]);
+    let ada = Actor::Person { collaborator: "ada".parse().unwrap(), device, address: [192, 0, 2, 7].into() };
+    let loaded = super::policy::load(&world.made.issuer, files, &ada).await.unwrap();
+    assert!(matches!(loaded, super::policy::Loaded::Waits(_)), "{loaded:?}");
+    assert!(!world.owns("eve@example.com").await);
+}
+
+#[tokio::test]
+async fn an_owner_decides_where_this_device_is_an_owners() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let projects = world.made.issuer.config.policy.join("projects");
+    let apollo = fs::read_to_string(projects.join("apollo.toml")).unwrap();
+    fs::write(projects.join("gemini.toml"), &apollo).unwrap();
+    world.made.project(&apollo).await;
+    let theirs = "/admin/v1/grants?project=gemini";
+    assert_eq!(world.refused(&owner, "GET", theirs, Value::Null).await, is(403, "not_theirs"));
+    world.grant(OWNER, "gemini", "owner", Some(&owner.device), GrantLife::Active).await;
+    world.good(&owner, "GET", theirs, Value::Null).await;
 }
 
 fn docs(name: &str) -> PathBuf {

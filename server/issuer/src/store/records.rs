@@ -274,6 +274,13 @@ pub struct Grant {
     pub terms: Terms,
 }
 
+impl Grant {
+    /// Whether it gives all that it gives now: neither held back nor over, nor in grace.
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        self.state == GrantLife::Active && self.until > now
+    }
+}
+
 /// What a grant is bound to, beside its role and its hard end. Each narrows; none does where nothing is said.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
