@@ -107,10 +107,13 @@ pub fn check_grant(
     terms: &Terms,
     now: Timestamp,
 ) -> Result<Terms, GrantError> {
-    if is_administration(project) {
-        return Err(GrantError::Administration(project.clone()));
-    }
+    not_administration(project)?;
     within_limits(policy, (project, role), collaborator, until, terms, now)
+}
+
+/// Administrators are made in a way of their own.
+fn not_administration(project: &ProjectName) -> Result<(), GrantError> {
+    if is_administration(project) { Err(GrantError::Administration(project.clone())) } else { Ok(()) }
 }
 
 fn within_limits(
@@ -204,14 +207,7 @@ pub async fn invite(
     pin: Pin,
     invite: Invite,
 ) -> Result<(Invitation, Code), InviteError> {
-    check_grant(
-        policy,
-        (&invite.project, &invite.role),
-        &invite.collaborator,
-        invite.until,
-        &invite.terms,
-        environment.now(),
-    )?;
+    not_administration(&invite.project)?;
     let (decision, invitation, code) = prepare(environment, policy, issuer_url, pin, invite)?;
     store.decide(decision).await?;
     Ok((invitation, code))
