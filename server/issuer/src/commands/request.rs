@@ -164,7 +164,7 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
         line(format!("narrowed to     {} until {}", less.role, less.until))?;
     }
     if let Some(answer) = &request.answer {
-        line(format!("answer          {answer}"))?;
+        line(format!("answer          {}", untrusted(answer)))?;
     }
     if request.state == RequestLife::Requested {
         line(format!("waits for       {}", request.waits_for.join(", ")))?;
