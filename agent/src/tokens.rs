@@ -83,6 +83,8 @@ pub struct HeldToken {
     pub details: AuthorizationDetails,
     /// The key that it is bound to, where that is a delegated one. It lives and dies with the token.
     pub delegated: Option<Arc<SoftwareKey>>,
+    /// How many more its grant gave when it was issued, where they are counted.
+    pub uses_left: Option<u32>,
     /// When it was asked for.
     asked: Moment,
     /// Its life from then on, in seconds.
@@ -100,6 +102,9 @@ pub struct TokenResponse {
     pub expires_in: i64,
     /// What it allows.
     pub authorization_details: AuthorizationDetails,
+    /// How many more its grant gives, where they are counted.
+    #[serde(default)]
+    pub daypass_uses_left: Option<u32>,
 }
 
 impl HeldToken {
@@ -109,6 +114,7 @@ impl HeldToken {
             token: Arc::new(response.access_token),
             details: response.authorization_details,
             delegated,
+            uses_left: response.daypass_uses_left,
             asked,
             lifetime: response.expires_in,
             last_used: asked,
@@ -232,6 +238,7 @@ mod tests {
 
     fn token(text: &str) -> HeldToken {
         let response = TokenResponse {
+            daypass_uses_left: None,
             access_token: Zeroizing::new(text.to_owned()),
             expires_in: 600,
             authorization_details: AuthorizationDetails::default(),

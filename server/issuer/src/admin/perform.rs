@@ -219,7 +219,7 @@ async fn make_invitation(issuer: &Issuer, decider: &Decider, asked: api::Invite)
     decider.standing.may_in(Operation::Invite, &asked.project)?;
     let (policy, now) = (issuer.policy(), issuer.environment.now());
     let until = until::until(&asked.until, now, &policy.zone(&asked.project))?;
-    let lifetime = asked.code_expires.as_deref().map(daypass_service::seconds).transpose();
+    let lifetime = asked.code_expires.as_deref().map(daypass_proto::duration::seconds).transpose();
     let lifetime = lifetime.map_err(|error| AdminError::Malformed(format!("`code_expires`: {error}")))?;
     let reason = asked.reason.as_deref().map(reason).transpose()?;
     let terms = Terms::default();
