@@ -141,9 +141,11 @@ impl HeldToken {
             }
     }
 
-    /// Whether to renew it ahead: two thirds of its life are over, and somebody used it within one lifetime.
+    /// Whether to renew it ahead: two thirds of its life are over, and somebody used it within one lifetime. Where tokens are counted, none is
+    /// spent on what nobody may ask for.
     pub fn is_due(&self, now: Moment) -> bool {
-        now.since(self.asked).saturating_mul(3) >= self.lifetime.saturating_mul(2)
+        self.uses_left.is_none()
+            && now.since(self.asked).saturating_mul(3) >= self.lifetime.saturating_mul(2)
             && now.since(self.last_used) <= self.lifetime
     }
 }
@@ -321,6 +323,8 @@ mod tests {
         assert!(token.is_due(at(1400)));
         token.last_used = clocks(700, -200);
         assert!(!token.is_due(at(1400)), "an idle laptop asks for nothing");
+        let counted = HeldToken { uses_left: Some(3), last_used: at(1400), ..token };
+        assert!(!counted.is_due(at(1400)), "a token that is counted is not spent on nobody");
     }
 
     #[test]
