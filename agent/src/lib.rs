@@ -22,3 +22,4 @@ mod mock_agent;
 pub mod state;
 pub mod tokens;
 pub mod tpm;
+pub mod warning;
