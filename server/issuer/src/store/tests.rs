@@ -203,8 +203,8 @@ async fn active_grants_that_are_over_are_found_by_their_end() {
     assert_eq!(over(20, 9).await, [grant(2).id, grant(3).id], "those that ended first before others");
     assert_eq!(over(30, 2).await, [grant(2).id, grant(3).id], "no more than asked for");
     // One is given more time, and one is ended.
-    let longer = Change::Grant { to: active(2, 40), from: GrantLife::Active };
     let longer = Change::Extend { to: Box::new(active(2, 40)), from: Box::new(active(2, 10)) };
+    let ended = Change::Grant { to: Grant { state: GrantLife::Ended, ..active(3, 20) }, from: GrantLife::Active };
     store.decide(Decision::new(event()).change(longer).change(ended)).await.unwrap();
     assert_eq!(over(39, 9).await, [grant(1).id]);
     // Nobody ends what was given more time since they read it, or takes back a use that was counted.
