@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    access_request::AccessRequest,
     authorization::AuthorizationDetails,
     enrolment::{DeviceLife, TrustTier},
     names::{Collaborator, DeviceId, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
@@ -248,6 +249,70 @@ pub struct GrantShown {
     pub waits_for: Vec<String>,
     /// Where it waits: how many approvals are missing.
     pub approvals_missing: u32,
+}
+
+/// Less than a request asks for.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NarrowRequest {
+    /// The end: before the one that was asked for; a date, a time or a duration, in the project's zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// A role that gives less than the one that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleName>,
+    /// Why: said to whoever asked, and kept on the ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A request, with what was really used beside what is granted.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct RequestShown {
+    /// The request.
+    #[serde(flatten)]
+    pub request: AccessRequest,
+    /// Where it waits: how many approvals are missing.
+    pub approvals_missing: u32,
+    /// The grant that is to be extended, or all of that device in the project.
+    pub grants: Vec<GrantUse>,
+}
+
+/// What of a grant is used.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct GrantUse {
+    /// The grant.
+    #[serde(flatten)]
+    pub grant: Grant,
+    /// Everything that it gives today, or gave a token for.
+    pub scopes: Vec<ScopeUse>,
+}
+
+/// How much one thing that is granted, or was, is used.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct ScopeUse {
+    /// The repository or API.
+    pub location: String,
+    /// What may be done there.
+    pub action: String,
+    /// Whether the role gives it today.
+    pub granted: bool,
+    /// How many tokens were issued for it.
+    pub tokens: u64,
+    /// When the last one was.
+    pub last: Option<Timestamp>,
+}
+
+/// A request, after somebody decided about it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct RequestDecided {
+    /// The request.
+    #[serde(flatten)]
+    pub request: AccessRequest,
+    /// How many approvals are missing.
+    pub approvals_missing: u32,
+    /// The grant that came of it, as it is now.
+    pub granted: Option<Grant>,
 }
 
 /// An invitation.

@@ -9,7 +9,7 @@ use clap::{
 use daypass_proto::{
     admin_api::{Narrower, Sort},
     enrolment::TrustTier,
-    names::{Collaborator, DeviceId, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
+    names::{Collaborator, DeviceId, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RequestId, RoleName},
 };
 
 /// `daypass admin`.
@@ -32,6 +32,9 @@ pub enum AdminCommand {
     /// Look at grants, approve them, hold them back, end them
     #[command(subcommand)]
     Grant(GrantCommand),
+    /// Look at requests for longer, or for more, and answer them as an owner
+    #[command(subcommand)]
+    Request(RequestCommand),
     /// Invite somebody to a project of yours: prints a single-use code for their machine
     Invite(Invite),
     /// Look at invitations, and take them back
@@ -160,6 +163,51 @@ pub enum GrantCommand {
         why: Why,
         #[command(flatten)]
         yes: Yes,
+    },
+}
+
+/// `daypass admin request …`.
+#[derive(Debug, Subcommand)]
+pub enum RequestCommand {
+    /// List requests
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// Only of this device
+        #[arg(long)]
+        device: Option<DeviceId>,
+    },
+    /// Show a request, and what was really used beside what is granted
+    Show {
+        /// Which
+        request: RequestId,
+    },
+    /// Approve a request as it is
+    Approve {
+        /// Which
+        request: RequestId,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Approve less: an earlier end, or a role that gives less
+    Narrow {
+        /// Which
+        request: RequestId,
+        /// The end: before the one that was asked for
+        #[arg(long, value_name = "WHEN", required_unless_present = "role")]
+        until: Option<String>,
+        /// A role that gives less than the one that was asked for
+        #[arg(long)]
+        role: Option<RoleName>,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Refuse a request
+    Refuse {
+        /// Which
+        request: RequestId,
+        #[command(flatten)]
+        why: Why,
     },
 }
 

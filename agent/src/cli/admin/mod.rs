@@ -2,6 +2,7 @@
 
 pub(crate) mod arguments;
 mod policy;
+mod request;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -84,6 +85,7 @@ pub(super) fn run(asked: &Admin, agent: &LocalClient, terminal: &mut dyn Termina
     match &asked.command {
         AdminCommand::Device(command) => device(command, &api, terminal),
         AdminCommand::Grant(command) => grant(command, &api, terminal),
+        AdminCommand::Request(command) => request::run(command, &api, terminal),
         AdminCommand::Invite(asked) => invite(asked, &api, terminal),
         AdminCommand::Invitation(command) => invitation(command, &api, terminal),
         AdminCommand::Offboard { collaborator, how } => {

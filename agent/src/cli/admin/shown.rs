@@ -16,7 +16,7 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().take(120).map(shown).collect()
 }
 
-fn or_none(value: Option<&impl ToString>) -> String {
+pub(super) fn or_none(value: Option<&impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| plain(&value.to_string()))
 }
 

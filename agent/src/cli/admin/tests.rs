@@ -204,3 +204,57 @@ fn an_invitation_says_what_narrows_it_and_a_phase_is_an_end() {
         assert!(Arguments::try_parse_from(full.split_whitespace()).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn a_request_is_shown_with_its_use_and_answered() {
+    let request = r#""request":"req-0123456789abcdef","what":{"wanted":"extension","grant":"gr-0123456789abcdef"},"collaborator":"bob","device":"dev-0123456789abcdef","project":"apollo","role":"reader","until":1790000000,"reason":"not done\u001b[2J","state":"requested","asked_at":1780000000,"decided_at":null,"answer":null,"narrowed_to":{"role":"reader","until":1789000000},"waits_for":["olga","otto"]"#;
+    let used = r#""scopes":[{"location":"https://git.example.com/app","action":"push","granted":false,"tokens":7,"last":1780000000},{"location":"https://git.example.com/app","action":"read","granted":true,"tokens":0,"last":null}]"#;
+    let shown = format!(r#"{{{request},"approvals_missing":2,"grants":[{{{},{used}}}]}}"#, &GRANT[1..GRANT.len() - 1]);
+    let agent = MockAgent::start([(200, shown.as_str())]);
+    let (result, terminal) = ask(&agent, &["request", "show", "req-0123456789abcdef"], Buffer::default());
+    result.unwrap();
+    let said = terminal.said();
+    for word in [
+        "extension of apollo as reader",
+        "waits for       2 of olga, otto",
+        "narrowed to     reader until",
+        "https://git.example.com/app  push  no longer  7       2026-",
+        "https://git.example.com/app  read  yes        0       -",
+    ] {
+        assert!(said.contains(word), "{word} in {said}");
+    }
+    assert!(!said.contains('\u{1b}'), "{said}");
+
+    let answered =
+        |missing: u32, grant: &str| format!(r#"{{{request},"approvals_missing":{missing},"granted":{grant}}}"#);
+    for (line, path, body, answer, words) in [
+        (
+            "approve --reason ok",
+            "approve",
+            serde_json::json!({"reason": "ok"}),
+            answered(1, "null"),
+            "waits for 1 more, of olga, otto",
+        ),
+        (
+            "narrow --until 3d",
+            "narrow",
+            serde_json::json!({"until": "3d"}),
+            answered(0, GRANT),
+            "gr-0123456789abcdef (apollo as reader) is active",
+        ),
+        ("narrow --role reader", "narrow", serde_json::json!({"role": "reader"}), answered(0, GRANT), "is active"),
+        ("refuse --reason no", "refuse", serde_json::json!({"reason": "no"}), answered(0, "null"), "is now requested"),
+    ] {
+        let agent = MockAgent::start([(200, answer.as_str())]);
+        let (verb, more) = line.split_once(' ').unwrap();
+        let mut full = vec!["request", verb, "req-0123456789abcdef"];
+        full.extend(more.split(' '));
+        let (result, terminal) = ask(&agent, &full, Buffer::default());
+        result.unwrap();
+        assert_eq!(asked(&agent, 0)["path"], format!("/admin/v1/requests/req-0123456789abcdef/{path}"), "{line}");
+        assert_eq!(asked(&agent, 0)["body"], body, "{line}");
+        assert!(terminal.said().contains(words), "{line}: {}", terminal.said());
+    }
+    let nothing = ["daypass", "admin", "request", "narrow", "req-0123456789abcdef"];
+    assert!(Arguments::try_parse_from(nothing).is_err(), "narrowing says to what");
+}

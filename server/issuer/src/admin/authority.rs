@@ -7,6 +7,8 @@
 //!   suspend, revoke
 //! grants: see, suspend, revoke      all                    in their projects
 //! grants: approve, resume           no                     in their projects
+//! requests: see                     all                    in their projects
+//! requests: approve, narrow, refuse no                     in their projects
 //! invite                            no                     to their projects
 //! invitations: see, withdraw        all                    of their projects
 //! end a project                     all                    theirs
@@ -16,7 +18,7 @@
 //! ```
 //!
 //! An administrator can take away anywhere, and gives nothing in a project that is not theirs: a device's approval leaves its grants waiting for
-//! their owners. Nobody approves, or lets on again, what is their own. Who somebody is, is asked at every request: an administrator has an active
+//! their owners. Nobody decides a request, or approves, or lets on again, what is their own. Who somebody is, is asked at every request: an administrator has an active
 //! grant in `administration` on the very device that asks, and an owner stands in the policy that is in force.
 
 use std::collections::BTreeSet;
@@ -80,13 +82,15 @@ const fn right(operation: Operation) -> Right {
         | O::GrantShow
         | O::GrantSuspend
         | O::GrantRevoke
+        | O::RequestList
+        | O::RequestShow
         | O::InvitationList
         | O::InvitationWithdraw
         | O::ProjectEnd
         | O::LedgerList => (true, true, false),
         O::DeviceApprove | O::DeviceResume => (true, true, true),
-        O::GrantApprove | O::GrantResume => (false, true, true),
-        O::Invite => (false, true, false),
+        O::GrantApprove | O::GrantResume | O::RequestApprove | O::RequestNarrow => (false, true, true),
+        O::Invite | O::RequestRefuse => (false, true, false),
         O::Offboard
         | O::PolicyList
         | O::PolicyLoad
@@ -192,6 +196,11 @@ mod tests {
             (Operation::GrantSuspend, true, true),
             (Operation::GrantResume, false, true),
             (Operation::GrantRevoke, true, true),
+            (Operation::RequestList, true, true),
+            (Operation::RequestShow, true, true),
+            (Operation::RequestApprove, false, true),
+            (Operation::RequestNarrow, false, true),
+            (Operation::RequestRefuse, false, true),
             (Operation::Invite, false, true),
             (Operation::InvitationList, true, true),
             (Operation::InvitationWithdraw, true, true),
@@ -221,7 +230,12 @@ mod tests {
         for operation in Operation::ALL {
             let gives = matches!(
                 operation,
-                Operation::DeviceApprove | Operation::DeviceResume | Operation::GrantApprove | Operation::GrantResume
+                Operation::DeviceApprove
+                    | Operation::DeviceResume
+                    | Operation::GrantApprove
+                    | Operation::GrantResume
+                    | Operation::RequestApprove
+                    | Operation::RequestNarrow
             );
             assert_eq!(both.may_for(operation, &"Olga".parse().unwrap()).is_err(), gives, "{}", operation.name());
             assert!(both.may_for(operation, &"alice".parse().unwrap()).is_ok());

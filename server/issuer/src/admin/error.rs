@@ -15,6 +15,7 @@ use crate::{
     ending::EndError,
     error::Refusal,
     invitation::InviteError,
+    requests::RequestError,
     store::{DecideError, StoreError},
     until::UntilError,
 };
@@ -52,6 +53,8 @@ pub(super) enum AdminError {
     End(#[from] EndError),
     #[error(transparent)]
     Approval(#[from] ApprovalError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error(transparent)]
     Invite(#[from] InviteError),
     #[error(transparent)]
@@ -119,6 +122,7 @@ impl From<AdminError> for Refusal {
             AdminError::Life(error) => life(error, text),
             AdminError::End(error) => end(error, text),
             AdminError::Approval(error) => approval(error, text),
+            AdminError::Request(error) => request(error, text),
             AdminError::Invite(error) => invite(error, text),
             AdminError::Load(error) => load(error, text),
             AdminError::Until(_) => {
@@ -162,6 +166,24 @@ fn approval(error: ApprovalError, text: String) -> Refusal {
         ApprovalError::Changed(condition) => DecideError::Conflict(condition).into(),
         ApprovalError::Store(error) => error.into(),
         ApprovalError::Decide(error) => error.into(),
+        _ => state(text),
+    }
+}
+
+fn request(error: RequestError, text: String) -> Refusal {
+    match error {
+        RequestError::NoRequest(_) => AdminError::NotFound("request").into(),
+        RequestError::Approval(error) => approval(error, text),
+        RequestError::NotNarrower(_) => Refusal::new(
+            OAuthError::InvalidRequest,
+            Reason::Malformed,
+            text,
+            "narrow it to an earlier end, or to a role that gives less; or approve it as it is",
+        ),
+        RequestError::Changed(condition) => DecideError::Conflict(condition).into(),
+        RequestError::Store(error) => error.into(),
+        RequestError::Decide(error) => error.into(),
+        // What was asked for cannot be given by today's policy, or by what there is.
         _ => state(text),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use daypass_proto::{
+    access_request::{AccessRequest, RequestLife},
     admin_api::{self as api, LIST, Sort},
     enrolment::DeviceLife,
     ledger::EventKind,
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     commands::event_json,
     issuer::Issuer,
+    requests::describe,
     store::{Filter, Find, GrantLife, InvitationLife, Side},
 };
 
@@ -200,6 +202,33 @@ pub(super) async fn invitations(
         Sort::Until => found.sort_by_key(|it| it.expires_at),
     }
     Ok(which.cut(found))
+}
+
+pub(super) async fn requests(
+    issuer: &Issuer,
+    decider: &Decider,
+    query: &str,
+) -> Result<api::List<AccessRequest>, AdminError> {
+    let which = Which::read(query, &["collaborator", "project", "role", "device", "state", "sort", "limit"])?;
+    let states: Vec<_> = which.states::<RequestLife>()?.into_iter().map(RequestLife::as_str).collect();
+    let mut found = Vec::new();
+    for find in which.finds(decider, Operation::RequestList, &states)? {
+        found.extend(issuer.store.find_requests(&find).await?);
+    }
+    match which.sort {
+        Sort::Id => found.sort_by(|one, other| one.id.cmp(&other.id)),
+        Sort::Collaborator => found.sort_by(|one, other| one.collaborator.cmp(&other.collaborator)),
+        Sort::Project => found.sort_by(|one, other| one.project.cmp(&other.project)),
+        Sort::Role => found.sort_by(|one, other| one.role.cmp(&other.role)),
+        Sort::State => found.sort_by_key(|it| it.state.as_str()),
+        Sort::Until => found.sort_by_key(|it| it.until),
+    }
+    let api::List { items: found, more } = which.cut(found);
+    let mut items = Vec::with_capacity(found.len());
+    for request in found {
+        items.push(describe(issuer, request).await?);
+    }
+    Ok(api::List { items, more })
 }
 
 pub(super) async fn policies(issuer: &Issuer) -> Result<api::List<api::PolicyVersion>, AdminError> {

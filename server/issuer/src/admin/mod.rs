@@ -13,6 +13,7 @@ mod list;
 mod openapi;
 mod perform;
 pub(crate) mod policy;
+mod requests;
 mod route;
 mod shown;
 

@@ -16,7 +16,7 @@ use super::{
     error::AdminError,
     invite, is_administrator, list,
     openapi::description,
-    policy,
+    policy, requests,
     shown::{device, ended, grant, grant_shown, invitation, proposal},
 };
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     ending::{GrantVerb, Told, decide_grant, end_everything, look, withdraw},
     issuer::Issuer,
     policy::{Files, PolicyError},
+    requests::Verdict,
     store::{Device, Grant, GrantLife, Scope, device_word},
 };
 
@@ -40,17 +41,17 @@ pub(super) struct Asked {
 
 impl Asked {
     /// A part of the path.
-    fn named<T: std::str::FromStr>(&self, name: &str, what: &'static str) -> Result<T, AdminError> {
+    pub(super) fn named<T: std::str::FromStr>(&self, name: &str, what: &'static str) -> Result<T, AdminError> {
         let value = self.params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         value.and_then(|value| value.parse().ok()).ok_or(AdminError::NotFound(what))
     }
 
-    fn body<T: DeserializeOwned>(&self) -> Result<T, AdminError> {
+    pub(super) fn body<T: DeserializeOwned>(&self) -> Result<T, AdminError> {
         serde_json::from_slice(&self.body).map_err(|error| AdminError::Malformed(fault(&error)))
     }
 
     /// The reason in the body.
-    fn reason(&self) -> Result<Option<String>, AdminError> {
+    pub(super) fn reason(&self) -> Result<Option<String>, AdminError> {
         self.body::<api::Decide>()?.reason.as_deref().map(reason).transpose()
     }
 }
@@ -98,6 +99,11 @@ pub(super) async fn perform(
         O::GrantSuspend => end_grant(issuer, decider, operation, GrantVerb::Suspend, &asked).await,
         O::GrantResume => end_grant(issuer, decider, operation, GrantVerb::Resume, &asked).await,
         O::GrantRevoke => end_grant(issuer, decider, operation, GrantVerb::Revoke, &asked).await,
+        O::RequestList => answer(&list::requests(issuer, decider, &asked.query).await?),
+        O::RequestShow => answer(&requests::show(issuer, decider, &asked).await?),
+        O::RequestApprove => answer(&requests::say(issuer, decider, operation, Verdict::Approve, &asked).await?),
+        O::RequestNarrow => answer(&requests::narrow(issuer, decider, &asked).await?),
+        O::RequestRefuse => answer(&requests::say(issuer, decider, operation, Verdict::Refuse, &asked).await?),
         O::Invite => answer(&invite::make(issuer, decider, asked.body()?).await?),
         O::InvitationList => answer(&list::invitations(issuer, decider, &asked.query).await?),
         O::InvitationWithdraw => {

@@ -1,6 +1,6 @@
 //! The table of routes: what the router, the OpenAPI description and the tests go by.
 
-use daypass_proto::{admin_api as api, authorization::HttpMethod};
+use daypass_proto::{access_request::AccessRequest, admin_api as api, authorization::HttpMethod};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// The operations, each with its word.
@@ -37,6 +37,11 @@ operations! {
     GrantSuspend = "grant_suspend",
     GrantResume = "grant_resume",
     GrantRevoke = "grant_revoke",
+    RequestList = "request_list",
+    RequestShow = "request_show",
+    RequestApprove = "request_approve",
+    RequestNarrow = "request_narrow",
+    RequestRefuse = "request_refuse",
     Invite = "invite",
     InvitationList = "invitation_list",
     InvitationWithdraw = "invitation_withdraw",
@@ -175,6 +180,41 @@ pub(super) const ROUTES: [Route; Operation::ALL.len()] = [
         "end a grant",
         shape::<api::Decide>,
         shape::<api::Grant>,
+    ),
+    get(
+        Operation::RequestList,
+        "/admin/v1/requests",
+        "list requests for longer, or for more",
+        GRANTS,
+        shape::<api::List<AccessRequest>>,
+    ),
+    get(
+        Operation::RequestShow,
+        "/admin/v1/requests/{request}",
+        "show a request, and what was really used beside what is granted",
+        &[],
+        shape::<api::RequestShown>,
+    ),
+    post(
+        Operation::RequestApprove,
+        "/admin/v1/requests/{request}/approve",
+        "approve a request as it is, as an owner of its project; somebody else's",
+        shape::<api::Decide>,
+        shape::<api::RequestDecided>,
+    ),
+    post(
+        Operation::RequestNarrow,
+        "/admin/v1/requests/{request}/narrow",
+        "approve less than a request asks for, as an owner of its project; somebody else's",
+        shape::<api::NarrowRequest>,
+        shape::<api::RequestDecided>,
+    ),
+    post(
+        Operation::RequestRefuse,
+        "/admin/v1/requests/{request}/refuse",
+        "refuse a request, as an owner of its project; somebody else's",
+        shape::<api::Decide>,
+        shape::<api::RequestDecided>,
     ),
     post(
         Operation::Invite,

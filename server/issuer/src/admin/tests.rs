@@ -35,6 +35,7 @@ use crate::{
 };
 
 mod invite;
+mod requests;
 
 const OWNER: &str = "olga@example.com";
 
@@ -129,7 +130,11 @@ impl World {
     }
 
     async fn owner(&self) -> Client {
-        self.with_token(self.device(OWNER, "owner").await).await
+        self.owner_called(OWNER).await
+    }
+
+    async fn owner_called(&self, who: &str) -> Client {
+        self.with_token(self.device(who, "owner").await).await
     }
 
     /// As after a bootstrap, an enrolment and an approval.
@@ -313,6 +318,16 @@ async fn every_operation_answers_as_the_description_has_it() {
     let approve = format!("/admin/v1/grants/{}/approve", waiting.grant);
     let approved = world.good(&owner, "POST", &approve, json!({"reason": "needed"})).await;
     assert_eq!(approved["approvals_missing"], 0);
+
+    let laptop = world.device("erin", "reader").await;
+    for verb in ["narrow", "approve", "refuse"] {
+        let request = world.extends(&laptop, 9).await;
+        world.good(&owner, "GET", &format!("/admin/v1/requests/{request}"), Value::Null).await;
+        let less = if verb == "narrow" { json!({"until": "8d"}) } else { json!({}) };
+        world.good(&owner, "POST", &format!("/admin/v1/requests/{request}/{verb}"), less).await;
+        world.made.pass(1);
+    }
+    world.good(&owner, "GET", "/admin/v1/requests", Value::Null).await;
 
     world.good(&ada, "GET", "/admin/v1/policy/versions", Value::Null).await;
     let bert = world.administrator("bert").await;
