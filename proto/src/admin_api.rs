@@ -13,7 +13,7 @@ use crate::{
     access_request::AccessRequest,
     authorization::AuthorizationDetails,
     enrolment::{DeviceLife, TrustTier},
-    names::{Collaborator, DeviceId, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
     time::Timestamp,
 };
 
@@ -148,6 +148,33 @@ pub struct Terms {
     pub trust_tiers: Vec<TrustTier>,
     /// It is used by devices only that boot with Secure Boot.
     pub secure_boot: bool,
+}
+
+/// The end of everything of somebody.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offboard {
+    /// Whom. It stands here since a name may have characters that no path takes.
+    pub collaborator: Collaborator,
+    /// Why, for the ledger.
+    pub reason: String,
+    /// Whether to end it; otherwise it is only said what would end.
+    #[serde(default)]
+    pub confirmed: bool,
+}
+
+/// Messages that are not tried any more: one, or all of them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeadNotifications {
+    /// This one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// All of them.
+    pub all: bool,
+    /// Why, for the ledger; of those that are taken out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// An invitation.
@@ -371,6 +398,63 @@ pub struct Ended {
     pub devices: Vec<DeviceId>,
     /// Devices that stay, since they have other grants.
     pub staying: Vec<DeviceId>,
+}
+
+/// A phase of a project, as the policy in force has it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Phase {
+    /// Of which project.
+    pub project: ProjectName,
+    /// Its name.
+    pub phase: PhaseName,
+    /// Nothing that is granted for it counts before.
+    pub begins: Option<Timestamp>,
+    /// Nothing that is granted for it counts from here on.
+    pub ends: Timestamp,
+    /// `ahead`, `running` or `over`.
+    pub state: String,
+}
+
+/// A gate.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Gate {
+    /// Its name.
+    pub gate: GateName,
+    /// `added`, `enrolled` or `removed`.
+    pub state: String,
+    /// What it guards.
+    pub resources: Vec<String>,
+}
+
+/// A message that a sink has not taken yet.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Notification {
+    /// Its name, the same for every sink.
+    pub message: String,
+    /// For which sink.
+    pub sink: String,
+    /// The `type` of what is sent.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it is not tried any more.
+    pub dead: bool,
+    /// When what it tells of happened.
+    pub happened_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next.
+    pub next_attempt_at: Timestamp,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// What is sent.
+    pub payload: serde_json::Value,
+}
+
+/// How many messages something was done with.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Notifications {
+    /// So many.
+    pub notifications: u64,
 }
 
 /// Somebody who administers the issuer.

@@ -11,9 +11,11 @@
 //! requests: approve, narrow, refuse no                     in their projects
 //! invite                            no                     to their projects
 //! invitations: see, withdraw        all                    of their projects
-//! end a project                     all                    theirs
+//! end a project or a phase of it    all                    theirs
+//! phases: see                       all                    of their projects
 //! offboard somebody                 yes                    no
 //! policy, administrators            yes                    no
+//! gates, notifications              yes                    no
 //! ledger                            all                    what is about their projects
 //! ```
 //!
@@ -87,6 +89,8 @@ const fn right(operation: Operation) -> Right {
         | O::InvitationList
         | O::InvitationWithdraw
         | O::ProjectEnd
+        | O::PhaseList
+        | O::PhaseEnd
         | O::LedgerList => (true, true, false),
         O::DeviceApprove | O::DeviceResume => (true, true, true),
         O::GrantApprove | O::GrantResume | O::RequestApprove | O::RequestNarrow => (false, true, true),
@@ -97,7 +101,12 @@ const fn right(operation: Operation) -> Right {
         | O::ProposalList
         | O::ProposalConfirm
         | O::ProposalWithdraw
-        | O::AdministratorList => (true, false, false),
+        | O::AdministratorList
+        | O::GateList
+        | O::GateRemove
+        | O::NotificationList
+        | O::NotificationRetry
+        | O::NotificationDrop => (true, false, false),
     };
     Right { administrator, owner, gives }
 }
@@ -212,6 +221,13 @@ mod tests {
             (Operation::ProposalConfirm, true, false),
             (Operation::ProposalWithdraw, true, false),
             (Operation::AdministratorList, true, false),
+            (Operation::PhaseList, true, true),
+            (Operation::PhaseEnd, true, true),
+            (Operation::GateList, true, false),
+            (Operation::GateRemove, true, false),
+            (Operation::NotificationList, true, false),
+            (Operation::NotificationRetry, true, false),
+            (Operation::NotificationDrop, true, false),
             (Operation::LedgerList, true, true),
         ] {
             let name = operation.name();

@@ -14,6 +14,7 @@ use crate::{
     device::{ComparisonError, LifeError},
     ending::EndError,
     error::Refusal,
+    gates::RegistryError,
     invitation::InviteError,
     requests::RequestError,
     store::{DecideError, StoreError},
@@ -57,6 +58,8 @@ pub(super) enum AdminError {
     Request(#[from] RequestError),
     #[error(transparent)]
     Invite(#[from] InviteError),
+    #[error(transparent)]
+    Gate(#[from] RegistryError),
     #[error(transparent)]
     Until(#[from] UntilError),
     #[error(transparent)]
@@ -124,6 +127,10 @@ impl From<AdminError> for Refusal {
             AdminError::Approval(error) => approval(error, text),
             AdminError::Request(error) => request(error, text),
             AdminError::Invite(error) => invite(error, text),
+            AdminError::Gate(RegistryError::Unknown(_)) => AdminError::NotFound("gate").into(),
+            AdminError::Gate(RegistryError::Store(error)) => error.into(),
+            AdminError::Gate(RegistryError::Decide(error)) => error.into(),
+            AdminError::Gate(error) => Self::internal(&error),
             AdminError::Load(error) => load(error, text),
             AdminError::Until(_) => {
                 Self::new(OAuthError::InvalidRequest, Reason::Malformed, text, "give a date, a time or a duration")
@@ -150,7 +157,7 @@ fn end(error: EndError, text: String) -> Refusal {
     match error {
         EndError::NoGrant(_) => AdminError::NotFound("grant").into(),
         EndError::NoInvitation(_) => AdminError::NotFound("invitation").into(),
-        EndError::Unknown(_) => AdminError::NotFound("person or project").into(),
+        EndError::Unknown(_) => AdminError::NotFound("person, project or phase").into(),
         EndError::Changed(condition) => DecideError::Conflict(condition).into(),
         EndError::Store(error) => error.into(),
         EndError::Decide(error) => error.into(),

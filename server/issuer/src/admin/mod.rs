@@ -10,6 +10,7 @@ mod endpoints;
 mod error;
 mod invite;
 mod list;
+mod notifications;
 mod openapi;
 mod perform;
 pub(crate) mod policy;
