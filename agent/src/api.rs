@@ -14,7 +14,8 @@ use daypass_proto::{
     json::fault,
     local_api::{
         AskIssuer, EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest, LeaveRequest, MAX_BODY,
-        ProofRequest, RefreshRequest, TokenRequest, WithdrawAsked, admin::AdminRequest, ledger::AcceptRequest,
+        ProofRequest, RefreshRequest, TokenRequest, WarningsRequest, WithdrawAsked, admin::AdminRequest,
+        ledger::AcceptRequest,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -117,6 +118,11 @@ async fn git_erase(State(agent): Shared, ConnectInfo(caller): Who, Body(body): B
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn warnings(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
+    let request: WarningsRequest = read(&body)?;
+    Ok(give(agent.warnings_due(uid(&caller)?, &request).await?))
+}
+
 async fn ledgers(State(agent): Shared, ConnectInfo(caller): Who) -> Result<Response, AgentError> {
     Ok(give(agent.ledgers(uid(&caller)?)))
 }
@@ -168,6 +174,7 @@ pub fn routes(agent: Arc<Agent>) -> Router {
         .route("/v1/proofs", post(proof))
         .route("/v1/git-credentials", post(git_credential))
         .route("/v1/git-credentials/erase", post(git_erase))
+        .route("/v1/warnings", post(warnings))
         .route("/v1/ledgers", get(ledgers))
         .route("/v1/ledgers/check", post(check_ledgers))
         .route("/v1/ledgers/accept", post(accept_findings))

@@ -23,3 +23,4 @@ mod mock_agent;
 pub mod state;
 pub mod tokens;
 pub mod tpm;
+pub mod warning;

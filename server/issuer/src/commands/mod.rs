@@ -211,7 +211,7 @@ pub enum CommandError {
     #[error(transparent)]
     Until(#[from] UntilError),
     #[error(transparent)]
-    Duration(#[from] daypass_service::DurationError),
+    Duration(#[from] daypass_proto::duration::DurationError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
