@@ -268,7 +268,10 @@ async fn what_was_approved_comes_into_force_only_while_today_s_policy_gives_it()
     made.edit_policy(&[("longest_grant = \"30m\"", "longest_grant = \"90d\"")]).await;
     made.pass(3600);
     let over = approve_device(&made, &device, Actor::account("root")).await.unwrap_err();
-    assert!(matches!(over, LifeError::Approval(ApprovalError::Over { .. })), "no grace before there was anything: {over}");
+    assert!(
+        matches!(over, LifeError::Approval(ApprovalError::Over { .. })),
+        "no grace before there was anything: {over}"
+    );
     assert_eq!(grant(&made, &id).await.state, GrantLife::Requested);
 }
 

@@ -38,7 +38,9 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     }
     line(format!("erased {fields} personal fields from the ledger, which verifies as before"))?;
     line("unused space of the store's file may have some of it until `daypass-issuer ledger compact`")?;
-    line("records of devices, grants, invitations and of what they approved keep the name, and so do backups, exports and logs")
+    line(
+        "records of devices, grants, invitations and of what they approved keep the name, and so do backups, exports and logs",
+    )
 }
 
 async fn erase(issuer: &Issuer, args: &Args, by: &str) -> Result<u64, CommandError> {

@@ -10,6 +10,7 @@ use super::{
     CommandError,
     arguments::{Behalf, Which},
     output::{json as print_json, line, table, untrusted},
+    terms::told,
 };
 use crate::{
     issuer::Issuer,
@@ -134,7 +135,7 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
             .map(|(grant, used)| {
                 let scopes: Vec<Value> =
                     used.iter().map(|(scope, used)| json!({"scope": scope, "used": used})).collect();
-                json!({"grant": grant.id, "role": grant.role, "state": grant.state, "until": grant.until, "scopes": scopes})
+                json!({"grant": grant.id, "role": grant.role, "state": grant.state, "until": grant.until, "terms": grant.terms, "scopes": scopes})
             })
             .collect();
         return print_json(&json!({"request": request, "grants": grants}));
@@ -161,6 +162,9 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
             "{} as {}, {} until {}, and what of it was used:",
             grant.id, grant.role, grant.state, grant.until
         ))?;
+        for (name, said) in told(&grant.terms, grant.until, grant.used) {
+            line(format!("  {name}: {said}"))?;
+        }
         let rows: Vec<Vec<String>> = used
             .iter()
             .map(|(scope, used)| {

@@ -128,8 +128,7 @@ fn narrowed(issuer: &Issuer, from: &Request, verdict: Verdict) -> Result<Request
             return no("an extension keeps the grant's role; refuse it, and have the other role asked for");
         }
         let policy = issuer.policy();
-        let (Some(less), Some(more)) =
-            (policy.role(&from.project, role), policy.role(&from.project, &from.given_role))
+        let (Some(less), Some(more)) = (policy.role(&from.project, role), policy.role(&from.project, &from.given_role))
         else {
             return no(&format!("project `{}` has no role `{role}`", from.project));
         };

@@ -77,7 +77,11 @@ pub(super) fn as_long_again(issuer: &Issuer, grant: &Grant) -> Result<Timestamp,
 const LIVE: [GrantLife; 3] = [GrantLife::Active, GrantLife::Grace, GrantLife::Suspended];
 
 /// Of the grants of a device, the one beside which it may have another role in the project: the one that ends last. Nobody asks for what is there.
-pub(super) fn beside<'g>(grants: &'g [Grant], project: &ProjectName, role: &RoleName) -> Result<&'g Grant, RequestError> {
+pub(super) fn beside<'g>(
+    grants: &'g [Grant],
+    project: &ProjectName,
+    role: &RoleName,
+) -> Result<&'g Grant, RequestError> {
     let own = || grants.iter().filter(|grant| grant.project == *project && LIVE.contains(&grant.state));
     let last = own().max_by_key(|grant| grant.until).ok_or_else(|| RequestError::NoProject(project.clone()))?;
     match own().find(|grant| grant.role == *role) {

@@ -30,7 +30,9 @@ pub(super) async fn requests(pool: &SqlitePool, find: &Find) -> Result<Vec<Reque
 pub(super) async fn requests_of(pool: &SqlitePool, device: &DeviceId, limit: u32) -> Result<Vec<Request>, StoreError> {
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT body FROM requests WHERE device = ");
     query.push_bind(device.to_string());
-    query.push(" ORDER BY state <> 'requested', json_extract(body, '$.asked_at') DESC, id LIMIT ").push_bind(i64::from(limit));
+    query
+        .push(" ORDER BY state <> 'requested', json_extract(body, '$.asked_at') DESC, id LIMIT ")
+        .push_bind(i64::from(limit));
     found(pool, "request", query).await
 }
 
