@@ -102,6 +102,7 @@ pub(super) fn describe(grant: &Grant) -> Value {
         "grant": grant.id, "state": grant.state, "collaborator": grant.collaborator, "project": grant.project,
         "role": grant.role, "until": grant.until, "device": grant.device,
         "made_at": grant.made_at, "used": grant.used, "terms": grant.terms,
+        "replaces": grant.replaces.as_ref().map(|replaces| &replaces.grant),
     })
 }
 
@@ -194,6 +195,9 @@ async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandEr
         line(format!("{name:<15} {said}"))?;
     }
     line(format!("device          {}", grant.device.as_ref().map_or("none yet", DeviceId::as_str)))?;
+    if let Some(replaces) = &grant.replaces {
+        line(format!("in place of     {} on {}", replaces.grant, replaces.device))?;
+    }
     for approval in waiting.iter().flat_map(|waiting| &waiting.record().given) {
         let through = approval.through.as_ref().map(|account| format!(", through {account} on the issuer's machine"));
         line(format!("approved by     {} at {}{}", approval.by, approval.at, through.unwrap_or_default()))?;
