@@ -34,6 +34,7 @@ mod promises;
 mod proofs;
 mod pushes;
 mod reading;
+mod replacement;
 mod replay;
 mod requests;
 mod revocations;
