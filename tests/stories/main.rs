@@ -25,6 +25,7 @@ mod interop;
 mod issuer;
 mod large;
 mod ledger;
+mod life;
 mod notifications;
 mod offboarding;
 mod path;

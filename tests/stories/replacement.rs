@@ -61,7 +61,10 @@ fn a_replacement_laptop_goes_on_where_the_old_one_was() -> Story {
         let fetched = old.person.git("app", ["fetch"]).run()?;
         Ok(fetched.succeeded().is_err().then_some(()))
     })?;
-    old.daypass(["token", &world.gate.resource(), "--min-ttl", "10m"]).run()?.refused(&["revoked"])?;
+    // Another token than the one that the agent has.
+    let details =
+        json!([{"type": "git_repository", "locations": [world.repository()], "actions": ["read"]}]).to_string();
+    old.daypass(["token", &world.gate.resource(), "--details", &details]).run()?.refused(&["revoked"])?;
 
     let after = grants(&world, &["--device", &successor])?[0].clone();
     for same in ["until", "made_at", "role", "terms", "collaborator"] {
