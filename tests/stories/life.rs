@@ -28,7 +28,7 @@ fn a_grant_that_is_used_up_is_shown_so_and_what_it_gave_lives_on() -> Story {
     let details =
         json!([{"type": "git_repository", "locations": [world.repository()], "actions": ["read"]}]).to_string();
     let another = laptop.daypass(["token", &world.gate.resource(), "--details", &details]).run()?;
-    another.refused(&["used up"])?;
+    another.refused(&["gave 1 token(s), which is all that it gives"])?;
     ensure(active(&world, &token)?, "the one token that it gave", &device)?;
     for (state, count) in [("used_up", 1), ("active", 0), ("ended", 0)] {
         let found = listed(&world, &["--state", state])?;
