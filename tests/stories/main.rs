@@ -43,3 +43,4 @@ mod secrets;
 mod software;
 mod time;
 mod tpm;
+mod warnings;

@@ -82,8 +82,12 @@ fn ek_hash(text: &str) -> Result<[u8; 32], String> {
 
 pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError> {
     let now = issuer.environment.now();
-    let lifetime =
-        args.code_expires.as_deref().map(daypass_service::seconds).transpose()?.unwrap_or(issuer.config.code_lifetime);
+    let lifetime = args
+        .code_expires
+        .as_deref()
+        .map(daypass_proto::duration::seconds)
+        .transpose()?
+        .unwrap_or(issuer.config.code_lifetime);
     let code_expires_at = now.plus(lifetime);
     let how = How { dry_run: args.dry_run, yes: args.yes, json: args.json };
     let by = Actor::account(operator());
