@@ -254,6 +254,7 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         | Reason::Guardrail
         | Reason::PolicyMissing
         | Reason::DelegationNotAllowed => ErrorCode::NotGranted,
+        Reason::BriefingRequired | Reason::BriefingStale => ErrorCode::BriefingRequired,
         Reason::GrantNotYet => ErrorCode::GrantNotYet,
         Reason::GrantEnded => ErrorCode::GrantEnded,
         Reason::GrantSuspended => ErrorCode::GrantSuspended,

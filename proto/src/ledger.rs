@@ -91,6 +91,7 @@ kinds! {
     BackupMade = "backup_made",
     StoreRestored = "store_restored",
     PersonErased = "person_erased",
+    BriefingAccepted = "briefing_accepted",
     NotificationsDropped = "notifications_dropped",
 }
 

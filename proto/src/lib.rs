@@ -9,6 +9,7 @@
 
 pub mod attestation;
 pub mod authorization;
+pub mod briefing;
 pub mod caller;
 pub mod delegation;
 pub mod dpop;

@@ -364,6 +364,8 @@ pub enum ErrorCode {
     GrantSuspended,
     /// The grant gave as many tokens as it gives.
     GrantUsedUp,
+    /// The project's briefing is to be read and accepted first.
+    BriefingRequired,
     /// The issuer refused for a reason that has no code of its own here.
     RefusedByIssuer,
     /// Plain http, or a path that git was not told to send.
@@ -417,6 +419,7 @@ impl ErrorCode {
             | Self::GrantEnded
             | Self::GrantSuspended
             | Self::GrantUsedUp
+            | Self::BriefingRequired
             | Self::RefusedByIssuer
             | Self::InvitationRefused
             | Self::InvitationExpired
@@ -453,6 +456,7 @@ impl ErrorCode {
             | Self::GrantEnded
             | Self::GrantSuspended
             | Self::GrantUsedUp
+            | Self::BriefingRequired
             | Self::RefusedByIssuer => 8,
             Self::ClockSkew => 9,
             Self::IssuerUnreachable | Self::GateUnreachable => 10,
