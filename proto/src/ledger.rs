@@ -102,6 +102,7 @@ kinds! {
     AdministratorBootstrapped = "administrator_bootstrapped",
     AdministrationRefused = "administration_refused",
     PersonErased = "person_erased",
+    BriefingAccepted = "briefing_accepted",
     NotificationsDropped = "notifications_dropped",
 }
 

@@ -404,6 +404,8 @@ pub enum ErrorCode {
     GrantSuspended,
     /// The grant gave as many tokens as it gives.
     GrantUsedUp,
+    /// The project's briefing is to be read and accepted first.
+    BriefingRequired,
     /// The issuer refused for a reason that has no code of its own here.
     RefusedByIssuer,
     /// Plain http, or a path that git was not told to send.
@@ -457,6 +459,7 @@ impl ErrorCode {
             | Self::GrantEnded
             | Self::GrantSuspended
             | Self::GrantUsedUp
+            | Self::BriefingRequired
             | Self::RefusedByIssuer
             | Self::InvitationRefused
             | Self::InvitationExpired
@@ -493,6 +496,7 @@ impl ErrorCode {
             | Self::GrantEnded
             | Self::GrantSuspended
             | Self::GrantUsedUp
+            | Self::BriefingRequired
             | Self::RefusedByIssuer => 8,
             Self::ClockSkew => 9,
             Self::IssuerUnreachable | Self::GateUnreachable => 10,
