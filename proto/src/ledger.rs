@@ -103,6 +103,7 @@ kinds! {
     AdministrationRefused = "administration_refused",
     PersonErased = "person_erased",
     BriefingAccepted = "briefing_accepted",
+    BriefingNotAccepted = "briefing_not_accepted",
     NotificationsDropped = "notifications_dropped",
 }
 

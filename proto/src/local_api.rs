@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access_request::{AccessRequest, Ask},
     authorization::AuthorizationDetails,
+    encoding::Fixed,
     enrolment::{DeviceLife, GrantState, TrustTier},
-    names::{DeviceId, RequestId},
+    names::{DeviceId, GrantId, ProjectName, RequestId},
     resource::Resource,
     time::Timestamp,
 };
@@ -222,6 +223,32 @@ pub struct RequestsAt {
     pub requests: Vec<AccessRequest>,
     /// Why they are not known, where they are not.
     pub problem: Option<Problem>,
+}
+
+/// `POST /v1/briefings`: the briefing of a grant.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BriefingAsked {
+    /// The issuer.
+    pub issuer: String,
+    /// Which grant's.
+    pub grant: GrantId,
+}
+
+/// `POST /v1/briefings/accept`: somebody has read it and says yes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BriefingAccepted {
+    /// The issuer.
+    pub issuer: String,
+    /// Which grant's.
+    pub grant: GrantId,
+    /// Its project.
+    pub project: ProjectName,
+    /// The hash of the terms, as they came with the text.
+    pub briefing: Fixed<32>,
+    /// The hash of the text that was shown.
+    pub text: Fixed<32>,
 }
 
 /// `POST /v1/tokens`.

@@ -213,6 +213,12 @@ pub const fn entry(kind: EventKind) -> Entry {
             &[DEVICE, GRANT, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER, BRIEFING, ACCEPTANCE],
             &[PHASE],
         ),
+        K::BriefingNotAccepted => (
+            "a device sent an acceptance of a briefing that does not count",
+            Request,
+            &[DEVICE, REASON, WHY, COLLABORATOR],
+            &[],
+        ),
         K::NotificationsDropped => {
             ("messages that no sink had taken were taken out: nobody was told", Command, &[NOTIFICATIONS], &[WHY])
         }
