@@ -112,7 +112,7 @@ pub enum Reason {
     TokenRevoked,
     /// The project's briefing is to be read and accepted first.
     BriefingRequired,
-    /// The briefing is another by now, or its acceptance does not verify.
+    /// The briefing is another by now than the one that was accepted.
     BriefingStale,
     /// A guardrail of the policy forbids it.
     Guardrail,

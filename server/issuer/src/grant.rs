@@ -27,6 +27,11 @@ pub struct Span {
     pub over: Timestamp,
 }
 
+/// For how many seconds after its hard end something is left: whichever is less, what was granted or what the role leaves today.
+pub(crate) fn grace(role: &Role, grant: &Grant) -> i64 {
+    role.grace.as_ref().map_or(0, |grace| grace.seconds).min(grant.terms.grace)
+}
+
 /// Where a moment is among them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Standing {
@@ -48,8 +53,7 @@ impl Span {
             None => None,
         };
         let bounded = |time: Timestamp| phase.map_or(time, |phase| time.min(phase.ends));
-        // Whichever is less: what was granted, or what the role leaves today.
-        let grace = role.grace.as_ref().map_or(0, |grace| grace.seconds).min(grant.terms.grace);
+        let grace = grace(role, grant);
         Some(Self {
             begins: grant.terms.not_before.max(phase.and_then(|phase| phase.begins)),
             ends: bounded(grant.until),
@@ -87,8 +91,12 @@ impl Standing {
 impl Grant {
     /// How many more tokens it gives, where they are counted: by its own number or by its role's, whichever is less.
     pub fn uses_left(&self, role: &Role) -> Option<u32> {
-        let most = [self.terms.uses, role.uses].into_iter().flatten().min()?;
-        Some(most.saturating_sub(self.used))
+        Some(self.most_uses(role)?.saturating_sub(self.used))
+    }
+
+    /// How many tokens it gives in all, where they are counted.
+    pub fn most_uses(&self, role: &Role) -> Option<u32> {
+        [self.terms.uses, role.uses].into_iter().flatten().min()
     }
 }
 

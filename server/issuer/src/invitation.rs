@@ -235,6 +235,7 @@ pub(crate) fn prepare(
         made_at: Some(environment.now()),
         used: 0,
         terms,
+        briefed: None,
     };
     let bar = bar(policy, &invite.project, &invite.role)?;
     let waits = Approvals::new(grant.id.to_string(), invite.by.person().cloned(), environment.now(), bar);

@@ -9,6 +9,7 @@ use daypass_proto::{
 
 use crate::{
     approval::Waiting,
+    briefing,
     issuer::Issuer,
     policy::Policy,
     store::{Device, GateLife, Grant, GrantLife, StoreError},
@@ -75,6 +76,7 @@ async fn waits_for(
 fn grant_state(policy: &Policy, grant: Grant) -> GrantState {
     let role = policy.role(&grant.project, &grant.role);
     GrantState {
+        briefing: briefing::standing(policy, &grant),
         authorization_details: role.and_then(|role| role.details_for(&grant.collaborator).ok()).unwrap_or_default(),
         protection: role.map_or(daypass_proto::token::Protection::Hardware, |role| role.protection),
         grant: grant.id,

@@ -417,7 +417,8 @@ const fn approval(sensitivity: Sensitivity) -> &'static str {
 }
 
 /// A span as people write it: `10m`, `90d`.
-fn span(seconds: i64) -> String {
+/// So many seconds, as people say it.
+pub(crate) fn span(seconds: i64) -> String {
     const DAY: i64 = 24 * 3600;
     if seconds % DAY == 0 {
         return format!("{}d", seconds / DAY);

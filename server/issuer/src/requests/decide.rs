@@ -214,6 +214,7 @@ async fn given(issuer: &Issuer, request: &Request) -> Result<Given, RequestError
                 made_at: Some(issuer.environment.now()),
                 used: 0,
                 terms,
+                briefed: None,
             };
             let watching = guard(issuer, Action::Approve, &device, &grant).map_err(ApprovalError::from)?;
             Ok(Given::New(Box::new(grant), watching))

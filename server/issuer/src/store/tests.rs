@@ -33,6 +33,7 @@ fn grant(n: u8) -> Grant {
         made_at: None,
         used: 0,
         terms: Terms::default(),
+        briefed: None,
     }
 }
 

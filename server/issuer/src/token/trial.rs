@@ -97,6 +97,8 @@ pub struct Trial {
     pub now: Timestamp,
     /// Who would have asked the agent.
     pub caller: Option<Evidence>,
+    /// Whether it is supposed that briefings were accepted.
+    pub briefed: bool,
 }
 
 impl Trial {
@@ -134,6 +136,7 @@ impl Trial {
             address: None,
             now,
             caller: None,
+            briefed: true,
         }
     }
 
@@ -150,6 +153,7 @@ impl Trial {
             made_at: None,
             used: 0,
             terms: Terms::default(),
+            briefed: None,
         }
     }
 
@@ -198,6 +202,7 @@ impl Trial {
             address: self.address,
             now: self.now,
             caller: self.caller.as_ref(),
+            briefed: self.briefed,
         }
     }
 }

@@ -74,7 +74,8 @@ pub(super) async fn erase(
     if done.rows_affected() != fields {
         return Err(DecideError::Conflict(Condition::Person));
     }
-    for forget in ["DELETE FROM event_collaborators WHERE collaborator = $1", super::notification::ERASE] {
+    let records = ["DELETE FROM event_collaborators WHERE collaborator = $1", super::notification::ERASE];
+    for forget in records.into_iter().chain(super::briefing::ERASE) {
         sqlx::query(forget).bind(name.to_string()).execute(&mut *connection).await.map_err(&failed)?;
     }
     Ok(())
