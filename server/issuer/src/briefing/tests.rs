@@ -371,6 +371,30 @@ async fn accepting_while_others_decide_loses_nothing() {
 }
 
 #[tokio::test]
+async fn what_was_accepted_goes_with_the_person_and_with_owners_whom_it_names() {
+    let scene = Scene::new().await;
+    let (alice, bob) = (scene.laptop("alice", "developer").await, scene.laptop("bob", "developer").await);
+    scene.accepts(&alice).await.unwrap();
+    scene.accepts(&bob).await.unwrap();
+    let store = &scene.made.issuer.store;
+    scene.act(&alice.grant, GrantVerb::Revoke).await.unwrap();
+    let source = Source::from(Actor::account("olga"));
+    let revoke = crate::device::Verb::Revoke;
+    crate::device::decide_life(&scene.made.issuer, &alice.device, revoke, &source, None, None).await.unwrap();
+    for (name, left) in [("alice", true), ("otto@example.com", false)] {
+        let (name, now) = (name.parse().unwrap(), scene.made.now());
+        let fields = store.traces(&name, now).await.unwrap().fields;
+        let erase = Change::ErasePerson { name, fields, now };
+        store.decide(Decision::new(event(&scene.made.issuer.environment)).change(erase)).await.unwrap();
+        assert!(store.acceptances(&alice.grant).await.unwrap().is_empty());
+        let kept = store.acceptances(&bob.grant).await.unwrap();
+        assert_eq!((kept.len(), kept[0].text.is_some()), (1, left), "the signature stays");
+    }
+    // And he need not accept it once more for that.
+    scene.asks(&bob).await.unwrap();
+}
+
+#[tokio::test]
 async fn where_it_is_offered_and_for_owners_nothing_waits_for_it() {
     let offered = Scene::with(&PROJECT.replace("briefing = \"required\"\n", ""), Some(TEXT)).await;
     let alice = offered.laptop("alice", "developer").await;
