@@ -4,13 +4,15 @@
 //! this request. docs/admin-api.json describes every path; it is made from these types and from the issuer's table of routes. Refusals are those of
 //! every other endpoint ([`crate::oauth_error::ErrorBody`]).
 
+use std::{fmt, num::NonZeroU32, str::FromStr};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     authorization::AuthorizationDetails,
     enrolment::{DeviceLife, TrustTier},
-    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, ProposalId, RoleName},
+    names::{Collaborator, DeviceId, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
     time::Timestamp,
 };
 
@@ -52,6 +54,101 @@ pub struct End {
     pub confirmed: bool,
 }
 
+/// The order of a list; the name decides among equals.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sort {
+    /// By name.
+    #[default]
+    Id,
+    /// By collaborator.
+    Collaborator,
+    /// By project.
+    Project,
+    /// By role.
+    Role,
+    /// By state.
+    State,
+    /// By end, the soonest first.
+    Until,
+}
+
+impl Sort {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Id, Self::Collaborator, Self::Project, Self::Role, Self::State, Self::Until];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Collaborator => "collaborator",
+            Self::Project => "project",
+            Self::Role => "role",
+            Self::State => "state",
+            Self::Until => "until",
+        }
+    }
+}
+
+impl fmt::Display for Sort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Sort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|sort| sort.as_str() == text);
+        found.ok_or_else(|| format!("`{text}` is no order; there are {}", Self::ALL.map(Self::as_str).join(", ")))
+    }
+}
+
+/// What narrows the grant of an invitation, as people write it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Narrower {
+    /// It gives nothing before: a date (the begin of that day), a time, or how long it takes until then, in the project's zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<String>,
+    /// It is for this phase of the project, and ends with it at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhaseName>,
+    /// It gives so many tokens at most; the role's number where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uses: Option<NonZeroU32>,
+    /// It is used from one of these networks only, such as `192.0.2.0/24`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
+    /// It is used by devices of one of these trust tiers only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trust_tiers: Vec<TrustTier>,
+    /// It is used by devices only that boot with Secure Boot.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub secure_boot: bool,
+}
+
+/// What a grant is bound to, beside its role and its hard end.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default)]
+pub struct Terms {
+    /// It gives nothing before.
+    pub not_before: Option<Timestamp>,
+    /// The phase that it is for.
+    pub phase: Option<PhaseName>,
+    /// How many tokens it gives at most; null where that is not limited.
+    pub uses: Option<u32>,
+    /// For how many seconds after its hard end the role's narrower rights are left.
+    pub grace: i64,
+    /// It is used from one of these networks; from anywhere where there is none.
+    pub networks: Vec<String>,
+    /// It is used by devices of one of these trust tiers; of any where there is none.
+    pub trust_tiers: Vec<TrustTier>,
+    /// It is used by devices only that boot with Secure Boot.
+    pub secure_boot: bool,
+}
+
 /// An invitation.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -62,8 +159,12 @@ pub struct Invite {
     pub project: ProjectName,
     /// In which role.
     pub role: RoleName,
-    /// The grant's hard end: a date, a time or a duration, in the project's zone.
-    pub until: String,
+    /// The grant's hard end: a date, a time or a duration, in the project's zone; that of the phase where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// What else it is bound to.
+    #[serde(default)]
+    pub terms: Narrower,
     /// How long the code can be used, such as `2d`; the issuer's setting where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_expires: Option<String>,
@@ -136,6 +237,10 @@ pub struct GrantShown {
     /// The grant.
     #[serde(flatten)]
     pub grant: Grant,
+    /// What it is bound to beside its role and its end.
+    pub terms: Terms,
+    /// How many tokens it gave.
+    pub used: u32,
     /// What it gives; nothing where today's policy has no such role for them.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub authorization_details: AuthorizationDetails,
@@ -177,6 +282,8 @@ pub struct Invited {
     pub code: Option<String>,
     /// The grant's hard end.
     pub until: Timestamp,
+    /// What it is bound to beside its role and its end.
+    pub terms: Terms,
     /// What the role gives.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub authorization_details: AuthorizationDetails,

@@ -1,9 +1,16 @@
 //! The command line of `daypass admin`.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum, ValueHint};
-use daypass_proto::names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, ProposalId, RoleName};
+use clap::{
+    Args, Subcommand, ValueHint,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use daypass_proto::{
+    admin_api::{Narrower, Sort},
+    enrolment::TrustTier,
+    names::{Collaborator, DeviceId, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
+};
 
 /// `daypass admin`.
 #[derive(Args, Debug)]
@@ -261,9 +268,11 @@ pub struct Invite {
     /// The role in it
     #[arg(long)]
     pub role: RoleName,
-    /// The hard end: a date (the end of that day where the project is), a time, or a duration such as `90d`
-    #[arg(long, value_name = "WHEN")]
-    pub until: String,
+    /// The hard end: a date (the end of that day where the project is), a time, or a duration such as `90d`; left out, that of the phase
+    #[arg(long, value_name = "WHEN", required_unless_present = "phase")]
+    pub until: Option<String>,
+    #[command(flatten)]
+    pub terms: Terms,
     /// How long the code can be used; the issuer's setting where it is left out
     #[arg(long, value_name = "DURATION")]
     pub code_expires: Option<String>,
@@ -272,6 +281,48 @@ pub struct Invite {
     pub dry_run: bool,
     #[command(flatten)]
     pub why: Why,
+}
+
+/// What narrows the grant.
+#[derive(Args, Debug)]
+pub struct Terms {
+    /// It gives nothing before: a date (the begin of that day where the project is), a time, or how long it takes until then
+    #[arg(long, value_name = "WHEN")]
+    not_before: Option<String>,
+    /// It is for this phase of the project, and ends with it at the latest
+    #[arg(long)]
+    phase: Option<PhaseName>,
+    /// It gives so many tokens at most; the role's number where it has one
+    #[arg(long, value_name = "NUMBER")]
+    uses: Option<NonZeroU32>,
+    /// It is used from this network only (`192.0.2.0/24`, or one address); can be given again
+    #[arg(long = "from-network", value_name = "NETWORK")]
+    networks: Vec<String>,
+    /// It is used by devices of this trust tier only; can be given again
+    #[arg(long = "trust-tier", value_name = "TIER", value_parser = tier)]
+    trust_tiers: Vec<TrustTier>,
+    /// It is used by devices only that boot with Secure Boot
+    #[arg(long)]
+    secure_boot: bool,
+}
+
+fn tier(text: &str) -> Result<TrustTier, String> {
+    serde_json::from_value(text.into())
+        .map_err(|_| "expected ek_chain, ek_registered, ek_unknown, virtual or software".to_owned())
+}
+
+impl From<&Terms> for Narrower {
+    fn from(terms: &Terms) -> Self {
+        let Terms { not_before, phase, uses, networks, trust_tiers, secure_boot } = terms;
+        Self {
+            not_before: not_before.clone(),
+            phase: phase.clone(),
+            uses: *uses,
+            networks: networks.clone(),
+            trust_tiers: trust_tiers.clone(),
+            secure_boot: *secure_boot,
+        }
+    }
 }
 
 /// Which grants or invitations.
@@ -289,41 +340,15 @@ pub struct Which {
     /// Only in this state; can be given again
     #[arg(long, value_name = "STATE")]
     pub state: Vec<String>,
-    /// In this order
-    #[arg(long, value_enum, default_value_t = Sort::Id)]
+    /// In this order; `until` is the end, of an invitation that of its code
+    #[arg(long, default_value_t = Sort::Id, value_parser = sort())]
     pub sort: Sort,
     #[command(flatten)]
     pub limit: Limit,
 }
 
-/// The order of a list.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Sort {
-    /// By name
-    Id,
-    /// By collaborator
-    Collaborator,
-    /// By project
-    Project,
-    /// By role
-    Role,
-    /// By state
-    State,
-    /// By end, the soonest first
-    Until,
-}
-
-impl Sort {
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::Id => "id",
-            Self::Collaborator => "collaborator",
-            Self::Project => "project",
-            Self::Role => "role",
-            Self::State => "state",
-            Self::Until => "until",
-        }
-    }
+fn sort() -> impl TypedValueParser<Value = Sort> {
+    PossibleValuesParser::new(Sort::ALL.map(Sort::as_str)).try_map(|word| word.parse::<Sort>())
 }
 
 /// How many.

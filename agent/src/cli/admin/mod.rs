@@ -65,7 +65,7 @@ impl Query {
             .with("project", which.project.as_ref())
             .with("role", which.role.as_ref())
             .states(&which.state)
-            .with("sort", Some(which.sort.word()))
+            .with("sort", Some(which.sort))
             .with("limit", Some(which.limit.limit))
     }
 
@@ -248,6 +248,7 @@ fn invite(asked: &Invite, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<
         project: asked.project.clone(),
         role: asked.role.clone(),
         until: asked.until.clone(),
+        terms: (&asked.terms).into(),
         code_expires: asked.code_expires.clone(),
         reason: asked.why.reason.clone(),
         dry_run: asked.dry_run,
@@ -260,6 +261,9 @@ fn invite(asked: &Invite, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<
     let begin = if asked.dry_run { "this would invite" } else { "invited" };
     terminal.words(&format!("{begin} {who} to {project} as {role}"))?;
     terminal.words(&format!("  until {}", made.until))?;
+    for (name, said) in shown::terms(&made.terms, made.until) {
+        terminal.words(&format!("  {name}: {said}"))?;
+    }
     for detail in made.authorization_details.iter() {
         terminal.words(&format!("  allows {}", serde_json::to_string(detail).unwrap_or_default()))?;
     }

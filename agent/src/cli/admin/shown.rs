@@ -1,6 +1,6 @@
 //! Answers of the admin API, for people.
 
-use daypass_proto::admin_api as api;
+use daypass_proto::{admin_api as api, time::Timestamp};
 use serde::Serialize;
 
 use super::{Failure, Terminal};
@@ -41,6 +41,23 @@ pub(super) fn device(found: &api::Device, terminal: &mut dyn Terminal) -> Result
     Ok(())
 }
 
+/// The terms of a grant with this hard end: each with its name.
+pub(super) fn terms(terms: &api::Terms, until: Timestamp) -> Vec<(&'static str, String)> {
+    let mut told = Vec::new();
+    told.extend(terms.not_before.map(|begins| ("not before", begins.to_string())));
+    told.extend(terms.phase.as_ref().map(|phase| ("phase", format!("{phase}, and ends with it"))));
+    told.extend(terms.uses.map(|uses| ("tokens", format!("{uses} at most"))));
+    if terms.grace > 0 {
+        told.push(("grace", format!("less than that until {}", until.plus(terms.grace))));
+    }
+    told.extend(terms.networks.iter().map(|network| ("from", plain(network))));
+    told.extend(terms.trust_tiers.iter().map(|tier| ("trust tier", word(tier))));
+    if terms.secure_boot {
+        told.push(("secure boot", "asked for".to_owned()));
+    }
+    told
+}
+
 pub(super) fn grant(found: &api::GrantShown, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let grant = &found.grant;
     let lines = [
@@ -50,8 +67,9 @@ pub(super) fn grant(found: &api::GrantShown, terminal: &mut dyn Terminal) -> Res
         ("project", format!("{} as {}", grant.project, grant.role)),
         ("until", grant.until.to_string()),
         ("device", or_none(grant.device.as_ref())),
+        ("tokens given", found.used.to_string()),
     ];
-    for (name, value) in lines {
+    for (name, value) in lines.into_iter().chain(terms(&found.terms, grant.until)) {
         terminal.words(&format!("{name:<15} {value}"))?;
     }
     if found.approvals_missing > 0 {

@@ -73,7 +73,7 @@ fn a_list_has_its_filters_its_columns_and_says_where_there_is_more() {
 #[test]
 fn what_ends_for_good_is_shown_and_asked_about_first() {
     let grant = format!(
-        r#"{{{},"authorization_details":[],"waits_for":[],"approvals_missing":0}}"#,
+        r#"{{{},"terms":{{}},"used":0,"authorization_details":[],"waits_for":[],"approvals_missing":0}}"#,
         &GRANT[1..GRANT.len() - 1]
     );
     let machine = device("laptop");
@@ -178,4 +178,29 @@ fn a_policy_is_read_from_its_folder_and_what_waits_is_shown_before_it_is_confirm
     let (result, _) = ask(&agent, &confirm, Buffer { answer: Some(true), ..Buffer::default() });
     result.unwrap();
     assert_eq!(asked(&agent, 1)["path"], "/admin/v1/policy/proposals/prop-0123456789abcdef/confirm");
+}
+
+#[test]
+fn an_invitation_says_what_narrows_it_and_a_phase_is_an_end() {
+    let invited = r#"{"invitation":null,"code":null,"until":1790000000,"terms":{"not_before":1780000000,"phase":"build","uses":3,"grace":60,"networks":["192.0.2.0/24"],"trust_tiers":["ek_chain"],"secure_boot":true},"authorization_details":[],"approved_by":["olga"],"approvers":1}"#;
+    let agent = MockAgent::start([(200, invited)]);
+    let line = "invite bob --project apollo --role reader --phase build --not-before 1d --uses 3 --from-network 192.0.2.0/24 --trust-tier ek_chain --secure-boot --dry-run";
+    let (result, terminal) = ask(&agent, &line.split(' ').collect::<Vec<_>>(), Buffer::default());
+    result.unwrap();
+    assert_eq!(
+        asked(&agent, 0)["body"],
+        serde_json::json!({"collaborator": "bob", "project": "apollo", "role": "reader", "dry_run": true, "terms": {
+            "not_before": "1d", "phase": "build", "uses": 3, "networks": ["192.0.2.0/24"], "trust_tiers": ["ek_chain"],
+            "secure_boot": true,
+        }})
+    );
+    for word in
+        ["not before: 2026-", "phase: build", "tokens: 3", "grace:", "from: 192.0.2.0/24", "trust tier: ek_chain"]
+    {
+        assert!(terminal.said().contains(word), "{word} in {}", terminal.said());
+    }
+    for wrong in ["", "--until 7d --uses 0", "--until 7d --trust-tier best"] {
+        let full = format!("daypass admin invite bob --project apollo --role reader {wrong}");
+        assert!(Arguments::try_parse_from(full.split_whitespace()).is_err(), "{wrong}");
+    }
 }

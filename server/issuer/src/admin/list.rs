@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use daypass_proto::{
-    admin_api::{self as api, LIST},
+    admin_api::{self as api, LIST, Sort},
     enrolment::DeviceLife,
     ledger::EventKind,
     names::{Collaborator, DeviceId, ProjectName, RoleName},
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     commands::event_json,
     issuer::Issuer,
-    store::{Filter, Find, GrantLife, InvitationLife, Side, Sort},
+    store::{Filter, Find, GrantLife, InvitationLife, Side},
 };
 
 /// The filters of a list. Each list knows some of them; the table of routes says which.
@@ -31,7 +31,7 @@ struct Which {
     role: Option<RoleName>,
     device: Option<DeviceId>,
     state: Option<String>,
-    sort: Option<String>,
+    sort: Sort,
     kind: Option<String>,
     after: Option<u64>,
     limit: Option<u32>,
@@ -60,7 +60,7 @@ impl Which {
             role: parsed("role", text("role"))?,
             device: parsed("device", text("device"))?,
             state: text("state"),
-            sort: text("sort"),
+            sort: parsed("sort", text("sort"))?.unwrap_or_default(),
             kind: text("kind"),
             after: parsed("after", text("after"))?,
             limit: parsed("limit", text("limit"))?,
@@ -75,13 +75,6 @@ impl Which {
 
     fn limit(&self) -> u32 {
         self.limit.unwrap_or(LIST)
-    }
-
-    fn sort(&self) -> Result<Sort, AdminError> {
-        self.sort.as_deref().map_or(Ok(Sort::Id), |sort| {
-            <Sort as clap::ValueEnum>::from_str(sort, false)
-                .map_err(|error| AdminError::Malformed(format!("`sort`: {error}")))
-        })
     }
 
     fn states<T: DeserializeOwned>(&self) -> Result<Vec<T>, AdminError> {
@@ -114,7 +107,7 @@ impl Which {
                 role: self.role.clone(),
                 device: self.device.clone(),
                 states: states.to_vec(),
-                sort: self.sort()?,
+                sort: self.sort,
                 ..Find::up_to(self.limit().saturating_add(1))
             })
         };
@@ -175,7 +168,7 @@ pub(super) async fn grants(
     for find in which.finds(decider, Operation::GrantList, &states)? {
         found.extend(issuer.store.find_grants(&find).await?.iter().map(grant));
     }
-    match which.sort()? {
+    match which.sort {
         Sort::Id => found.sort_by(|one, other| one.grant.cmp(&other.grant)),
         Sort::Collaborator => found.sort_by(|one, other| one.collaborator.cmp(&other.collaborator)),
         Sort::Project => found.sort_by(|one, other| one.project.cmp(&other.project)),
@@ -198,7 +191,7 @@ pub(super) async fn invitations(
     for find in which.finds(decider, Operation::InvitationList, &states)? {
         found.extend(issuer.store.find_invitations(&find).await?.iter().map(|it| invitation(it, now)));
     }
-    match which.sort()? {
+    match which.sort {
         Sort::Id => found.sort_by(|one, other| one.invitation.cmp(&other.invitation)),
         Sort::Collaborator => found.sort_by(|one, other| one.collaborator.cmp(&other.collaborator)),
         Sort::Project => found.sort_by(|one, other| one.project.cmp(&other.project)),

@@ -8,6 +8,7 @@ mod authority;
 mod caller;
 mod endpoints;
 mod error;
+mod invite;
 mod list;
 mod openapi;
 mod perform;

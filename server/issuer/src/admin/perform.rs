@@ -14,20 +14,18 @@ use super::{
     Operation, acting, administrators,
     caller::Decider,
     error::AdminError,
-    is_administrator, list,
+    invite, is_administrator, list,
     openapi::description,
     policy,
     shown::{device, ended, grant, grant_shown, invitation, proposal},
 };
 use crate::{
-    approval::{approve_grant, bar},
+    approval::approve_grant,
     device::{Verb, compare, decide_life},
     ending::{GrantVerb, Told, decide_grant, end_everything, look, withdraw},
-    invitation::{Invite, InviteError, check_grant, invite},
     issuer::Issuer,
     policy::{Files, PolicyError},
-    store::{Device, Grant, GrantLife, Scope, Terms, device_word},
-    until,
+    store::{Device, Grant, GrantLife, Scope, device_word},
 };
 
 /// The longest reason, in characters.
@@ -57,7 +55,7 @@ impl Asked {
     }
 }
 
-fn reason(text: &str) -> Result<String, AdminError> {
+pub(super) fn reason(text: &str) -> Result<String, AdminError> {
     match text.trim() {
         "" => Err(AdminError::Malformed("a `reason` has words".to_owned())),
         text if text.chars().count() > REASON => {
@@ -100,7 +98,7 @@ pub(super) async fn perform(
         O::GrantSuspend => end_grant(issuer, decider, operation, GrantVerb::Suspend, &asked).await,
         O::GrantResume => end_grant(issuer, decider, operation, GrantVerb::Resume, &asked).await,
         O::GrantRevoke => end_grant(issuer, decider, operation, GrantVerb::Revoke, &asked).await,
-        O::Invite => answer(&make_invitation(issuer, decider, asked.body()?).await?),
+        O::Invite => answer(&invite::make(issuer, decider, asked.body()?).await?),
         O::InvitationList => answer(&list::invitations(issuer, decider, &asked.query).await?),
         O::InvitationWithdraw => {
             let id: InvitationId = asked.named("invitation", "invitation")?;
@@ -213,47 +211,6 @@ async fn end_grant(
     let reason = asked.reason()?;
     let told = Told { source: &decider.source, rule: None, reason: reason.as_deref() };
     answer(&grant(&decide_grant(issuer, &found.id, verb, &told).await?))
-}
-
-async fn make_invitation(issuer: &Issuer, decider: &Decider, asked: api::Invite) -> Result<api::Invited, AdminError> {
-    decider.standing.may_in(Operation::Invite, &asked.project)?;
-    let (policy, now) = (issuer.policy(), issuer.environment.now());
-    let until = until::until(&asked.until, now, &policy.zone(&asked.project))?;
-    let lifetime = asked.code_expires.as_deref().map(daypass_service::seconds).transpose();
-    let lifetime = lifetime.map_err(|error| AdminError::Malformed(format!("`code_expires`: {error}")))?;
-    let reason = asked.reason.as_deref().map(reason).transpose()?;
-    let terms = Terms::default();
-    let terms = check_grant(&policy, (&asked.project, &asked.role), &asked.collaborator, until, &terms, now)
-        .map_err(InviteError::from)?;
-    let bar = bar(&policy, &asked.project, &asked.role).map_err(InviteError::from)?;
-    let role = policy.role(&asked.project, &asked.role);
-    let authorization_details = role.and_then(|role| role.details_for(&asked.collaborator).ok()).unwrap_or_default();
-    let (made, code) = if asked.dry_run {
-        (None, None)
-    } else {
-        let wanted = Invite {
-            collaborator: asked.collaborator,
-            project: asked.project,
-            role: asked.role,
-            until,
-            terms,
-            code_expires_at: now.plus(lifetime.unwrap_or(issuer.config.code_lifetime)),
-            ek_hash: None,
-            reason,
-            by: decider.actor.clone(),
-        };
-        let (pin, store) = (issuer.keyring().pin(), issuer.store.as_ref());
-        let (made, code) = invite(store, &issuer.environment, &policy, &issuer.config.issuer_url, pin, wanted).await?;
-        (Some(invitation(&made, now)), Some(code.expose().as_str().to_owned()))
-    };
-    Ok(api::Invited {
-        invitation: made,
-        code,
-        until,
-        authorization_details,
-        approved_by: bar.owners.into_iter().collect(),
-        approvers: bar.approvers,
-    })
 }
 
 async fn load_policy(

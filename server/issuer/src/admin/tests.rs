@@ -34,6 +34,8 @@ use crate::{
     token,
 };
 
+mod invite;
+
 const OWNER: &str = "olga@example.com";
 
 /// The description, as a validator has it.

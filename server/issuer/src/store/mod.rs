@@ -32,7 +32,7 @@ pub use self::{
     briefing::Acceptance,
     change::{Change, Condition},
     fault::Fault,
-    find::{Find, Scope, Sort},
+    find::{Find, Scope},
     ledger::{Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side},
     notification::{Attempt, Cursor, EndTold, Found, NotificationStore, Outgoing, Waiting},
     records::{
