@@ -94,11 +94,11 @@ fn git_gets_nothing_before_the_briefing_was_read_and_accepted() -> Story {
     world.issuer.run(["policy", "load"])?;
     eventually("the issuer to follow its policy", || {
         let asked = fresh_token(&laptop, &world)?;
-        Ok(asked.err_text().contains("briefing of project").then_some(()))
+        Ok(asked.complaints().contains("briefing of project").then_some(()))
     })?;
     laptop.daypass(["briefing", "accept", "--yes"]).run()?.succeeded()?.says(&["No force pushes."])?;
     let asked = fresh_token(&laptop, &world)?;
-    ensure(!asked.err_text().contains("briefing"), "a token, if a shorter one than that", &asked)?;
+    ensure(!asked.complaints().contains("briefing"), "a token, if a shorter one than that", &asked)?;
     ensure(leaves(&world, "briefing_accepted")?.len() == 2, "two events", "another number")?;
     eventually("the ledger to have its checkpoint", || {
         Ok(world.issuer.act(["ledger", "verify"]).run()?.succeeded().is_ok().then_some(()))
