@@ -15,6 +15,7 @@ pub mod briefing;
 pub mod caller;
 pub mod delegation;
 pub mod dpop;
+pub mod duration;
 pub mod encoding;
 pub mod enrolment;
 pub mod gate_api;

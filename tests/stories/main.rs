@@ -42,3 +42,4 @@ mod secrets;
 mod software;
 mod time;
 mod tpm;
+mod warnings;

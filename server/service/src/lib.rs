@@ -7,7 +7,6 @@
 
 mod client;
 mod clock;
-mod duration;
 mod file;
 pub mod framing;
 mod idle;
@@ -19,7 +18,6 @@ mod tls;
 
 pub use self::{
     clock::{Clock, random, system_clock},
-    duration::{DurationError, seconds},
     file::{MAX_TEXT, beside, folder_of, open_file, read_file, read_text, read_up_to, sync_folder},
     idle::Idle,
     program::program,

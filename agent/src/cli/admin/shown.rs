@@ -16,7 +16,7 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().take(120).map(shown).collect()
 }
 
-fn or_none(value: Option<&impl ToString>) -> String {
+pub(super) fn or_none(value: Option<&impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| plain(&value.to_string()))
 }
 
@@ -176,6 +176,45 @@ pub(super) mod columns {
                 self.expires_at.to_string(),
                 self.grant.to_string(),
                 or_none(self.device.as_ref()),
+            ]
+        }
+    }
+
+    impl Row for api::Phase {
+        const HEADING: &'static [&'static str] = &["PROJECT", "PHASE", "STATE", "BEGINS", "ENDS"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![
+                self.project.to_string(),
+                self.phase.to_string(),
+                plain(&self.state),
+                or_none(self.begins.as_ref()),
+                self.ends.to_string(),
+            ]
+        }
+    }
+
+    impl Row for api::Gate {
+        const HEADING: &'static [&'static str] = &["GATE", "STATE", "RESOURCES"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![self.gate.to_string(), plain(&self.state), plain(&self.resources.join(" "))]
+        }
+    }
+
+    impl Row for api::Notification {
+        const HEADING: &'static [&'static str] =
+            &["MESSAGE", "SINK", "TYPE", "HAPPENED", "ATTEMPTS", "NEXT", "LAST ERROR"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![
+                plain(&self.message),
+                plain(&self.sink),
+                plain(&self.kind),
+                self.happened_at.to_string(),
+                self.attempts.to_string(),
+                if self.dead { "dead".to_owned() } else { self.next_attempt_at.to_string() },
+                or_none(self.error.as_ref()),
             ]
         }
     }

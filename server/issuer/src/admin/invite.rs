@@ -56,7 +56,7 @@ pub(super) async fn make(issuer: &Issuer, decider: &Decider, asked: api::Invite)
     let (policy, now) = (issuer.policy(), issuer.environment.now());
     let zone = policy.zone(&asked.project);
     let (until, wanted) = (end(&asked, &policy, now, &zone)?, narrower(&asked.terms, now, &zone)?);
-    let lifetime = asked.code_expires.as_deref().map(daypass_service::seconds).transpose();
+    let lifetime = asked.code_expires.as_deref().map(daypass_proto::duration::seconds).transpose();
     let lifetime = lifetime.map_err(|error| malformed("code_expires", error))?;
     let reason = asked.reason.as_deref().map(reason).transpose()?;
     let given = check_grant(&policy, (&asked.project, &asked.role), &asked.collaborator, until, &wanted, now)

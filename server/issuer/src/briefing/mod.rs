@@ -68,7 +68,7 @@ pub(crate) fn terms(project: &Project, role: &Role, grant: &Grant) -> Option<Fix
         renewal: role.renewal,
         sensitivity: role.sensitivity,
         protection: role.protection,
-        uses: grant.most_uses(role),
+        uses: grant.uses(role),
         phase: &grant.terms.phase,
         not_before: grant.terms.not_before,
         networks: &grant.terms.networks,
@@ -86,11 +86,15 @@ pub(crate) fn is_missing(project: &Project, role: &Role, grant: &Grant) -> bool 
     asked && (grant.briefed.is_none() || grant.briefed != terms(project, role, grant))
 }
 
+fn is_over(grant: &Grant, span: &Span, now: Timestamp) -> bool {
+    matches!(grant.state, GrantLife::Revoked | GrantLife::Ended) || span.over <= now
+}
+
 /// How a grant stands with its briefing; nothing where it has none.
-pub(crate) fn standing(policy: &Policy, grant: &Grant) -> Option<Standing> {
+pub(crate) fn standing(policy: &Policy, grant: &Grant, now: Timestamp) -> Option<Standing> {
     let project = policy.project(&grant.project)?;
     let role = project.role(&grant.role).filter(|role| !role.is_built_in())?;
-    if matches!(grant.state, GrantLife::Revoked | GrantLife::Ended) {
+    if is_over(grant, &Span::of(grant, project, role)?, now) {
         return None;
     }
     let terms = terms(project, role, grant)?;
@@ -110,8 +114,7 @@ pub(crate) fn of(policy: &Policy, issuer: &str, grant: &Grant, now: Timestamp) -
         return Err(BriefingError::None(grant.id.clone()));
     }
     let span = Span::of(grant, project, role).ok_or_else(missing)?;
-    let over = matches!(grant.state, GrantLife::Revoked | GrantLife::Ended) || span.over <= now;
-    if over {
+    if is_over(grant, &span, now) {
         return Err(BriefingError::Over { grant: grant.id.clone(), state: grant.state });
     }
     let briefing = terms(project, role, grant).ok_or_else(missing)?;
@@ -120,7 +123,7 @@ pub(crate) fn of(policy: &Policy, issuer: &str, grant: &Grant, now: Timestamp) -
         grant: grant.id.clone(),
         project: grant.project.clone(),
         role: grant.role.clone(),
-        standing: standing(policy, grant).ok_or_else(missing)?,
+        standing: standing(policy, grant, now).ok_or_else(missing)?,
         briefing,
         text: text::text(&facts).ok_or_else(missing)?,
     })

@@ -410,7 +410,7 @@ async fn where_it_is_offered_and_for_owners_nothing_waits_for_it() {
     silent.asks(&alice).await.unwrap();
     let owner = silent.laptop("olga@example.com", "owner").await;
     assert_eq!(silent.reads(&owner, &owner.grant).await.unwrap_err(), "not_found");
-    assert_eq!(standing(&silent.made.issuer.policy(), &silent.grant(&owner).await), None);
+    assert_eq!(standing(&silent.made.issuer.policy(), &silent.grant(&owner).await, silent.made.now()), None);
 }
 
 /// The real numbers, each in the section that it belongs to.

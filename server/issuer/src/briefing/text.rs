@@ -162,7 +162,7 @@ impl Given<'_> {
             "Each token lives for {} at most; this machine renews it while you work, and you notice nothing.",
             lasting(role.token_lifetime)
         ));
-        lines.extend(grant.most_uses(role).map(|uses| format!("It gives {uses} token(s) in all.")));
+        lines.extend(grant.uses(role).map(|uses| format!("It gives {uses} token(s) in all.")));
         if span.over > span.ends && !self.left.is_empty() {
             lines.push(format!(
                 "After its end, until {}, this is left:\n\n{}",

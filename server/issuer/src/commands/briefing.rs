@@ -35,11 +35,11 @@ pub struct Args {
 pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError> {
     let grant = issuer.store.grant(&args.grant).await?.ok_or_else(|| EndError::NoGrant(args.grant.clone()))?;
     let policy = issuer.policy();
-    let now = of(&policy, &issuer.config.issuer_url, &grant, issuer.environment.now());
+    let now = issuer.environment.now();
     if args.text {
-        return line(now?.text.trim_end());
+        return line(of(&policy, &issuer.config.issuer_url, &grant, now)?.text.trim_end());
     }
-    let stands = standing(&policy, &grant);
+    let stands = standing(&policy, &grant, now);
     let mut acceptances = Vec::new();
     for kept in issuer.store.acceptances(&grant.id).await? {
         let device = issuer.store.device(&kept.device).await?;
