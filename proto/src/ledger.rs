@@ -102,6 +102,8 @@ kinds! {
     AdministratorBootstrapped = "administrator_bootstrapped",
     AdministrationRefused = "administration_refused",
     PersonErased = "person_erased",
+    BriefingAccepted = "briefing_accepted",
+    BriefingNotAccepted = "briefing_not_accepted",
     NotificationsDropped = "notifications_dropped",
 }
 

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod approval;
 mod backup;
 mod body;
+pub mod briefing;
 mod caller;
 mod certificates;
 pub mod clock;

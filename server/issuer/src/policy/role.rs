@@ -94,6 +94,11 @@ impl Role {
         details(&self.template, collaborator)
     }
 
+    /// Whether no file has it: owners and administrators decide by it, and nobody is briefed for that.
+    pub const fn is_built_in(&self) -> bool {
+        self.built_in.is_some()
+    }
+
     /// How many must approve a grant in it, beside its device: nobody where the role itself says whose it is.
     pub fn approvers(&self) -> u32 {
         if self.built_in.is_some() { 0 } else { u32::try_from(self.sensitivity.approvers()).unwrap_or(u32::MAX) }

@@ -3,6 +3,7 @@
 //! The writer takes every decision that waits, opens one transaction, gives each decision its savepoint, commits, and only then
 //! answers: a batch costs one `fsync`, and no answer leaves before its decision is durable.
 
+mod briefing;
 mod copy;
 mod dead;
 mod erase;
@@ -57,7 +58,8 @@ use tokio::{
 pub use self::published::PublishedError;
 use self::{lanes::Lanes, write::Writer};
 use super::{
-    Answer, Approvals, Dead, DecideError, Decision, Fault, Find, Presented, Request, Scope, Store, StoreError,
+    Acceptance, Answer, Approvals, Dead, DecideError, Decision, Fault, Find, Presented, Request, Scope, Store,
+    StoreError,
     fault::Health,
     ledger::{
         Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place,
@@ -580,6 +582,10 @@ impl Store for SqliteStore {
 
     fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>> {
         Box::pin(read::approvals(&self.readers, id.to_owned()))
+    }
+
+    fn acceptances<'a>(&'a self, grant: &'a GrantId) -> Answer<'a, Vec<Acceptance>> {
+        Box::pin(briefing::of_grant(&self.readers, grant))
     }
 
     fn request<'a>(&'a self, id: &'a RequestId) -> Answer<'a, Option<Request>> {

@@ -34,6 +34,7 @@ fn grant(n: u8) -> Grant {
         used: 0,
         terms: Terms::default(),
         replaces: None,
+        briefed: None,
     }
 }
 

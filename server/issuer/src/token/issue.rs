@@ -61,6 +61,7 @@ pub(super) async fn issue(
         address: source.address(),
         now,
         caller,
+        briefed: false,
     };
     let (covered, monitored) = question.decide(&policy)?;
     let lifetime = covered.lifetime(now);

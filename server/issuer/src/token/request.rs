@@ -16,7 +16,7 @@ use daypass_proto::{
     jose::JoseError,
     json::fault,
     ledger::EventKind,
-    names::{ProjectName, RoleName},
+    names::{GrantId, ProjectName, RoleName},
     oauth_error::{OAuthError, Reason},
     redaction::redacted,
     resource::Resource,
@@ -190,6 +190,14 @@ pub enum TokenError {
     /// Not from there, or not with this device.
     #[error("the grant is for {0}")]
     GrantElsewhere(String),
+    /// All is there, and not read.
+    #[error("the briefing of project `{project}` must be read and accepted first, for grant `{grant}`")]
+    Unbriefed {
+        /// The project.
+        project: ProjectName,
+        /// The grant.
+        grant: GrantId,
+    },
     /// More than is granted.
     #[error("more is asked for than is granted: {0}")]
     Exceeds(NotCovered),
@@ -320,6 +328,12 @@ impl From<TokenError> for Refusal {
                 Reason::GrantElsewhere,
                 text,
                 "ask from where and with what the grant is for, or an owner of the project for another grant",
+            ),
+            TokenError::Unbriefed { ref grant, .. } => Self::new(
+                AccessDenied,
+                Reason::BriefingRequired,
+                text,
+                format!("run `daypass briefing accept {grant}`, which shows it and asks"),
             ),
             TokenError::Exceeds(_) => {
                 Self::new(InvalidAuthorizationDetails, Reason::ExceedsGrant, text, "ask for less, or an owner for more")

@@ -124,6 +124,7 @@ async fn seed_grants(connection: &mut SqliteConnection, count: u64, now: Timesta
                 used: 0,
                 terms: Terms::default(),
                 replaces: None,
+                briefed: None,
             });
         }
         insert(connection, "devices (id, state, software, body)", &devices, |mut row, device| {

@@ -83,7 +83,7 @@ pub(super) async fn erase(
     if done.rows_affected() != fields {
         return Err(DecideError::Conflict(Condition::Person));
     }
-    for forget in FORGET {
+    for forget in FORGET.into_iter().chain(super::briefing::ERASE) {
         sqlx::query(forget).bind(name.to_string()).execute(&mut *connection).await.map_err(&failed)?;
     }
     Ok(())

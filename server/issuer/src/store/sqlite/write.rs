@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use daypass_proto::{
+    encoding::base64url,
     ledger::tree::Head,
     time::{Skew, Timestamp},
 };
@@ -14,7 +15,7 @@ use super::{
     together::{self, Rows},
 };
 use crate::store::{
-    Change, Condition, DecideError, Decision, Fault, GrantLife, KeyRecord, StoreError,
+    Change, Condition, DecideError, Decision, Fault, Grant, GrantLife, KeyRecord, StoreError,
     ledger::{LedgerWork, Outcome},
     records::{device_state, grant_may_become},
     requests::request_may_become,
@@ -222,6 +223,11 @@ fn json(kind: &'static str, value: &impl Serialize) -> Result<String, StoreError
     serde_json::to_string(value).map_err(|source| StoreError::Record { kind, source })
 }
 
+/// What stands in a grant's record of its briefing.
+fn briefed(grant: &Grant) -> String {
+    grant.briefed.map(|hash| base64url(&hash.0)).unwrap_or_default()
+}
+
 /// Wraps every key anew: none may be left under another master key than the one that all are to be under.
 async fn rewrap(
     connection: &mut SqliteConnection,
@@ -257,6 +263,9 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
     if let Change::DropNotifications(all) = change {
         let gone = super::notification::drop_dead(connection, all).await?;
         return if gone { Ok(()) } else { Err(DecideError::Conflict(Condition::Notifications)) };
+    }
+    if let Change::AcceptBriefing { to, acceptance } = change {
+        return super::briefing::accept(connection, to, acceptance).await;
     }
     if let Change::RequireNothingLeft(scope) = change {
         let nothing = super::find::nothing_left(connection, scope).await?;
@@ -323,10 +332,10 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         }
         Change::Grant { to, from } => (
             // By its device the tokens of a grant are found when it ends. Nobody writes one who read it before it was extended, or leaves
-            // one in use that was read before a use was counted: both would be forgotten. Revoking waits for neither.
+            // one in use that was read before a use was counted or a briefing accepted: all would be forgotten. Revoking waits for none.
             sqlx::query(
                 "UPDATE grants SET state = $1, device = $2, body = $3 WHERE id = $4 AND state = $5 AND COALESCE(device, $2) IS $2 \
-                 AND ends_at = COALESCE($6, ends_at) AND ($7 IS NULL OR COALESCE(json_extract(body, '$.used'), 0) <= $7)",
+                 AND ends_at = COALESCE($6, ends_at) AND ($7 IS NULL OR COALESCE(json_extract(body, '$.used'), 0) <= $7 AND COALESCE(json_extract(body, '$.briefed'), '') = $8)",
             )
                 .bind(to.state.as_str())
                 .bind(to.device.as_ref().map(ToString::to_string))
@@ -334,7 +343,8 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(to.id.to_string())
                 .bind(from.as_str())
                 .bind((to.state != GrantLife::Revoked).then(|| to.until.seconds()))
-                .bind((!matches!(to.state, GrantLife::Revoked | GrantLife::Ended)).then(|| i64::from(to.used))),
+                .bind((!matches!(to.state, GrantLife::Revoked | GrantLife::Ended)).then(|| i64::from(to.used)))
+                .bind(briefed(to)),
             Some(Condition::Grant(to.id.clone())),
         ),
         Change::Approvals(to) => (
@@ -376,14 +386,15 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         Change::Extend { to, from } => (
             sqlx::query(
                 "UPDATE grants SET state = $1, body = $2 WHERE id = $3 AND state = $4 AND ends_at = $5 \
-                 AND COALESCE(json_extract(body, '$.used'), 0) = $6",
+                 AND COALESCE(json_extract(body, '$.used'), 0) = $6 AND COALESCE(json_extract(body, '$.briefed'), '') = $7",
             )
                 .bind(to.state.as_str())
                 .bind(json("grant", to)?)
                 .bind(to.id.to_string())
                 .bind(from.state.as_str())
                 .bind(from.until.seconds())
-                .bind(i64::from(from.used)),
+                .bind(i64::from(from.used))
+                .bind(briefed(from)),
             Some(Condition::Grant(to.id.clone())),
         ),
         Change::AddDevice(new) => (
@@ -515,6 +526,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         // Above.
         Change::RewrapKeys { .. }
         | Change::DropNotifications(..)
+        | Change::AcceptBriefing { .. }
         | Change::RequireNothingLeft(..)
         | Change::RequireSomebody(..)
         | Change::RequireNoGrant(..)
