@@ -111,7 +111,11 @@ async fn each_successor_takes_its_place_and_the_old_device_ends_with_the_last() 
     let (made, old, [first, second]) = with_two(|grant| Grant { briefed: Some(Fixed([7; 32])), ..grant }).await;
     let invitation = replaced(&made, &old.id).await.unwrap();
     assert_eq!(invitation.grants().count(), 2);
-    assert_eq!(successor(&made, &invitation, &second).await.briefed, None, "the new machine's key has accepted nothing");
+    assert_eq!(
+        successor(&made, &invitation, &second).await.briefed,
+        None,
+        "the new machine's key has accepted nothing"
+    );
     let events = made.events("invited").await;
     for of in [&first, &second] {
         assert!(events.iter().any(|leaf| leaf.contains(&format!(r#""replaces":"{}""#, of.id))), "{events:?}");
