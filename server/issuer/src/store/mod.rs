@@ -31,7 +31,9 @@ pub use self::{
     change::{Change, Condition},
     fault::Fault,
     find::{Find, Scope, Sort},
-    ledger::{Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side},
+    ledger::{
+        Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side, Unnumbered,
+    },
     notification::{Attempt, Cursor, EndTold, Found, NotificationStore, Outgoing, Waiting},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
