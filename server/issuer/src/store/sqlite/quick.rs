@@ -214,3 +214,40 @@ fn insert(connection: &Connection, decision: &Decision, ends: &mut Ends) -> rusq
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::Environment, fixture::event, store::SqliteStore};
+
+    #[tokio::test]
+    async fn what_goes_this_way_is_on_the_disk_before_it_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.db");
+        SqliteStore::open(&path, true).await.unwrap().close().await;
+        let connection = open(&path).unwrap();
+        let setting =
+            |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!((setting("synchronous"), setting("foreign_keys")), (2, 1), "FULL");
+        // Whoever holds the lock is not waited for, and nothing of it is remembered.
+        let (mut quick, mut recent) = (Quick::new(&path), Recent::default());
+        let proof = |n: u8| {
+            let environment = Environment::system();
+            let change = Change::RememberProof { id: [n; 32], until: environment.now().plus(60) };
+            Decision::new(event(&environment)).change(change)
+        };
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert_eq!(quick.write(&[proof(1), proof(2)], &mut recent), [false, false]);
+        connection.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(quick.write(&[proof(1), proof(1), proof(2)], &mut recent), [true, false, true]);
+        // A fault takes all of it back, and the next one finds a connection that works.
+        connection.execute_batch("ALTER TABLE proofs_seen RENAME COLUMN id TO other").unwrap();
+        assert_eq!(quick.write(&[proof(3)], &mut recent), [false]);
+        connection.execute_batch("ALTER TABLE proofs_seen RENAME COLUMN other TO id").unwrap();
+        assert_eq!(quick.write(&[proof(2), proof(3)], &mut recent), [false, true]);
+        let count = |table: &str| {
+            connection.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        assert_eq!((count("proofs_seen"), count("events")), (3, 3));
+    }
+}
