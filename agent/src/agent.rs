@@ -7,6 +7,7 @@ mod member;
 mod requests;
 mod tokens;
 mod upkeep;
+mod warnings;
 
 use std::{
     collections::HashMap,
@@ -288,6 +289,7 @@ impl Agent {
                     last_contact: None,
                     grants: Vec::new(),
                     resources: Vec::new(),
+                    warnings: Vec::new(),
                     tokens: Vec::new(),
                     ledger: None,
                     problem: None,
@@ -313,6 +315,7 @@ impl Agent {
             certificate_not_after: Some(device.certificate_not_after),
             clock_offset: completed.clock_offset.map(|_| self.issuer_time(member).since(self.clock.now())),
             last_contact: Some(completed.last_contact),
+            warnings: self.warnings(member, &device.grants),
             grants: device.grants,
             resources: device
                 .resources

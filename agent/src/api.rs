@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Bytes,
     extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Request, State},
     http::{HeaderValue, StatusCode, header},
@@ -14,12 +14,13 @@ use daypass_proto::{
     json::fault,
     local_api::{
         AskIssuer, EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest, LeaveRequest, MAX_BODY,
-        ProofRequest, RefreshRequest, TokenRequest, WithdrawAsked, admin::AdminRequest, ledger::AcceptRequest,
+        ProofRequest, RefreshRequest, TokenRequest, WarningsRequest, WithdrawAsked, admin::AdminRequest,
+        ledger::AcceptRequest,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{agent::Agent, caller::Caller, error::AgentError};
+use crate::{agent::Agent, caller::Caller, error::AgentError, large_body::Large};
 
 impl IntoResponse for AgentError {
     fn into_response(self) -> Response {
@@ -117,6 +118,11 @@ async fn git_erase(State(agent): Shared, ConnectInfo(caller): Who, Body(body): B
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn warnings(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
+    let request: WarningsRequest = read(&body)?;
+    Ok(give(agent.warnings_due(uid(&caller)?, &request).await?))
+}
+
 async fn ledgers(State(agent): Shared, ConnectInfo(caller): Who) -> Result<Response, AgentError> {
     Ok(give(agent.ledgers(uid(&caller)?)))
 }
@@ -139,9 +145,16 @@ async fn accept_findings(
     Ok(give(agent.accept_findings(uid(&caller)?, &request)?))
 }
 
-async fn administer(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
-    let request: AdminRequest = read(&body)?;
-    Ok(give(agent.administer(uid(&caller)?, &agent.evidence(&caller).await, &request).await?))
+async fn administer(
+    State(agent): Shared,
+    ConnectInfo(caller): Who,
+    Extension(large): Extension<Large>,
+    request: Request,
+) -> Result<Response, AgentError> {
+    let uid = uid(&caller)?;
+    let body = large.read(uid, request).await?;
+    let request: AdminRequest = read(&body.bytes)?;
+    Ok(give(agent.administer(uid, &agent.evidence(&caller).await, &request).await?))
 }
 
 async fn not_found() -> AgentError {
@@ -161,10 +174,11 @@ pub fn routes(agent: Arc<Agent>) -> Router {
         .route("/v1/proofs", post(proof))
         .route("/v1/git-credentials", post(git_credential))
         .route("/v1/git-credentials/erase", post(git_erase))
+        .route("/v1/warnings", post(warnings))
         .route("/v1/ledgers", get(ledgers))
         .route("/v1/ledgers/check", post(check_ledgers))
         .route("/v1/ledgers/accept", post(accept_findings))
-        .route("/v1/admin", post(administer))
+        .route("/v1/admin", post(administer).layer(Extension(Large::default())))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY))

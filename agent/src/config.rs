@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use daypass_proto::duration::seconds;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -17,6 +18,9 @@ use crate::{
 pub const REFERENCE: &str = include_str!("../agent.toml.example");
 /// Where the configuration of a system service is.
 pub const SYSTEM: &str = "/etc/daypass/agent.toml";
+
+/// How long before a grant's end it is said where nothing else is configured, in seconds: a week.
+const WARN_BEFORE: i64 = 7 * 86_400;
 
 /// Why there is no configuration.
 #[derive(Debug, Error)]
@@ -68,6 +72,7 @@ struct Raw {
     socket: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     inspector: Option<PathBuf>,
+    warn_before: Option<String>,
 }
 
 /// The configuration, checked.
@@ -81,6 +86,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The inspector's socket, where one is installed.
     pub inspector: Option<PathBuf>,
+    /// How long before a grant's end it is said at most, in seconds.
+    pub warn_before: i64,
 }
 
 /// Where an agent's socket and state are when nothing says otherwise: the system's for root and for the service, this user's else.
@@ -142,6 +149,10 @@ impl Raw {
                 None
             }
         };
+        let warn_before = self.warn_before.as_deref().map_or(Ok(WARN_BEFORE), seconds);
+        if let Err(error) = &warn_before {
+            faults.push(format!("`warn_before`: {error}"));
+        }
         // Only asked for where the file does not say it: a service may have no home.
         let (socket, state_dir) = match (self.socket, self.state_dir) {
             (Some(socket), Some(state_dir)) => (folder.join(socket), folder.join(state_dir)),
@@ -153,14 +164,15 @@ impl Raw {
                 )
             }
         };
-        match tcti {
-            Some(tcti) => Ok(Config {
+        match (tcti, warn_before) {
+            (Some(tcti), Ok(warn_before)) => Ok(Config {
                 tpm: TpmConfig { tcti, provision_srk: self.provision_srk.unwrap_or(true) },
                 socket,
                 state_dir,
                 inspector: self.inspector.map(|path| folder.join(path)),
+                warn_before,
             }),
-            None => Err(ConfigError::Values { path: path.to_owned(), faults }),
+            _ => Err(ConfigError::Values { path: path.to_owned(), faults }),
         }
     }
 }
@@ -181,6 +193,8 @@ mod tests {
         let config = parse(REFERENCE).unwrap();
         assert_eq!(config.tpm.tcti.to_string(), "device:/dev/tpmrm0");
         assert_eq!(config.state_dir, Path::new("/var/lib/daypass"));
+        assert_eq!(config.warn_before, WARN_BEFORE);
+        assert_eq!(parse("").unwrap().warn_before, WARN_BEFORE, "what the file says is what holds without it");
     }
 
     #[test]
@@ -196,6 +210,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert!(parse("tcti = \"x\"\nsocket = \"s\"\nstate_dir = \"d\"").unwrap_err().contains("tcti"));
+        let both = parse("tcti = \"x\"\nwarn_before = \"soon\"\nsocket = \"s\"\nstate_dir = \"d\"").unwrap_err();
+        assert!(both.contains("`tcti`") && both.contains("`warn_before`: `soon` is not a duration"), "{both}");
         assert!(parse("tctl = \"x\"").unwrap_err().contains("tctl"));
     }
 }

@@ -223,6 +223,7 @@ impl Enroller<'_> {
             clock_offset,
             last_contact: now,
             follows_ledger: false,
+            said: Vec::new(),
         })
     }
 

@@ -16,7 +16,10 @@ use daypass_proto::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::tpm::{DeviceKeys, KeyFile, KeyFileError};
+use crate::{
+    tpm::{DeviceKeys, KeyFile, KeyFileError},
+    warning::Said,
+};
 
 const RECORD: &str = "enrolment.json";
 
@@ -92,6 +95,9 @@ pub struct Completed {
     /// Whether something was kept of the issuer's ledger: then it must be there.
     #[serde(default)]
     pub follows_ledger: bool,
+    /// Which warnings were said at a tool's use.
+    #[serde(default)]
+    pub said: Vec<Said>,
 }
 
 /// The folder of one user's enrolment with one issuer.

@@ -83,6 +83,8 @@ pub struct HeldToken {
     pub details: AuthorizationDetails,
     /// The key that it is bound to, where that is a delegated one. It lives and dies with the token.
     pub delegated: Option<Arc<SoftwareKey>>,
+    /// How many more its grant gave when it was issued, where they are counted.
+    pub uses_left: Option<u32>,
     /// When it was asked for.
     asked: Moment,
     /// Its life from then on, in seconds.
@@ -100,6 +102,9 @@ pub struct TokenResponse {
     pub expires_in: i64,
     /// What it allows.
     pub authorization_details: AuthorizationDetails,
+    /// How many more its grant gives, where they are counted.
+    #[serde(default)]
+    pub daypass_uses_left: Option<u32>,
 }
 
 impl HeldToken {
@@ -109,6 +114,7 @@ impl HeldToken {
             token: Arc::new(response.access_token),
             details: response.authorization_details,
             delegated,
+            uses_left: response.daypass_uses_left,
             asked,
             lifetime: response.expires_in,
             last_used: asked,
@@ -135,9 +141,11 @@ impl HeldToken {
             }
     }
 
-    /// Whether to renew it ahead: two thirds of its life are over, and somebody used it within one lifetime.
+    /// Whether to renew it ahead: two thirds of its life are over, and somebody used it within one lifetime. Where tokens are counted, none is
+    /// spent on what nobody may ask for.
     pub fn is_due(&self, now: Moment) -> bool {
-        now.since(self.asked).saturating_mul(3) >= self.lifetime.saturating_mul(2)
+        self.uses_left.is_none()
+            && now.since(self.asked).saturating_mul(3) >= self.lifetime.saturating_mul(2)
             && now.since(self.last_used) <= self.lifetime
     }
 }
@@ -232,6 +240,7 @@ mod tests {
 
     fn token(text: &str) -> HeldToken {
         let response = TokenResponse {
+            daypass_uses_left: None,
             access_token: Zeroizing::new(text.to_owned()),
             expires_in: 600,
             authorization_details: AuthorizationDetails::default(),
@@ -314,6 +323,8 @@ mod tests {
         assert!(token.is_due(at(1400)));
         token.last_used = clocks(700, -200);
         assert!(!token.is_due(at(1400)), "an idle laptop asks for nothing");
+        let counted = HeldToken { uses_left: Some(3), last_used: at(1400), ..token };
+        assert!(!counted.is_due(at(1400)), "a token that is counted is not spent on nobody");
     }
 
     #[test]

@@ -4,13 +4,16 @@
 //! this request. docs/admin-api.json describes every path; it is made from these types and from the issuer's table of routes. Refusals are those of
 //! every other endpoint ([`crate::oauth_error::ErrorBody`]).
 
+use std::{fmt, num::NonZeroU32, str::FromStr};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    access_request::AccessRequest,
     authorization::AuthorizationDetails,
     enrolment::{DeviceLife, TrustTier},
-    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, ProposalId, RoleName},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
     time::Timestamp,
 };
 
@@ -52,6 +55,128 @@ pub struct End {
     pub confirmed: bool,
 }
 
+/// The order of a list; the name decides among equals.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sort {
+    /// By name.
+    #[default]
+    Id,
+    /// By collaborator.
+    Collaborator,
+    /// By project.
+    Project,
+    /// By role.
+    Role,
+    /// By state.
+    State,
+    /// By end, the soonest first.
+    Until,
+}
+
+impl Sort {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Id, Self::Collaborator, Self::Project, Self::Role, Self::State, Self::Until];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Collaborator => "collaborator",
+            Self::Project => "project",
+            Self::Role => "role",
+            Self::State => "state",
+            Self::Until => "until",
+        }
+    }
+}
+
+impl fmt::Display for Sort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Sort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|sort| sort.as_str() == text);
+        found.ok_or_else(|| format!("`{text}` is no order; there are {}", Self::ALL.map(Self::as_str).join(", ")))
+    }
+}
+
+/// What narrows the grant of an invitation, as people write it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Narrower {
+    /// It gives nothing before: a date (the begin of that day), a time, or how long it takes until then, in the project's zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<String>,
+    /// It is for this phase of the project, and ends with it at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhaseName>,
+    /// It gives so many tokens at most; the role's number where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uses: Option<NonZeroU32>,
+    /// It is used from one of these networks only, such as `192.0.2.0/24`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
+    /// It is used by devices of one of these trust tiers only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trust_tiers: Vec<TrustTier>,
+    /// It is used by devices only that boot with Secure Boot.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub secure_boot: bool,
+}
+
+/// What a grant is bound to, beside its role and its hard end.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default)]
+pub struct Terms {
+    /// It gives nothing before.
+    pub not_before: Option<Timestamp>,
+    /// The phase that it is for.
+    pub phase: Option<PhaseName>,
+    /// How many tokens it gives at most; null where that is not limited.
+    pub uses: Option<u32>,
+    /// For how many seconds after its hard end the role's narrower rights are left.
+    pub grace: i64,
+    /// It is used from one of these networks; from anywhere where there is none.
+    pub networks: Vec<String>,
+    /// It is used by devices of one of these trust tiers; of any where there is none.
+    pub trust_tiers: Vec<TrustTier>,
+    /// It is used by devices only that boot with Secure Boot.
+    pub secure_boot: bool,
+}
+
+/// The end of everything of somebody.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offboard {
+    /// Whom. It stands here since a name may have characters that no path takes.
+    pub collaborator: Collaborator,
+    /// Why, for the ledger.
+    pub reason: String,
+    /// Whether to end it; otherwise it is only said what would end.
+    #[serde(default)]
+    pub confirmed: bool,
+}
+
+/// Messages that are not tried any more: one, or all of them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeadNotifications {
+    /// This one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// All of them.
+    pub all: bool,
+    /// Why, for the ledger; of those that are taken out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// An invitation.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -62,8 +187,12 @@ pub struct Invite {
     pub project: ProjectName,
     /// In which role.
     pub role: RoleName,
-    /// The grant's hard end: a date, a time or a duration, in the project's zone.
-    pub until: String,
+    /// The grant's hard end: a date, a time or a duration, in the project's zone; that of the phase where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// What else it is bound to.
+    #[serde(default)]
+    pub terms: Narrower,
     /// How long the code can be used, such as `2d`; the issuer's setting where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_expires: Option<String>,
@@ -136,6 +265,10 @@ pub struct GrantShown {
     /// The grant.
     #[serde(flatten)]
     pub grant: Grant,
+    /// What it is bound to beside its role and its end.
+    pub terms: Terms,
+    /// How many tokens it gave.
+    pub used: u32,
     /// What it gives; nothing where today's policy has no such role for them.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub authorization_details: AuthorizationDetails,
@@ -143,6 +276,70 @@ pub struct GrantShown {
     pub waits_for: Vec<String>,
     /// Where it waits: how many approvals are missing.
     pub approvals_missing: u32,
+}
+
+/// Less than a request asks for.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NarrowRequest {
+    /// The end: before the one that was asked for; a date, a time or a duration, in the project's zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// A role that gives less than the one that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleName>,
+    /// Why: said to whoever asked, and kept on the ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A request, with what was really used beside what is granted.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct RequestShown {
+    /// The request.
+    #[serde(flatten)]
+    pub request: AccessRequest,
+    /// Where it waits: how many approvals are missing.
+    pub approvals_missing: u32,
+    /// The grant that is to be extended, or all of that device in the project.
+    pub grants: Vec<GrantUse>,
+}
+
+/// What of a grant is used.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct GrantUse {
+    /// The grant.
+    #[serde(flatten)]
+    pub grant: Grant,
+    /// Everything that it gives today, or gave a token for.
+    pub scopes: Vec<ScopeUse>,
+}
+
+/// How much one thing that is granted, or was, is used.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct ScopeUse {
+    /// The repository or API.
+    pub location: String,
+    /// What may be done there.
+    pub action: String,
+    /// Whether the role gives it today.
+    pub granted: bool,
+    /// How many tokens were issued for it.
+    pub tokens: u64,
+    /// When the last one was.
+    pub last: Option<Timestamp>,
+}
+
+/// A request, after somebody decided about it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct RequestDecided {
+    /// The request.
+    #[serde(flatten)]
+    pub request: AccessRequest,
+    /// How many approvals are missing.
+    pub approvals_missing: u32,
+    /// The grant that came of it, as it is now.
+    pub granted: Option<Grant>,
 }
 
 /// An invitation.
@@ -177,6 +374,8 @@ pub struct Invited {
     pub code: Option<String>,
     /// The grant's hard end.
     pub until: Timestamp,
+    /// What it is bound to beside its role and its end.
+    pub terms: Terms,
     /// What the role gives.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub authorization_details: AuthorizationDetails,
@@ -199,6 +398,63 @@ pub struct Ended {
     pub devices: Vec<DeviceId>,
     /// Devices that stay, since they have other grants.
     pub staying: Vec<DeviceId>,
+}
+
+/// A phase of a project, as the policy in force has it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Phase {
+    /// Of which project.
+    pub project: ProjectName,
+    /// Its name.
+    pub phase: PhaseName,
+    /// Nothing that is granted for it counts before.
+    pub begins: Option<Timestamp>,
+    /// Nothing that is granted for it counts from here on.
+    pub ends: Timestamp,
+    /// `ahead`, `running` or `over`.
+    pub state: String,
+}
+
+/// A gate.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Gate {
+    /// Its name.
+    pub gate: GateName,
+    /// `added`, `enrolled` or `removed`.
+    pub state: String,
+    /// What it guards.
+    pub resources: Vec<String>,
+}
+
+/// A message that a sink has not taken yet.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Notification {
+    /// Its name, the same for every sink.
+    pub message: String,
+    /// For which sink.
+    pub sink: String,
+    /// The `type` of what is sent.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it is not tried any more.
+    pub dead: bool,
+    /// When what it tells of happened.
+    pub happened_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next.
+    pub next_attempt_at: Timestamp,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// What is sent.
+    pub payload: serde_json::Value,
+}
+
+/// How many messages something was done with.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Notifications {
+    /// So many.
+    pub notifications: u64,
 }
 
 /// Somebody who administers the issuer.

@@ -198,11 +198,23 @@ pub struct GrantState {
     pub role: RoleName,
     /// Where it is in its life: `requested`, `approved`, `active`, `grace`, `suspended`, `revoked`, `ended`.
     pub state: String,
-    /// Its hard end.
+    /// From when on it gives something, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<Timestamp>,
+    /// Its hard end: its own or that of its phase, whichever comes first.
     pub until: Timestamp,
+    /// The end of its grace, where something is left after its hard end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_until: Option<Timestamp>,
+    /// How many tokens it gives in all, where they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+    /// How many of them are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses_left: Option<u32>,
     /// The proof protection that its role asks for.
     pub protection: Protection,
-    /// What today's role gives under it.
+    /// What today's role gives under it now: in grace, what is left.
     pub authorization_details: AuthorizationDetails,
 }
 

@@ -14,6 +14,7 @@ pub mod authorization;
 pub mod caller;
 pub mod delegation;
 pub mod dpop;
+pub mod duration;
 pub mod encoding;
 pub mod enrolment;
 pub mod gate_api;

@@ -12,7 +12,7 @@ use crate::{
     access_request::{AccessRequest, Ask},
     authorization::AuthorizationDetails,
     enrolment::{DeviceLife, GrantState, TrustTier},
-    names::{DeviceId, RequestId},
+    names::{DeviceId, GrantId, RequestId},
     resource::Resource,
     time::Timestamp,
 };
@@ -93,6 +93,9 @@ pub struct Enrolment {
     pub grants: Vec<GrantState>,
     /// Where they are used.
     pub resources: Vec<LocalResource>,
+    /// What of them comes to its end.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// Live tokens: where for, and until when.
     pub tokens: Vec<LiveToken>,
     /// How the issuer's ledger stands; `None` while interrupted.
@@ -129,6 +132,46 @@ pub struct LiveToken {
     pub resource: Resource,
     /// Its end, on this machine's clock.
     pub expires_at: Timestamp,
+}
+
+/// That a grant comes to its end.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Warning {
+    /// Which.
+    pub grant: GrantId,
+    /// What of it.
+    pub what: Ending,
+    /// In words.
+    pub message: String,
+    /// What to do about it.
+    pub next_step: String,
+}
+
+/// What of a grant comes to its end.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Its hard end comes.
+    Soon,
+    /// Its hard end has come, and narrower rights are left.
+    Grace,
+    /// It gives few more tokens, or none.
+    Uses,
+}
+
+/// `POST /v1/warnings`: those about the grants that are used there, each once a day. Whoever asks shows them to a person.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarningsRequest {
+    /// The URL of the resource, or of the repository.
+    pub location: String,
+}
+
+/// The answer to it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Warnings {
+    /// Those that were not handed out within a day.
+    pub warnings: Vec<Warning>,
 }
 
 /// `POST /v1/enrolments`.
@@ -262,6 +305,9 @@ pub struct TokenAnswer {
     pub expires_at: Timestamp,
     /// What it allows.
     pub authorization_details: AuthorizationDetails,
+    /// How many more its grant gives, where they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses_left: Option<u32>,
 }
 
 /// `POST /v1/proofs`.

@@ -41,3 +41,4 @@ mod secrets;
 mod software;
 mod time;
 mod tpm;
+mod warnings;

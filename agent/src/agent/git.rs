@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
+    enrolment::GrantState,
     local_api::{GitCredential, GitCredentialRequest, GitEraseRequest, ProofProtection},
     presentation::{BASIC_USERNAME, SCHEME, key_binding_input, present, token_of},
     resource::{Repository, Resource},
+    time::Timestamp,
 };
 
 use super::{
@@ -89,22 +91,23 @@ impl Agent {
         Ok((member, resource))
     }
 
-    /// What is granted for this repository, by the grant that gives most there.
+    /// What is granted for this repository now, by the grant that gives most there: of one in grace, what is left.
     async fn details_for(&self, member: &Member, repository: &Repository) -> Result<AuthorizationDetails, AgentError> {
-        let granted = |member: &Member| {
+        let granted = |which: &dyn Fn(&GrantState) -> bool| {
             let grants = member.device().grants;
-            let details = grants
-                .iter()
-                .filter(|grant| grant.state == "active")
-                .map(|grant| grant.authorization_details.at_repository(repository));
-            widest(details)
+            let given = grants.iter().filter(|grant| which(grant));
+            widest(given.map(|grant| grant.authorization_details.at_repository(repository)))
         };
-        if let Some(details) = granted(member) {
+        let now = self.issuer_time(member);
+        if let Some(details) = granted(&|grant| gives(grant, now)) {
             return Ok(details);
         }
-        // More may have been granted since the issuer was last asked.
+        // More may have been granted since the issuer was last asked, or a grant's grace have begun.
         self.ask_state(member).await?;
-        granted(member).ok_or_else(|| AgentError::NotGranted(repository.to_string()))
+        // Where nothing is given any more, the issuer says best why.
+        granted(&|grant| gives(grant, now))
+            .or_else(|| granted(&|_| true))
+            .ok_or_else(|| AgentError::NotGranted(repository.to_string()))
     }
 
     async fn ask_for_nonce(&self, member: &Member, repository: &Repository) -> Result<String, AgentError> {
@@ -133,6 +136,11 @@ impl Agent {
             .collect();
         nonce_in(&headers, &resource).ok_or(AgentError::NoNonce(resource))
     }
+}
+
+/// Whether a grant gives what stands in it: what was heard before its hard end does not hold after it.
+fn gives(grant: &GrantState, now: Timestamp) -> bool {
+    grant.state == "grace" || grant.state == "active" && now < grant.until
 }
 
 /// Those that give most: what one grant gives is not added to what another one does, and a token is for one of them. Of two that differ, the first.

@@ -11,7 +11,7 @@ use daypass_proto::{
     local_api::{DEFAULT_MIN_TTL, ErrorCode, ProofAnswer, ProofProtection, ProofRequest, TokenAnswer, TokenRequest},
     oauth_error::Reason,
     resource::Resource,
-    token::Protection,
+    token::{Protection, grant_of},
 };
 use std::sync::Arc;
 
@@ -84,7 +84,10 @@ fn protection_at(member: &Member, resource: &Resource) -> ProofProtection {
     let grants = member.device().grants;
     let mut there = grants
         .iter()
-        .filter(|grant| grant.state == "active" && !grant.authorization_details.at_resource(resource).is_empty())
+        .filter(|grant| {
+            matches!(grant.state.as_str(), "active" | "grace")
+                && !grant.authorization_details.at_resource(resource).is_empty()
+        })
         .peekable();
     let opted_in = there.peek().is_some() && there.all(|grant| grant.protection == Protection::Delegated);
     if opted_in { ProofProtection::Delegated } else { ProofProtection::Hardware }
@@ -114,6 +117,7 @@ impl Agent {
             token_type: "DPoP".to_owned(),
             expires_at: token.expires_at(self.clock.moment()),
             authorization_details: token.details,
+            uses_left: token.uses_left,
         })
     }
 
@@ -306,6 +310,7 @@ impl Agent {
         match sent {
             Ok(response) => {
                 self.remember_promise(member, &url, &response.access_token)?;
+                self.learn_uses(member, &response).await?;
                 Ok(HeldToken::new(response, delegated.map(|(key, _)| key), asked))
             }
             Err(AgentError::Refused(body)) => {
@@ -314,6 +319,18 @@ impl Agent {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Tokens that are counted are one fewer from here on.
+    async fn learn_uses(&self, member: &Member, response: &TokenResponse) -> Result<(), AgentError> {
+        let (Some(left), Some(grant)) = (response.daypass_uses_left, grant_of(&response.access_token)) else {
+            return Ok(());
+        };
+        self.change(member, |completed| {
+            let grants = completed.device.grants.iter_mut();
+            grants.filter(|known| known.grant == grant).for_each(|known| known.uses_left = Some(left));
+        })
+        .await
     }
 
     pub(super) fn dpop_claims(

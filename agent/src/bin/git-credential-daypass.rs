@@ -1,6 +1,10 @@
 //! git's credential helper; see `daypass_agent::git_helper`.
 
-use std::{env, io, process::ExitCode};
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
 
 use daypass_agent::{
     git_config::Git,
@@ -22,6 +26,7 @@ fn main() -> ExitCode {
     let surroundings = Surroundings {
         agent: LocalClient::new(find_socket(invocation.socket.as_deref(), None)),
         helpers: &|| Git::default().helpers(),
+        watched: Surroundings::is_watched(io::stderr().is_terminal(), env::var_os("GIT_TERMINAL_PROMPT").as_deref()),
     };
     ExitCode::from(git_helper::run(
         &invocation,

@@ -2,7 +2,7 @@
 
 use daypass_proto::{
     authorization::AuthorizationDetails,
-    local_api::{ErrorCode, ProofAnswer, ProofRequest, TokenAnswer, TokenRequest},
+    local_api::{ErrorCode, ProofAnswer, ProofRequest, TokenAnswer, TokenRequest, Warnings, WarningsRequest},
 };
 use zeroize::Zeroizing;
 
@@ -11,7 +11,7 @@ use super::{
     failure::Failure,
     terminal::Terminal,
 };
-use crate::local_client::{LONG, LocalClient};
+use crate::local_client::{LONG, LocalClient, SHORT};
 
 pub(super) fn token(asked: &Token, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let request = TokenRequest {
@@ -21,7 +21,24 @@ pub(super) fn token(asked: &Token, agent: &LocalClient, terminal: &mut dyn Termi
         protection: asked.protection.map(Into::into),
     };
     let answer: TokenAnswer = agent.post("/v1/tokens", &request, LONG)?;
-    if terminal.json() { terminal.document(&answer) } else { terminal.words(&answer.access_token) }
+    if terminal.json() {
+        return terminal.document(&answer);
+    }
+    terminal.words(&answer.access_token)?;
+    warn(asked.resource.as_str(), agent, terminal);
+    Ok(())
+}
+
+/// Says what comes to its end to whoever sits there, at most once a day: the agent counts. Whatever stands in the way, what was asked for is there.
+fn warn(location: &str, agent: &LocalClient, terminal: &mut dyn Terminal) {
+    if !terminal.watched() {
+        return;
+    }
+    let asked = WarningsRequest { location: location.to_owned() };
+    let Ok(Warnings { warnings }) = agent.post("/v1/warnings", &asked, SHORT) else { return };
+    for warning in warnings {
+        terminal.note(&format!("{}\n  {}", warning.message, warning.next_step));
+    }
 }
 
 fn details(text: &str) -> Result<AuthorizationDetails, Failure> {
@@ -46,7 +63,9 @@ pub(super) fn proof(asked: &Proof, agent: &LocalClient, terminal: &mut dyn Termi
         return terminal.document(&answer);
     }
     let headers = Zeroizing::new(format!("Authorization: DPoP {}\nDPoP: {}", answer.access_token, answer.proof));
-    terminal.words(&headers)
+    terminal.words(&headers)?;
+    warn(&asked.url, agent, terminal);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -62,10 +81,13 @@ mod tests {
         r#"{"access_token":"TOK","token_type":"DPoP","expires_at":1790000000,"authorization_details":[]}"#;
 
     fn ask(agent: &MockAgent, line: &[&str], json: bool) -> (Result<(), super::Failure>, Buffer) {
+        ask_as(agent, line, Buffer { json, ..Buffer::default() })
+    }
+
+    fn ask_as(agent: &MockAgent, line: &[&str], mut terminal: Buffer) -> (Result<(), super::Failure>, Buffer) {
         let socket = agent.socket();
         let mut full = vec!["daypass", "--socket", socket.to_str().unwrap()];
         full.extend_from_slice(line);
-        let mut terminal = Buffer { json, ..Buffer::default() };
         let result = run(&Arguments::try_parse_from(full).unwrap(), &mut terminal);
         (result, terminal)
     }
@@ -80,6 +102,22 @@ mod tests {
         let (result, terminal) = ask(&agent, &["token", "https://git.example.com/"], true);
         result.unwrap();
         assert_eq!(terminal.parsed()["token_type"], "DPoP");
+    }
+
+    #[test]
+    fn whoever_sits_there_hears_what_comes_to_its_end_and_a_program_does_not() {
+        let warnings = r#"{"warnings":[{"grant":"gr-3k7q0x9a1b2c3d4e","what":"soon","message":"grant g ends soon","next_step":"extend it"}]}"#;
+        let agent = MockAgent::start([(200, TOKEN), (200, warnings), (200, TOKEN)]);
+        let line = ["token", "https://git.example.com/"];
+        let (result, terminal) = ask_as(&agent, &line, Buffer { watched: true, ..Buffer::default() });
+        result.unwrap();
+        assert_eq!(
+            (terminal.said().as_str(), terminal.noted().as_str()),
+            ("TOK\n", "grant g ends soon\n  extend it\n")
+        );
+        assert!(agent.requests()[1].ends_with(r#"{"location":"https://git.example.com/"}"#));
+        ask(&agent, &line, false).0.unwrap();
+        assert_eq!(agent.requests().len(), 3, "nobody is there, and nothing counts as said");
     }
 
     #[test]

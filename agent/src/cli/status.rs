@@ -105,9 +105,16 @@ pub(super) fn describe_enrolment(enrolment: &Enrolment, now: Timestamp) -> Strin
                 when(grant.until, now)
             ),
         );
+        if let (Some(left), Some(uses)) = (grant.uses_left, grant.uses) {
+            line("", &format!("  {left} of {uses} tokens left"));
+        }
         for allowed in allowed(&grant.authorization_details) {
             line("", &format!("  {allowed}"));
         }
+    }
+    for warning in &enrolment.warnings {
+        line("warning", &warning.message);
+        line("", &format!("  {}", warning.next_step));
     }
     for token in &enrolment.tokens {
         line("token", &format!("{} until {}", token.resource, when(token.expires_at, now)));

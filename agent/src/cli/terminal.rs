@@ -14,6 +14,8 @@ pub(crate) trait Terminal {
     fn out(&mut self) -> &mut dyn Write;
     /// What goes with it: progress, problems.
     fn err(&mut self) -> &mut dyn Write;
+    /// Whether a person reads what goes with it.
+    fn watched(&self) -> bool;
     /// Asks for yes or no; `None` where there is nobody to ask.
     fn confirm(&mut self, question: &str) -> Option<bool>;
     /// Reads one line of stdin.
@@ -74,6 +76,10 @@ impl Terminal for StandardTerminal {
         &mut self.err
     }
 
+    fn watched(&self) -> bool {
+        !self.json && self.err.is_terminal()
+    }
+
     fn confirm(&mut self, question: &str) -> Option<bool> {
         if self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return None;
@@ -110,6 +116,7 @@ pub(crate) mod buffer {
         pub(crate) answer: Option<bool>,
         pub(crate) lines: VecDeque<String>,
         pub(crate) pauses: usize,
+        pub(crate) watched: bool,
     }
 
     impl Buffer {
@@ -137,6 +144,10 @@ pub(crate) mod buffer {
 
         fn err(&mut self) -> &mut dyn Write {
             &mut self.err
+        }
+
+        fn watched(&self) -> bool {
+            self.watched
         }
 
         fn confirm(&mut self, question: &str) -> Option<bool> {

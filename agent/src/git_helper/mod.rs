@@ -10,12 +10,15 @@
 mod attributes;
 
 use std::{
+    ffi::OsStr,
     fmt,
     io::{Read, Write},
     path::PathBuf,
 };
 
-use daypass_proto::local_api::{ErrorCode, GitCredential, GitCredentialRequest, GitEraseRequest};
+use daypass_proto::local_api::{
+    ErrorCode, GitCredential, GitCredentialRequest, GitEraseRequest, Warnings, WarningsRequest,
+};
 
 pub use self::attributes::{Attributes, FormatError};
 use crate::{
@@ -62,6 +65,17 @@ pub struct Surroundings<'a> {
     pub agent: LocalClient,
     /// Reads the helper lines of git's configuration.
     pub helpers: &'a dyn Fn() -> Result<Vec<HelperEntry>, GitConfigError>,
+    /// Whether a person sits in front of git and sees what we say: a warning is for nobody else.
+    pub watched: bool,
+}
+
+impl Surroundings<'_> {
+    /// Whether warnings disturb nobody: git hands its own standard error on to us, so where that is a terminal a person reads it, and where it is
+    /// none a program may. `GIT_TERMINAL_PROMPT=0` says that nobody is there.
+    pub fn is_watched(stderr_is_a_terminal: bool, terminal_prompt: Option<&OsStr>) -> bool {
+        let no = |value: &OsStr| ["", "0", "false", "no", "off"].iter().any(|no| value.eq_ignore_ascii_case(no));
+        stderr_is_a_terminal && !terminal_prompt.is_some_and(no)
+    }
 }
 
 /// Why git gets no credential, for whoever sits in front of git.
@@ -90,7 +104,11 @@ pub fn run(
     let done = match invocation.operation.as_deref() {
         Some("get") => Attributes::read(input).map_err(Complaint::from).and_then(|request| {
             let Some(answer) = get(&request, invocation.exclusive, surroundings)? else { return Ok(()) };
-            write_answer(&answer, output)
+            write_answer(&answer, output)?;
+            if surroundings.watched {
+                warn(&request, &surroundings.agent, complaints);
+            }
+            Ok(())
         }),
         Some("erase") => {
             // git has given up already; whether the agent heard of it is nothing it could act on.
@@ -173,6 +191,16 @@ fn get(
         }
     }
     Ok(Some(credential))
+}
+
+/// Says what comes to its end, at most once a day: the agent counts. Whatever stands in the way, git has what it came for.
+fn warn(request: &Attributes, agent: &LocalClient, complaints: &mut dyn Write) {
+    let (Some(protocol), Some(host), Some(path)) = (request.protocol(), request.host(), request.path()) else { return };
+    let asked = WarningsRequest { location: format!("{protocol}://{host}/{path}") };
+    let Ok(Warnings { warnings }) = agent.post("/v1/warnings", &asked, local_client::SHORT) else { return };
+    for warning in warnings {
+        let _ = writeln!(complaints, "daypass: {}\ndaypass: {}", warning.message, warning.next_step);
+    }
 }
 
 fn erase(request: &Attributes, agent: &LocalClient) {

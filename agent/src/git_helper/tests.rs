@@ -18,7 +18,7 @@ fn run_with(agent: &MockAgent, helpers: &[(Option<&str>, &str)], line: &[&str], 
         .map(|(pattern, helper)| HelperEntry { pattern: pattern.map(str::to_owned), helper: (*helper).to_owned() })
         .collect();
     let read = || Ok(entries.clone());
-    let surroundings = Surroundings { agent: agent.client(), helpers: &read };
+    let surroundings = Surroundings { agent: agent.client(), helpers: &read, watched: false };
     let invocation = Invocation::parse(line.iter().map(std::ffi::OsString::from)).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = super::run(&invocation, &surroundings, &mut input.as_bytes(), &mut out, &mut err);
@@ -47,6 +47,38 @@ fn a_new_git_gets_a_credential_that_is_not_stored() {
 }
 
 #[test]
+fn a_person_in_front_of_git_hears_what_comes_to_its_end_after_git_has_its_answer() {
+    let warnings = r#"{"warnings":[{"grant":"gr-3k7q0x9a1b2c3d4e","what":"soon","message":"grant g ends soon","next_step":"extend it"}]}"#;
+    let run = |watched, answers: [(u16, &str); 2]| {
+        let agent = MockAgent::start(answers);
+        let read = || Ok(Vec::new());
+        let surroundings = Surroundings { agent: agent.client(), helpers: &read, watched };
+        let invocation = Invocation::parse(["get".into()]).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = super::run(&invocation, &surroundings, &mut NEW_GIT.as_bytes(), &mut out, &mut err);
+        assert!(code == 0 && out.starts_with(b"capability[]=authtype\nauthtype=Daypass\n"));
+        (String::from_utf8(err).unwrap(), agent.requests())
+    };
+    let (said, asked) = run(true, [(200, AUTHTYPE), (200, warnings)]);
+    assert_eq!(said, "daypass: grant g ends soon\ndaypass: extend it\n");
+    assert!(asked[1].ends_with(r#"{"location":"https://g.example:8443/team/app.git"}"#), "{asked:?}");
+    // An agent of another version, or one that has gone, is nobody's concern here.
+    assert_eq!(run(true, [(200, AUTHTYPE), (404, "{}")]).0, "");
+    let (said, asked) = run(false, [(200, AUTHTYPE), (200, warnings)]);
+    assert_eq!((said.as_str(), asked.len()), ("", 1), "where nobody sees it, it does not count as said");
+}
+
+#[test]
+fn a_warning_is_for_a_person_at_a_terminal() {
+    let watched = |terminal, prompt: Option<&str>| Surroundings::is_watched(terminal, prompt.map(OsStr::new));
+    assert!(watched(true, None) && watched(true, Some("1")) && watched(true, Some("true")));
+    for no in ["0", "false", "No", "off", ""] {
+        assert!(!watched(true, Some(no)), "{no}");
+    }
+    assert!(!watched(false, None) && !watched(false, Some("1")));
+}
+
+#[test]
 fn an_old_git_gets_a_password() {
     let agent = MockAgent::start([(200, BASIC)]);
     let ended = run(&agent, &["get"], OLD_GIT);
@@ -68,7 +100,7 @@ fn an_old_git_gets_nothing_while_another_helper_would_store_it() {
 fn a_git_configuration_that_cannot_be_read_is_no_permission() {
     let agent = MockAgent::start([(200, BASIC)]);
     let read = || Err(GitConfigError::Failed("bad config line 1".to_owned()));
-    let surroundings = Surroundings { agent: agent.client(), helpers: &read };
+    let surroundings = Surroundings { agent: agent.client(), helpers: &read, watched: false };
     let invocation = Invocation::parse(["get".into()]).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     super::run(&invocation, &surroundings, &mut OLD_GIT.as_bytes(), &mut out, &mut err);
@@ -127,7 +159,7 @@ fn without_an_agent_only_a_scoped_helper_stops_git() {
     drop(gone);
     for (exclusive, out) in [(false, ""), (true, "quit=1\n\n")] {
         let read = || Ok(Vec::new());
-        let surroundings = Surroundings { agent: LocalClient::new(socket.clone()), helpers: &read };
+        let surroundings = Surroundings { agent: LocalClient::new(socket.clone()), helpers: &read, watched: false };
         let invocation = Invocation { exclusive, operation: Some("get".to_owned()), socket: None };
         let (mut output, mut err) = (Vec::new(), Vec::new());
         let code = super::run(&invocation, &surroundings, &mut NEW_GIT.as_bytes(), &mut output, &mut err);

@@ -174,7 +174,7 @@ impl Config {
 impl Raw {
     fn check(self, folder: &Path) -> Result<Config, Vec<String>> {
         let mut faults = Vec::new();
-        let mut duration = |key: &str, text: &str, most: i64| match daypass_service::seconds(text) {
+        let mut duration = |key: &str, text: &str, most: i64| match daypass_proto::duration::seconds(text) {
             Ok(seconds) if seconds <= most => seconds,
             _ => {
                 faults.push(format!("`{key}`: `{text}` is not a duration of 1s to {most}s"));

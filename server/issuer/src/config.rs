@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use daypass_proto::{invitation::canonical_issuer, resource::Resource, time::Skew};
+use daypass_proto::{duration::seconds, invitation::canonical_issuer, resource::Resource, time::Skew};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -217,7 +217,7 @@ impl Raw {
             }
         }
         let mut seconds = |key: &str, text: &str| {
-            service::seconds(text).unwrap_or_else(|error| {
+            seconds(text).unwrap_or_else(|error| {
                 faults.push(format!("`{key}`: {error}"));
                 1
             })

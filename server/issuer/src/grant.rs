@@ -85,10 +85,14 @@ impl Standing {
 }
 
 impl Grant {
-    /// How many more tokens it gives, where they are counted: by its own number or by its role's, whichever is less.
+    /// How many tokens it gives in all, where they are counted: by its own number or by its role's, whichever is less.
+    pub fn uses(&self, role: &Role) -> Option<u32> {
+        [self.terms.uses, role.uses].into_iter().flatten().min()
+    }
+
+    /// How many more tokens it gives, where they are counted.
     pub fn uses_left(&self, role: &Role) -> Option<u32> {
-        let most = [self.terms.uses, role.uses].into_iter().flatten().min()?;
-        Some(most.saturating_sub(self.used))
+        self.uses(role).map(|most| most.saturating_sub(self.used))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Ends as people write them: `90d`, `8h`, `2027-01-31`.
 
+use daypass_proto::duration::seconds;
 use daypass_proto::time::Timestamp;
-use daypass_service::seconds;
 use jiff::{
     civil::{Date, DateTime},
     tz::TimeZone,

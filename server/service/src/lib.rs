@@ -8,7 +8,6 @@
 mod certificate;
 mod client;
 mod clock;
-mod duration;
 mod file;
 pub mod framing;
 mod idle;
@@ -21,7 +20,6 @@ mod tls;
 pub use self::{
     certificate::ClientCertificate,
     clock::{Clock, random, system_clock},
-    duration::{DurationError, seconds},
     file::{MAX_TEXT, beside, folder_of, open_file, read_file, read_text, read_up_to, sync_folder},
     idle::Idle,
     program::program,

@@ -38,7 +38,7 @@ pub fn run(input: &[u8]) {
         7 => patterns(text),
         8 => user(text),
         9 => {
-            if let Ok(seconds) = daypass_service::seconds(text) {
+            if let Ok(seconds) = daypass_proto::duration::seconds(text) {
                 assert!(seconds > 0);
             }
         }

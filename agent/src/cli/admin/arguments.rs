@@ -1,9 +1,19 @@
 //! The command line of `daypass admin`.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum, ValueHint};
-use daypass_proto::names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, ProposalId, RoleName};
+use clap::{
+    Args, Subcommand, ValueHint,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use daypass_proto::{
+    admin_api::{Narrower, Sort},
+    enrolment::TrustTier,
+    names::{
+        Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RequestId,
+        RoleName,
+    },
+};
 
 /// `daypass admin`.
 #[derive(Args, Debug)]
@@ -25,6 +35,9 @@ pub enum AdminCommand {
     /// Look at grants, approve them, hold them back, end them
     #[command(subcommand)]
     Grant(GrantCommand),
+    /// Look at requests for longer, or for more, and answer them as an owner
+    #[command(subcommand)]
+    Request(RequestCommand),
     /// Invite somebody to a project of yours: prints a single-use code for their machine
     Invite(Invite),
     /// Look at invitations, and take them back
@@ -40,12 +53,21 @@ pub enum AdminCommand {
     /// End a project
     #[command(subcommand)]
     Project(ProjectCommand),
+    /// Look at the phases of projects, and end one
+    #[command(subcommand)]
+    Phase(PhaseCommand),
     /// Look at the policy's versions, bring another one, and confirm what others brought; for administrators
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Look at who administers the issuer; for administrators
     #[command(subcommand)]
     Administrator(AdministratorCommand),
+    /// Look at gates, and take one out; for administrators
+    #[command(subcommand)]
+    Gate(GateCommand),
+    /// Look at notifications that nobody has taken, try them again, or take them out; for administrators
+    #[command(subcommand)]
+    Notification(NotificationCommand),
     /// Look at the issuer's ledger
     #[command(subcommand)]
     Ledger(EventCommand),
@@ -156,6 +178,51 @@ pub enum GrantCommand {
     },
 }
 
+/// `daypass admin request …`.
+#[derive(Debug, Subcommand)]
+pub enum RequestCommand {
+    /// List requests
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// Only of this device
+        #[arg(long)]
+        device: Option<DeviceId>,
+    },
+    /// Show a request, and what was really used beside what is granted
+    Show {
+        /// Which
+        request: RequestId,
+    },
+    /// Approve a request as it is
+    Approve {
+        /// Which
+        request: RequestId,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Approve less: an earlier end, or a role that gives less
+    Narrow {
+        /// Which
+        request: RequestId,
+        /// The end: before the one that was asked for
+        #[arg(long, value_name = "WHEN", required_unless_present = "role")]
+        until: Option<String>,
+        /// A role that gives less than the one that was asked for
+        #[arg(long)]
+        role: Option<RoleName>,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Refuse a request
+    Refuse {
+        /// Which
+        request: RequestId,
+        #[command(flatten)]
+        why: Why,
+    },
+}
+
 /// `daypass admin invitation …`.
 #[derive(Debug, Subcommand)]
 pub enum InvitationCommand {
@@ -185,6 +252,81 @@ pub enum ProjectCommand {
         #[command(flatten)]
         how: How,
     },
+}
+
+/// `daypass admin phase …`.
+#[derive(Debug, Subcommand)]
+pub enum PhaseCommand {
+    /// List phases, as the policy in force has them
+    List {
+        /// Only of this project
+        #[arg(long)]
+        project: Option<ProjectName>,
+    },
+    /// End all grants and invitations that are for a phase, and the devices that are left with nothing
+    End {
+        /// Of which project
+        project: ProjectName,
+        /// Which
+        phase: PhaseName,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// `daypass admin gate …`.
+#[derive(Debug, Subcommand)]
+pub enum GateCommand {
+    /// List gates; they are registered on the issuer's machine
+    List,
+    /// Take a gate out: it learns nothing more, and serves nobody once what it knows is too old
+    Remove {
+        /// Which
+        gate: GateName,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// `daypass admin notification …`.
+#[derive(Debug, Subcommand)]
+pub enum NotificationCommand {
+    /// List what sinks have not taken yet, the oldest first
+    List {
+        /// Only what is not tried any more
+        #[arg(long)]
+        dead: bool,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Try again what is not tried any more
+    Retry {
+        #[command(flatten)]
+        which: WhichMessages,
+    },
+    /// Take out what is not tried any more: nobody is told of it
+    Drop {
+        #[command(flatten)]
+        which: WhichMessages,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// Which messages.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct WhichMessages {
+    /// This one
+    #[arg(value_name = "MESSAGE")]
+    pub message: Option<String>,
+    /// All of them
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `daypass admin policy …`.
@@ -242,6 +384,12 @@ pub enum EventCommand {
         /// Only of this kind; docs/ledger.md has them all
         #[arg(long)]
         kind: Option<String>,
+        /// Not before: a time (`2026-11-24T18:00:00Z`), a date (its begin, where the named project is or else the issuer), or how long ago (`2h`, `3d`)
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// Not after: a time, a date (its end there), or how long ago
+        #[arg(long, value_name = "WHEN")]
+        until: Option<String>,
         /// Only events behind this one: the last of an earlier list
         #[arg(long, value_name = "EVENT")]
         after: Option<u64>,
@@ -261,9 +409,11 @@ pub struct Invite {
     /// The role in it
     #[arg(long)]
     pub role: RoleName,
-    /// The hard end: a date (the end of that day where the project is), a time, or a duration such as `90d`
-    #[arg(long, value_name = "WHEN")]
-    pub until: String,
+    /// The hard end: a date (the end of that day where the project is), a time, or a duration such as `90d`; left out, that of the phase
+    #[arg(long, value_name = "WHEN", required_unless_present = "phase")]
+    pub until: Option<String>,
+    #[command(flatten)]
+    pub terms: Terms,
     /// How long the code can be used; the issuer's setting where it is left out
     #[arg(long, value_name = "DURATION")]
     pub code_expires: Option<String>,
@@ -272,6 +422,48 @@ pub struct Invite {
     pub dry_run: bool,
     #[command(flatten)]
     pub why: Why,
+}
+
+/// What narrows the grant.
+#[derive(Args, Debug)]
+pub struct Terms {
+    /// It gives nothing before: a date (the begin of that day where the project is), a time, or how long it takes until then
+    #[arg(long, value_name = "WHEN")]
+    not_before: Option<String>,
+    /// It is for this phase of the project, and ends with it at the latest
+    #[arg(long)]
+    phase: Option<PhaseName>,
+    /// It gives so many tokens at most; the role's number where it has one
+    #[arg(long, value_name = "NUMBER")]
+    uses: Option<NonZeroU32>,
+    /// It is used from this network only (`192.0.2.0/24`, or one address); can be given again
+    #[arg(long = "from-network", value_name = "NETWORK")]
+    networks: Vec<String>,
+    /// It is used by devices of this trust tier only; can be given again
+    #[arg(long = "trust-tier", value_name = "TIER", value_parser = tier)]
+    trust_tiers: Vec<TrustTier>,
+    /// It is used by devices only that boot with Secure Boot
+    #[arg(long)]
+    secure_boot: bool,
+}
+
+fn tier(text: &str) -> Result<TrustTier, String> {
+    serde_json::from_value(text.into())
+        .map_err(|_| "expected ek_chain, ek_registered, ek_unknown, virtual or software".to_owned())
+}
+
+impl From<&Terms> for Narrower {
+    fn from(terms: &Terms) -> Self {
+        let Terms { not_before, phase, uses, networks, trust_tiers, secure_boot } = terms;
+        Self {
+            not_before: not_before.clone(),
+            phase: phase.clone(),
+            uses: *uses,
+            networks: networks.clone(),
+            trust_tiers: trust_tiers.clone(),
+            secure_boot: *secure_boot,
+        }
+    }
 }
 
 /// Which grants or invitations.
@@ -289,41 +481,15 @@ pub struct Which {
     /// Only in this state; can be given again
     #[arg(long, value_name = "STATE")]
     pub state: Vec<String>,
-    /// In this order
-    #[arg(long, value_enum, default_value_t = Sort::Id)]
+    /// In this order; `until` is the end, of an invitation that of its code
+    #[arg(long, default_value_t = Sort::Id, value_parser = sort())]
     pub sort: Sort,
     #[command(flatten)]
     pub limit: Limit,
 }
 
-/// The order of a list.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Sort {
-    /// By name
-    Id,
-    /// By collaborator
-    Collaborator,
-    /// By project
-    Project,
-    /// By role
-    Role,
-    /// By state
-    State,
-    /// By end, the soonest first
-    Until,
-}
-
-impl Sort {
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::Id => "id",
-            Self::Collaborator => "collaborator",
-            Self::Project => "project",
-            Self::Role => "role",
-            Self::State => "state",
-            Self::Until => "until",
-        }
-    }
+fn sort() -> impl TypedValueParser<Value = Sort> {
+    PossibleValuesParser::new(Sort::ALL.map(Sort::as_str)).try_map(|word| word.parse::<Sort>())
 }
 
 /// How many.

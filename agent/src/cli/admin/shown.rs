@@ -1,6 +1,6 @@
 //! Answers of the admin API, for people.
 
-use daypass_proto::admin_api as api;
+use daypass_proto::{admin_api as api, time::Timestamp};
 use serde::Serialize;
 
 use super::{Failure, Terminal};
@@ -16,7 +16,7 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().take(120).map(shown).collect()
 }
 
-fn or_none(value: Option<&impl ToString>) -> String {
+pub(super) fn or_none(value: Option<&impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| plain(&value.to_string()))
 }
 
@@ -41,6 +41,23 @@ pub(super) fn device(found: &api::Device, terminal: &mut dyn Terminal) -> Result
     Ok(())
 }
 
+/// The terms of a grant with this hard end: each with its name.
+pub(super) fn terms(terms: &api::Terms, until: Timestamp) -> Vec<(&'static str, String)> {
+    let mut told = Vec::new();
+    told.extend(terms.not_before.map(|begins| ("not before", begins.to_string())));
+    told.extend(terms.phase.as_ref().map(|phase| ("phase", format!("{phase}, and ends with it"))));
+    told.extend(terms.uses.map(|uses| ("tokens", format!("{uses} at most"))));
+    if terms.grace > 0 {
+        told.push(("grace", format!("less than that until {}", until.plus(terms.grace))));
+    }
+    told.extend(terms.networks.iter().map(|network| ("from", plain(network))));
+    told.extend(terms.trust_tiers.iter().map(|tier| ("trust tier", word(tier))));
+    if terms.secure_boot {
+        told.push(("secure boot", "asked for".to_owned()));
+    }
+    told
+}
+
 pub(super) fn grant(found: &api::GrantShown, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let grant = &found.grant;
     let lines = [
@@ -50,8 +67,9 @@ pub(super) fn grant(found: &api::GrantShown, terminal: &mut dyn Terminal) -> Res
         ("project", format!("{} as {}", grant.project, grant.role)),
         ("until", grant.until.to_string()),
         ("device", or_none(grant.device.as_ref())),
+        ("tokens given", found.used.to_string()),
     ];
-    for (name, value) in lines {
+    for (name, value) in lines.into_iter().chain(terms(&found.terms, grant.until)) {
         terminal.words(&format!("{name:<15} {value}"))?;
     }
     if found.approvals_missing > 0 {
@@ -158,6 +176,45 @@ pub(super) mod columns {
                 self.expires_at.to_string(),
                 self.grant.to_string(),
                 or_none(self.device.as_ref()),
+            ]
+        }
+    }
+
+    impl Row for api::Phase {
+        const HEADING: &'static [&'static str] = &["PROJECT", "PHASE", "STATE", "BEGINS", "ENDS"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![
+                self.project.to_string(),
+                self.phase.to_string(),
+                plain(&self.state),
+                or_none(self.begins.as_ref()),
+                self.ends.to_string(),
+            ]
+        }
+    }
+
+    impl Row for api::Gate {
+        const HEADING: &'static [&'static str] = &["GATE", "STATE", "RESOURCES"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![self.gate.to_string(), plain(&self.state), plain(&self.resources.join(" "))]
+        }
+    }
+
+    impl Row for api::Notification {
+        const HEADING: &'static [&'static str] =
+            &["MESSAGE", "SINK", "TYPE", "HAPPENED", "ATTEMPTS", "NEXT", "LAST ERROR"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![
+                plain(&self.message),
+                plain(&self.sink),
+                plain(&self.kind),
+                self.happened_at.to_string(),
+                self.attempts.to_string(),
+                if self.dead { "dead".to_owned() } else { self.next_attempt_at.to_string() },
+                or_none(self.error.as_ref()),
             ]
         }
     }

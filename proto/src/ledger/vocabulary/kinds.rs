@@ -181,7 +181,7 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::GateEnrolled => ("a gate got its first certificates", Request, GATE_CERTIFIED, &[]),
         K::GateRenewed => ("a gate got its next certificates", Request, GATE_CERTIFIED, &[]),
         K::GateRefused => ("a gate that is known did not get certificates", Request, &[GATE, REASON, WHY], &[]),
-        K::GateRemoved => ("a gate was taken out", Command, &[GATE], &[]),
+        K::GateRemoved => ("a gate was taken out", Command, &[GATE], &[WHY]),
         K::MasterKeyRotated => {
             ("every private key in the store was wrapped anew", Command, &[FORMER_MASTER, MASTER, KEYS], &[])
         }

@@ -8,10 +8,13 @@ mod authority;
 mod caller;
 mod endpoints;
 mod error;
+mod invite;
 mod list;
+mod notifications;
 mod openapi;
 mod perform;
 pub(crate) mod policy;
+mod requests;
 mod route;
 mod shown;
 

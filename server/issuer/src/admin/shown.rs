@@ -8,7 +8,7 @@ use crate::{
     ending::Ending,
     issuer::Issuer,
     policy::{Policy, Version, differences},
-    store::{Device, Grant, GrantLife, Invitation, Proposal},
+    store::{Device, Gate, Grant, GrantLife, Invitation, Proposal, Terms},
 };
 
 pub(super) fn grant(grant: &Grant) -> api::Grant {
@@ -23,6 +23,18 @@ pub(super) fn grant(grant: &Grant) -> api::Grant {
     }
 }
 
+pub(super) fn terms(terms: &Terms) -> api::Terms {
+    api::Terms {
+        not_before: terms.not_before,
+        phase: terms.phase.clone(),
+        uses: terms.uses,
+        grace: terms.grace,
+        networks: terms.networks.iter().map(ToString::to_string).collect(),
+        trust_tiers: terms.trust_tiers.clone(),
+        secure_boot: terms.secure_boot,
+    }
+}
+
 pub(super) async fn grant_shown(issuer: &Issuer, found: &Grant) -> Result<api::GrantShown, AdminError> {
     let policy = issuer.policy();
     let role = policy.role(&found.project, &found.role);
@@ -33,6 +45,8 @@ pub(super) async fn grant_shown(issuer: &Issuer, found: &Grant) -> Result<api::G
     };
     Ok(api::GrantShown {
         grant: grant(found),
+        terms: terms(&found.terms),
+        used: found.used,
         authorization_details,
         waits_for: waiting.as_ref().map(Waiting::open_to).unwrap_or_default(),
         approvals_missing: waiting.as_ref().map_or(0, Waiting::missing),
@@ -97,6 +111,14 @@ pub(super) async fn proposal(issuer: &Issuer, found: &Proposal) -> Result<api::P
         guarded: found.guarded.clone(),
         changes,
     })
+}
+
+pub(super) fn gate(gate: &Gate) -> api::Gate {
+    api::Gate {
+        gate: gate.name.clone(),
+        state: gate.state.to_string(),
+        resources: gate.resources.iter().map(ToString::to_string).collect(),
+    }
 }
 
 pub(super) fn ended(ending: &Ending, ended: bool) -> api::Ended {

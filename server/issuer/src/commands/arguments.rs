@@ -2,13 +2,14 @@
 
 use std::io::Write as _;
 
-use daypass_proto::names::{Collaborator, ProjectName, RoleName};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use daypass_proto::{
+    admin_api::Sort,
+    names::{Collaborator, ProjectName, RoleName},
+};
 
 use super::{CommandError, operator};
-use crate::{
-    actor::Actor,
-    store::{Find, Sort},
-};
+use crate::{actor::Actor, store::Find};
 
 /// Which grants or invitations are listed, and how.
 #[derive(Debug, clap::Args)]
@@ -23,7 +24,7 @@ pub struct Which {
     #[arg(long)]
     role: Option<RoleName>,
     /// In this order; `until` is the end, of an invitation that of its code.
-    #[arg(long, value_enum, default_value_t = Sort::Id)]
+    #[arg(long, default_value_t = Sort::Id, value_parser = sort())]
     sort: Sort,
     /// No more than so many; standard error says where there are more.
     #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -31,6 +32,10 @@ pub struct Which {
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+fn sort() -> impl TypedValueParser<Value = Sort> {
+    PossibleValuesParser::new(Sort::ALL.map(Sort::as_str)).try_map(|word| word.parse::<Sort>())
 }
 
 impl Which {

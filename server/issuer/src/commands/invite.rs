@@ -79,8 +79,12 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         // There is no such phase, which is said below.
         (None, None) => now,
     };
-    let lifetime =
-        args.code_expires.as_deref().map(daypass_service::seconds).transpose()?.unwrap_or(issuer.config.code_lifetime);
+    let lifetime = args
+        .code_expires
+        .as_deref()
+        .map(daypass_proto::duration::seconds)
+        .transpose()?
+        .unwrap_or(issuer.config.code_lifetime);
     let checked = check_grant(&policy, (&args.project, &args.role), &args.collaborator, until, &asked, now);
     let granted = checked.as_ref().unwrap_or(&asked);
     let limits = policy.role(&args.project, &args.role);

@@ -1,7 +1,7 @@
 //! `daypass-issuer request …`.
 
 use daypass_proto::{
-    access_request::{AccessRequest, RequestLife, Wanted},
+    access_request::RequestLife,
     names::{DeviceId, RequestId, RoleName},
 };
 use serde_json::{Value, json};
@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     issuer::Issuer,
-    requests::{RequestError, Verdict, decide, describe, used},
-    store::{Find, Grant, Request},
+    requests::{RequestError, Verdict, beside, decide, describe},
+    store::{Find, Request},
     until,
 };
 
@@ -124,24 +124,10 @@ async fn list(issuer: &Issuer, List { which, states, device }: List) -> Result<(
     table(&["REQUEST", "STATE", "COLLABORATOR", "PROJECT", "WANTS", "ROLE", "UNTIL", "REASON"], &rows)
 }
 
-/// The grants by which it can be seen what is really used: the one that is to be extended, or all of the device in the project.
-async fn beside(issuer: &Issuer, request: &AccessRequest) -> Result<Vec<Grant>, CommandError> {
-    Ok(match &request.what {
-        Wanted::Extension { grant } => issuer.store.grant(grant).await?.into_iter().collect(),
-        Wanted::Scopes { .. } => {
-            let grants = issuer.store.grants_of(&request.device).await?;
-            grants.into_iter().filter(|grant| grant.project == request.project).collect()
-        }
-    })
-}
-
 async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), CommandError> {
-    let request = describe(issuer, find(issuer, id).await?).await?;
-    let mut grants = Vec::new();
-    for grant in beside(issuer, &request).await? {
-        let used = used(issuer, &grant).await?;
-        grants.push((grant, used));
-    }
+    let found = find(issuer, id).await?;
+    let grants = beside(issuer, &found).await?;
+    let request = describe(issuer, found).await?;
     if json {
         let grants: Vec<Value> = grants
             .iter()

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use daypass_service::seconds;
+use daypass_proto::duration::seconds;
 use serde::Deserialize;
 use url::Url;
 

@@ -124,7 +124,7 @@ pub(super) fn strings(value: &Value<'_>) -> Result<Vec<String>, String> {
 
 /// A duration in seconds.
 pub(super) fn duration(value: &Value<'_>) -> Result<i64, String> {
-    daypass_service::seconds(&string(value)?).map_err(|error| error.to_string())
+    daypass_proto::duration::seconds(&string(value)?).map_err(|error| error.to_string())
 }
 
 /// The entries of an array.

@@ -25,7 +25,7 @@ pub use self::{
     decide::{Decided, Verdict, decide},
     endpoints::{list, make, take_back},
     lapse::lapse,
-    used::{Scope, Used, used},
+    used::{Scope, Used, beside},
 };
 use crate::{
     approval::{ApprovalError, Waiting},

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use daypass_proto::names::{Collaborator, DeviceId, GrantId, PhaseName, ProjectName, RoleName};
+use daypass_proto::{
+    admin_api::Sort,
+    names::{Collaborator, DeviceId, GrantId, PhaseName, ProjectName, RoleName},
+};
 
 /// Which grants or invitations. What is left out narrows nothing.
 #[derive(Clone, Debug)]
@@ -40,36 +43,6 @@ impl Find {
             states: Vec::new(),
             sort: Sort::Id,
             limit,
-        }
-    }
-}
-
-/// The order of a list.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-pub enum Sort {
-    /// By name.
-    Id,
-    /// By collaborator.
-    Collaborator,
-    /// By project.
-    Project,
-    /// By role.
-    Role,
-    /// By state.
-    State,
-    /// By end, the soonest first.
-    Until,
-}
-
-impl Sort {
-    pub(super) const fn column(self) -> &'static str {
-        match self {
-            Self::Id => "id",
-            Self::Collaborator => "collaborator",
-            Self::Project => "project",
-            Self::Role => "role",
-            Self::State => "state",
-            Self::Until => "ends_at",
         }
     }
 }

@@ -30,7 +30,7 @@ pub use self::{
     approvals::{Approval, Approvals, Bar},
     change::{Change, Condition},
     fault::Fault,
-    find::{Find, Scope, Sort},
+    find::{Find, Scope},
     ledger::{
         Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side, Unnumbered,
     },

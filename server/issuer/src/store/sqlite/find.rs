@@ -1,6 +1,7 @@
 //! Reads that look for grants, invitations and devices by whose they are. Each goes by an index, and none gives more than its limit.
 
 use daypass_proto::{
+    admin_api::Sort,
     names::{Collaborator, DeviceId, ProjectName},
     time::Timestamp,
 };
@@ -21,11 +22,11 @@ pub(super) async fn invitations(pool: &SqlitePool, find: &Find) -> Result<Vec<In
     found(pool, "invitation", statement("invitations", find)).await
 }
 
-/// Devices that are not revoked: a person's, or those that were ever granted something there.
 pub(super) async fn requests(pool: &SqlitePool, find: &Find) -> Result<Vec<Request>, StoreError> {
     found(pool, "request", statement("requests", find)).await
 }
 
+/// Devices that are not revoked: a person's, or those that were ever granted something there.
 pub(super) async fn devices_of(pool: &SqlitePool, scope: &Scope, limit: u32) -> Result<Vec<Device>, StoreError> {
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT body FROM devices WHERE state <> 'revoked'");
     if let Scope::Collaborator(_) = scope {
@@ -87,8 +88,16 @@ fn statement(table: &'static str, find: &Find) -> QueryBuilder<Sqlite> {
         }
         query.push(")");
     }
-    query.push(" ORDER BY ").push(find.sort.column()).push(", id LIMIT ").push_bind(i64::from(find.limit));
+    query.push(" ORDER BY ").push(column(find.sort)).push(", id LIMIT ").push_bind(i64::from(find.limit));
     query
+}
+
+/// What a list is in the order of.
+const fn column(sort: Sort) -> &'static str {
+    match sort {
+        Sort::Until => "ends_at",
+        other => other.as_str(),
+    }
 }
 
 /// Whether the store has anything of theirs, in whatever state.
@@ -154,9 +163,10 @@ async fn any<'c>(executor: impl SqliteExecutor<'c>, mut query: QueryBuilder<Sqli
 
 #[cfg(test)]
 mod tests {
+    use super::Sort;
     use crate::{
         fixture::Made,
-        store::{Find, GrantLife, Scope, Sort, SqliteStore},
+        store::{Find, GrantLife, Scope, SqliteStore},
     };
 
     #[tokio::test]
