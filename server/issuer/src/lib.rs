@@ -37,3 +37,5 @@ pub mod serve;
 pub mod store;
 mod token;
 mod until;
+
+pub use self::token::new_jti;

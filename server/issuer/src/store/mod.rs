@@ -33,7 +33,9 @@ pub use self::{
     change::{Change, Condition},
     fault::Fault,
     find::{Find, Scope},
-    ledger::{Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side},
+    ledger::{
+        Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side, Unnumbered,
+    },
     notification::{Attempt, Cursor, EndTold, Found, NotificationStore, Outgoing, Waiting},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
