@@ -446,7 +446,7 @@ async fn the_text_has_the_numbers_of_this_grant() {
         ("git push origin HEAD:refs/heads/alice/topic", "# write where you may"),
         ("git push origin HEAD:refs/heads/main", "# is refused"),
         ("## Whom to call", "- The owners, who decide: `olga@example.com`, `otto@example.com`"),
-        ("- Questions: apollo on chat", "tell an owner at once"),
+        ("- Questions: `apollo on chat`", "tell an owner at once"),
     ] {
         let found = rest[at..].find(heading).unwrap_or_else(|| panic!("{heading}: {text}")) + at;
         at = rest[found..].find(words).unwrap_or_else(|| panic!("{words}: {text}")) + found;
@@ -503,4 +503,18 @@ async fn every_placeholder_says_something() {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert!(!text.contains("## ") && !text.contains("this is left") && !text.contains('\u{1b}'), "{text}");
+}
+
+/// A rule may tell of a project that is nobody's business here.
+#[tokio::test]
+async fn only_rules_that_say_so_are_told() {
+    let scene = Scene::new().await;
+    let rules = "@id(\"gemini-only\") @reason(\"gemini is for its own people\") forbid (principal, action, resource in Project::\"gemini\");\n\
+         @id(\"by-day\") @reason(\"work by day\") @briefing(\"nothing is given out at night\") forbid (principal, action == Action::\"renew\", resource);\n";
+    std::fs::write(scene.made.issuer.config.policy.join("guardrails/rules.cedar"), rules).unwrap();
+    scene.made.edit_policy(&[("\"olga@example.com\"", "\"olga@example.com\", \"gemini@example.com\"")]).await;
+    let alice = scene.laptop("alice", "developer").await;
+    let text = scene.reads(&alice, &alice.grant).await.unwrap().text;
+    assert!(text.contains("- `by-day`: nothing is given out at night"), "{text}");
+    assert!(!text.contains("gemini-only") && !text.contains("own people"), "{text}");
 }
