@@ -244,6 +244,7 @@ pub(super) async fn events(
         project,
         device: which.device.clone(),
         kind: parsed::<EventKind>("kind", which.kind.clone())?,
+        kinds: Vec::new(),
         since: None,
         until: None,
     };
