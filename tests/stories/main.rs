@@ -25,6 +25,7 @@ mod interop;
 mod issuer;
 mod large;
 mod ledger;
+mod notices;
 mod notifications;
 mod offboarding;
 mod path;
