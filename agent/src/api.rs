@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Bytes,
     extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Request, State},
     http::{HeaderValue, StatusCode, header},
@@ -20,7 +20,7 @@ use daypass_proto::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{agent::Agent, caller::Caller, error::AgentError};
+use crate::{agent::Agent, caller::Caller, error::AgentError, large_body::Large};
 
 impl IntoResponse for AgentError {
     fn into_response(self) -> Response {
@@ -166,9 +166,16 @@ async fn accept_findings(
     Ok(give(agent.accept_findings(uid(&caller)?, &request)?))
 }
 
-async fn administer(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
-    let request: AdminRequest = read(&body)?;
-    Ok(give(agent.administer(uid(&caller)?, &agent.evidence(&caller).await, &request).await?))
+async fn administer(
+    State(agent): Shared,
+    ConnectInfo(caller): Who,
+    Extension(large): Extension<Large>,
+    request: Request,
+) -> Result<Response, AgentError> {
+    let uid = uid(&caller)?;
+    let body = large.read(uid, request).await?;
+    let request: AdminRequest = read(&body.bytes)?;
+    Ok(give(agent.administer(uid, &agent.evidence(&caller).await, &request).await?))
 }
 
 async fn not_found() -> AgentError {
@@ -196,7 +203,7 @@ pub fn routes(agent: Arc<Agent>) -> Router {
         .route("/v1/ledgers", get(ledgers))
         .route("/v1/ledgers/check", post(check_ledgers))
         .route("/v1/ledgers/accept", post(accept_findings))
-        .route("/v1/admin", post(administer))
+        .route("/v1/admin", post(administer).layer(Extension(Large::default())))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY))

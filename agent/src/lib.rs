@@ -14,6 +14,7 @@ mod file_kind;
 pub mod git_config;
 pub mod git_helper;
 pub mod issuer;
+mod large_body;
 mod ledger;
 pub mod local_client;
 pub mod memory;

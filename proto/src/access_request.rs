@@ -8,6 +8,7 @@
 //!     └───────► lapsed       there was nothing left to decide
 //! ```
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
 pub const LONGEST_REASON: usize = 1000;
 
 /// What is asked for.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "wanted", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Wanted {
     /// A later end of a grant.
@@ -61,7 +62,7 @@ pub struct Ask {
 }
 
 /// Where a request is.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestLife {
     /// It waits.
@@ -103,7 +104,7 @@ impl std::fmt::Display for RequestLife {
 }
 
 /// A request, as whoever asked and whoever decides see it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct AccessRequest {
     /// Its name.
     pub request: RequestId,
@@ -136,7 +137,7 @@ pub struct AccessRequest {
 }
 
 /// Less than was asked for.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Narrowed {
     /// The role.
     pub role: RoleName,

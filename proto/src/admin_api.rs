@@ -10,9 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    access_request::AccessRequest,
     authorization::AuthorizationDetails,
     enrolment::{DeviceLife, TrustTier},
-    names::{Collaborator, DeviceId, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
+    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
     time::Timestamp,
 };
 
@@ -149,6 +150,33 @@ pub struct Terms {
     pub secure_boot: bool,
 }
 
+/// The end of everything of somebody.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offboard {
+    /// Whom. It stands here since a name may have characters that no path takes.
+    pub collaborator: Collaborator,
+    /// Why, for the ledger.
+    pub reason: String,
+    /// Whether to end it; otherwise it is only said what would end.
+    #[serde(default)]
+    pub confirmed: bool,
+}
+
+/// Messages that are not tried any more: one, or all of them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeadNotifications {
+    /// This one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// All of them.
+    pub all: bool,
+    /// Why, for the ledger; of those that are taken out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// An invitation.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -250,6 +278,70 @@ pub struct GrantShown {
     pub approvals_missing: u32,
 }
 
+/// Less than a request asks for.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NarrowRequest {
+    /// The end: before the one that was asked for; a date, a time or a duration, in the project's zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// A role that gives less than the one that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleName>,
+    /// Why: said to whoever asked, and kept on the ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A request, with what was really used beside what is granted.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct RequestShown {
+    /// The request.
+    #[serde(flatten)]
+    pub request: AccessRequest,
+    /// Where it waits: how many approvals are missing.
+    pub approvals_missing: u32,
+    /// The grant that is to be extended, or all of that device in the project.
+    pub grants: Vec<GrantUse>,
+}
+
+/// What of a grant is used.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct GrantUse {
+    /// The grant.
+    #[serde(flatten)]
+    pub grant: Grant,
+    /// Everything that it gives today, or gave a token for.
+    pub scopes: Vec<ScopeUse>,
+}
+
+/// How much one thing that is granted, or was, is used.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct ScopeUse {
+    /// The repository or API.
+    pub location: String,
+    /// What may be done there.
+    pub action: String,
+    /// Whether the role gives it today.
+    pub granted: bool,
+    /// How many tokens were issued for it.
+    pub tokens: u64,
+    /// When the last one was.
+    pub last: Option<Timestamp>,
+}
+
+/// A request, after somebody decided about it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct RequestDecided {
+    /// The request.
+    #[serde(flatten)]
+    pub request: AccessRequest,
+    /// How many approvals are missing.
+    pub approvals_missing: u32,
+    /// The grant that came of it, as it is now.
+    pub granted: Option<Grant>,
+}
+
 /// An invitation.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 pub struct Invitation {
@@ -306,6 +398,63 @@ pub struct Ended {
     pub devices: Vec<DeviceId>,
     /// Devices that stay, since they have other grants.
     pub staying: Vec<DeviceId>,
+}
+
+/// A phase of a project, as the policy in force has it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Phase {
+    /// Of which project.
+    pub project: ProjectName,
+    /// Its name.
+    pub phase: PhaseName,
+    /// Nothing that is granted for it counts before.
+    pub begins: Option<Timestamp>,
+    /// Nothing that is granted for it counts from here on.
+    pub ends: Timestamp,
+    /// `ahead`, `running` or `over`.
+    pub state: String,
+}
+
+/// A gate.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Gate {
+    /// Its name.
+    pub gate: GateName,
+    /// `added`, `enrolled` or `removed`.
+    pub state: String,
+    /// What it guards.
+    pub resources: Vec<String>,
+}
+
+/// A message that a sink has not taken yet.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Notification {
+    /// Its name, the same for every sink.
+    pub message: String,
+    /// For which sink.
+    pub sink: String,
+    /// The `type` of what is sent.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it is not tried any more.
+    pub dead: bool,
+    /// When what it tells of happened.
+    pub happened_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next.
+    pub next_attempt_at: Timestamp,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// What is sent.
+    pub payload: serde_json::Value,
+}
+
+/// How many messages something was done with.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Notifications {
+    /// So many.
+    pub notifications: u64,
 }
 
 /// Somebody who administers the issuer.

@@ -9,7 +9,10 @@ use clap::{
 use daypass_proto::{
     admin_api::{Narrower, Sort},
     enrolment::TrustTier,
-    names::{Collaborator, DeviceId, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
+    names::{
+        Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RequestId,
+        RoleName,
+    },
 };
 
 /// `daypass admin`.
@@ -32,6 +35,9 @@ pub enum AdminCommand {
     /// Look at grants, approve them, hold them back, end them
     #[command(subcommand)]
     Grant(GrantCommand),
+    /// Look at requests for longer, or for more, and answer them as an owner
+    #[command(subcommand)]
+    Request(RequestCommand),
     /// Invite somebody to a project of yours: prints a single-use code for their machine
     Invite(Invite),
     /// Look at invitations, and take them back
@@ -47,12 +53,21 @@ pub enum AdminCommand {
     /// End a project
     #[command(subcommand)]
     Project(ProjectCommand),
+    /// Look at the phases of projects, and end one
+    #[command(subcommand)]
+    Phase(PhaseCommand),
     /// Look at the policy's versions, bring another one, and confirm what others brought; for administrators
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Look at who administers the issuer; for administrators
     #[command(subcommand)]
     Administrator(AdministratorCommand),
+    /// Look at gates, and take one out; for administrators
+    #[command(subcommand)]
+    Gate(GateCommand),
+    /// Look at notifications that nobody has taken, try them again, or take them out; for administrators
+    #[command(subcommand)]
+    Notification(NotificationCommand),
     /// Look at the issuer's ledger
     #[command(subcommand)]
     Ledger(EventCommand),
@@ -163,6 +178,51 @@ pub enum GrantCommand {
     },
 }
 
+/// `daypass admin request …`.
+#[derive(Debug, Subcommand)]
+pub enum RequestCommand {
+    /// List requests
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// Only of this device
+        #[arg(long)]
+        device: Option<DeviceId>,
+    },
+    /// Show a request, and what was really used beside what is granted
+    Show {
+        /// Which
+        request: RequestId,
+    },
+    /// Approve a request as it is
+    Approve {
+        /// Which
+        request: RequestId,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Approve less: an earlier end, or a role that gives less
+    Narrow {
+        /// Which
+        request: RequestId,
+        /// The end: before the one that was asked for
+        #[arg(long, value_name = "WHEN", required_unless_present = "role")]
+        until: Option<String>,
+        /// A role that gives less than the one that was asked for
+        #[arg(long)]
+        role: Option<RoleName>,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Refuse a request
+    Refuse {
+        /// Which
+        request: RequestId,
+        #[command(flatten)]
+        why: Why,
+    },
+}
+
 /// `daypass admin invitation …`.
 #[derive(Debug, Subcommand)]
 pub enum InvitationCommand {
@@ -192,6 +252,81 @@ pub enum ProjectCommand {
         #[command(flatten)]
         how: How,
     },
+}
+
+/// `daypass admin phase …`.
+#[derive(Debug, Subcommand)]
+pub enum PhaseCommand {
+    /// List phases, as the policy in force has them
+    List {
+        /// Only of this project
+        #[arg(long)]
+        project: Option<ProjectName>,
+    },
+    /// End all grants and invitations that are for a phase, and the devices that are left with nothing
+    End {
+        /// Of which project
+        project: ProjectName,
+        /// Which
+        phase: PhaseName,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// `daypass admin gate …`.
+#[derive(Debug, Subcommand)]
+pub enum GateCommand {
+    /// List gates; they are registered on the issuer's machine
+    List,
+    /// Take a gate out: it learns nothing more, and serves nobody once what it knows is too old
+    Remove {
+        /// Which
+        gate: GateName,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// `daypass admin notification …`.
+#[derive(Debug, Subcommand)]
+pub enum NotificationCommand {
+    /// List what sinks have not taken yet, the oldest first
+    List {
+        /// Only what is not tried any more
+        #[arg(long)]
+        dead: bool,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Try again what is not tried any more
+    Retry {
+        #[command(flatten)]
+        which: WhichMessages,
+    },
+    /// Take out what is not tried any more: nobody is told of it
+    Drop {
+        #[command(flatten)]
+        which: WhichMessages,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// Which messages.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct WhichMessages {
+    /// This one
+    #[arg(value_name = "MESSAGE")]
+    pub message: Option<String>,
+    /// All of them
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `daypass admin policy …`.
@@ -249,6 +384,12 @@ pub enum EventCommand {
         /// Only of this kind; docs/ledger.md has them all
         #[arg(long)]
         kind: Option<String>,
+        /// Not before: a time (`2026-11-24T18:00:00Z`), a date (its begin, where the named project is or else the issuer), or how long ago (`2h`, `3d`)
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// Not after: a time, a date (its end there), or how long ago
+        #[arg(long, value_name = "WHEN")]
+        until: Option<String>,
         /// Only events behind this one: the last of an earlier list
         #[arg(long, value_name = "EVENT")]
         after: Option<u64>,

@@ -2,16 +2,14 @@
 
 pub(crate) mod arguments;
 mod policy;
+mod request;
 mod shown;
 #[cfg(test)]
 mod tests;
 
 use daypass_proto::{
     admin_api as api,
-    local_api::{
-        ErrorCode,
-        admin::{AdminMethod, AdminRequest},
-    },
+    local_api::admin::{AdminMethod, AdminRequest},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -19,8 +17,8 @@ use url::form_urlencoded::Serializer;
 
 use self::{
     arguments::{
-        Admin, AdminCommand, AdministratorCommand, DeviceCommand, EventCommand, GrantCommand, How, InvitationCommand,
-        Invite, ProjectCommand, Which, Why,
+        Admin, AdminCommand, AdministratorCommand, DeviceCommand, EventCommand, GateCommand, GrantCommand, How,
+        InvitationCommand, Invite, NotificationCommand, PhaseCommand, ProjectCommand, Which, Why,
     },
     shown::{columns, plain},
 };
@@ -84,44 +82,55 @@ pub(super) fn run(asked: &Admin, agent: &LocalClient, terminal: &mut dyn Termina
     match &asked.command {
         AdminCommand::Device(command) => device(command, &api, terminal),
         AdminCommand::Grant(command) => grant(command, &api, terminal),
+        AdminCommand::Request(command) => request::run(command, &api, terminal),
         AdminCommand::Invite(asked) => invite(asked, &api, terminal),
         AdminCommand::Invitation(command) => invitation(command, &api, terminal),
         AdminCommand::Offboard { collaborator, how } => {
-            let name = in_path(collaborator.as_str())?;
-            end(&format!("collaborators/{name}/offboard"), &format!("`{collaborator}`"), how, &api, terminal)
+            let body =
+                |confirmed| api::Offboard { collaborator: collaborator.clone(), reason: how.reason.clone(), confirmed };
+            end("offboard", body, &format!("`{collaborator}`"), how, &api, terminal)
         }
         AdminCommand::Project(ProjectCommand::End { project, how }) => {
-            end(&format!("projects/{project}/end"), &format!("project `{project}`"), how, &api, terminal)
+            let body = |confirmed| api::End { reason: how.reason.clone(), confirmed };
+            end(&format!("projects/{project}/end"), body, &format!("project `{project}`"), how, &api, terminal)
+        }
+        AdminCommand::Phase(PhaseCommand::List { project }) => {
+            let query = Query::default().with("project", project.as_ref());
+            list::<api::Phase>(&query.to("phases"), &api, terminal)
+        }
+        AdminCommand::Phase(PhaseCommand::End { project, phase, how }) => {
+            let body = |confirmed| api::End { reason: how.reason.clone(), confirmed };
+            let what = format!("phase `{phase}` of project `{project}`");
+            end(&format!("projects/{project}/phases/{phase}/end"), body, &what, how, &api, terminal)
         }
         AdminCommand::Policy(command) => policy::run(command, &api, terminal),
         AdminCommand::Administrator(AdministratorCommand::List) => {
             list::<api::Administrator>("administrators", &api, terminal)
         }
-        AdminCommand::Ledger(EventCommand::List { collaborator, project, device, kind, after, limit }) => {
+        AdminCommand::Gate(command) => gate(command, &api, terminal),
+        AdminCommand::Notification(command) => notification(command, &api, terminal),
+        AdminCommand::Ledger(EventCommand::List {
+            collaborator,
+            project,
+            device,
+            kind,
+            since,
+            until,
+            after,
+            limit,
+        }) => {
             let query = Query::default()
                 .with("collaborator", collaborator.as_ref())
                 .with("project", project.as_ref())
                 .with("device", device.as_ref())
                 .with("kind", kind.as_ref())
+                .with("since", since.as_ref())
+                .with("until", until.as_ref())
                 .with("after", after.as_ref())
                 .with("limit", Some(limit.limit));
             list::<api::Event>(&query.to("ledger/events"), &api, terminal)
         }
     }
-}
-
-/// A name that stands in a path as it is.
-fn in_path(name: &str) -> Result<&str, Failure> {
-    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=@".contains(&byte))
-        && name.bytes().any(|byte| byte != b'.')
-    {
-        return Ok(name);
-    }
-    Err(Failure::new(
-        ErrorCode::Malformed,
-        format!("`{}` has characters that the admin API does not take", plain(name)),
-        "do this on the issuer's machine, with `daypass-issuer offboard`",
-    ))
 }
 
 fn list<T: columns::Row + DeserializeOwned + Serialize>(
@@ -296,9 +305,53 @@ fn invitation(command: &InvitationCommand, api: &Api<'_>, terminal: &mut dyn Ter
     }
 }
 
+fn gate(command: &GateCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    match command {
+        GateCommand::List => list::<api::Gate>("gates", api, terminal),
+        GateCommand::Remove { gate, why, yes } => {
+            if !yes.yes {
+                let all: api::List<api::Gate> = api.get("gates")?;
+                let guards = all.items.into_iter().find(|found| found.gate == *gate).map(|found| found.resources);
+                let guards = plain(&guards.unwrap_or_default().join(" "));
+                if !terminal.json() {
+                    terminal.words(&format!("gate {gate} guards {guards}, and will serve nobody"))?;
+                }
+                confirmed("take this gate out", false, terminal)?;
+            }
+            let found: api::Gate = api.post(format!("gates/{gate}/remove"), &decide(why))?;
+            done(&found, format!("gate {gate} is now {}", plain(&found.state)), terminal)
+        }
+    }
+}
+
+fn notification(command: &NotificationCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let (verb, which, why) = match command {
+        NotificationCommand::List { dead, limit } => {
+            let query = Query::default().with("dead", dead.then_some(true)).with("limit", Some(limit.limit));
+            return list::<api::Notification>(&query.to("notifications"), api, terminal);
+        }
+        NotificationCommand::Retry { which } => ("retry", which, None),
+        NotificationCommand::Drop { which, why, yes } => {
+            confirmed("take this out, so that nobody is told of it", yes.yes, terminal)?;
+            ("drop", which, why.reason.clone())
+        }
+    };
+    let body = api::DeadNotifications { message: which.message.clone(), all: which.all, reason: why };
+    let done_with: api::Notifications = api.post(format!("notifications/{verb}"), &body)?;
+    let count = done_with.notifications;
+    let words = if verb == "retry" { "tried again" } else { "taken out" };
+    done(&done_with, format!("{count} notification(s) {words}"), terminal)
+}
+
 /// Says what would end, asks, and ends it.
-fn end(path: &str, what: &str, how: &How, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
-    let ask = |confirmed| api::End { reason: how.reason.clone(), confirmed };
+fn end<T: Serialize>(
+    path: &str,
+    ask: impl Fn(bool) -> T,
+    what: &str,
+    how: &How,
+    api: &Api<'_>,
+    terminal: &mut dyn Terminal,
+) -> Result<(), Failure> {
     let counted = |ended: &api::Ended| {
         format!(
             "{} open invitation(s), {} grant(s), {} device(s)",

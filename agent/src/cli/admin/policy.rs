@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use daypass_proto::{
     admin_api::{self as api, MAX_POLICY},
-    local_api::{ErrorCode, MAX_BODY},
+    local_api::ErrorCode,
     names::ProposalId,
 };
 
@@ -12,8 +12,6 @@ use super::{Api, Failure, Terminal, arguments::PolicyCommand, confirmed, decide,
 
 /// What is read of a folder: the issuer judges it.
 const READ: [(&str, &str); 3] = [("projects", "toml"), ("guardrails", "cedar"), ("tests", "toml")];
-/// What stands around the files in a request, in bytes, and more.
-const AROUND: usize = 1024;
 
 pub(super) fn run(command: &PolicyCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     match command {
@@ -73,11 +71,10 @@ fn load(folder: &Path, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(),
     })?;
     let request = api::LoadPolicy { files };
     let size = serde_json::to_vec(&request).map_or(usize::MAX, |body| body.len());
-    let most = MAX_BODY.min(MAX_POLICY).saturating_sub(AROUND);
-    if size > most {
+    if size > MAX_POLICY {
         return Err(Failure::new(
             ErrorCode::Malformed,
-            format!("the policy has {size} bytes, and {most} can be sent"),
+            format!("the policy has {size} bytes, and {MAX_POLICY} can be sent"),
             "load it on the issuer's machine: `daypass-issuer policy load`",
         ));
     }

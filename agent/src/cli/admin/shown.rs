@@ -4,19 +4,19 @@ use daypass_proto::{admin_api as api, time::Timestamp};
 use serde::Serialize;
 
 use super::{Failure, Terminal};
+use crate::cli::terminal::harmless;
 
 /// The word of a value that is one in JSON.
 pub(super) fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// What others wrote, as it may stand on a terminal: a machine's name could otherwise write over the code that is compared.
+/// What others wrote, not longer than a line.
 pub(super) fn plain(text: &str) -> String {
-    let shown = |c: char| if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() { c } else { '\u{fffd}' };
-    text.chars().take(120).map(shown).collect()
+    harmless(&text.chars().take(120).collect::<String>())
 }
 
-fn or_none(value: Option<&impl ToString>) -> String {
+pub(super) fn or_none(value: Option<&impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| plain(&value.to_string()))
 }
 
@@ -176,6 +176,45 @@ pub(super) mod columns {
                 self.expires_at.to_string(),
                 self.grant.to_string(),
                 or_none(self.device.as_ref()),
+            ]
+        }
+    }
+
+    impl Row for api::Phase {
+        const HEADING: &'static [&'static str] = &["PROJECT", "PHASE", "STATE", "BEGINS", "ENDS"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![
+                self.project.to_string(),
+                self.phase.to_string(),
+                plain(&self.state),
+                or_none(self.begins.as_ref()),
+                self.ends.to_string(),
+            ]
+        }
+    }
+
+    impl Row for api::Gate {
+        const HEADING: &'static [&'static str] = &["GATE", "STATE", "RESOURCES"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![self.gate.to_string(), plain(&self.state), plain(&self.resources.join(" "))]
+        }
+    }
+
+    impl Row for api::Notification {
+        const HEADING: &'static [&'static str] =
+            &["MESSAGE", "SINK", "TYPE", "HAPPENED", "ATTEMPTS", "NEXT", "LAST ERROR"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![
+                plain(&self.message),
+                plain(&self.sink),
+                plain(&self.kind),
+                self.happened_at.to_string(),
+                self.attempts.to_string(),
+                if self.dead { "dead".to_owned() } else { self.next_attempt_at.to_string() },
+                or_none(self.error.as_ref()),
             ]
         }
     }

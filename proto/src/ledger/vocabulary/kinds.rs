@@ -128,7 +128,12 @@ pub const fn entry(kind: EventKind) -> Entry {
         ),
         K::RequestRefused => ("an owner refused what was asked for", Command, ASKED, &[GRANT, WHY]),
         K::RequestWithdrawn => ("whoever had asked took it back", Request, ASKED, &[GRANT]),
-        K::RequestLapsed => ("a request waited until there was nothing left to decide", Issuer, ASKED, &[GRANT]),
+        K::RequestLapsed => (
+            "a request waited until there was nothing left to decide, or ended with what it was about",
+            Issuer,
+            ASKED,
+            &[GRANT, RULE, WHY, BY_DEVICE, ADDRESS, ON_BEHALF_OF],
+        ),
         K::GrantExtended => (
             "a grant's hard end was moved",
             Command,
@@ -187,7 +192,7 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::GateEnrolled => ("a gate got its first certificates", Request, GATE_CERTIFIED, &[]),
         K::GateRenewed => ("a gate got its next certificates", Request, GATE_CERTIFIED, &[]),
         K::GateRefused => ("a gate that is known did not get certificates", Request, &[GATE, REASON, WHY], &[]),
-        K::GateRemoved => ("a gate was taken out", Command, &[GATE], &[]),
+        K::GateRemoved => ("a gate was taken out", Command, &[GATE], &[WHY]),
         K::MasterKeyRotated => {
             ("every private key in the store was wrapped anew", Command, &[FORMER_MASTER, MASTER, KEYS], &[])
         }

@@ -7,16 +7,20 @@
 //!   suspend, revoke
 //! grants: see, suspend, revoke      all                    in their projects
 //! grants: approve, resume           no                     in their projects
+//! requests: see                     all                    in their projects
+//! requests: approve, narrow, refuse no                     in their projects
 //! invite                            no                     to their projects
 //! invitations: see, withdraw        all                    of their projects
-//! end a project                     all                    theirs
+//! end a project or a phase of it    all                    theirs
+//! phases: see                       all                    of their projects
 //! offboard somebody                 yes                    no
 //! policy, administrators            yes                    no
+//! gates, notifications              yes                    no
 //! ledger                            all                    what is about their projects
 //! ```
 //!
 //! An administrator can take away anywhere, and gives nothing in a project that is not theirs: a device's approval leaves its grants waiting for
-//! their owners. Nobody approves, or lets on again, what is their own. Who somebody is, is asked at every request: an administrator has an active
+//! their owners. Nobody decides a request, or approves, or lets on again, what is their own. Who somebody is, is asked at every request: an administrator has an active
 //! grant in `administration` on the very device that asks, and an owner stands in the policy that is in force.
 
 use std::collections::BTreeSet;
@@ -80,20 +84,29 @@ const fn right(operation: Operation) -> Right {
         | O::GrantShow
         | O::GrantSuspend
         | O::GrantRevoke
+        | O::RequestList
+        | O::RequestShow
         | O::InvitationList
         | O::InvitationWithdraw
         | O::ProjectEnd
+        | O::PhaseList
+        | O::PhaseEnd
         | O::LedgerList => (true, true, false),
         O::DeviceApprove | O::DeviceResume => (true, true, true),
-        O::GrantApprove | O::GrantResume => (false, true, true),
-        O::Invite => (false, true, false),
+        O::GrantApprove | O::GrantResume | O::RequestApprove | O::RequestNarrow => (false, true, true),
+        O::Invite | O::RequestRefuse => (false, true, false),
         O::Offboard
         | O::PolicyList
         | O::PolicyLoad
         | O::ProposalList
         | O::ProposalConfirm
         | O::ProposalWithdraw
-        | O::AdministratorList => (true, false, false),
+        | O::AdministratorList
+        | O::GateList
+        | O::GateRemove
+        | O::NotificationList
+        | O::NotificationRetry
+        | O::NotificationDrop => (true, false, false),
     };
     Right { administrator, owner, gives }
 }
@@ -192,6 +205,11 @@ mod tests {
             (Operation::GrantSuspend, true, true),
             (Operation::GrantResume, false, true),
             (Operation::GrantRevoke, true, true),
+            (Operation::RequestList, true, true),
+            (Operation::RequestShow, true, true),
+            (Operation::RequestApprove, false, true),
+            (Operation::RequestNarrow, false, true),
+            (Operation::RequestRefuse, false, true),
             (Operation::Invite, false, true),
             (Operation::InvitationList, true, true),
             (Operation::InvitationWithdraw, true, true),
@@ -203,6 +221,13 @@ mod tests {
             (Operation::ProposalConfirm, true, false),
             (Operation::ProposalWithdraw, true, false),
             (Operation::AdministratorList, true, false),
+            (Operation::PhaseList, true, true),
+            (Operation::PhaseEnd, true, true),
+            (Operation::GateList, true, false),
+            (Operation::GateRemove, true, false),
+            (Operation::NotificationList, true, false),
+            (Operation::NotificationRetry, true, false),
+            (Operation::NotificationDrop, true, false),
             (Operation::LedgerList, true, true),
         ] {
             let name = operation.name();
@@ -221,7 +246,12 @@ mod tests {
         for operation in Operation::ALL {
             let gives = matches!(
                 operation,
-                Operation::DeviceApprove | Operation::DeviceResume | Operation::GrantApprove | Operation::GrantResume
+                Operation::DeviceApprove
+                    | Operation::DeviceResume
+                    | Operation::GrantApprove
+                    | Operation::GrantResume
+                    | Operation::RequestApprove
+                    | Operation::RequestNarrow
             );
             assert_eq!(both.may_for(operation, &"Olga".parse().unwrap()).is_err(), gives, "{}", operation.name());
             assert!(both.may_for(operation, &"alice".parse().unwrap()).is_ok());

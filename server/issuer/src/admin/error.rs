@@ -14,7 +14,9 @@ use crate::{
     device::{ComparisonError, LifeError},
     ending::EndError,
     error::Refusal,
+    gates::RegistryError,
     invitation::InviteError,
+    requests::RequestError,
     store::{DecideError, StoreError},
     until::UntilError,
 };
@@ -53,7 +55,11 @@ pub(super) enum AdminError {
     #[error(transparent)]
     Approval(#[from] ApprovalError),
     #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
     Invite(#[from] InviteError),
+    #[error(transparent)]
+    Gate(#[from] RegistryError),
     #[error(transparent)]
     Until(#[from] UntilError),
     #[error(transparent)]
@@ -119,7 +125,12 @@ impl From<AdminError> for Refusal {
             AdminError::Life(error) => life(error, text),
             AdminError::End(error) => end(error, text),
             AdminError::Approval(error) => approval(error, text),
+            AdminError::Request(error) => request(error, text),
             AdminError::Invite(error) => invite(error, text),
+            AdminError::Gate(RegistryError::Unknown(_)) => AdminError::NotFound("gate").into(),
+            AdminError::Gate(RegistryError::Store(error)) => error.into(),
+            AdminError::Gate(RegistryError::Decide(error)) => error.into(),
+            AdminError::Gate(error) => Self::internal(&error),
             AdminError::Load(error) => load(error, text),
             AdminError::Until(_) => {
                 Self::new(OAuthError::InvalidRequest, Reason::Malformed, text, "give a date, a time or a duration")
@@ -146,7 +157,7 @@ fn end(error: EndError, text: String) -> Refusal {
     match error {
         EndError::NoGrant(_) => AdminError::NotFound("grant").into(),
         EndError::NoInvitation(_) => AdminError::NotFound("invitation").into(),
-        EndError::Unknown(_) => AdminError::NotFound("person or project").into(),
+        EndError::Unknown(_) => AdminError::NotFound("person, project or phase").into(),
         EndError::Changed(condition) => DecideError::Conflict(condition).into(),
         EndError::Store(error) => error.into(),
         EndError::Decide(error) => error.into(),
@@ -162,6 +173,24 @@ fn approval(error: ApprovalError, text: String) -> Refusal {
         ApprovalError::Changed(condition) => DecideError::Conflict(condition).into(),
         ApprovalError::Store(error) => error.into(),
         ApprovalError::Decide(error) => error.into(),
+        _ => state(text),
+    }
+}
+
+fn request(error: RequestError, text: String) -> Refusal {
+    match error {
+        RequestError::NoRequest(_) => AdminError::NotFound("request").into(),
+        RequestError::Approval(error) => approval(error, text),
+        RequestError::NotNarrower(_) => Refusal::new(
+            OAuthError::InvalidRequest,
+            Reason::Malformed,
+            text,
+            "narrow it to an earlier end, or to a role that gives less; or approve it as it is",
+        ),
+        RequestError::Changed(condition) => DecideError::Conflict(condition).into(),
+        RequestError::Store(error) => error.into(),
+        RequestError::Decide(error) => error.into(),
+        // What was asked for cannot be given by today's policy, or by what there is.
         _ => state(text),
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use daypass_proto::{
+    access_request::{AccessRequest, RequestLife},
     admin_api::{self as api, LIST, Sort},
     enrolment::DeviceLife,
     ledger::EventKind,
     names::{Collaborator, DeviceId, ProjectName, RoleName},
 };
+use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -15,17 +17,19 @@ use super::{
     Operation,
     caller::Decider,
     error::AdminError,
-    shown::{device_with, grant, invitation, proposal},
+    shown::{device_with, gate, grant, invitation, proposal},
 };
 use crate::{
     commands::event_json,
     issuer::Issuer,
+    requests::describe,
     store::{Filter, Find, GrantLife, InvitationLife, Side},
+    until::{Edge, past},
 };
 
 /// The filters of a list. Each list knows some of them; the table of routes says which.
 #[derive(Debug)]
-struct Which {
+pub(super) struct Which {
     collaborator: Option<Collaborator>,
     project: Option<ProjectName>,
     role: Option<RoleName>,
@@ -33,12 +37,15 @@ struct Which {
     state: Option<String>,
     sort: Sort,
     kind: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
     after: Option<u64>,
+    pub(super) dead: Option<bool>,
     limit: Option<u32>,
 }
 
 impl Which {
-    fn read(query: &str, known: &[&str]) -> Result<Self, AdminError> {
+    pub(super) fn read(query: &str, known: &[&str]) -> Result<Self, AdminError> {
         let pairs: Vec<(String, String)> =
             url::form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into(), value.into())).collect();
         let mut seen = BTreeSet::new();
@@ -62,7 +69,10 @@ impl Which {
             state: text("state"),
             sort: parsed("sort", text("sort"))?.unwrap_or_default(),
             kind: text("kind"),
+            since: text("since"),
+            until: text("until"),
             after: parsed("after", text("after"))?,
+            dead: parsed("dead", text("dead"))?,
             limit: parsed("limit", text("limit"))?,
         };
         match which.limit {
@@ -73,7 +83,7 @@ impl Which {
         }
     }
 
-    fn limit(&self) -> u32 {
+    pub(super) fn limit(&self) -> u32 {
         self.limit.unwrap_or(LIST)
     }
 
@@ -117,7 +127,7 @@ impl Which {
         }
     }
 
-    fn cut<T>(&self, mut items: Vec<T>) -> api::List<T> {
+    pub(super) fn cut<T>(&self, mut items: Vec<T>) -> api::List<T> {
         let limit = usize::try_from(self.limit()).unwrap_or(usize::MAX);
         let more = items.len() > limit;
         items.truncate(limit);
@@ -202,6 +212,57 @@ pub(super) async fn invitations(
     Ok(which.cut(found))
 }
 
+pub(super) async fn requests(
+    issuer: &Issuer,
+    decider: &Decider,
+    query: &str,
+) -> Result<api::List<AccessRequest>, AdminError> {
+    let which = Which::read(query, &["collaborator", "project", "role", "device", "state", "sort", "limit"])?;
+    let states: Vec<_> = which.states::<RequestLife>()?.into_iter().map(RequestLife::as_str).collect();
+    let mut found = Vec::new();
+    for find in which.finds(decider, Operation::RequestList, &states)? {
+        found.extend(issuer.store.find_requests(&find).await?);
+    }
+    match which.sort {
+        Sort::Id => found.sort_by(|one, other| one.id.cmp(&other.id)),
+        Sort::Collaborator => found.sort_by(|one, other| one.collaborator.cmp(&other.collaborator)),
+        Sort::Project => found.sort_by(|one, other| one.project.cmp(&other.project)),
+        Sort::Role => found.sort_by(|one, other| one.role.cmp(&other.role)),
+        Sort::State => found.sort_by_key(|it| it.state.as_str()),
+        Sort::Until => found.sort_by_key(|it| it.until),
+    }
+    let api::List { items: found, more } = which.cut(found);
+    let mut items = Vec::with_capacity(found.len());
+    for request in found {
+        items.push(describe(issuer, request).await?);
+    }
+    Ok(api::List { items, more })
+}
+
+pub(super) fn phases(issuer: &Issuer, decider: &Decider, query: &str) -> Result<api::List<api::Phase>, AdminError> {
+    let (policy, now) = (issuer.policy(), issuer.environment.now());
+    let projects = Which::read(query, &["project"])?.projects(decider, Operation::PhaseList)?;
+    let seen = policy.projects().filter(|(name, _)| projects.as_ref().is_none_or(|in_these| in_these.contains(*name)));
+    let items = seen.flat_map(|(name, project)| project.phases().map(move |(phase, times)| (name, phase, times)));
+    let items = items.map(|(project, phase, times)| api::Phase {
+        project: project.clone(),
+        phase: phase.clone(),
+        begins: times.begins,
+        ends: times.ends,
+        state: match times.begins {
+            _ if times.ends <= now => "over",
+            Some(begins) if begins > now => "ahead",
+            _ => "running",
+        }
+        .to_owned(),
+    });
+    Ok(api::List { items: items.collect(), more: false })
+}
+
+pub(super) async fn gates(issuer: &Issuer) -> Result<api::List<api::Gate>, AdminError> {
+    Ok(api::List { items: issuer.store.gates().await?.iter().map(gate).collect(), more: false })
+}
+
 pub(super) async fn policies(issuer: &Issuer) -> Result<api::List<api::PolicyVersion>, AdminError> {
     let versions = issuer.store.policies().await?;
     let newest = versions.last().map(|version| version.number);
@@ -229,7 +290,7 @@ pub(super) async fn events(
     decider: &Decider,
     query: &str,
 ) -> Result<api::List<api::Event>, AdminError> {
-    let which = Which::read(query, &["collaborator", "project", "device", "kind", "after", "limit"])?;
+    let which = Which::read(query, &["collaborator", "project", "device", "kind", "since", "until", "after", "limit"])?;
     let project = match which.projects(decider, Operation::LedgerList)? {
         None => None,
         Some(projects) if projects.len() == 1 => projects.into_iter().next(),
@@ -239,14 +300,17 @@ pub(super) async fn events(
             ));
         }
     };
+    let now = issuer.environment.now();
+    let zone = which.project.as_ref().map_or_else(TimeZone::system, |project| issuer.policy().zone(project));
+    let moment = |text: &Option<String>, edge| text.as_deref().map(|text| past(text, now, &zone, edge)).transpose();
     let filter = Filter {
         collaborator: which.collaborator.clone(),
         project,
         device: which.device.clone(),
         kind: parsed::<EventKind>("kind", which.kind.clone())?,
         kinds: Vec::new(),
-        since: None,
-        until: None,
+        since: moment(&which.since, Edge::Begin)?,
+        until: moment(&which.until, Edge::End)?,
     };
     let size = issuer.store.ledger().await?.map_or(0, |ledger| ledger.head.size());
     let span = issuer.store.span(&filter).await?;

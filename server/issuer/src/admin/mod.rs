@@ -10,9 +10,11 @@ mod endpoints;
 mod error;
 mod invite;
 mod list;
+mod notifications;
 mod openapi;
 mod perform;
 pub(crate) mod policy;
+mod requests;
 mod route;
 mod shown;
 

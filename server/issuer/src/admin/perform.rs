@@ -5,7 +5,7 @@ use daypass_proto::{
     admin_api as api,
     enrolment::DeviceLife,
     json::fault,
-    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName},
+    names::{DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -14,17 +14,19 @@ use super::{
     Operation, acting, administrators,
     caller::Decider,
     error::AdminError,
-    invite, is_administrator, list,
+    invite, is_administrator, list, notifications,
     openapi::description,
-    policy,
-    shown::{device, ended, grant, grant_shown, invitation, proposal},
+    policy, requests,
+    shown::{device, ended, gate, grant, grant_shown, invitation, proposal},
 };
 use crate::{
     approval::approve_grant,
     device::{Verb, compare, decide_life},
     ending::{GrantVerb, Told, decide_grant, end_everything, look, withdraw},
+    gates::remove,
     issuer::Issuer,
     policy::{Files, PolicyError},
+    requests::Verdict,
     store::{Device, Grant, GrantLife, Scope, device_word},
 };
 
@@ -40,17 +42,17 @@ pub(super) struct Asked {
 
 impl Asked {
     /// A part of the path.
-    fn named<T: std::str::FromStr>(&self, name: &str, what: &'static str) -> Result<T, AdminError> {
+    pub(super) fn named<T: std::str::FromStr>(&self, name: &str, what: &'static str) -> Result<T, AdminError> {
         let value = self.params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         value.and_then(|value| value.parse().ok()).ok_or(AdminError::NotFound(what))
     }
 
-    fn body<T: DeserializeOwned>(&self) -> Result<T, AdminError> {
+    pub(super) fn body<T: DeserializeOwned>(&self) -> Result<T, AdminError> {
         serde_json::from_slice(&self.body).map_err(|error| AdminError::Malformed(fault(&error)))
     }
 
     /// The reason in the body.
-    fn reason(&self) -> Result<Option<String>, AdminError> {
+    pub(super) fn reason(&self) -> Result<Option<String>, AdminError> {
         self.body::<api::Decide>()?.reason.as_deref().map(reason).transpose()
     }
 }
@@ -98,6 +100,11 @@ pub(super) async fn perform(
         O::GrantSuspend => end_grant(issuer, decider, operation, GrantVerb::Suspend, &asked).await,
         O::GrantResume => end_grant(issuer, decider, operation, GrantVerb::Resume, &asked).await,
         O::GrantRevoke => end_grant(issuer, decider, operation, GrantVerb::Revoke, &asked).await,
+        O::RequestList => answer(&list::requests(issuer, decider, &asked.query).await?),
+        O::RequestShow => answer(&requests::show(issuer, decider, &asked).await?),
+        O::RequestApprove => answer(&requests::say(issuer, decider, operation, Verdict::Approve, &asked).await?),
+        O::RequestNarrow => answer(&requests::narrow(issuer, decider, &asked).await?),
+        O::RequestRefuse => answer(&requests::say(issuer, decider, operation, Verdict::Refuse, &asked).await?),
         O::Invite => answer(&invite::make(issuer, decider, asked.body()?).await?),
         O::InvitationList => answer(&list::invitations(issuer, decider, &asked.query).await?),
         O::InvitationWithdraw => {
@@ -109,13 +116,21 @@ pub(super) async fn perform(
             answer(&invitation(&withdraw(issuer, &id, &told).await?, issuer.environment.now()))
         }
         O::Offboard => {
-            let who: Collaborator = asked.named("collaborator", "collaborator")?;
-            answer(&end_all(issuer, decider, Scope::Collaborator(who), asked.body()?).await?)
+            let api::Offboard { collaborator, reason, confirmed } = asked.body()?;
+            let how = api::End { reason, confirmed };
+            answer(&end_all(issuer, decider, Scope::Collaborator(collaborator), how).await?)
         }
         O::ProjectEnd => {
             let project: ProjectName = asked.named("project", "project")?;
             decider.standing.may_in(operation, &project)?;
             answer(&end_all(issuer, decider, Scope::Project(project), asked.body()?).await?)
+        }
+        O::PhaseList => answer(&list::phases(issuer, decider, &asked.query)?),
+        O::PhaseEnd => {
+            let project: ProjectName = asked.named("project", "project")?;
+            let phase: PhaseName = asked.named("phase", "phase")?;
+            decider.standing.may_in(operation, &project)?;
+            answer(&end_all(issuer, decider, Scope::Phase(project, phase), asked.body()?).await?)
         }
         O::PolicyList => answer(&list::policies(issuer).await?),
         O::PolicyLoad => answer(&load_policy(issuer, decider, asked.body()?).await?),
@@ -140,6 +155,14 @@ pub(super) async fn perform(
             });
             answer(&api::List { items: items.collect(), more: false })
         }
+        O::GateList => answer(&list::gates(issuer).await?),
+        O::GateRemove => {
+            let (name, reason): (GateName, _) = (asked.named("gate", "gate")?, asked.reason()?);
+            answer(&gate(&remove(issuer, &name, &decider.actor, reason.as_deref()).await?))
+        }
+        O::NotificationList => answer(&notifications::list(issuer, &asked.query).await?),
+        O::NotificationRetry => answer(&notifications::retry(issuer, asked.body()?).await?),
+        O::NotificationDrop => answer(&notifications::take_out(issuer, decider, asked.body()?).await?),
         O::LedgerList => answer(&list::events(issuer, decider, &asked.query).await?),
     }
 }

@@ -1,6 +1,6 @@
 //! The table of routes: what the router, the OpenAPI description and the tests go by.
 
-use daypass_proto::{admin_api as api, authorization::HttpMethod};
+use daypass_proto::{access_request::AccessRequest, admin_api as api, authorization::HttpMethod};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// The operations, each with its word.
@@ -37,17 +37,29 @@ operations! {
     GrantSuspend = "grant_suspend",
     GrantResume = "grant_resume",
     GrantRevoke = "grant_revoke",
+    RequestList = "request_list",
+    RequestShow = "request_show",
+    RequestApprove = "request_approve",
+    RequestNarrow = "request_narrow",
+    RequestRefuse = "request_refuse",
     Invite = "invite",
     InvitationList = "invitation_list",
     InvitationWithdraw = "invitation_withdraw",
     Offboard = "offboard",
     ProjectEnd = "project_end",
+    PhaseList = "phase_list",
+    PhaseEnd = "phase_end",
     PolicyList = "policy_list",
     PolicyLoad = "policy_load",
     ProposalList = "proposal_list",
     ProposalConfirm = "proposal_confirm",
     ProposalWithdraw = "proposal_withdraw",
     AdministratorList = "administrator_list",
+    GateList = "gate_list",
+    GateRemove = "gate_remove",
+    NotificationList = "notification_list",
+    NotificationRetry = "notification_retry",
+    NotificationDrop = "notification_drop",
     LedgerList = "ledger_list",
 }
 
@@ -92,6 +104,11 @@ const EVENTS: &[Parameter] = &[
     PROJECT,
     DEVICE,
     ("kind", "only of this kind; docs/ledger.md has them all"),
+    (
+        "since",
+        "not before: a time, a date (its begin in the project's zone, or the issuer's), or how long ago, such as `2h`",
+    ),
+    ("until", "not after: a time, a date (its end there), or how long ago"),
     ("after", "only events behind this one"),
     LIMIT,
 ];
@@ -176,6 +193,41 @@ pub(super) const ROUTES: [Route; Operation::ALL.len()] = [
         shape::<api::Decide>,
         shape::<api::Grant>,
     ),
+    get(
+        Operation::RequestList,
+        "/admin/v1/requests",
+        "list requests for longer, or for more",
+        GRANTS,
+        shape::<api::List<AccessRequest>>,
+    ),
+    get(
+        Operation::RequestShow,
+        "/admin/v1/requests/{request}",
+        "show a request, and what was really used beside what is granted",
+        &[],
+        shape::<api::RequestShown>,
+    ),
+    post(
+        Operation::RequestApprove,
+        "/admin/v1/requests/{request}/approve",
+        "approve a request as it is, as an owner of its project; somebody else's",
+        shape::<api::Decide>,
+        shape::<api::RequestDecided>,
+    ),
+    post(
+        Operation::RequestNarrow,
+        "/admin/v1/requests/{request}/narrow",
+        "approve less than a request asks for, as an owner of its project; somebody else's",
+        shape::<api::NarrowRequest>,
+        shape::<api::RequestDecided>,
+    ),
+    post(
+        Operation::RequestRefuse,
+        "/admin/v1/requests/{request}/refuse",
+        "refuse a request, as an owner of its project; somebody else's",
+        shape::<api::Decide>,
+        shape::<api::RequestDecided>,
+    ),
     post(
         Operation::Invite,
         "/admin/v1/invitations",
@@ -199,15 +251,29 @@ pub(super) const ROUTES: [Route; Operation::ALL.len()] = [
     ),
     post(
         Operation::Offboard,
-        "/admin/v1/collaborators/{collaborator}/offboard",
+        "/admin/v1/offboard",
         "end everything of somebody",
-        shape::<api::End>,
+        shape::<api::Offboard>,
         shape::<api::Ended>,
     ),
     post(
         Operation::ProjectEnd,
         "/admin/v1/projects/{project}/end",
         "end all grants and invitations of a project, and the devices that are left with nothing",
+        shape::<api::End>,
+        shape::<api::Ended>,
+    ),
+    get(
+        Operation::PhaseList,
+        "/admin/v1/phases",
+        "list the phases of projects, as the policy in force has them",
+        &[PROJECT],
+        shape::<api::List<api::Phase>>,
+    ),
+    post(
+        Operation::PhaseEnd,
+        "/admin/v1/projects/{project}/phases/{phase}/end",
+        "end all grants and invitations that are for a phase, and the devices that are left with nothing",
         shape::<api::End>,
         shape::<api::Ended>,
     ),
@@ -252,6 +318,35 @@ pub(super) const ROUTES: [Route; Operation::ALL.len()] = [
         "list the administrators",
         &[],
         shape::<api::List<api::Administrator>>,
+    ),
+    get(Operation::GateList, "/admin/v1/gates", "list gates", &[], shape::<api::List<api::Gate>>),
+    post(
+        Operation::GateRemove,
+        "/admin/v1/gates/{gate}/remove",
+        "take a gate out: it learns nothing more, and serves nobody once what it knows is too old",
+        shape::<api::Decide>,
+        shape::<api::Gate>,
+    ),
+    get(
+        Operation::NotificationList,
+        "/admin/v1/notifications",
+        "list messages that sinks have not taken yet, the oldest first",
+        &[("dead", "`true`: only what is not tried any more"), LIMIT],
+        shape::<api::List<api::Notification>>,
+    ),
+    post(
+        Operation::NotificationRetry,
+        "/admin/v1/notifications/retry",
+        "try again what is not tried any more",
+        shape::<api::DeadNotifications>,
+        shape::<api::Notifications>,
+    ),
+    post(
+        Operation::NotificationDrop,
+        "/admin/v1/notifications/drop",
+        "take out what is not tried any more: nobody is told of it",
+        shape::<api::DeadNotifications>,
+        shape::<api::Notifications>,
     ),
     get(
         Operation::LedgerList,

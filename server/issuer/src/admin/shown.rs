@@ -8,7 +8,7 @@ use crate::{
     ending::Ending,
     issuer::Issuer,
     policy::{Policy, Version, differences},
-    store::{Device, Grant, GrantLife, Invitation, Proposal, Terms},
+    store::{Device, Gate, Grant, GrantLife, Invitation, Proposal, Terms},
 };
 
 pub(super) fn grant(grant: &Grant) -> api::Grant {
@@ -111,6 +111,14 @@ pub(super) async fn proposal(issuer: &Issuer, found: &Proposal) -> Result<api::P
         guarded: found.guarded.clone(),
         changes,
     })
+}
+
+pub(super) fn gate(gate: &Gate) -> api::Gate {
+    api::Gate {
+        gate: gate.name.clone(),
+        state: gate.state.to_string(),
+        resources: gate.resources.iter().map(ToString::to_string).collect(),
+    }
 }
 
 pub(super) fn ended(ending: &Ending, ended: bool) -> api::Ended {

@@ -35,6 +35,8 @@ use crate::{
 };
 
 mod invite;
+mod requests;
+mod rest;
 
 const OWNER: &str = "olga@example.com";
 
@@ -129,7 +131,11 @@ impl World {
     }
 
     async fn owner(&self) -> Client {
-        self.with_token(self.device(OWNER, "owner").await).await
+        self.owner_called(OWNER).await
+    }
+
+    async fn owner_called(&self, who: &str) -> Client {
+        self.with_token(self.device(who, "owner").await).await
     }
 
     /// As after a bootstrap, an enrolment and an approval.
@@ -314,6 +320,17 @@ async fn every_operation_answers_as_the_description_has_it() {
     let approved = world.good(&owner, "POST", &approve, json!({"reason": "needed"})).await;
     assert_eq!(approved["approvals_missing"], 0);
 
+    let laptop = world.device("erin", "reader").await;
+    for verb in ["narrow", "approve", "refuse"] {
+        let request = world.extends(&laptop, 9).await;
+        world.good(&owner, "GET", &format!("/admin/v1/requests/{request}"), Value::Null).await;
+        let less = if verb == "narrow" { json!({"until": "8d"}) } else { json!({}) };
+        world.good(&owner, "POST", &format!("/admin/v1/requests/{request}/{verb}"), less).await;
+        world.made.pass(1);
+    }
+    world.good(&owner, "GET", "/admin/v1/requests", Value::Null).await;
+    world.asked_of_the_rest(&owner, &ada).await;
+
     world.good(&ada, "GET", "/admin/v1/policy/versions", Value::Null).await;
     let bert = world.administrator("bert").await;
     let loaded = world.good(&ada, "POST", "/admin/v1/policy", world.policy_with_owner("eve@example.com")).await;
@@ -335,10 +352,10 @@ async fn every_operation_answers_as_the_description_has_it() {
         assert_eq!(event["fields"]["project"], "apollo");
     }
     world.good(&ada, "POST", &device("/revoke"), json!({"reason": "lost"})).await;
-    let would = world.good(&ada, "POST", "/admin/v1/collaborators/dave/offboard", json!({"reason": "left"})).await;
+    let offboard = |confirmed: bool| json!({"collaborator": "dave", "reason": "left", "confirmed": confirmed});
+    let would = world.good(&ada, "POST", "/admin/v1/offboard", offboard(false)).await;
     assert_eq!((&would["ended"], would["invitations"].as_array().unwrap().len()), (&json!(false), 1));
-    let done = json!({"reason": "left", "confirmed": true});
-    assert_eq!(world.good(&ada, "POST", "/admin/v1/collaborators/dave/offboard", done.clone()).await["ended"], true);
+    assert_eq!(world.good(&ada, "POST", "/admin/v1/offboard", offboard(true)).await["ended"], true);
     world.good(&ada, "POST", "/admin/v1/projects/apollo/end", json!({"reason": "over"})).await;
 
     let seen = world.judge.seen.lock().unwrap().clone();
@@ -360,6 +377,7 @@ async fn each_reaches_what_is_theirs_and_every_refusal_is_an_event() {
     let invite = json!({"collaborator": "carol", "project": "apollo", "role": "reader", "until": "1d"});
     let gemini = json!({"collaborator": "carol", "project": "gemini", "role": "reader", "until": "1d"});
     let end = || json!({"reason": "x", "confirmed": true});
+    let offboard = json!({"collaborator": "bob", "reason": "x", "confirmed": true});
     let mut count = world.refusals().await;
     for (who, method, path, body, expected) in [
         // An administrator gives nothing in a project that is not theirs.
@@ -370,7 +388,17 @@ async fn each_reaches_what_is_theirs_and_every_refusal_is_an_event() {
         (&owner, "GET", "/admin/v1/grants?project=gemini".to_owned(), Value::Null, is(403, "not_theirs")),
         (&owner, "POST", "/admin/v1/invitations".to_owned(), gemini, is(403, "not_theirs")),
         (&owner, "POST", device("revoke"), nothing(), is(403, "not_theirs")),
-        (&owner, "POST", "/admin/v1/collaborators/bob/offboard".to_owned(), end(), is(403, "not_theirs")),
+        (&owner, "POST", "/admin/v1/offboard".to_owned(), offboard, is(403, "not_theirs")),
+        (&owner, "POST", "/admin/v1/projects/gemini/phases/build/end".to_owned(), end(), is(403, "not_theirs")),
+        (&owner, "GET", "/admin/v1/phases?project=gemini".to_owned(), Value::Null, is(403, "not_theirs")),
+        (&owner, "GET", "/admin/v1/gates".to_owned(), Value::Null, is(403, "not_theirs")),
+        (&owner, "POST", "/admin/v1/gates/front/remove".to_owned(), nothing(), is(403, "not_theirs")),
+        (&owner, "GET", "/admin/v1/notifications".to_owned(), Value::Null, is(403, "not_theirs")),
+        (&owner, "POST", "/admin/v1/notifications/drop".to_owned(), json!({"all": true}), is(403, "not_theirs")),
+        (&ada, "POST", "/admin/v1/gates/front/remove".to_owned(), nothing(), is(404, "not_found")),
+        (&ada, "POST", "/admin/v1/notifications/drop".to_owned(), nothing(), is(400, "malformed")),
+        (&ada, "GET", "/admin/v1/notifications?dead=maybe".to_owned(), Value::Null, is(400, "malformed")),
+        (&ada, "GET", "/admin/v1/ledger/events?since=yesterday".to_owned(), Value::Null, is(400, "malformed")),
         (&owner, "POST", "/admin/v1/projects/gemini/end".to_owned(), end(), is(403, "not_theirs")),
         (&owner, "GET", "/admin/v1/policy/versions".to_owned(), Value::Null, is(403, "not_theirs")),
         (&owner, "GET", "/admin/v1/administrators".to_owned(), Value::Null, is(403, "not_theirs")),

@@ -7,10 +7,13 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::json;
 
 use super::{
-    CommandError, operator,
+    CommandError,
+    arguments::reason,
+    operator,
     output::{json as print_json, line, table},
 };
 use crate::{
+    actor::Actor,
     gates::{Registration, add, remove},
     issuer::Issuer,
     store::GateLife,
@@ -43,6 +46,9 @@ pub enum Command {
     Remove {
         /// Which.
         name: GateName,
+        /// Why, for the ledger.
+        #[arg(long, value_parser = reason)]
+        reason: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -50,13 +56,13 @@ pub enum Command {
 }
 
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
-    let (store, environment) = (issuer.store.as_ref(), &issuer.environment);
+    let by = Actor::account(operator());
     match command {
         Command::Add { name, resources, ca, json } => {
             let ca = ca.map(read_ca).transpose()?;
-            let code_expires_at = environment.now().plus(issuer.config.code_lifetime);
-            let registration = Registration { name: name.clone(), resources, ca, code_expires_at, by: operator() };
-            let code = add(store, environment, &issuer.config.issuer_url, issuer.keyring().pin(), registration).await?;
+            let code_expires_at = issuer.environment.now().plus(issuer.config.code_lifetime);
+            let registration = Registration { name: name.clone(), resources, ca, code_expires_at, by };
+            let code = add(issuer, registration).await?;
             if json {
                 return print_json(
                     &json!({"gate": name, "code": code.expose().as_str(), "expires_at": code_expires_at}),
@@ -70,7 +76,7 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
             line(code.expose().as_str())
         }
         Command::List { json } => {
-            let gates = store.gates().await?;
+            let gates = issuer.store.gates().await?;
             if json {
                 let all: Vec<_> = gates
                     .iter()
@@ -87,8 +93,8 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
                 .collect();
             table(&["GATE", "STATE", "RESOURCES"], &rows)
         }
-        Command::Remove { name, json } => {
-            remove(store, environment, &name, &operator()).await?;
+        Command::Remove { name, reason, json } => {
+            remove(issuer, &name, &by, reason.as_deref()).await?;
             if json {
                 return print_json(&json!({"gate": name, "state": GateLife::Removed}));
             }

@@ -59,6 +59,8 @@ pub(crate) use init::make_in;
 #[cfg(test)]
 pub(crate) use key::rotate;
 #[cfg(test)]
+pub(crate) use notification::tests::dead as dead_notification;
+#[cfg(test)]
 pub(crate) use policy::put_in_force;
 
 /// The issuer of Daypass: temporary access for approved machines.

@@ -1,6 +1,5 @@
 //! `daypass-issuer notification …`: what sinks have not taken, and whether they take anything.
 
-use daypass_proto::ledger::EventKind;
 use serde_json::{Value, json};
 
 use super::{
@@ -10,9 +9,10 @@ use super::{
     output::{json as print_json, line, table, untrusted_up_to},
 };
 use crate::{
+    actor::Actor,
     issuer::Issuer,
-    notification::{Sinks, test_message},
-    store::{Change, DecideError, Decision, Outgoing},
+    notification::{Sinks, drop_dead, test_message},
+    store::{DecideError, Outgoing},
 };
 
 /// What can be done.
@@ -80,7 +80,7 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
             }
             tell(&which, count, "tried again, as soon as the issuer serves")
         }
-        Command::Drop { which, reason } => drop_dead(issuer, &which, reason).await,
+        Command::Drop { which, reason } => take_out(issuer, &which, reason).await,
         Command::Test { json } => test(issuer, json).await,
     }
 }
@@ -124,33 +124,15 @@ async fn list(issuer: &Issuer, dead: bool, limit: u32, json: bool) -> Result<(),
     table(&["MESSAGE", "SINK", "TYPE", "HAPPENED", "ATTEMPTS", "NEXT", "LAST ERROR"], &rows)
 }
 
-async fn drop_dead(issuer: &Issuer, which: &Which, reason: Option<String>) -> Result<(), CommandError> {
-    let dead = issuer.store.outgoing(true, u32::MAX).await?;
-    let ids: Vec<(String, String)> = dead
-        .into_iter()
-        .filter(|message| which.message.as_ref().is_none_or(|id| *id == message.id))
-        .map(|message| (message.sink, message.id))
-        .collect();
-    if ids.is_empty() {
-        return if which.all { tell(which, 0, "taken out") } else { Err(which.none()) };
-    }
-    let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
-    let environment = &issuer.environment;
-    let event = environment
-        .event(EventKind::NotificationsDropped)
-        .number("notifications", count.try_into().unwrap_or(i64::MAX));
-    let event = environment.personal(event, "by", operator());
-    let event = match reason {
-        Some(reason) => environment.personal(event, "why", reason),
-        None => event,
-    };
-    let decision = Decision::new(event).change(Change::DropNotifications(ids));
-    issuer.store.decide(decision).await.map_err(|error| match error {
+async fn take_out(issuer: &Issuer, which: &Which, reason: Option<String>) -> Result<(), CommandError> {
+    let by = Actor::account(operator());
+    match drop_dead(issuer, which.message.as_deref(), &by, reason.as_deref()).await {
+        Ok(0) if !which.all => Err(which.none()),
+        Ok(count) => tell(which, count, "taken out"),
         // Somebody tried it again, or took it out, meanwhile.
-        DecideError::Conflict(_) => which.none(),
-        error => error.into(),
-    })?;
-    tell(which, count, "taken out")
+        Err(DecideError::Conflict(_)) => Err(which.none()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn test(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
@@ -183,7 +165,7 @@ async fn test(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         fixture::Made,
@@ -196,7 +178,7 @@ mod tests {
         Which { message: message.map(str::to_owned), all: message.is_none(), json: false }
     }
 
-    async fn dead(made: &Made, id: &str) {
+    pub(crate) async fn dead(made: &Made, id: &str) {
         let store = &made.issuer.store;
         store.begin_notifying(vec!["command".to_owned()]).await.unwrap();
         let next = store.notifying().await.unwrap().unwrap().next;

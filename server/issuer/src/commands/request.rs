@@ -1,7 +1,7 @@
 //! `daypass-issuer request …`.
 
 use daypass_proto::{
-    access_request::{AccessRequest, RequestLife, Wanted},
+    access_request::RequestLife,
     names::{DeviceId, RequestId, RoleName},
 };
 use serde_json::{Value, json};
@@ -10,11 +10,12 @@ use super::{
     CommandError,
     arguments::{Behalf, Which},
     output::{json as print_json, line, table, untrusted},
+    terms::told,
 };
 use crate::{
     issuer::Issuer,
-    requests::{RequestError, Verdict, decide, describe, used},
-    store::{Find, Grant, Request},
+    requests::{RequestError, Verdict, beside, decide, describe},
+    store::{Find, Request},
     until,
 };
 
@@ -124,31 +125,17 @@ async fn list(issuer: &Issuer, List { which, states, device }: List) -> Result<(
     table(&["REQUEST", "STATE", "COLLABORATOR", "PROJECT", "WANTS", "ROLE", "UNTIL", "REASON"], &rows)
 }
 
-/// The grants by which it can be seen what is really used: the one that is to be extended, or all of the device in the project.
-async fn beside(issuer: &Issuer, request: &AccessRequest) -> Result<Vec<Grant>, CommandError> {
-    Ok(match &request.what {
-        Wanted::Extension { grant } => issuer.store.grant(grant).await?.into_iter().collect(),
-        Wanted::Scopes { .. } => {
-            let grants = issuer.store.grants_of(&request.device).await?;
-            grants.into_iter().filter(|grant| grant.project == request.project).collect()
-        }
-    })
-}
-
 async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), CommandError> {
-    let request = describe(issuer, find(issuer, id).await?).await?;
-    let mut grants = Vec::new();
-    for grant in beside(issuer, &request).await? {
-        let used = used(issuer, &grant).await?;
-        grants.push((grant, used));
-    }
+    let found = find(issuer, id).await?;
+    let grants = beside(issuer, &found).await?;
+    let request = describe(issuer, found).await?;
     if json {
         let grants: Vec<Value> = grants
             .iter()
             .map(|(grant, used)| {
                 let scopes: Vec<Value> =
                     used.iter().map(|(scope, used)| json!({"scope": scope, "used": used})).collect();
-                json!({"grant": grant.id, "role": grant.role, "state": grant.state, "until": grant.until, "scopes": scopes})
+                json!({"grant": grant.id, "role": grant.role, "state": grant.state, "until": grant.until, "terms": grant.terms, "scopes": scopes})
             })
             .collect();
         return print_json(&json!({"request": request, "grants": grants}));
@@ -164,7 +151,7 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
         line(format!("narrowed to     {} until {}", less.role, less.until))?;
     }
     if let Some(answer) = &request.answer {
-        line(format!("answer          {answer}"))?;
+        line(format!("answer          {}", untrusted(answer)))?;
     }
     if request.state == RequestLife::Requested {
         line(format!("waits for       {}", request.waits_for.join(", ")))?;
@@ -175,6 +162,9 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
             "{} as {}, {} until {}, and what of it was used:",
             grant.id, grant.role, grant.state, grant.until
         ))?;
+        for (name, said) in told(&grant.terms, grant.until, grant.used) {
+            line(format!("  {name}: {said}"))?;
+        }
         let rows: Vec<Vec<String>> = used
             .iter()
             .map(|(scope, used)| {

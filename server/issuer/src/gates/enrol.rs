@@ -214,6 +214,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        actor::Actor,
         fixture::{Made, request},
         gates::{Registration, add},
     };
@@ -236,10 +237,9 @@ mod tests {
             resources: vec!["https://git.example.com/".parse().unwrap()],
             ca: None,
             code_expires_at: made.now().plus(60),
-            by: "olga".to_owned(),
+            by: Actor::account("olga"),
         };
-        let (store, pin) = (issuer.store.as_ref(), issuer.keyring().pin());
-        let code = add(store, &issuer.environment, &issuer.config.issuer_url, pin, registration).await.unwrap();
+        let code = add(issuer, registration).await.unwrap();
         let secret = Fixed(*code.secret.expose());
         let csr = || Bytes(request().1);
         let first = EnrolRequest { secret, client_csr: csr(), server_csr: None };

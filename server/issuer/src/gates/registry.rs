@@ -5,15 +5,15 @@ use daypass_proto::{
     invitation::{Code, CodeError, CodeKind, CodeSecret},
     ledger::EventKind,
     names::GateName,
-    pin::Pin,
     resource::Resource,
     time::Timestamp,
 };
 use thiserror::Error;
 
 use crate::{
-    clock::Environment,
-    store::{Change, DecideError, Decision, Gate, GateLife, Holder, Store, StoreError},
+    actor::Actor,
+    issuer::Issuer,
+    store::{Change, DecideError, Decision, Gate, GateLife, Holder, StoreError},
 };
 
 /// Why the registry does not change.
@@ -22,6 +22,9 @@ pub enum RegistryError {
     /// The name is taken.
     #[error("there is a gate `{0}` already; `daypass-issuer gate remove {0}` takes it out")]
     Exists(GateName),
+    /// What is ours is guarded by nobody else.
+    #[error("`{0}` is this issuer itself, and no gate stands before it; name what the gate guards")]
+    Own(Resource),
     /// No such gate.
     #[error("there is no gate `{0}`; `daypass-issuer gate list` shows them")]
     Unknown(GateName),
@@ -47,17 +50,19 @@ pub struct Registration {
     /// The end of its code.
     pub code_expires_at: Timestamp,
     /// Who registers it.
-    pub by: String,
+    pub by: Actor,
 }
 
 /// Registers a gate, or one that was removed again; gives its one-time code.
-pub async fn add(
-    store: &dyn Store,
-    environment: &Environment,
-    issuer_url: &str,
-    pin: Pin,
-    registration: Registration,
-) -> Result<Code, RegistryError> {
+pub async fn add(issuer: &Issuer, registration: Registration) -> Result<Code, RegistryError> {
+    let (store, environment, config) = (&issuer.store, &issuer.environment, &issuer.config);
+    // A gate with the audience of our own tokens would be shown every administrator's.
+    let ours = |resource: &&Resource| {
+        **resource == config.admin || Resource::of_url(&config.issuer_url).as_ref() == Ok(*resource)
+    };
+    if let Some(own) = registration.resources.iter().find(ours) {
+        return Err(RegistryError::Own(own.clone()));
+    }
     let secret = CodeSecret::from_random(environment.random());
     let gate = Gate {
         name: registration.name.clone(),
@@ -67,11 +72,11 @@ pub async fn add(
         ca: registration.ca,
         state: GateLife::Added,
     };
-    let code = Code::try_new(CodeKind::Gate, pin, secret, issuer_url)?;
+    let code = Code::try_new(CodeKind::Gate, issuer.keyring().pin(), secret, &config.issuer_url)?;
     let event =
         environment.event(EventKind::GateAdded).text("gate", &gate.name).structure("resources", &gate.resources);
     let event = event.number("expires_at", gate.code_expires_at.seconds());
-    let decision = Decision::new(environment.personal(event, "by", &registration.by));
+    let decision = Decision::new(environment.decided(event, &registration.by));
     let change = match store.gate(&registration.name).await? {
         None => Change::AddGate(gate),
         Some(old) if old.state == GateLife::Removed => Change::Gate { to: gate, from: GateLife::Removed },
@@ -82,19 +87,21 @@ pub async fn add(
 }
 
 /// Takes a gate out: its certificates are forgotten, and it is told nothing more.
-pub async fn remove(
-    store: &dyn Store,
-    environment: &Environment,
-    name: &GateName,
-    by: &str,
-) -> Result<(), RegistryError> {
+pub async fn remove(issuer: &Issuer, name: &GateName, by: &Actor, reason: Option<&str>) -> Result<Gate, RegistryError> {
+    let (store, environment) = (&issuer.store, &issuer.environment);
     let gate = store.gate(name).await?.filter(|gate| gate.state != GateLife::Removed);
     let gate = gate.ok_or_else(|| RegistryError::Unknown(name.clone()))?;
-    let event = environment.personal(environment.event(EventKind::GateRemoved).text("gate", name), "by", by);
+    let event = environment.decided(environment.event(EventKind::GateRemoved).text("gate", name), by);
+    let event = match reason {
+        Some(reason) => environment.personal(event, "why", reason),
+        None => event,
+    };
+    let to = Gate { state: GateLife::Removed, ..gate.clone() };
     let decision = Decision::new(event)
         .change(Change::DropCertificates(Holder::Gate(name.clone())))
-        .change(Change::Gate { from: gate.state, to: Gate { state: GateLife::Removed, ..gate } });
-    Ok(store.decide(decision).await?)
+        .change(Change::Gate { from: gate.state, to: to.clone() });
+    store.decide(decision).await?;
+    Ok(to)
 }
 
 #[cfg(test)]
@@ -102,17 +109,24 @@ mod tests {
     use super::*;
     use crate::{fixture::Made, store::CertificateRecord};
 
+    fn olga() -> Actor {
+        Actor::account("olga")
+    }
+
     async fn register(made: &Made, name: &str) -> Result<Code, RegistryError> {
+        register_for(made, name, "https://git.example.com/").await
+    }
+
+    async fn register_for(made: &Made, name: &str, resource: &str) -> Result<Code, RegistryError> {
         let issuer = &made.issuer;
         let registration = Registration {
             name: name.parse().unwrap(),
-            resources: vec!["https://git.example.com/".parse().unwrap()],
+            resources: vec![resource.parse().unwrap()],
             ca: None,
             code_expires_at: made.now().plus(60),
-            by: "olga".to_owned(),
+            by: olga(),
         };
-        let pin = issuer.keyring().pin();
-        add(issuer.store.as_ref(), &issuer.environment, &issuer.config.issuer_url, pin, registration).await
+        add(issuer, registration).await
     }
 
     #[tokio::test]
@@ -120,7 +134,7 @@ mod tests {
         let made = Made::new().await;
         let (store, environment) = (made.issuer.store.as_ref(), &made.issuer.environment);
         let name: GateName = "front".parse().unwrap();
-        assert!(matches!(remove(store, environment, &name, "olga").await, Err(RegistryError::Unknown(_))));
+        assert!(matches!(remove(&made.issuer, &name, &olga(), Some("moved")).await, Err(RegistryError::Unknown(_))));
         let first = register(&made, "front").await.unwrap();
         assert!(matches!(register(&made, "front").await, Err(RegistryError::Exists(_))));
 
@@ -129,13 +143,23 @@ mod tests {
         let certificate = Change::AddCertificate { hash: [1; 32], record };
         let event = crate::fixture::event(environment);
         store.decide(Decision::new(event).change(certificate)).await.unwrap();
-        remove(store, environment, &name, "olga").await.unwrap();
+        remove(&made.issuer, &name, &olga(), Some("moved")).await.unwrap();
         assert!(store.presented([1; 32]).await.unwrap().is_none(), "its certificate is nobody's now");
-        assert!(matches!(remove(store, environment, &name, "olga").await, Err(RegistryError::Unknown(_))));
+        assert!(matches!(remove(&made.issuer, &name, &olga(), Some("moved")).await, Err(RegistryError::Unknown(_))));
 
         let second = register(&made, "front").await.unwrap();
         assert_ne!(first.expose().as_str(), second.expose().as_str());
         let gates = store.gates().await.unwrap();
         assert_eq!(gates.iter().map(|gate| gate.state).collect::<Vec<_>>(), [GateLife::Added]);
+    }
+    #[tokio::test]
+    async fn no_gate_stands_before_the_issuer_itself() {
+        let made = Made::new().await;
+        let config = &made.issuer.config;
+        for own in [config.admin.as_str().to_owned(), format!("{}/", config.issuer_url)] {
+            let refused = register_for(&made, "front", &own).await;
+            assert!(matches!(refused, Err(RegistryError::Own(_))), "{own}: {refused:?}");
+        }
+        assert!(made.issuer.store.gates().await.unwrap().is_empty());
     }
 }

@@ -13,6 +13,7 @@
 
 mod backoff;
 mod command;
+mod dead;
 mod message;
 mod metrics;
 mod settings;
@@ -21,6 +22,7 @@ mod teller;
 mod webhook;
 
 pub use self::{
+    dead::drop_dead,
     message::{Kind, json_schema, markdown, test_message},
     metrics::Counters,
     settings::{CommandSettings, Settings, WebhookSettings},

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use daypass_proto::{
+    access_request::Wanted,
     authorization::{AuthorizationDetail, AuthorizationDetails},
     ledger::EventKind,
     time::Timestamp,
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     issuer::Issuer,
-    store::{Filter, Grant, Side, StoreError},
+    store::{Filter, Grant, Request, Side, StoreError},
 };
 
 /// How many tokens are looked at, the newest ones.
@@ -77,6 +78,20 @@ pub async fn used(issuer: &Issuer, grant: &Grant) -> Result<BTreeMap<Scope, Used
         }
     }
     Ok(scopes)
+}
+
+/// The grants by which it can be seen what is really used: the one that is to be extended, or all of the device in the project.
+pub async fn beside(issuer: &Issuer, request: &Request) -> Result<Vec<(Grant, BTreeMap<Scope, Used>)>, StoreError> {
+    let grants = match &request.what {
+        Wanted::Extension { grant } => issuer.store.grant(grant).await?.into_iter().collect(),
+        Wanted::Scopes { .. } => issuer.store.grants_of(&request.device).await?,
+    };
+    let mut beside = Vec::new();
+    for grant in grants.into_iter().filter(|grant| grant.project == request.project) {
+        let used = used(issuer, &grant).await?;
+        beside.push((grant, used));
+    }
+    Ok(beside)
 }
 
 fn of(details: &AuthorizationDetails) -> Vec<Scope> {

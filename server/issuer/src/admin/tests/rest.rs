@@ -1,0 +1,130 @@
+//! Phases, gates, notifications, and events by their time.
+
+use daypass_proto::names::GateName;
+use serde_json::{Value, json};
+
+use super::{Client, World, is};
+use crate::{
+    actor::Actor,
+    commands::dead_notification,
+    gates::{Registration, add},
+    store::InvitationLife,
+};
+
+const PHASE: (&str, &str) = ("[roles.developer]\n", "[phases.build]\nends = 2027-12-01T00:00:00Z\n[roles.developer]\n");
+
+impl World {
+    async fn gate(&self, name: &str) -> GateName {
+        let registration = Registration {
+            name: name.parse().unwrap(),
+            resources: vec!["https://git.example.com/".parse().unwrap()],
+            ca: None,
+            code_expires_at: self.made.now().plus(60),
+            by: Actor::account("root"),
+        };
+        add(&self.made.issuer, registration).await.unwrap();
+        name.parse().unwrap()
+    }
+
+    /// Each of these operations, once.
+    pub(super) async fn asked_of_the_rest(&self, owner: &Client, ada: &Client) {
+        self.good(owner, "GET", "/admin/v1/phases", Value::Null).await;
+        let end = "/admin/v1/projects/apollo/phases/build/end";
+        self.made.edit_policy(&[PHASE]).await;
+        self.good(owner, "POST", end, json!({"reason": "over"})).await;
+        let gate = self.gate("front").await;
+        self.good(ada, "GET", "/admin/v1/gates", Value::Null).await;
+        self.good(ada, "POST", &format!("/admin/v1/gates/{gate}/remove"), json!({"reason": "moved"})).await;
+        self.good(ada, "GET", "/admin/v1/notifications", Value::Null).await;
+        self.good(ada, "POST", "/admin/v1/notifications/retry", json!({"all": true})).await;
+        self.good(ada, "POST", "/admin/v1/notifications/drop", json!({"all": true})).await;
+    }
+}
+
+#[tokio::test]
+async fn a_phase_is_listed_with_where_it_is_and_ended_by_its_owner() {
+    let world = World::new().await;
+    world.made.edit_policy(&[PHASE]).await;
+    let owner = world.owner().await;
+    let invitation = world.made.invited_for("alice", "build").await;
+    let other = world.made.invited("alice").await;
+    let listed = world.good(&owner, "GET", "/admin/v1/phases?project=apollo", Value::Null).await;
+    let phase = &listed["items"][0];
+    assert_eq!((phase["phase"].as_str(), phase["state"].as_str()), (Some("build"), Some("running")));
+    let path = "/admin/v1/projects/apollo/phases/build/end";
+    let would = world.good(&owner, "POST", path, json!({"reason": "over"})).await;
+    assert_eq!((&would["ended"], &would["invitations"]), (&json!(false), &json!([invitation.id])));
+    world.good(&owner, "POST", path, json!({"reason": "over", "confirmed": true})).await;
+    let state = async |id| world.made.issuer.store.invitation(id).await.unwrap().unwrap().state;
+    assert_eq!(
+        (state(&invitation.id).await, state(&other.id).await),
+        (InvitationLife::Withdrawn, InvitationLife::Open)
+    );
+    let unknown = "/admin/v1/projects/apollo/phases/biuld/end";
+    assert_eq!(world.refused(&owner, "POST", unknown, json!({"reason": "x"})).await, is(404, "not_found"));
+}
+
+#[tokio::test]
+async fn a_gate_is_taken_out_by_an_administrator_and_the_ledger_says_by_whom() {
+    let world = World::new().await;
+    let ada = world.administrator("ada").await;
+    let gate = world.gate("front").await;
+    let listed = world.good(&ada, "GET", "/admin/v1/gates", Value::Null).await;
+    assert_eq!(
+        listed["items"],
+        json!([{"gate": "front", "state": "added", "resources": ["https://git.example.com/"]}])
+    );
+    let path = format!("/admin/v1/gates/{gate}/remove");
+    assert_eq!(world.good(&ada, "POST", &path, json!({"reason": "moved"})).await["state"], "removed");
+    assert_eq!(world.refused(&ada, "POST", &path, json!({})).await, is(404, "not_found"));
+    assert!(world.made.events("gate_removed").await[0].contains(ada.device.as_str()));
+    assert_eq!(world.made.reasons("gate_removed").await, ["moved"]);
+}
+
+#[tokio::test]
+async fn dead_notifications_are_tried_again_or_taken_out_by_an_administrator() {
+    let world = World::new().await;
+    let ada = world.administrator("ada").await;
+    for id in ["msg_1", "msg_2", "msg_3"] {
+        dead_notification(&world.made, id).await;
+    }
+    let listed = world.good(&ada, "GET", "/admin/v1/notifications?dead=true&limit=2", Value::Null).await;
+    assert_eq!((listed["items"].as_array().unwrap().len(), &listed["more"]), (2, &json!(true)));
+    let ask = |verb: &str| format!("/admin/v1/notifications/{verb}");
+    assert_eq!(world.good(&ada, "POST", &ask("retry"), json!({"message": "msg_1"})).await["notifications"], 1);
+    for (verb, body, refusal) in [
+        ("drop", json!({"message": "msg_1"}), is(404, "not_found")),
+        ("retry", json!({"message": "msg_9"}), is(404, "not_found")),
+        ("retry", json!({"message": "msg_2", "all": true}), is(400, "malformed")),
+        ("retry", json!({"message": "msg_2", "reason": "x"}), is(400, "malformed")),
+    ] {
+        assert_eq!(world.refused(&ada, "POST", &ask(verb), body.clone()).await, refusal, "{verb} {body}");
+    }
+    assert_eq!(
+        world.good(&ada, "POST", &ask("drop"), json!({"all": true, "reason": "moved"})).await["notifications"],
+        2
+    );
+    assert!(world.made.events("notifications_dropped").await[0].contains(ada.device.as_str()));
+    let left = world.good(&ada, "GET", "/admin/v1/notifications", Value::Null).await;
+    assert_eq!(left["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn events_are_found_by_their_time() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let early = world.made.now();
+    world.made.invited("alice").await;
+    world.made.pass(200);
+    world.made.invited("bob").await;
+    crate::ledger::integrate(&world.made.issuer).await;
+    let found = async |query: String| {
+        let path = format!("/admin/v1/ledger/events?kind=invited&{query}");
+        let listed = world.good(&owner, "GET", &path, Value::Null).await;
+        let names = listed["items"].as_array().unwrap().iter().map(|it| it["personal"]["collaborator"].clone());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(found("since=100s".to_owned()).await, [json!("bob")]);
+    assert_eq!(found(format!("until={early}")).await, [json!("alice")]);
+    assert_eq!(found(format!("since={early}&until={}", world.made.now())).await.len(), 2);
+}
