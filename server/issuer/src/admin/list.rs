@@ -316,6 +316,7 @@ pub(super) async fn events(
         project,
         device: which.device.clone(),
         kind: parsed::<EventKind>("kind", which.kind.clone())?,
+        kinds: Vec::new(),
         since: moment(&which.since, Edge::Begin)?,
         until: moment(&which.until, Edge::End)?,
     };
