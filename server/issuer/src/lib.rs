@@ -31,8 +31,11 @@ pub mod notification;
 mod pace;
 pub mod policy;
 mod remembered;
+pub mod replacement;
 pub mod requests;
 pub mod serve;
 pub mod store;
 mod token;
 mod until;
+
+pub use self::token::new_jti;

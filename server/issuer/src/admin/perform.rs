@@ -151,7 +151,7 @@ pub(super) async fn perform(
             let items = all.iter().map(|(who, grants)| api::Administrator {
                 collaborator: who.clone(),
                 acting: grants.iter().any(|grant| is_administrator(grant, now)),
-                grants: grants.iter().map(grant).collect(),
+                grants: grants.iter().map(|it| grant(issuer, it)).collect(),
             });
             answer(&api::List { items: items.collect(), more: false })
         }
@@ -233,7 +233,7 @@ async fn end_grant(
     let found = their_grant(issuer, decider, operation, asked).await?;
     let reason = asked.reason()?;
     let told = Told { source: &decider.source, rule: None, reason: reason.as_deref() };
-    answer(&grant(&decide_grant(issuer, &found.id, verb, &told).await?))
+    answer(&grant(issuer, &decide_grant(issuer, &found.id, verb, &told).await?))
 }
 
 async fn load_policy(

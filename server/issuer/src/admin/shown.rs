@@ -11,10 +11,10 @@ use crate::{
     store::{Device, Gate, Grant, GrantLife, Invitation, Proposal, Terms},
 };
 
-pub(super) fn grant(grant: &Grant) -> api::Grant {
+pub(super) fn grant(issuer: &Issuer, grant: &Grant) -> api::Grant {
     api::Grant {
         grant: grant.id.clone(),
-        state: grant.state.to_string(),
+        state: grant.shown(&issuer.policy(), issuer.environment.now()).to_string(),
         collaborator: grant.collaborator.clone(),
         project: grant.project.clone(),
         role: grant.role.clone(),
@@ -44,7 +44,7 @@ pub(super) async fn grant_shown(issuer: &Issuer, found: &Grant) -> Result<api::G
         _ => None,
     };
     Ok(api::GrantShown {
-        grant: grant(found),
+        grant: grant(issuer, found),
         terms: terms(&found.terms),
         used: found.used,
         authorization_details,
@@ -55,10 +55,10 @@ pub(super) async fn grant_shown(issuer: &Issuer, found: &Grant) -> Result<api::G
 
 pub(super) async fn device(issuer: &Issuer, device: &Device) -> Result<api::Device, AdminError> {
     let grants = issuer.store.grants_of(&device.id).await?;
-    Ok(device_with(device, &grants))
+    Ok(device_with(issuer, device, &grants))
 }
 
-pub(super) fn device_with(device: &Device, grants: &[Grant]) -> api::Device {
+pub(super) fn device_with(issuer: &Issuer, device: &Device, grants: &[Grant]) -> api::Device {
     api::Device {
         device: device.id.clone(),
         state: device.state,
@@ -70,7 +70,7 @@ pub(super) fn device_with(device: &Device, grants: &[Grant]) -> api::Device {
         os: device.facts.os.clone(),
         secure_boot: device.posture.secure_boot,
         enrolled_at: device.enrolled_at,
-        grants: grants.iter().map(grant).collect(),
+        grants: grants.iter().map(|it| grant(issuer, it)).collect(),
     }
 }
 

@@ -165,6 +165,7 @@ impl World {
             made_at: Some(self.made.now()),
             used: 0,
             terms: Terms::default(),
+            replaces: None,
             briefed: None,
         };
         let id = grant.id.clone();

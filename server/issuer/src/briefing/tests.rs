@@ -10,10 +10,9 @@ use daypass_proto::{
     jose::{Header, SoftwareKey, UnverifiedJws},
     names::{DeviceId, GrantId},
 };
-use daypass_service::Peer;
+use daypass_service::{ClientCertificate, Peer};
 use http_body_util::BodyExt as _;
 use rcgen::KeyPair;
-use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tower_service::Service as _;
 
@@ -70,7 +69,7 @@ struct Scene {
 struct Laptop {
     key: SoftwareKey,
     device: DeviceId,
-    certificate: Arc<CertificateDer<'static>>,
+    certificate: Arc<ClientCertificate>,
     grant: GrantId,
 }
 

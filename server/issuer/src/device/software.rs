@@ -125,6 +125,7 @@ pub async fn register(
         made_at: Some(environment.now()),
         used: 0,
         terms,
+        replaces: None,
         briefed: None,
     };
     let monitored = guard(issuer, Action::Approve, &device, &grant)?;

@@ -366,7 +366,10 @@ impl Telling {
 /// A collaborator's name that stands for all of them: of a letter or digit that is nowhere in the two roles, so that no pattern matches it that
 /// does not match every name. As long as the name that roles are checked with.
 fn somebody(old: Option<&Role>, new: Option<&Role>) -> Option<(String, Collaborator)> {
-    let texts = |role: &'_ Role| [Some(role.template.clone()), role.grace.as_ref().map(|grace| grace.template.clone())];
+    let texts = |role: &'_ Role| {
+        let grace = role.grace.as_ref().map(|grace| grace.template.text().to_owned());
+        [Some(role.template.text().to_owned()), grace]
+    };
     let texts: Vec<String> = [old, new].into_iter().flatten().flat_map(texts).flatten().collect();
     let is_free = |letter: &char| texts.iter().all(|text| !text.contains(*letter));
     let letter = ('a'..='z').chain('0'..='9').find(is_free)?;

@@ -219,6 +219,7 @@ async fn given(issuer: &Issuer, request: &Request) -> Result<Given, RequestError
                 made_at: Some(issuer.environment.now()),
                 used: 0,
                 terms,
+                replaces: None,
                 briefed: None,
             };
             let watching = guard(issuer, Action::Approve, &device, &grant).map_err(ApprovalError::from)?;
