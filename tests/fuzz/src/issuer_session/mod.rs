@@ -507,8 +507,6 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seed(b'b', DELEGATED),
         seed(b'b', "GET /device/v1/state\n\n"),
         seed(b'b', "POST /device/v1/renewal/begin\n\n{}"),
-        seed(b'b', "GET /device/v1/briefings/gr-0000000000000000\n\n"),
-        seed(b'b', "POST /device/v1/briefings/accept\n\n{\"grant\":\"gr-0000000000000000\",\"acceptance\":\"a.b.c\"}"),
         seed(b'b', REVOKE),
         seed(b'c', INTROSPECT),
         seed(b'c', "GET /gate/v1/revocations\n\n"),
