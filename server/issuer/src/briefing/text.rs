@@ -195,7 +195,11 @@ impl Given<'_> {
                 let _ = writeln!(tree, "└─ yes ── role `{role}` is never extended: ask an owner for a new invitation");
             }
             Renewal::Ask => {
-                let total = role.longest_total.map(|total| format!(", and {} in all", lasting(total)));
+                let total = role.longest_total.map(|total| {
+                    let until =
+                        grant.made_at.map(|made_at| format!(", which is until {}", self.time(made_at.plus(total))));
+                    format!(", and {} in all{}", lasting(total), until.unwrap_or_default())
+                });
                 let _ = write!(
                     tree,
                     "└─ yes\n   ├─ for {} from now at most{}:\n   │    daypass extend {id} --for 7d --reason \"what it is for\"\n   \
