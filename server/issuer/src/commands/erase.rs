@@ -38,7 +38,9 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     }
     line(format!("erased {fields} personal fields from the ledger, which verifies as before"))?;
     line("unused space of the store's file may have some of it until `daypass-issuer ledger compact`")?;
-    line("records of devices, grants and invitations keep the name, and so do backups, exports and logs")
+    line(
+        "records of devices, grants and invitations keep the name, and so do policies that name them, backups, exports and logs",
+    )
 }
 
 async fn erase(issuer: &Issuer, args: &Args, by: &str) -> Result<u64, CommandError> {
@@ -67,13 +69,15 @@ async fn erase(issuer: &Issuer, args: &Args, by: &str) -> Result<u64, CommandErr
 
 #[cfg(test)]
 mod tests {
+    use daypass_proto::{encoding::Fixed, names::ProposalId};
+
     use super::*;
     use crate::{
         actor::Actor,
         device::{Verb, decide_life},
         fixture::Made,
         ledger::{Source, audit::audit_store, integrate},
-        store::{DecideError, LedgerStore as _, SqliteStore, Store as _},
+        store::{DecideError, LedgerStore as _, Proposal, ProposalLife, SqliteStore, Store as _},
     };
 
     fn args(name: &str, yes: bool) -> Args {
@@ -159,6 +163,36 @@ mod tests {
         let stale = issuer.store.decide(Decision::new(event()).change(change(counted))).await;
         assert!(matches!(stale, Err(DecideError::Conflict(_))), "there is more by now than was counted");
         assert!(issuer.store.traces(&"alice".parse().unwrap(), made.now()).await.unwrap().fields > counted);
+    }
+
+    #[tokio::test]
+    async fn whoever_brought_a_policy_is_erased_from_it_once_it_waits_no_more() {
+        let made = Made::new().await;
+        let (store, environment) = (&made.issuer.store, &made.issuer.environment);
+        let name: Collaborator = "ada@example.com".parse().unwrap();
+        let proposal = Proposal {
+            id: ProposalId::from_random([1; 10]),
+            state: ProposalLife::Waiting,
+            hash: Fixed([1; 32]),
+            base: 1,
+            at: made.now(),
+            by: Some(name.clone()),
+            guarded: Vec::new(),
+            files: crate::policy::Files::default(),
+        };
+        let event = environment.personal(crate::fixture::event(environment), "by", &name);
+        let add = Decision::new(event).change(Change::AddProposal(proposal.clone()));
+        store.decide(add).await.unwrap();
+        let waits = erase(&made.issuer, &args(name.as_str(), true), "otto").await;
+        assert!(
+            matches!(&waits, Err(CommandError::StillLive(_, what)) if what.contains(proposal.id.as_str())),
+            "who brought it must not confirm it: {waits:?}"
+        );
+        let to = Proposal { state: ProposalLife::Withdrawn, ..proposal.clone() };
+        let withdraw = Decision::new(crate::fixture::event(environment)).change(Change::Proposal(to.clone()));
+        store.decide(withdraw).await.unwrap();
+        erase(&made.issuer, &args(name.as_str(), true), "otto").await.unwrap();
+        assert_eq!(store.proposal(&proposal.id).await.unwrap().unwrap(), Proposal { by: None, ..to });
     }
 
     #[tokio::test]
