@@ -15,7 +15,7 @@ use daypass_service::Peer;
 
 use super::{EnrolmentError, begin::usable, record, refusal};
 use crate::{
-    approval::{Waiting, guard},
+    approval::{ApprovalError, Waiting, given_today, guard},
     body::Body,
     device::{Issued, device_state, issue_certificate},
     error::Refusal,
@@ -171,13 +171,17 @@ async fn first(
     // The device is let on by its EK, and its grant by the owners: they may have approved it while the code was under way.
     let approvals =
         if registered && from == GrantLife::Requested { Waiting::of_grant(issuer, &grant).await? } else { None };
-    let approved = approvals.as_ref().is_some_and(|waiting| waiting.missing() == 0);
-    let guarded = approved.then(|| guard(issuer, Action::Approve, &device, &grant)).transpose();
-    if guarded.is_err() {
+    let approved = approvals.as_ref().filter(|waiting| waiting.missing() == 0);
+    let allowed = approved.map(|waiting| {
+        given_today(issuer, &grant, waiting)?;
+        Ok::<_, ApprovalError>(guard(issuer, Action::Approve, &device, &grant)?)
+    });
+    let allowed = allowed.transpose();
+    if allowed.is_err() {
         // A person looks at it, and the guardrails are asked again.
         (device.state, device.reason) = (DeviceLife::Pending, None);
     }
-    let comes_into_force = matches!(guarded, Ok(Some(_)));
+    let comes_into_force = matches!(allowed, Ok(Some(_)));
     let grant = Grant {
         device: Some(device.id.clone()),
         state: if comes_into_force { GrantLife::Active } else { from },
@@ -186,7 +190,7 @@ async fn first(
     let used = Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation };
     let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
     let mut decision = Decision::new(enrolled.event(issuer, &used, &device, &certificate));
-    if let Err(forbidden) = &guarded {
+    if let Err(ApprovalError::Guardrail(forbidden)) = &allowed {
         let event = environment.event(EventKind::ApprovalRefused).text("rule", "guardrail");
         let event = environment.of_grant(event.structure("rules", &forbidden.all), &grant, &issuer.policy());
         decision = decision.event(environment.asked(event, enrolled.source));
@@ -195,7 +199,7 @@ async fn first(
         let event = |kind| environment.event(kind).text("rule", "ek_hash_in_invitation");
         let approved = environment.of_device(event(EventKind::DeviceApproved), &device);
         decision = decision.event(environment.asked(approved, enrolled.source));
-        if let Ok(Some(monitored)) = &guarded {
+        if let Ok(Some(monitored)) = &allowed {
             let activated = event(EventKind::GrantActivated);
             let activated = if monitored.is_empty() { activated } else { activated.structure("monitored", monitored) };
             let activated = environment.of_grant(activated, &grant, &issuer.policy());

@@ -24,7 +24,7 @@ pub use self::{
     ask::{ask, withdraw},
     decide::{Decided, Verdict, decide},
     endpoints::{list, make, take_back},
-    lapse::lapse,
+    lapse::{lapse, lapsed},
     used::{Scope, Used, beside},
 };
 use crate::{
@@ -71,6 +71,9 @@ pub enum RequestError {
     /// Not one of theirs.
     #[error("this device has nothing in a project `{0}`; who has not been invited to it cannot ask for more of it")]
     NoProject(ProjectName),
+    /// The policy lost it.
+    #[error("today's policy has no project `{0}`")]
+    NotInPolicy(ProjectName),
     /// The role is there already.
     #[error("this device has grant `{grant}` in role `{role}` already; ask for its extension")]
     HasRole {
@@ -165,7 +168,7 @@ impl RequestError {
             Self::GrantOver { .. } => {
                 (AccessDenied, Reason::GrantEnded, "ask an owner of the project for an invitation")
             }
-            Self::NotRenewed(_) | Self::TooLongInAll { .. } | Self::Grant(_) => {
+            Self::NotRenewed(_) | Self::TooLongInAll { .. } | Self::Grant(_) | Self::NotInPolicy(_) => {
                 (AccessDenied, Reason::ExceedsGrant, "ask for less, or an owner of the project for another role")
             }
             Self::Device(_) => (AccessDenied, Reason::DevicePending, ASK),
