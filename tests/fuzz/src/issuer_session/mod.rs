@@ -167,9 +167,9 @@ impl Scene {
                 resources: vec![RESOURCE.parse().unwrap()],
                 ca: None,
                 code_expires_at: until,
-                by: "olga".to_owned(),
+                by: Actor::account("olga"),
             };
-            let code = gates::add(store, environment, url, pin, registration).await.unwrap();
+            let code = gates::add(&issuer, registration).await.unwrap();
             secrets.push(base64url(code.secret.expose()));
         }
         let public = public_routes(Arc::clone(&issuer));
