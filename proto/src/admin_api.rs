@@ -248,7 +248,7 @@ pub struct Device {
 pub struct Grant {
     /// Its name.
     pub grant: GrantId,
-    /// `requested`, `active`, `suspended`, `revoked` or `ended`.
+    /// `requested`, `active`, `grace`, `used_up`, `suspended`, `revoked` or `ended`, whether somebody has marked it yet or not.
     pub state: String,
     /// Whose.
     pub collaborator: Collaborator,

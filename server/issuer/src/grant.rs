@@ -10,11 +10,15 @@
 use std::net::IpAddr;
 
 use daypass_proto::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    policy::{Project, Role, Subject, word},
+    policy::{Policy, Project, Role, Subject, word},
     store::{Grant, GrantLife, Terms},
 };
+
+/// More than a list shows at once.
+pub(crate) const MOST: u32 = 100_001;
 
 /// The times of a grant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,6 +97,83 @@ impl Grant {
     /// How many more tokens it gives, where they are counted.
     pub fn uses_left(&self, role: &Role) -> Option<u32> {
         self.uses(role).map(|most| most.saturating_sub(self.used))
+    }
+}
+
+/// Where a grant is, as people read it: what was decided about it, and what time and use have made of that.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shown {
+    /// In this state, whether somebody has marked it yet or not.
+    Life(GrantLife),
+    /// It gives no more tokens. Those that it gave live on, so that nothing has ended.
+    UsedUp,
+}
+
+impl Shown {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Life(life) => life.as_str(),
+            Self::UsedUp => "used_up",
+        }
+    }
+
+    /// The states in the store among which those are that are shown so.
+    pub fn among(self) -> Vec<GrantLife> {
+        use GrantLife::{Active, Ended, Grace};
+        match self {
+            Self::UsedUp | Self::Life(Active | Grace) => vec![Active, Grace],
+            Self::Life(Ended) => vec![Active, Grace, Ended],
+            Self::Life(other) => vec![other],
+        }
+    }
+}
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Shown {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == Self::UsedUp.as_str() {
+            return Ok(Self::UsedUp);
+        }
+        serde_json::from_value(text.into())
+            .map(Self::Life)
+            .map_err(|_| "expected requested, active, grace, used_up, suspended, revoked or ended".to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for Shown {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Shown {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Grant {
+    /// Where it is now, as people read it, by today's policy.
+    pub fn shown(&self, policy: &Policy, now: Timestamp) -> Shown {
+        if !matches!(self.state, GrantLife::Active | GrantLife::Grace) {
+            return Shown::Life(self.state);
+        }
+        let project = policy.project(&self.project);
+        let role = project.and_then(|project| project.role(&self.role));
+        let span = project.zip(role).and_then(|(project, role)| Span::of(self, project, role));
+        let standing = span.unwrap_or_else(|| Span::recorded(self)).at(now);
+        match role.and_then(|role| self.uses_left(role)) {
+            Some(0) if standing != Standing::Over => Shown::UsedUp,
+            Some(_) | None => Shown::Life(standing.life()),
+        }
     }
 }
 

@@ -15,11 +15,13 @@ use crate::{
     approval::bar,
     clock::Environment,
     policy::{Policy, Project, Role, is_administration},
-    store::{Approvals, Change, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store, Terms},
+    store::{
+        Approvals, Change, Condition, DecideError, Decision, Grant, GrantLife, Invitation, InvitationLife, Store, Terms,
+    },
 };
 
 /// Why a grant cannot be.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum GrantError {
     /// No such project.
     #[error("there is no project `{0}`; the policy has: {1}")]
@@ -98,17 +100,64 @@ pub fn limits<'p>(
     Ok((found, limits))
 }
 
+/// What a grant would be, and all in it that today's policy does not give.
+#[derive(Debug)]
+pub struct Judged {
+    /// The terms that it would have, with what the role adds to those that were asked for.
+    pub terms: Terms,
+    /// What goes beyond the policy; such a grant is not made.
+    pub excess: Vec<GrantError>,
+}
+
 /// Whether such a grant could be made now; gives the terms that it would have, with what the role adds to those that were asked for.
 pub fn check_grant(
     policy: &Policy,
-    (project, role): (&ProjectName, &RoleName),
+    role: (&ProjectName, &RoleName),
     collaborator: &Collaborator,
     until: Timestamp,
     terms: &Terms,
     now: Timestamp,
 ) -> Result<Terms, GrantError> {
-    not_administration(project)?;
-    within_limits(policy, (project, role), collaborator, until, terms, now)
+    not_administration(role.0)?;
+    within_limits(policy, role, collaborator, until, terms, now)
+}
+
+/// The same, with everything that speaks against it, and not the first alone.
+pub fn judge_grant(
+    policy: &Policy,
+    role: (&ProjectName, &RoleName),
+    collaborator: &Collaborator,
+    until: Timestamp,
+    terms: &Terms,
+    now: Timestamp,
+) -> Judged {
+    match not_administration(role.0) {
+        Ok(()) => judge(policy, role, collaborator, until, terms, now),
+        Err(error) => Judged { terms: terms.clone(), excess: vec![error] },
+    }
+}
+
+/// The most of what was asked for that would be given: an earlier end, and fewer tokens. `None` where something else speaks against it.
+pub fn nearest(
+    policy: &Policy,
+    role: (&ProjectName, &RoleName),
+    collaborator: &Collaborator,
+    until: Timestamp,
+    terms: &Terms,
+    now: Timestamp,
+) -> Option<(Timestamp, Terms)> {
+    let (mut end, mut less) = (until, terms.clone());
+    for excess in judge_grant(policy, role, collaborator, until, terms, now).excess {
+        match excess {
+            GrantError::TooLong { latest: limit, .. } | GrantError::BeyondPhase { ends: limit, .. } => {
+                end = end.min(limit)
+            }
+            GrantError::TooManyUses { most, .. } => less.uses = Some(most),
+            _ => return None,
+        }
+    }
+    let left = judge_grant(policy, role, collaborator, end, &less, now).excess;
+    left.is_empty().then_some((end, less))
 }
 
 /// Administrators are made in a way of their own.
@@ -118,48 +167,65 @@ fn not_administration(project: &ProjectName) -> Result<(), GrantError> {
 
 fn within_limits(
     policy: &Policy,
-    (project, role): (&ProjectName, &RoleName),
+    role: (&ProjectName, &RoleName),
     collaborator: &Collaborator,
     until: Timestamp,
     terms: &Terms,
     now: Timestamp,
 ) -> Result<Terms, GrantError> {
-    let (found, limits) = limits(policy, project, role)?;
-    let phase = match &terms.phase {
-        None => None,
-        Some(name) => Some((
-            name,
-            found.phase(name).ok_or_else(|| {
-                let phases = found.phases().map(|(name, _)| name.to_string()).collect();
-                GrantError::Phase(project.clone(), name.clone(), list(phases))
-            })?,
-        )),
+    let Judged { terms, excess } = judge(policy, role, collaborator, until, terms, now);
+    excess.into_iter().next().map_or(Ok(terms), Err)
+}
+
+fn judge(
+    policy: &Policy,
+    (project, role): (&ProjectName, &RoleName),
+    collaborator: &Collaborator,
+    until: Timestamp,
+    terms: &Terms,
+    now: Timestamp,
+) -> Judged {
+    let (found, limits) = match limits(policy, project, role) {
+        Ok(found) => found,
+        Err(error) => return Judged { terms: terms.clone(), excess: vec![error] },
     };
+    let mut excess = Vec::new();
+    let phase = terms.phase.as_ref().and_then(|name| {
+        let phase = found.phase(name);
+        if phase.is_none() {
+            let phases = found.phases().map(|(name, _)| name.to_string()).collect();
+            excess.push(GrantError::Phase(project.clone(), name.clone(), list(phases)));
+        }
+        phase.map(|phase| (name, phase))
+    });
     let begins = terms.not_before.max(phase.and_then(|(_, phase)| phase.begins)).map_or(now, |begins| begins.max(now));
     // What is granted ahead is as long as what is granted from now on.
     let latest = begins.plus(limits.longest_grant);
     if until > latest {
-        return Err(GrantError::TooLong { role: role.clone(), until, latest });
+        excess.push(GrantError::TooLong { role: role.clone(), until, latest });
     }
     if let Some((name, phase)) = phase
         && until > phase.ends
     {
-        return Err(GrantError::BeyondPhase { phase: name.clone(), until, ends: phase.ends });
+        excess.push(GrantError::BeyondPhase { phase: name.clone(), until, ends: phase.ends });
     }
     if until <= begins {
-        return Err(GrantError::NoTime { begins, until });
+        excess.push(GrantError::NoTime { begins, until });
     }
     if let (Some(uses), Some(most)) = (terms.uses, limits.uses)
         && uses > most
     {
-        return Err(GrantError::TooManyUses { role: role.clone(), uses, most });
+        excess.push(GrantError::TooManyUses { role: role.clone(), uses, most });
     }
-    limits.details_for(collaborator).map_err(|message| GrantError::Template(role.clone(), message))?;
-    Ok(Terms {
+    if let Err(message) = limits.details_for(collaborator) {
+        excess.push(GrantError::Template(role.clone(), message));
+    }
+    let terms = Terms {
         uses: terms.uses.or(limits.uses),
         grace: limits.grace.as_ref().map_or(0, |grace| grace.seconds),
         ..terms.clone()
-    })
+    };
+    Judged { terms, excess }
 }
 
 /// Why no invitation is made.
@@ -171,9 +237,23 @@ pub enum InviteError {
     /// The code.
     #[error("could not make the code")]
     Code(#[from] CodeError),
+    /// Somebody else decided in between.
+    #[error(
+        "{0} was changed by somebody else at the same time, and nobody was invited; run the command again, which goes by what there is now"
+    )]
+    Changed(Condition),
     /// The store.
     #[error(transparent)]
-    Decide(#[from] DecideError),
+    Decide(DecideError),
+}
+
+impl From<DecideError> for InviteError {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::Conflict(condition) => Self::Changed(condition),
+            error @ (DecideError::Clock { .. } | DecideError::Store(_)) => Self::Decide(error),
+        }
+    }
 }
 
 /// What is asked for.
@@ -223,54 +303,92 @@ pub(crate) fn prepare(
 ) -> Result<(Decision, Invitation, Code), InviteError> {
     let role = (&invite.project, &invite.role);
     let terms = within_limits(policy, role, &invite.collaborator, invite.until, &invite.terms, environment.now())?;
-    let secret = CodeSecret::from_random(environment.random());
     let grant = Grant {
         id: GrantId::from_random(environment.random()),
-        collaborator: invite.collaborator.clone(),
-        project: invite.project.clone(),
-        role: invite.role.clone(),
+        collaborator: invite.collaborator,
+        project: invite.project,
+        role: invite.role,
         until: invite.until,
         state: GrantLife::Requested,
         device: None,
         made_at: Some(environment.now()),
         used: 0,
         terms,
+        replaces: None,
     };
-    let bar = bar(policy, &invite.project, &invite.role)?;
-    let waits = Approvals::new(grant.id.to_string(), invite.by.person().cloned(), environment.now(), bar);
+    let Invite { code_expires_at, ek_hash, reason, by, .. } = invite;
+    let letter = Letter { grant, further: Vec::new(), code_expires_at, ek_hash, reason, by };
+    write(environment, policy, issuer_url, pin, letter)
+}
+
+/// What an invitation carries, made and not yet sent.
+pub(crate) struct Letter {
+    /// The grant.
+    pub(crate) grant: Grant,
+    /// The others, of the same person.
+    pub(crate) further: Vec<Grant>,
+    /// The code's end; the last grant's end at the latest.
+    pub(crate) code_expires_at: Timestamp,
+    /// The only EK that may use it.
+    pub(crate) ek_hash: Option<[u8; 32]>,
+    /// Why.
+    pub(crate) reason: Option<String>,
+    /// Who invites.
+    pub(crate) by: Actor,
+}
+
+/// The decision by which these grants are made and wait, with an event for each.
+pub(crate) fn write(
+    environment: &Environment,
+    policy: &Policy,
+    issuer_url: &str,
+    pin: Pin,
+    letter: Letter,
+) -> Result<(Decision, Invitation, Code), InviteError> {
+    let Letter { grant, further, code_expires_at, ek_hash, reason, by } = letter;
+    let secret = CodeSecret::from_random(environment.random());
+    let last = further.iter().fold(grant.until, |last, grant| last.max(grant.until));
     let invitation = Invitation {
         id: InvitationId::from_random(environment.random()),
         secret_hash: Fixed(secret.hash()),
-        collaborator: invite.collaborator,
-        project: invite.project,
-        role: invite.role,
+        collaborator: grant.collaborator.clone(),
+        project: grant.project.clone(),
+        role: grant.role.clone(),
         phase: grant.terms.phase.clone(),
         grant: grant.id.clone(),
+        further: further.iter().map(|grant| grant.id.clone()).collect(),
+        replaces: grant.replaces.as_ref().map(|replaces| replaces.device.clone()),
         // A code that is good for longer would enrol machines for nothing.
-        expires_at: invite.code_expires_at.min(invite.until),
-        ek_hash: invite.ek_hash.map(Fixed),
+        expires_at: code_expires_at.min(last),
+        ek_hash: ek_hash.map(Fixed),
         state: InvitationLife::Open,
         device: None,
     };
     let code = Code::try_new(CodeKind::Invitation, pin, secret, issuer_url)?;
-    let event = environment
-        .event(EventKind::Invited)
-        .text("invitation", &invitation.id)
-        .number("expires_at", invitation.expires_at.seconds());
-    let event = match invitation.ek_hash {
-        Some(_) => event.text("rule", "ek_hash_in_invitation"),
-        None => event,
-    };
-    let event = environment.with_details(environment.of_grant(event, &grant, policy), &grant, policy);
-    let event = environment.decided(event, &invite.by);
-    let event = match &invite.reason {
-        Some(reason) => environment.personal(event, "why", reason),
-        None => event,
-    };
-    let decision = Decision::new(event)
-        .change(Change::AddInvitation(invitation.clone()))
-        .change(Change::AddGrant(grant))
-        .change(Change::Approvals(waits));
+    let mut decision = Decision::default().change(Change::AddInvitation(invitation.clone()));
+    for grant in std::iter::once(grant).chain(further) {
+        let event = environment
+            .event(EventKind::Invited)
+            .text("invitation", &invitation.id)
+            .number("expires_at", invitation.expires_at.seconds());
+        let event = match invitation.ek_hash {
+            Some(_) => event.text("rule", "ek_hash_in_invitation"),
+            None => event,
+        };
+        let event = match &grant.replaces {
+            Some(replaces) => event.text("replaces", &replaces.grant),
+            None => event,
+        };
+        let event = environment.with_details(environment.of_grant(event, &grant, policy), &grant, policy);
+        let event = environment.decided(event, &by);
+        let event = match &reason {
+            Some(reason) => environment.personal(event, "why", reason),
+            None => event,
+        };
+        let bar = bar(policy, &grant.project, &grant.role)?;
+        let waits = Approvals::new(grant.id.to_string(), by.person().cloned(), environment.now(), bar);
+        decision = decision.event(event).change(Change::AddGrant(grant)).change(Change::Approvals(waits));
+    }
     Ok((decision, invitation, code))
 }
 

@@ -30,6 +30,7 @@ pub mod notification;
 mod pace;
 pub mod policy;
 mod remembered;
+pub mod replacement;
 pub mod requests;
 pub mod serve;
 pub mod store;

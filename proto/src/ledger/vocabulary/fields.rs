@@ -80,6 +80,7 @@ pub(super) const PROPOSAL: Field = text("proposal", "the proposal by which a pol
 pub(super) const PROTECTION: Field = text("protection", "who signs the proofs: `hardware`, `delegated` or `software`");
 pub(super) const PURPOSE: Field = text("purpose", "what the key is for");
 pub(super) const RENEWAL: Field = text("renewal", "the renewal in flight");
+pub(super) const REPLACES: Field = text("replaces", "the grant on another device of theirs whose place it takes");
 pub(super) const REQUEST: Field = text("request", "the request for longer, or for more");
 pub(super) const RESOURCE: Field =
     text("resource", "the one resource that the token is for; of a refused one, where a project has it");
@@ -89,6 +90,7 @@ pub(super) const ROLE: Field = text("role", "the role in the project: the rule t
 pub(super) const SETTING: Field = text("setting", "the setting");
 pub(super) const SIZE: Field = number("size", "how many numbered events the backup has");
 pub(super) const STATE: Field = text("state", "where the device is in its life afterwards");
+pub(super) const SUCCESSOR: Field = text("successor", "the grant on another device of theirs that took its place");
 pub(super) const TERMS: Field = personal(
     "terms",
     "what the grant is bound to beside role and end, JSON: begin, phase, tokens, grace, networks, devices; networks tell where people are",

@@ -34,7 +34,7 @@ pub const fn entry(kind: EventKind) -> Entry {
             "somebody was invited, and the grant waits",
             Command,
             &[INVITATION, GRANT, PROJECT, ROLE, UNTIL, EXPIRES_AT, POLICY, COLLABORATOR, OWNER, DETAILS],
-            &[RULE, WHY, PHASE, TERMS],
+            &[RULE, WHY, PHASE, TERMS, REPLACES],
         ),
         K::InvitationWithdrawn => (
             "an invitation was taken back",
@@ -135,11 +135,13 @@ pub const fn entry(kind: EventKind) -> Entry {
             &[DEVICE, PHASE, TERMS, RULE, WHY, MONITORED],
         ),
         K::GrantActivated => {
-            ("a grant came into force", Either, GRANTED, &[DEVICE, PHASE, REQUEST, RULE, WHY, MONITORED])
+            ("a grant came into force", Either, GRANTED, &[DEVICE, PHASE, REQUEST, REPLACES, RULE, WHY, MONITORED])
         }
         K::GrantSuspended => ("a grant was held back", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
         K::GrantResumed => ("a grant was let on again", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
-        K::GrantRevoked => ("a grant was ended before its time", Either, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
+        K::GrantRevoked => {
+            ("a grant was ended before its time", Either, GRANTED, &[DEVICE, PHASE, SUCCESSOR, RULE, WHY])
+        }
         K::GrantGraceBegun => (
             "a grant's hard end came, and its role's narrower rights are left for a while",
             Issuer,

@@ -221,6 +221,7 @@ fn invite(error: InviteError, text: String) -> Refusal {
             text,
             "name a project and a role of the policy in force, and an end within the role's limit",
         ),
+        InviteError::Changed(condition) => DecideError::Conflict(condition).into(),
         InviteError::Decide(error) => error.into(),
         error => Refusal::internal(&error),
     }

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     commands::event_json,
+    grant::{MOST, Shown},
     issuer::Issuer,
     requests::describe,
     store::{Filter, Find, GrantLife, InvitationLife, ProposalLife, Side},
@@ -162,7 +163,7 @@ pub(super) async fn devices(
         let grants = issuer.store.grants_of(&device.id).await?;
         let there = projects.as_ref().is_none_or(|in_these| grants.iter().any(|it| in_these.contains(&it.project)));
         if there {
-            found.push(device_with(&decider.standing, &device, &grants));
+            found.push(device_with(issuer, &decider.standing, &device, &grants));
         }
     }
     found.sort_by(|one, other| one.device.cmp(&other.device));
@@ -175,11 +176,18 @@ pub(super) async fn grants(
     query: &str,
 ) -> Result<api::List<api::Grant>, AdminError> {
     let which = Which::read(query, &["collaborator", "project", "role", "device", "state", "sort", "limit"])?;
-    let states: Vec<_> = which.states::<GrantLife>()?.into_iter().map(GrantLife::as_str).collect();
+    let states = which.states::<Shown>()?;
+    let among: Vec<_> = states.iter().flat_map(|state| state.among()).map(GrantLife::as_str).collect();
+    let words: BTreeSet<_> = states.iter().map(|state| state.as_str()).collect();
     let mut found = Vec::new();
-    for find in which.finds(decider, Operation::GrantList, &states)? {
-        found.extend(issuer.store.find_grants(&find).await?.iter().map(grant));
+    for mut find in which.finds(decider, Operation::GrantList, &among)? {
+        if !states.is_empty() {
+            // What is shown so is known when it was read: the limit counts those.
+            find.limit = MOST;
+        }
+        found.extend(issuer.store.find_grants(&find).await?.iter().map(|it| grant(issuer, it)));
     }
+    found.retain(|it| words.is_empty() || words.contains(it.state.as_str()));
     match which.sort {
         Sort::Id => found.sort_by(|one, other| one.grant.cmp(&other.grant)),
         Sort::Collaborator => found.sort_by(|one, other| one.collaborator.cmp(&other.collaborator)),
@@ -292,7 +300,7 @@ pub(super) async fn administrators(issuer: &Issuer) -> Result<api::List<api::Adm
     let items = all.iter().map(|(who, grants)| api::Administrator {
         collaborator: who.clone(),
         acting: grants.iter().any(|grant| is_administrator(grant, now)),
-        grants: grants.iter().map(grant).collect(),
+        grants: grants.iter().map(|it| grant(issuer, it)).collect(),
         bootstraps: made
             .remove(who)
             .unwrap_or_default()

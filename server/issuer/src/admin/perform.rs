@@ -224,7 +224,7 @@ async fn end_grant(
     let found = their_grant(issuer, decider, operation, asked).await?;
     let reason = asked.reason()?;
     let told = Told { source: &decider.source, rule: None, reason: reason.as_deref() };
-    answer(&grant(&decide_grant(issuer, &found.id, verb, &told).await?))
+    answer(&grant(issuer, &decide_grant(issuer, &found.id, verb, &told).await?))
 }
 
 async fn load_policy(

@@ -45,7 +45,7 @@ pub(super) async fn show(issuer: &Issuer, decider: &Decider, asked: &Asked) -> R
     };
     let grants = beside(issuer, &found).await?;
     let grants = grants.iter().map(|(found, used)| api::GrantUse {
-        grant: grant(found),
+        grant: grant(issuer, found),
         scopes: used
             .iter()
             .map(|(scope, used)| api::ScopeUse {
@@ -100,5 +100,5 @@ async fn answer(
     let Decided { request, missing, grant: given } =
         decide(issuer, &found.id, verdict, &decider.actor, reason.as_deref()).await?;
     let request: AccessRequest = describe(issuer, request).await?;
-    Ok(api::RequestDecided { request, approvals_missing: missing, granted: given.as_ref().map(grant) })
+    Ok(api::RequestDecided { request, approvals_missing: missing, granted: given.as_ref().map(|it| grant(issuer, it)) })
 }

@@ -11,10 +11,10 @@ use crate::{
     store::{Device, Gate, Grant, GrantLife, Invitation, Proposal, Terms},
 };
 
-pub(super) fn grant(grant: &Grant) -> api::Grant {
+pub(super) fn grant(issuer: &Issuer, grant: &Grant) -> api::Grant {
     api::Grant {
         grant: grant.id.clone(),
-        state: grant.state.to_string(),
+        state: grant.shown(&issuer.policy(), issuer.environment.now()).to_string(),
         collaborator: grant.collaborator.clone(),
         project: grant.project.clone(),
         role: grant.role.clone(),
@@ -44,7 +44,7 @@ pub(super) async fn grant_shown(issuer: &Issuer, found: &Grant) -> Result<api::G
         _ => None,
     };
     Ok(api::GrantShown {
-        grant: grant(found),
+        grant: grant(issuer, found),
         terms: terms(&found.terms),
         used: found.used,
         authorization_details,
@@ -56,12 +56,12 @@ pub(super) async fn grant_shown(issuer: &Issuer, found: &Grant) -> Result<api::G
 /// As whoever asks may see it: an administrator all of it, an owner what it is granted in their projects.
 pub(super) async fn device(issuer: &Issuer, standing: &Standing, device: &Device) -> Result<api::Device, AdminError> {
     let grants = issuer.store.grants_of(&device.id).await?;
-    Ok(device_with(standing, device, &grants))
+    Ok(device_with(issuer, standing, device, &grants))
 }
 
-pub(super) fn device_with(standing: &Standing, device: &Device, grants: &[Grant]) -> api::Device {
+pub(super) fn device_with(issuer: &Issuer, standing: &Standing, device: &Device, grants: &[Grant]) -> api::Device {
     let seen = |grant: &&Grant| standing.may_in(Operation::GrantShow, &grant.project).is_ok();
-    let seen: Vec<api::Grant> = grants.iter().filter(seen).map(grant).collect();
+    let seen: Vec<api::Grant> = grants.iter().filter(seen).map(|it| grant(issuer, it)).collect();
     api::Device {
         device: device.id.clone(),
         state: device.state,

@@ -166,6 +166,7 @@ impl World {
             made_at: Some(self.made.now()),
             used: 0,
             terms: Terms::default(),
+            replaces: None,
         };
         let id = grant.id.clone();
         let decision = Decision::new(event(&issuer.environment)).change(Change::AddGrant(grant));

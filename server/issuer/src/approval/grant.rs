@@ -14,6 +14,7 @@ use crate::{
     issuer::Issuer,
     ledger::Source,
     policy::Action,
+    replacement::{Succession, succeed},
     store::{Change, Decision, Device, Grant, GrantLife},
 };
 
@@ -56,15 +57,16 @@ pub async fn approve(
     if let Some(device) = device {
         decision = decision.change(Change::RequireDevice(device.id, device.state));
     }
-    let to =
-        Grant { state: if ready && waiting.missing() == 0 { GrantLife::Active } else { grant.state }, ..grant.clone() };
-    decision = match to.state {
-        GrantLife::Active => GrantVerb::Activate.noting(issuer, decision, grant, &told, &monitored),
+    if !ready || waiting.missing() > 0 {
         // As it is: a machine that enrols meanwhile would be seen by neither.
-        from => decision.change(Change::Grant { to: grant, from }),
-    };
+        store.decide(decision.change(Change::Grant { to: grant.clone(), from: grant.state })).await?;
+        return Ok(Approved { grant, waiting });
+    }
+    let (grant, succession) = Succession::of(issuer, grant).await?;
+    decision = GrantVerb::Activate.noting(issuer, decision, grant.clone(), &told, &monitored);
+    decision = succeed(issuer, decision, succession.into_iter().collect(), &told).await?;
     store.decide(decision).await?;
-    Ok(Approved { grant: to, waiting })
+    Ok(Approved { grant: Grant { state: GrantLife::Active, ..grant }, waiting })
 }
 
 /// Whether this approval counts: the grant waits, today's policy gives it, and this person may.
@@ -103,6 +105,7 @@ pub async fn follow(
     approves: bool,
     told: &Told<'_>,
 ) -> Result<Decision, ApprovalError> {
+    let mut successions = Vec::new();
     for grant in grants.into_iter().filter(|grant| grant.state == GrantLife::Requested) {
         let actor = match told.source {
             Source::Actor(actor) if approves => actor.person().map(|_| actor),
@@ -137,14 +140,23 @@ pub async fn follow(
             given_today(issuer, &grant, &waiting)?;
             Ok::<_, ApprovalError>(guard(issuer, Action::Approve, device, &grant)?)
         });
-        decision = match ready {
-            Some(Ok(monitored)) => GrantVerb::Activate.noting(issuer, decision, grant, told, &monitored),
-            // A device that was held back goes on with what it had.
+        let id = grant.id.clone();
+        let comes = match ready {
+            Some(Ok(monitored)) => Some(Succession::of(issuer, grant).await.map(|given| (given, monitored))),
             Some(Err(error)) if approves => return Err(refused(issuer, &grant, told, error).await),
-            Some(Err(_)) | None => decision.change(Change::RequireGrant(grant.id, GrantLife::Requested)),
+            Some(Err(_)) | None => None,
+        };
+        decision = match comes {
+            Some(Ok(((grant, succession), monitored))) => {
+                successions.extend(succession);
+                GrantVerb::Activate.noting(issuer, decision, grant, told, &monitored)
+            }
+            Some(Err(error)) if approves => return Err(error),
+            // A device that was held back goes on with what it had.
+            Some(Err(_)) | None => decision.change(Change::RequireGrant(id, GrantLife::Requested)),
         };
     }
-    Ok(decision)
+    Ok(succeed(issuer, decision, successions, told).await?)
 }
 
 /// Writes down that somebody tried what was not theirs to do.

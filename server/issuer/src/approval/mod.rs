@@ -95,6 +95,18 @@ pub enum ApprovalError {
     /// A guardrail of the policy.
     #[error(transparent)]
     Guardrail(#[from] Forbidden),
+    /// It has nothing to go on with.
+    #[error(
+        "grant `{grant}` would take the place of `{replaces}`, which is {state}; where that one is let on again this one can be approved, and otherwise `daypass-issuer grant revoke {grant}` ends it: invite anew"
+    )]
+    Predecessor {
+        /// Which.
+        grant: GrantId,
+        /// Whose place it would take.
+        replaces: GrantId,
+        /// Where that one is.
+        state: String,
+    },
     /// Somebody else decided in between.
     #[error(
         "{0} was changed by somebody else at the same time, and nothing was done; run the command again, which goes by what there is now"
@@ -128,6 +140,7 @@ impl ApprovalError {
             | Self::Policy(_)
             | Self::Nobody { .. }
             | Self::Already(_)
+            | Self::Predecessor { .. }
             | Self::Changed(_)
             | Self::Store(_)
             | Self::Decide(_) => None,

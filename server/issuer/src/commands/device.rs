@@ -175,7 +175,7 @@ async fn describe(issuer: &Issuer, device: &Device) -> Result<Value, CommandErro
     let grants: Vec<Value> = grants
         .iter()
         .map(|grant| {
-            json!({"grant": grant.id, "project": grant.project, "role": grant.role, "state": grant.state, "until": grant.until})
+            json!({"grant": grant.id, "project": grant.project, "role": grant.role, "state": grant::shown(issuer, grant), "until": grant.until})
         })
         .collect();
     Ok(json!({
@@ -204,7 +204,11 @@ async fn show(issuer: &Issuer, id: &DeviceId, json: bool) -> Result<(), CommandE
     for grant in issuer.store.grants_of(id).await? {
         line(format!(
             "grant           {} {} as {}, {} until {}",
-            grant.id, grant.project, grant.role, grant.state, grant.until
+            grant.id,
+            grant.project,
+            grant.role,
+            grant::shown(issuer, &grant),
+            grant.until
         ))?;
     }
     Ok(())

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     approval::{Waiting, approve_grant},
     ending::{EndError, GrantVerb, Told, decide_grant},
+    grant::{MOST, Shown},
     issuer::Issuer,
     store::{Find, Grant, GrantLife},
 };
@@ -54,8 +55,8 @@ pub struct List {
     #[command(flatten)]
     which: Which,
     /// Only those in this state; can be given again.
-    #[arg(long = "state", value_name = "STATE", value_parser = state)]
-    states: Vec<GrantLife>,
+    #[arg(long = "state", value_name = "STATE")]
+    states: Vec<Shown>,
     /// Only those of this device.
     #[arg(long)]
     device: Option<DeviceId>,
@@ -74,11 +75,6 @@ pub struct Decision {
     json: bool,
 }
 
-fn state(text: &str) -> Result<GrantLife, String> {
-    serde_json::from_value(Value::from(text))
-        .map_err(|_| "expected requested, active, grace, suspended, revoked or ended".to_owned())
-}
-
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
     match command {
         Command::List(which) => list(issuer, which).await,
@@ -86,7 +82,7 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
         Command::Approve { grant, behalf, json } => {
             let approved = approve_grant(issuer, &grant, &behalf.actor(), behalf.reason.as_deref()).await?;
             if json {
-                return print_json(&with_approvals(describe(&approved.grant), &approved.waiting));
+                return print_json(&with_approvals(describe(issuer, &approved.grant), &approved.waiting));
             }
             line(format!("approved {}", approved.grant.id))?;
             line(standing(issuer, &approved.grant).await?)
@@ -97,12 +93,18 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
     }
 }
 
-pub(super) fn describe(grant: &Grant) -> Value {
+pub(super) fn describe(issuer: &Issuer, grant: &Grant) -> Value {
     json!({
-        "grant": grant.id, "state": grant.state, "collaborator": grant.collaborator, "project": grant.project,
+        "grant": grant.id, "state": shown(issuer, grant), "collaborator": grant.collaborator, "project": grant.project,
         "role": grant.role, "until": grant.until, "device": grant.device,
         "made_at": grant.made_at, "used": grant.used, "terms": grant.terms,
+        "replaces": grant.replaces.as_ref().map(|replaces| &replaces.grant),
     })
+}
+
+/// Where it is now, whether somebody has marked it yet or not.
+pub(super) fn shown(issuer: &Issuer, grant: &Grant) -> Shown {
+    grant.shown(&issuer.policy(), issuer.environment.now())
 }
 
 /// With who approved it, and what it waits for.
@@ -130,7 +132,7 @@ pub(super) async fn standing(issuer: &Issuer, grant: &Grant) -> Result<String, C
     };
     let what = format!("  grant {} ({} as {}) ", grant.id, grant.project, grant.role);
     Ok(match waiting {
-        _ if grant.state != GrantLife::Requested => format!("{what}is {} until {}", grant.state, grant.until),
+        _ if grant.state != GrantLife::Requested => format!("{what}is {} until {}", shown(issuer, grant), grant.until),
         None => what + "gives nothing: the policy in force has no such role",
         Some(waiting) if waiting.missing() == 0 => what + "is approved, and waits for its device",
         Some(waiting) => format!(
@@ -145,17 +147,24 @@ pub(super) async fn standing(issuer: &Issuer, grant: &Grant) -> Result<String, C
 }
 
 async fn list(issuer: &Issuer, List { which, states, device }: List) -> Result<(), CommandError> {
-    let find = Find { device, ..which.find(states.into_iter().map(GrantLife::as_str).collect()) };
-    let grants = which.cut(issuer.store.find_grants(&find).await?)?;
+    let among = states.iter().flat_map(|state| state.among()).map(GrantLife::as_str).collect();
+    let mut find = Find { device, ..which.find(among) };
+    if !states.is_empty() {
+        // What is shown so is known when it was read: the limit counts those.
+        find.limit = MOST;
+    }
+    let mut grants = issuer.store.find_grants(&find).await?;
+    grants.retain(|grant| states.is_empty() || states.contains(&shown(issuer, grant)));
+    let grants = which.cut(grants)?;
     if which.json {
-        return print_json(&grants.iter().map(describe).collect::<Vec<_>>());
+        return print_json(&grants.iter().map(|grant| describe(issuer, grant)).collect::<Vec<_>>());
     }
     let rows: Vec<Vec<String>> = grants
         .iter()
         .map(|grant| {
             vec![
                 grant.id.to_string(),
-                grant.state.to_string(),
+                shown(issuer, grant).to_string(),
                 grant.collaborator.to_string(),
                 grant.project.to_string(),
                 grant.role.to_string(),
@@ -176,7 +185,7 @@ async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandEr
         .unwrap_or_default();
     let waiting = Waiting::of_grant(issuer, &grant).await?;
     if json {
-        let mut told = describe(&grant);
+        let mut told = describe(issuer, &grant);
         if let Some(told) = told.as_object_mut() {
             told.insert("authorization_details".to_owned(), json!(details));
         }
@@ -186,7 +195,7 @@ async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandEr
         });
     }
     line(format!("grant           {}", grant.id))?;
-    line(format!("state           {}", grant.state))?;
+    line(format!("state           {}", shown(issuer, &grant)))?;
     line(format!("collaborator    {}", grant.collaborator))?;
     line(format!("project         {} as {}", grant.project, grant.role))?;
     line(format!("until           {}", grant.until))?;
@@ -194,6 +203,9 @@ async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandEr
         line(format!("{name:<15} {said}"))?;
     }
     line(format!("device          {}", grant.device.as_ref().map_or("none yet", DeviceId::as_str)))?;
+    if let Some(replaces) = &grant.replaces {
+        line(format!("in place of     {} on {}", replaces.grant, replaces.device))?;
+    }
     for approval in waiting.iter().flat_map(|waiting| &waiting.record().given) {
         let through = approval.through.as_ref().map(|account| format!(", through {account} on the issuer's machine"));
         line(format!("approved by     {} at {}{}", approval.by, approval.at, through.unwrap_or_default()))?;
@@ -215,7 +227,7 @@ async fn decide(issuer: &Issuer, verb: GrantVerb, decision: &Decision) -> Result
     let told = Told { source: &source, rule: None, reason: decision.reason.as_deref() };
     let grant = decide_grant(issuer, &decision.grant, verb, &told).await?;
     if decision.json {
-        return print_json(&describe(&grant));
+        return print_json(&describe(issuer, &grant));
     }
     line(format!("{} is now {}", grant.id, grant.state))
 }

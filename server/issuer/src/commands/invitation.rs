@@ -1,6 +1,9 @@
 //! `daypass-issuer invitation …`.
 
-use daypass_proto::{names::InvitationId, time::Timestamp};
+use daypass_proto::{
+    names::{GrantId, InvitationId},
+    time::Timestamp,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -20,7 +23,7 @@ use crate::{
 pub enum Command {
     /// List invitations.
     List(List),
-    /// Take an open invitation back, and the grant that it carries.
+    /// Take an open invitation back, and the grant that it carries. A device that it would replace keeps what it has.
     Withdraw {
         /// Which.
         invitation: InvitationId,
@@ -57,10 +60,12 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
             if json {
                 return print_json(&describe(&invitation, issuer.environment.now()));
             }
-            line(format!(
-                "{} is now {}, and its grant {} is revoked",
-                invitation.id, invitation.state, invitation.grant
-            ))
+            let grants: Vec<&str> = invitation.grants().map(GrantId::as_str).collect();
+            let grants = match grants.as_slice() {
+                [one] => format!("its grant {one} is revoked"),
+                all => format!("its grants {} are revoked", all.join(", ")),
+            };
+            line(format!("{} is now {}, and {grants}", invitation.id, invitation.state))
         }
     }
 }
@@ -71,6 +76,7 @@ pub(super) fn describe(invitation: &Invitation, now: Timestamp) -> Value {
         "project": invitation.project, "role": invitation.role, "grant": invitation.grant,
         "expires_at": invitation.expires_at, "expired": invitation.expires_at < now, "device": invitation.device,
         "ek_registered": invitation.ek_hash.is_some(),
+        "grants": invitation.grants().collect::<Vec<_>>(), "replaces": invitation.replaces,
     })
 }
 

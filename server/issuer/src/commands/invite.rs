@@ -1,44 +1,54 @@
 //! `daypass-issuer invite`.
 
+mod offer;
+
 use daypass_proto::{
-    authorization::AuthorizationDetails,
-    names::{Collaborator, ProjectName, RoleName},
-    time::Timestamp,
+    invitation::Code,
+    names::{Collaborator, DeviceId, ProjectName, RoleName},
 };
-use jiff::tz::TimeZone;
 use serde_json::json;
 
+use self::offer::{Offer, Offers, offer, replacing};
 use super::{
     CommandError,
     arguments::reason,
     operator,
-    output::{json as print_json, line},
-    terms::{Narrower, told},
+    output::{confirm, json as print_json, line, somebody_is_there},
+    terms::Narrower,
 };
 use crate::{
     actor::Actor,
-    approval::bar,
-    invitation::{Invite, InviteError, check_grant, invite},
+    invitation::{GrantError, Invite, invite, judge_grant, nearest},
     issuer::Issuer,
-    store::Terms,
+    replacement::{Replace, look, replace},
+    store::Invitation,
     until,
 };
 
 /// Options of `invite`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// For whom: an e-mail address, or whatever you call them.
-    collaborator: Collaborator,
+    /// For whom: an e-mail address, or whatever you call them. With `--replaces` it is whose device that is.
+    #[arg(required_unless_present = "replaces")]
+    collaborator: Option<Collaborator>,
     /// The project.
-    #[arg(long)]
-    project: ProjectName,
+    #[arg(long, required_unless_present = "replaces")]
+    project: Option<ProjectName>,
     /// The role in it.
-    #[arg(long)]
-    role: RoleName,
+    #[arg(long, required_unless_present = "replaces")]
+    role: Option<RoleName>,
+    /// Invite whoever has this device to the same grants on another one: for the same time, with what is left of tokens, approved anew. Each grant of the
+    /// old device ends when its successor comes into force, and the device with the last of them.
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        conflicts_with_all = ["project", "role", "not_before", "phase", "uses", "networks", "trust_tiers", "secure_boot"]
+    )]
+    replaces: Option<DeviceId>,
     /// The hard end: a date (the end of that day), a time, or a duration such as `90d`. Without a zone, such as `2027-01-31[Europe/Berlin]`,
     /// the project's is meant, or this machine's.
-    /// Left out, that of the phase.
-    #[arg(long, value_name = "WHEN", required_unless_present = "phase")]
+    /// Left out, that of the phase, or of what is replaced.
+    #[arg(long, value_name = "WHEN", required_unless_present_any = ["phase", "replaces"])]
     until: Option<String>,
     #[command(flatten)]
     narrower: Narrower,
@@ -51,10 +61,14 @@ pub struct Args {
     /// Why: kept on the ledger.
     #[arg(long, value_parser = reason)]
     reason: Option<String>,
-    /// Show what the invitation would allow and who would have to approve, and make none.
+    /// Show what the invitation would allow, what in it goes beyond the policy, and who would have to approve, and make none. Ends with 3 where it
+    /// would be refused.
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON.
+    /// Do not ask before it is made; nobody is asked where no terminal is.
+    #[arg(long)]
+    yes: bool,
+    /// Print JSON. Asks nothing.
     #[arg(long)]
     json: bool,
 }
@@ -68,118 +82,117 @@ fn ek_hash(text: &str) -> Result<[u8; 32], String> {
 
 pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError> {
     let now = issuer.environment.now();
-    let policy = issuer.policy();
-    let zone = policy.zone(&args.project);
-    let asked = args.narrower.terms(now, &zone)?;
-    let phase = args.narrower.phase.as_ref();
-    let phase_ends = phase.and_then(|phase| Some(policy.project(&args.project)?.phase(phase)?.ends));
-    let until = match (&args.until, phase_ends) {
-        (Some(text), _) => until::until(text, now, &zone)?,
-        (None, Some(ends)) => ends,
-        // There is no such phase, which is said below.
-        (None, None) => now,
-    };
     let lifetime = args
         .code_expires
         .as_deref()
         .map(daypass_proto::duration::seconds)
         .transpose()?
         .unwrap_or(issuer.config.code_lifetime);
-    let checked = check_grant(&policy, (&args.project, &args.role), &args.collaborator, until, &asked, now);
-    let granted = checked.as_ref().unwrap_or(&asked);
-    let limits = policy.role(&args.project, &args.role);
-    let details = limits.and_then(|role| role.details_for(&args.collaborator).ok()).unwrap_or_default();
-    let bar = bar(&policy, &args.project, &args.role).map_err(InviteError::from)?;
-    let owners: Vec<&String> = bar.owners.iter().filter(|owner| **owner != args.collaborator.as_str()).collect();
-    let terms = json!({
-        "collaborator": args.collaborator, "project": args.project, "role": args.role, "until": until, "terms": granted,
-        "authorization_details": details, "approved_by": owners, "approvers": bar.approvers,
-        "device_approved_by_ek": args.ek_hash.is_some(),
-    });
-    let approval = [told_approval(&owners, bar.approvers), told_device(args.ek_hash.is_some())];
-    if args.dry_run {
-        let granted = checked.map_err(InviteError::from)?;
-        if args.json {
-            return print_json(&terms);
+    let code_expires_at = now.plus(lifetime);
+    let how = How { dry_run: args.dry_run, yes: args.yes, json: args.json };
+    let by = Actor::account(operator());
+    if let Some(device) = &args.replaces {
+        let project = issuer.store.grants_of(device).await?.into_iter().next().map(|grant| grant.project);
+        let zone = project.map_or_else(jiff::tz::TimeZone::system, |project| issuer.policy().zone(&project));
+        let until = args.until.as_deref().map(|text| until::until(text, now, &zone)).transpose()?;
+        let found = look(issuer, device, args.collaborator.as_ref(), until).await?;
+        let offers = replacing(issuer, &found, args.ek_hash.is_some());
+        if !offered(issuer, &offers, &how)? {
+            return Ok(());
         }
-        line(format!("this would invite {} to {} as {}", args.collaborator, args.project, args.role))?;
-        show(&details, (until, &zone), &granted, &approval)?;
-        return line("nothing was made: leave out `--dry-run`");
+        let with = Replace { code_expires_at, ek_hash: args.ek_hash, reason: args.reason, by };
+        let (invitation, code) = replace(issuer, found, with).await?;
+        return made(issuer, &offers, &invitation, &code, &how);
     }
-    let asked = Invite {
-        collaborator: args.collaborator,
-        project: args.project,
-        role: args.role,
-        until,
-        terms: asked,
-        code_expires_at: now.plus(lifetime),
-        ek_hash: args.ek_hash,
-        reason: args.reason,
-        by: Actor::account(operator()),
+    let (Some(collaborator), Some(project), Some(role)) = (args.collaborator, args.project, args.role) else {
+        // The command line asks for them where nothing is replaced.
+        return Err(CommandError::NotInvited);
     };
-    let pin = issuer.keyring().pin();
-    let store = issuer.store.as_ref();
+    let policy = issuer.policy();
+    let zone = policy.zone(&project);
+    let asked = args.narrower.terms(now, &zone)?;
+    let phase = args.narrower.phase.as_ref();
+    let phase_ends = phase.and_then(|phase| Some(policy.project(&project)?.phase(phase)?.ends));
+    let until = match (&args.until, phase_ends) {
+        (Some(text), _) => Some(until::until(text, now, &zone)?),
+        (None, ends) => ends,
+    };
+    let end = until.unwrap_or(now);
+    let mut judged = judge_grant(&policy, (&project, &role), &collaborator, end, &asked, now);
+    // There is no such phase, which is what is wrong with it.
+    judged.excess.retain(|error| until.is_some() || !matches!(error, GrantError::NoTime { .. }));
+    let nearest = nearest(&policy, (&project, &role), &collaborator, end, &asked, now);
+    let mut offer = offer(issuer, &collaborator, (&project, &role), end, judged);
+    offer.nearest = nearest;
+    let registered = args.ek_hash.is_some();
+    let offers = Offers { collaborator: collaborator.clone(), grants: vec![offer], replaces: None, registered };
+    if !offered(issuer, &offers, &how)? {
+        return Ok(());
+    }
+    let (ek_hash, reason) = (args.ek_hash, args.reason);
+    let asked = Invite { collaborator, project, role, until: end, terms: asked, code_expires_at, ek_hash, reason, by };
+    let (store, pin) = (issuer.store.as_ref(), issuer.keyring().pin());
     let (invitation, code) = invite(store, &issuer.environment, &policy, &issuer.config.issuer_url, pin, asked).await?;
-    if args.json {
-        let mut made = terms;
-        if let Some(made) = made.as_object_mut() {
-            made.extend([
+    made(issuer, &offers, &invitation, &code, &how)
+}
+
+/// How it is done.
+struct How {
+    dry_run: bool,
+    yes: bool,
+    json: bool,
+}
+
+/// Shows it, refuses what goes beyond the policy, and asks; gives whether it is to be made.
+fn offered(issuer: &Issuer, offers: &Offers, how: &How) -> Result<bool, CommandError> {
+    let excess: Vec<String> = offers.grants.iter().flat_map(Offer::beyond).collect();
+    let ask = !how.yes && !how.json && somebody_is_there();
+    if how.json {
+        if how.dry_run || !excess.is_empty() {
+            print_json(&offers.json())?;
+        }
+    } else if how.dry_run || ask || !excess.is_empty() {
+        line(format!("this would invite {}", offers.told()))?;
+        offers.show(issuer)?;
+    }
+    if !excess.is_empty() {
+        return Err(CommandError::Exceeds(excess.join("; ")));
+    }
+    if how.dry_run {
+        if !how.json {
+            line("nothing was made: leave out `--dry-run`")?;
+        }
+        return Ok(false);
+    }
+    if ask && !confirm("invite? [y/N] ")? {
+        return Err(CommandError::NotInvited);
+    }
+    Ok(true)
+}
+
+fn made(issuer: &Issuer, offers: &Offers, invitation: &Invitation, code: &Code, how: &How) -> Result<(), CommandError> {
+    let code = code.expose();
+    if how.json {
+        let mut told = offers.json();
+        if let Some(told) = told.as_object_mut() {
+            told.extend([
                 ("invitation".to_owned(), json!(invitation.id)),
                 ("grant".to_owned(), json!(invitation.grant)),
-                ("code".to_owned(), json!(code.expose().as_str())),
+                ("code".to_owned(), json!(code.as_str())),
                 ("expires_at".to_owned(), json!(invitation.expires_at)),
             ]);
         }
-        return print_json(&made);
+        return print_json(&told);
     }
-    line(format!("invited {} to {} as {}", invitation.collaborator, invitation.project, invitation.role))?;
-    let granted = issuer.store.grant(&invitation.grant).await?.map(|grant| grant.terms).unwrap_or_default();
-    show(&details, (until, &zone), &granted, &approval)?;
-    if let Some(contact) = policy.project(&invitation.project).and_then(|project| project.contact.as_ref()) {
+    line(format!("invited {}", offers.told()))?;
+    if how.yes || !somebody_is_there() {
+        offers.show(issuer)?;
+    }
+    if let Some(contact) = issuer.policy().project(&invitation.project).and_then(|project| project.contact.as_ref()) {
         line(format!("  questions go to {contact}"))?;
     }
     line(format!("the code works once, until {}; whoever has it can use it", invitation.expires_at))?;
     line("  on the machine: `daypass enroll`, which asks for the code; as an argument every user there would see it")?;
     line("")?;
-    line(code.expose().as_str())
-}
-
-/// What the grant allows, for how long, and who has to say yes before it does.
-fn show(
-    details: &AuthorizationDetails,
-    (until, zone): (Timestamp, &TimeZone),
-    terms: &Terms,
-    approval: &[String],
-) -> Result<(), CommandError> {
-    line(format!("  until {until} ({})", until::there(until, zone)))?;
-    for (name, said) in told(terms, until, 0) {
-        line(format!("  {name}: {said}"))?;
-    }
-    for detail in details.iter() {
-        line(format!("  allows {}", serde_json::to_string(detail).unwrap_or_default()))?;
-    }
-    approval.iter().try_for_each(line)
-}
-
-/// Who has to say yes to the grant.
-fn told_approval(owners: &[&String], approvers: u32) -> String {
-    let names = owners.iter().map(|owner| owner.as_str()).collect::<Vec<_>>();
-    if names.len() < usize::try_from(approvers).unwrap_or(usize::MAX) {
-        return format!(
-            "  it needs {approvers} approval(s), and there are not so many owners who are not invited themselves: nobody can give them"
-        );
-    }
-    match approvers {
-        1 => format!("  it waits for approval by {}", names.join(" or ")),
-        more => format!("  it waits for approval by {more} of {}", names.join(", ")),
-    }
-}
-
-/// Who has to say yes to the machine.
-fn told_device(registered: bool) -> String {
-    match registered {
-        true => "  only the machine with that EK hash can use the code, and the machine itself needs no approval",
-        false => "  the machine waits for approval, too: compare its code, then `daypass-issuer device approve`",
-    }
-    .to_owned()
+    line(code.as_str())
 }

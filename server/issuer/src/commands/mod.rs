@@ -46,6 +46,7 @@ use crate::{
     ledger::{Source, audit::ExportError, export::WriteError},
     notification::{SinkError, Sinks},
     policy::{ExamplesError, PolicyError},
+    replacement::ReplaceError,
     requests::RequestError,
     serve::RunError,
     store::{DecideError, StoreError},
@@ -195,6 +196,12 @@ pub enum CommandError {
     #[error(transparent)]
     Invite(#[from] InviteError),
     #[error(transparent)]
+    Replace(#[from] ReplaceError),
+    #[error("nobody was invited, since it goes beyond the policy in force: {0}")]
+    Exceeds(String),
+    #[error("nobody was invited; answer `y`, or pass `--yes`")]
+    NotInvited,
+    #[error(transparent)]
     Life(#[from] LifeError),
     #[error(transparent)]
     Approval(#[from] ApprovalError),
@@ -312,12 +319,17 @@ impl CommandError {
             Self::End(error) if error.is_fault() => 1,
             Self::Request(error) if error.is_fault() => 1,
             Self::Approval(error) | Self::Life(LifeError::Approval(error)) if error.is_fault() => 1,
+            Self::Invite(InviteError::Decide(_)) => 1,
+            Self::Replace(ReplaceError::Store(_) | ReplaceError::Invite(InviteError::Decide(_))) => 1,
             Self::Administrator(AdministratorError::Store(_) | AdministratorError::Decide(_)) => 1,
             Self::Load(LoadError::Store(_) | LoadError::Decide(_) | LoadError::Administrators(_)) => 1,
             Self::Load(LoadError::Policy(_) | LoadError::Examples(_)) => 4,
             Self::Load(_)
             | Self::Administrator(_)
             | Self::Invite(_)
+            | Self::Replace(_)
+            | Self::Exceeds(_)
+            | Self::NotInvited
             | Self::Life(_)
             | Self::Approval(_)
             | Self::Request(_)

@@ -17,9 +17,14 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), CommandError> {
     line(text)
 }
 
+/// Whether somebody is at the terminal who sees what is shown, and can answer.
+pub(super) fn somebody_is_there() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
 /// Asks whoever is at the terminal; where nobody is, or what was shown went elsewhere, the answer is no.
 pub(super) fn confirm(question: &str) -> Result<bool, CommandError> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+    if !somebody_is_there() {
         return Ok(false);
     }
     let mut out = std::io::stdout();

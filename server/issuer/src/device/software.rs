@@ -125,6 +125,7 @@ pub async fn register(
         made_at: Some(environment.now()),
         used: 0,
         terms,
+        replaces: None,
     };
     let monitored = guard(issuer, Action::Approve, &device, &grant)?;
     let certificate = issue_certificate(issuer, &device).map_err(SoftwareError::Certificate)?;

@@ -67,7 +67,7 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
             Find { project: Some(project.clone()), phase: Some(phase.clone()), ..Find::up_to(MOST + 1) }
         }
     };
-    let grants = store.find_grants(&Find { states: LIVE.map(GrantLife::as_str).to_vec(), ..theirs() }).await?;
+    let mut grants = store.find_grants(&Find { states: LIVE.map(GrantLife::as_str).to_vec(), ..theirs() }).await?;
     let open = Find { states: vec![InvitationLife::Open.as_str()], ..theirs() };
     let invitations = store.find_invitations(&open).await?;
     let waiting = Find { states: vec![RequestLife::Requested.as_str()], ..theirs() };
@@ -79,6 +79,14 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
     let most = usize::try_from(MOST).unwrap_or(usize::MAX);
     if [grants.len(), invitations.len(), requests.len(), devices.len()].iter().any(|count| *count > most) {
         return Err(EndError::TooMany { scope, most: MOST });
+    }
+    // A code that is taken back takes all that it carries with it.
+    for invitation in invitations.iter().filter(|invitation| !invitation.further.is_empty()) {
+        for grant in super::carried(issuer, invitation).await? {
+            if LIVE.contains(&grant.state) && !grants.iter().any(|known| known.id == grant.id) {
+                grants.push(grant);
+            }
+        }
     }
     let (devices, staying) = match &scope {
         Scope::Collaborator(_) => (devices, Vec::new()),

@@ -91,6 +91,10 @@ impl GrantVerb {
     ) -> Decision {
         let event = issuer.environment.event(self.event());
         let event = if monitored.is_empty() { event } else { event.structure("monitored", &monitored) };
+        let event = match &grant.replaces {
+            Some(replaces) if self == Self::Activate => event.text("replaces", &replaces.grant),
+            _ => event,
+        };
         let event = issuer.environment.of_grant(event, &grant, &issuer.policy());
         let state = self.lands(issuer, &grant);
         decision.event(told.on(issuer, event)).change(Change::Grant { from: grant.state, to: Grant { state, ..grant } })
@@ -143,7 +147,7 @@ pub async fn decide_grant(issuer: &Issuer, id: &GrantId, verb: GrantVerb, told: 
     }
     let mut decision = verb.on(issuer, Decision::default(), grant.clone(), told);
     if verb == GrantVerb::Revoke {
-        for invitation in open_of(issuer, id).await? {
+        for invitation in open_of(issuer, &grant).await? {
             decision = super::invitation::on(issuer, decision, invitation, told);
         }
     }

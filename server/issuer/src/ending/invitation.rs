@@ -1,14 +1,11 @@
 //! Taking an invitation back.
 
-use daypass_proto::{
-    ledger::EventKind,
-    names::{GrantId, InvitationId},
-};
+use daypass_proto::{ledger::EventKind, names::InvitationId};
 
 use super::{EndError, GrantVerb, Told};
 use crate::{
     issuer::Issuer,
-    store::{Change, Decision, Find, Invitation, InvitationLife},
+    store::{Change, Decision, Find, Grant, GrantLife, Invitation, InvitationLife, StoreError},
 };
 
 /// A decision with an open invitation's end on top.
@@ -22,13 +19,46 @@ pub(crate) fn on(issuer: &Issuer, decision: Decision, invitation: Invitation, to
     })
 }
 
-/// The open invitation that carries this grant; there is one at most.
-pub(super) async fn open_of(issuer: &Issuer, grant: &GrantId) -> Result<Vec<Invitation>, EndError> {
-    let find = Find { grant: Some(grant.clone()), states: vec![InvitationLife::Open.as_str()], ..Find::up_to(1) };
-    Ok(issuer.store.find_invitations(&find).await?)
+/// The same, with the end of the grants that wait for it.
+pub(crate) fn with_grants(
+    issuer: &Issuer,
+    decision: Decision,
+    invitation: Invitation,
+    grants: Vec<Grant>,
+    told: &Told<'_>,
+) -> Decision {
+    let decision = on(issuer, decision, invitation, told);
+    let waiting = grants.into_iter().filter(|grant| GrantVerb::Revoke.starts_from(grant.state));
+    waiting.fold(decision, |decision, grant| GrantVerb::Revoke.on(issuer, decision, grant, told))
 }
 
-/// Takes an open invitation back, and the grant that it carries; gives it as it is now.
+/// The open invitation that would carry nothing more without this grant; there is one at most.
+pub(super) async fn open_of(issuer: &Issuer, grant: &Grant) -> Result<Vec<Invitation>, EndError> {
+    let open = || Find { states: vec![InvitationLife::Open.as_str()], ..Find::up_to(1000) };
+    let mut found = match &grant.replaces {
+        None => issuer.store.find_invitations(&Find { grant: Some(grant.id.clone()), ..open() }).await?,
+        Some(_) => {
+            let theirs = Find { collaborator: Some(grant.collaborator.clone()), ..open() };
+            issuer.store.find_invitations(&theirs).await?
+        }
+    };
+    found.retain(|invitation| invitation.grants().any(|carried| *carried == grant.id));
+    let Some(invitation) = found.pop() else { return Ok(Vec::new()) };
+    let others = carried(issuer, &invitation).await?;
+    let others = others.iter().any(|other| other.id != grant.id && other.state == GrantLife::Requested);
+    Ok(if others { Vec::new() } else { vec![invitation] })
+}
+
+/// The grants that an invitation carries, or carried.
+pub(crate) async fn carried(issuer: &Issuer, invitation: &Invitation) -> Result<Vec<Grant>, StoreError> {
+    let mut all = Vec::new();
+    for id in invitation.grants() {
+        all.extend(issuer.store.grant(id).await?);
+    }
+    Ok(all)
+}
+
+/// Takes an open invitation back, and what it carries; gives it as it is now.
 pub async fn withdraw(issuer: &Issuer, id: &InvitationId, told: &Told<'_>) -> Result<Invitation, EndError> {
     let invitation = issuer.store.invitation(id).await?.ok_or_else(|| EndError::NoInvitation(id.clone()))?;
     match (invitation.state, &invitation.device) {
@@ -40,20 +70,15 @@ pub async fn withdraw(issuer: &Issuer, id: &InvitationId, told: &Told<'_>) -> Re
             return Err(EndError::NotOpen { invitation: id.clone(), state });
         }
     }
-    let mut decision = on(issuer, Decision::default(), invitation.clone(), told);
-    if let Some(grant) = issuer.store.grant(&invitation.grant).await?
-        && GrantVerb::Revoke.starts_from(grant.state)
-    {
-        decision = GrantVerb::Revoke.on(issuer, decision, grant, told);
-    }
-    issuer.store.decide(decision).await?;
+    let grants = carried(issuer, &invitation).await?;
+    issuer.store.decide(with_grants(issuer, Decision::default(), invitation.clone(), grants, told)).await?;
     Ok(Invitation { state: InvitationLife::Withdrawn, ..invitation })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{actor::Actor, fixture::Made, ledger::Source, store::GrantLife};
+    use crate::{actor::Actor, fixture::Made, ledger::Source};
 
     #[tokio::test]
     async fn a_withdrawn_code_takes_its_grant_with_it_and_only_an_open_one_is_withdrawn() {

@@ -18,10 +18,12 @@ use crate::{
     approval::{ApprovalError, Waiting, given_today, guard},
     body::Body,
     device::{Issued, device_state, issue_certificate},
+    ending::{GrantVerb, Told, carried},
     error::Refusal,
     issuer::Issuer,
     ledger::Source,
     policy::Action,
+    replacement::{Succession, succeed},
     store::{
         Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Grant, GrantLife, Invitation, InvitationLife,
     },
@@ -166,54 +168,89 @@ async fn first(
         enrolled_at: environment.now(),
     };
     enrolled.apply(&mut device, request);
-    let grant = issuer.store.grant(&invitation.grant).await?.ok_or(EnrolmentError::UnknownCode)?;
-    let from = grant.state;
-    // The device is let on by its EK, and its grant by the owners: they may have approved it while the code was under way.
-    let approvals =
-        if registered && from == GrantLife::Requested { Waiting::of_grant(issuer, &grant).await? } else { None };
-    let approved = approvals.as_ref().filter(|waiting| waiting.missing() == 0);
-    let allowed = approved.map(|waiting| {
-        given_today(issuer, &grant, waiting)?;
-        Ok::<_, ApprovalError>(guard(issuer, Action::Approve, &device, &grant)?)
-    });
-    let allowed = allowed.transpose();
-    if allowed.is_err() {
+    let mut grants = carried(issuer, &invitation).await?;
+    grants.retain(|grant| grant.state == GrantLife::Requested);
+    if grants.is_empty() {
+        return Err(EnrolmentError::CodeWithdrawn);
+    }
+    // The device is let on by its EK, and its grants by the owners: they may have approved them while the code was under way.
+    let mut bound = Vec::new();
+    for grant in grants {
+        bound.push(if registered { Bound::judge(issuer, &device, grant).await? } else { Bound::waits(grant) });
+    }
+    if bound.iter().any(|bound| bound.forbidden.is_some()) {
         // A person looks at it, and the guardrails are asked again.
         (device.state, device.reason) = (DeviceLife::Pending, None);
     }
-    let comes_into_force = matches!(allowed, Ok(Some(_)));
-    let grant = Grant {
-        device: Some(device.id.clone()),
-        state: if comes_into_force { GrantLife::Active } else { from },
-        ..grant
-    };
     let used = Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation };
     let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
     let mut decision = Decision::new(enrolled.event(issuer, &used, &device, &certificate));
-    if let Err(ApprovalError::Guardrail(forbidden)) = &allowed {
+    for Bound { grant, forbidden, .. } in &bound {
+        let Some(ApprovalError::Guardrail(forbidden)) = forbidden else { continue };
         let event = environment.event(EventKind::ApprovalRefused).text("rule", "guardrail");
-        let event = environment.of_grant(event.structure("rules", &forbidden.all), &grant, &issuer.policy());
-        decision = decision.event(environment.asked(event, enrolled.source));
+        let event = environment.of_grant(event.structure("rules", &forbidden.all), grant, &issuer.policy());
+        decision = decision.event(environment.asked(event.text("device", &device.id), enrolled.source));
     }
+    let told = Told { source: enrolled.source, rule: Some("ek_hash_in_invitation"), reason: None };
     if device.state == DeviceLife::Approved {
-        let event = |kind| environment.event(kind).text("rule", "ek_hash_in_invitation");
-        let approved = environment.of_device(event(EventKind::DeviceApproved), &device);
-        decision = decision.event(environment.asked(approved, enrolled.source));
-        if let Ok(Some(monitored)) = &allowed {
-            let activated = event(EventKind::GrantActivated);
-            let activated = if monitored.is_empty() { activated } else { activated.structure("monitored", monitored) };
-            let activated = environment.of_grant(activated, &grant, &issuer.policy());
-            decision = decision.event(environment.asked(activated, enrolled.source));
-        }
+        let approved = environment.of_device(environment.event(EventKind::DeviceApproved), &device);
+        decision = decision.event(told.on(issuer, approved));
     }
-    if let Some(waiting) = approvals {
-        decision = decision.change(waiting.unchanged());
-    }
-    let decision = decision
+    decision = decision
         .change(Change::Invitation { to: used, from: InvitationLife::Open })
-        .change(Change::AddDevice(device.clone()))
-        .change(Change::Grant { to: grant, from });
+        .change(Change::AddDevice(device.clone()));
+    let mut successions = Vec::new();
+    for Bound { grant, waiting, monitored, .. } in bound {
+        if let Some(waiting) = waiting {
+            decision = decision.change(waiting.unchanged());
+        }
+        let grant = Grant { device: Some(device.id.clone()), ..grant };
+        let comes = match monitored.filter(|_| device.state == DeviceLife::Approved) {
+            // What it would take the place of may have nothing to go on with, which whoever approves it is told.
+            Some(monitored) => Succession::of(issuer, grant.clone()).await.ok().map(|given| (given, monitored)),
+            None => None,
+        };
+        decision = match comes {
+            Some(((grant, succession), monitored)) => {
+                successions.extend(succession);
+                GrantVerb::Activate.noting(issuer, decision, grant, &told, &monitored)
+            }
+            None => decision.change(Change::Grant { from: grant.state, to: grant }),
+        };
+    }
+    let decision = succeed(issuer, decision, successions, &told).await?;
     Ok((device, certificate, decision))
+}
+
+/// A grant that is bound to a device, and whether it comes into force with that.
+struct Bound {
+    grant: Grant,
+    waiting: Option<Waiting>,
+    /// With the guardrails that would forbid it, were they enforced: it comes into force.
+    monitored: Option<Vec<String>>,
+    /// It would, and today's policy does not let it.
+    forbidden: Option<ApprovalError>,
+}
+
+impl Bound {
+    const fn waits(grant: Grant) -> Self {
+        Self { grant, waiting: None, monitored: None, forbidden: None }
+    }
+
+    async fn judge(issuer: &Issuer, device: &Device, grant: Grant) -> Result<Self, EnrolmentError> {
+        let waiting = Waiting::of_grant(issuer, &grant).await?;
+        let approved = waiting.as_ref().filter(|waiting| waiting.missing() == 0);
+        let judged = approved.map(|waiting| {
+            given_today(issuer, &grant, waiting)?;
+            Ok(guard(issuer, Action::Approve, device, &grant)?)
+        });
+        let (monitored, forbidden) = match judged {
+            Some(Ok(monitored)) => (Some(monitored), None),
+            Some(Err(forbidden)) => (None, Some(forbidden)),
+            None => (None, None),
+        };
+        Ok(Self { grant, waiting, monitored, forbidden })
+    }
 }
 
 /// The same machine with the same keys once more: an answer was lost, or the agent was killed.

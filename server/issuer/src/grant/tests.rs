@@ -111,3 +111,41 @@ async fn a_grant_says_what_speaks_against_a_device() {
     let on = Subject { secure_boot: Some(true), ..subject };
     assert_eq!(Terms { secure_boot: true, ..Terms::default() }.against(&on, None), None);
 }
+
+#[test]
+fn what_is_shown_is_what_time_and_use_have_made_of_it() {
+    use GrantLife::{Active, Ended, Grace, Requested, Revoked, Suspended};
+    const GRACE: &str = "[roles.r.grace]\nfor = \"24h\"\nauthorization_details = [{ type = \"git_repository\", locations = [\"https://h/a\"], actions = [\"read\"] }]";
+    let (policy, gone) = (policy("", GRACE), Policy::default());
+    let with = |state, used, uses, grace: i64| Grant {
+        state,
+        used,
+        ..grant(START, Terms { uses, grace: grace * HOUR, ..Terms::default() })
+    };
+    for (state, used, uses, grace, hours, expected) in [
+        (Active, 0, None, 0, -1, "active"),
+        (Active, 9, None, 0, -1, "active"),
+        (Active, 1, Some(2), 0, -1, "active"),
+        (Active, 2, Some(2), 0, -1, "used_up"),
+        // Nobody has marked it yet.
+        (Active, 0, None, 0, 0, "ended"),
+        (Active, 2, Some(2), 0, 0, "ended"),
+        (Active, 0, None, 5, 4, "grace"),
+        (Active, 2, Some(2), 5, 4, "used_up"),
+        (Grace, 0, None, 5, 5, "ended"),
+        (Requested, 2, Some(2), 0, 9, "requested"),
+        (Suspended, 2, Some(2), 0, 9, "suspended"),
+        (Revoked, 0, None, 0, -1, "revoked"),
+        (Ended, 0, None, 0, -1, "ended"),
+    ] {
+        let now = Timestamp::from_seconds(START + hours * HOUR);
+        let shown = with(state, used, uses, grace).shown(&policy, now);
+        assert_eq!(shown.as_str(), expected, "{state} {used} of {uses:?} at {hours}");
+        assert!(shown.among().contains(&state), "{expected} is looked for among {state}");
+        assert_eq!(expected.parse(), Ok(shown));
+    }
+    // Where the policy has it no more, its record says it.
+    let now = Timestamp::from_seconds(START);
+    assert_eq!(with(Active, 0, None, 0).shown(&gone, now).as_str(), "ended");
+    assert!("dead".parse::<Shown>().is_err());
+}

@@ -219,6 +219,7 @@ async fn given(issuer: &Issuer, request: &Request) -> Result<Given, RequestError
                 made_at: Some(issuer.environment.now()),
                 used: 0,
                 terms,
+                replaces: None,
             };
             let watching = guard(issuer, Action::Approve, &device, &grant).map_err(ApprovalError::from)?;
             Ok(Given::New { grant: Box::new(grant), beside: (has.id.clone(), has.state), watching })

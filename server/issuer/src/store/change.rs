@@ -29,7 +29,7 @@ pub enum Change {
         /// As it must be.
         from: InvitationLife,
     },
-    /// A new grant.
+    /// A new grant; one that takes another's place, if no other does.
     AddGrant(Grant),
     /// The grant as it now is, if it is still in state `from` and has the same end, and no other device: one that has a device keeps it. Only
     /// revoking does not ask for the end.

@@ -35,8 +35,8 @@ pub use self::{
     notification::{Attempt, Cursor, EndTold, Found, NotificationStore, Outgoing, Waiting},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
-        Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, Proposal, ProposalLife, Terms,
-        device_may_become, device_state as device_word, grant_may_become,
+        Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, Proposal, ProposalLife,
+        Replaces, Terms, device_may_become, device_state as device_word, grant_may_become,
     },
     requests::{Request, request_may_become},
     sqlite::{PublishedError, SqliteStore},
@@ -66,6 +66,14 @@ impl Decision {
     #[must_use]
     pub fn event(mut self, event: impl Into<Sealed>) -> Self {
         self.events.push(event.into());
+        self
+    }
+
+    /// With all of this after it.
+    #[must_use]
+    pub(crate) fn and(mut self, then: Self) -> Self {
+        self.changes.extend(then.changes);
+        self.events.extend(then.events);
         self
     }
 

@@ -169,8 +169,14 @@ pub struct Invitation {
     /// For which phase of the project, where it is for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<PhaseName>,
-    /// The grant that it carries.
+    /// The grant that it carries; of several, the first.
     pub grant: GrantId,
+    /// The others, where there are several: the grants of a device that is replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<GrantId>,
+    /// The device that it replaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<DeviceId>,
     /// The end of the code.
     pub expires_at: Timestamp,
     /// The only EK that may use it, where it was registered beforehand.
@@ -179,6 +185,13 @@ pub struct Invitation {
     pub state: InvitationLife,
     /// The device that used it.
     pub device: Option<DeviceId>,
+}
+
+impl Invitation {
+    /// The grants that it carries.
+    pub fn grants(&self) -> impl Iterator<Item = &GrantId> {
+        std::iter::once(&self.grant).chain(&self.further)
+    }
 }
 
 /// The TPM keys of a device, as the issuer knows them.
@@ -263,7 +276,7 @@ pub struct Grant {
     pub state: GrantLife,
     /// The device that uses it.
     pub device: Option<DeviceId>,
-    /// When it was asked for; not known of those from before this was kept.
+    /// When it was asked for, or the first one whose place it takes; not known of those from before this was kept.
     #[serde(default)]
     pub made_at: Option<Timestamp>,
     /// How many tokens were issued under it, where they are counted.
@@ -272,6 +285,21 @@ pub struct Grant {
     /// What it is bound to, beside role and end.
     #[serde(default)]
     pub terms: Terms,
+    /// The one whose place it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Replaces>,
+}
+
+/// A grant on another device of the same person, which ends when this one comes into force.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Replaces {
+    /// Which.
+    pub grant: GrantId,
+    /// Its device.
+    pub device: DeviceId,
+    /// Why, in the words of whoever invited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl Grant {

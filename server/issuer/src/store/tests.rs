@@ -33,6 +33,7 @@ fn grant(n: u8) -> Grant {
         made_at: None,
         used: 0,
         terms: Terms::default(),
+        replaces: None,
     }
 }
 
@@ -254,6 +255,8 @@ async fn a_store_survives_being_opened_again() {
         role: "developer".parse().unwrap(),
         phase: None,
         grant: grant(1).id,
+        further: Vec::new(),
+        replaces: None,
         expires_at: Timestamp::from_seconds(5),
         ek_hash: None,
         state: InvitationLife::Open,

@@ -150,6 +150,7 @@ impl Trial {
             made_at: None,
             used: 0,
             terms: Terms::default(),
+            replaces: None,
         }
     }
 

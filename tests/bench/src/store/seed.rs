@@ -123,6 +123,7 @@ async fn seed_grants(connection: &mut SqliteConnection, count: u64, now: Timesta
                 made_at: Some(now),
                 used: 0,
                 terms: Terms::default(),
+                replaces: None,
             });
         }
         insert(connection, "devices (id, state, software, body)", &devices, |mut row, device| {

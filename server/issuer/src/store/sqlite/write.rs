@@ -312,7 +312,11 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(new.state.as_str())
                 .bind(new.device.as_ref().map(ToString::to_string))
                 .bind(json("grant", new)?),
-            Some(Condition::Name(new.id.to_string())),
+            // Of each, one successor lives.
+            Some(match &new.replaces {
+                Some(replaces) => Condition::Grant(replaces.grant.clone()),
+                None => Condition::Name(new.id.to_string()),
+            }),
         ),
         Change::Grant { to, from } if *from != to.state && !grant_may_become(*from, to.state) => {
             return Err(StoreError::Transition { from: *from, to: to.state }.into());

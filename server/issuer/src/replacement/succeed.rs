@@ -1,0 +1,89 @@
+//! A successor comes into force, and the one whose place it takes ends.
+
+use std::collections::BTreeSet;
+
+use daypass_proto::{
+    enrolment::DeviceLife,
+    ledger::EventKind,
+    names::{DeviceId, GrantId},
+};
+
+use crate::{
+    approval::ApprovalError,
+    ending::{Told, standing},
+    grant::Standing,
+    issuer::Issuer,
+    store::{Change, Decision, Device, Grant, GrantLife, Replaces, StoreError},
+};
+
+/// A grant that is to come into force, with the one whose place it takes.
+#[derive(Debug)]
+pub(crate) struct Succession {
+    by: GrantId,
+    replaces: Replaces,
+    from: Grant,
+}
+
+impl Succession {
+    /// The grant as it comes into force, going on where the one before it was; refused where that one gives nothing to go on with.
+    pub(crate) async fn of(issuer: &Issuer, grant: Grant) -> Result<(Grant, Option<Self>), ApprovalError> {
+        let Some(replaces) = grant.replaces.clone() else { return Ok((grant, None)) };
+        let gone = |state: &str| ApprovalError::Predecessor {
+            grant: grant.id.clone(),
+            replaces: replaces.grant.clone(),
+            state: state.to_owned(),
+        };
+        let from = issuer.store.grant(&replaces.grant).await?.ok_or_else(|| gone("gone"))?;
+        match (from.state, standing(issuer, &from)) {
+            (GrantLife::Active, Standing::Full | Standing::NotYet(_)) => {}
+            (GrantLife::Active, Standing::Grace | Standing::Over) => return Err(gone("over")),
+            (state, _) => return Err(gone(state.as_str())),
+        }
+        let device = issuer.store.device(&replaces.device).await?;
+        if device.is_none_or(|device| device.state != DeviceLife::Approved) {
+            return Err(gone("on a device that is held back or ended"));
+        }
+        let grant = Grant { used: from.used.max(grant.used), ..grant };
+        Ok((grant.clone(), Some(Self { by: grant.id, replaces, from })))
+    }
+}
+
+/// The decision, with the end of what these take the place of. A device on which nothing lives any more ends with it.
+pub(crate) async fn succeed(
+    issuer: &Issuer,
+    mut decision: Decision,
+    all: Vec<Succession>,
+    told: &Told<'_>,
+) -> Result<Decision, StoreError> {
+    let ending: BTreeSet<GrantId> = all.iter().map(|one| one.from.id.clone()).collect();
+    let devices: BTreeSet<DeviceId> = all.iter().map(|one| one.replaces.device.clone()).collect();
+    let reason = all.iter().find_map(|one| one.replaces.reason.clone());
+    let told = Told { source: told.source, rule: Some("replaced"), reason: reason.as_deref().or(told.reason) };
+    for Succession { by, from, .. } in all {
+        let event = issuer.environment.event(EventKind::GrantRevoked).text("successor", by);
+        let event = issuer.environment.of_grant(event, &from, &issuer.policy());
+        let to = Grant { state: GrantLife::Revoked, ..from.clone() };
+        // A token that it gave, or an end that was moved, since it was read would be lost.
+        let change = Change::Extend { to: Box::new(to), from: Box::new(from) };
+        decision = decision.event(told.on(issuer, event)).change(change);
+    }
+    for id in devices {
+        let lives = |grant: &Grant| !matches!(grant.state, GrantLife::Revoked | GrantLife::Ended);
+        let left =
+            issuer.store.grants_of(&id).await?.into_iter().any(|grant| lives(&grant) && !ending.contains(&grant.id));
+        let device = issuer.store.device(&id).await?;
+        decision = match device {
+            Some(device) if !left => {
+                let event = issuer.environment.of_device(issuer.environment.event(EventKind::DeviceRevoked), &device);
+                let from = device.state;
+                let to = Device { state: DeviceLife::Revoked, reason: Some("replaced".to_owned()), ..device };
+                decision
+                    .event(told.on(issuer, event))
+                    .change(Change::Device { to: Box::new(to), from })
+                    .change(Change::RequireNoGrant(id))
+            }
+            _ => decision.change(Change::RequireDevice(id, DeviceLife::Approved)),
+        };
+    }
+    Ok(decision)
+}
