@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask test` builds the programs and runs these. `cargo test -p daypass-tests --test stories -- <words>` tells one.
 
+mod administering;
 mod administration;
 mod agent;
 mod approvals;

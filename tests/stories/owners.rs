@@ -27,7 +27,8 @@ fn what_a_sensitive_role_gives_and_its_extension_take_two_owners() -> Story {
     let issuer = &world.issuer;
     let text = std::fs::read_to_string(issuer.project(PROJECT)).map_err(Failure::machine("read a project"))?;
     let text = text.replace(&format!("\"{OWNER}\""), &format!("\"{OWNER}\", \"{OTHER}\""));
-    issuer.write_project(PROJECT, &text.replace("[roles.developer]", "[roles.developer]\nsensitivity = \"sensitive\""))?;
+    issuer
+        .write_project(PROJECT, &text.replace("[roles.developer]", "[roles.developer]\nsensitivity = \"sensitive\""))?;
     let mut offices = Vec::new();
     for (name, owner) in [("office", OWNER), ("attic", OTHER)] {
         let machine = Machine::start(&world, name, Who::Bob)?;
