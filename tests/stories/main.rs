@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask test` builds the programs and runs these. `cargo test -p daypass-tests --test stories -- <words>` tells one.
 
+mod administering;
 mod administration;
 mod agent;
 mod approvals;
@@ -30,11 +31,13 @@ mod life;
 mod notices;
 mod notifications;
 mod offboarding;
+mod owners;
 mod path;
 mod policy;
 mod policy_tools;
 mod promises;
 mod proofs;
+mod proposals;
 mod pushes;
 mod reading;
 mod replacement;

@@ -150,3 +150,23 @@ fn what_is_explained_is_what_happens() -> Story {
     scene.issuer.run(["policy", "explain", "--device", &device])?.says(&["refused: device", "office-network"])?;
     Ok(())
 }
+
+#[test]
+fn a_guardrail_that_is_nested_to_end_the_program_is_a_fault_like_others() -> Story {
+    let scene = scene()?;
+    let before = scene.issuer.run(["policy", "list", "--json"])?.text();
+    for deep in [
+        "true && ".repeat(100_000) + "true",
+        "(".repeat(100_000) + "true" + &")".repeat(100_000),
+        "[".repeat(100_000) + &"]".repeat(100_000),
+        "principal".to_owned() + &".a".repeat(100_000),
+    ] {
+        let rule = format!("@id(\"deep\")\n@reason(\"x\")\nforbid (principal, action, resource) when {{ {deep} }};\n");
+        write(&scene, "guardrails/all.cedar", &rule)?;
+        for command in ["check", "load", "test"] {
+            let refused = scene.issuer.act(["policy", command]).run()?;
+            refused.refused(&["guardrails/all.cedar:3", "the rule is too deep"])?.code(4)?;
+        }
+    }
+    ensure(scene.issuer.run(["policy", "list", "--json"])?.text() == before, "what was in force stays", &before)
+}
