@@ -1,4 +1,4 @@
-//! A collaborator's devices, as each of them sees them, and the loss of one that another reports (docs/wire.md section 5.7).
+//! A collaborator's devices, as each of them sees them, and the loss of one that another reports (docs/wire.md section 5.8).
 
 use serde::{Deserialize, Serialize};
 

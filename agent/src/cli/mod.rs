@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod arguments;
+mod briefing;
 mod device;
 mod doctor;
 mod enrol;
@@ -69,6 +70,7 @@ fn run(arguments: &Arguments, terminal: &mut dyn Terminal) -> Result<(), Failure
         Command::Extend(asked) => request::extend(asked, &agent, terminal),
         Command::Request(asked) => request::request(asked, &agent, terminal),
         Command::Requests(asked) => request::requests(asked, &agent, terminal),
+        Command::Briefing(asked) => briefing::run(asked, &agent, terminal),
         Command::Device(asked) => device::run(asked, &agent, terminal),
         Command::Notices(asked) => notices::run(asked, &agent, terminal),
         Command::Token(token) => access::token(token, &agent, terminal),

@@ -14,6 +14,7 @@ fn at(seconds: i64) -> Timestamp {
 /// From `begins` to `until`.
 fn grant(begins: i64, until: i64) -> GrantState {
     GrantState {
+        briefing: None,
         grant: "gr-3k7q0x9a1b2c3d4e".parse().unwrap(),
         project: "apollo".parse().unwrap(),
         role: "developer".parse().unwrap(),
@@ -25,6 +26,7 @@ fn grant(begins: i64, until: i64) -> GrantState {
         uses_left: None,
         protection: Protection::Hardware,
         authorization_details: AuthorizationDetails::default(),
+        briefing: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use daypass_proto::names::GrantId;
+use daypass_proto::{encoding::Fixed, names::GrantId};
 
 use super::*;
 use crate::{
@@ -108,9 +108,14 @@ async fn decide(made: &Made, id: &GrantId, verb: GrantVerb) -> Result<Grant, End
 
 #[tokio::test]
 async fn each_successor_takes_its_place_and_the_old_device_ends_with_the_last() {
-    let (made, old, [first, second]) = with_two(|grant| grant).await;
+    let (made, old, [first, second]) = with_two(|grant| Grant { briefed: Some(Fixed([7; 32])), ..grant }).await;
     let invitation = replaced(&made, &old.id).await.unwrap();
     assert_eq!(invitation.grants().count(), 2);
+    assert_eq!(
+        successor(&made, &invitation, &second).await.briefed,
+        None,
+        "the new machine's key has accepted nothing"
+    );
     let events = made.events("invited").await;
     for of in [&first, &second] {
         assert!(events.iter().any(|leaf| leaf.contains(&format!(r#""replaces":"{}""#, of.id))), "{events:?}");
