@@ -26,7 +26,6 @@ fn grant(begins: i64, until: i64) -> GrantState {
         uses_left: None,
         protection: Protection::Hardware,
         authorization_details: AuthorizationDetails::default(),
-        briefing: None,
     }
 }
 
