@@ -13,7 +13,10 @@ use crate::{
     access_request::AccessRequest,
     authorization::AuthorizationDetails,
     enrolment::{DeviceLife, TrustTier},
-    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
+    names::{
+        Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RequestId,
+        RoleName,
+    },
     time::Timestamp,
 };
 
@@ -236,8 +239,11 @@ pub struct Device {
     pub secure_boot: Option<bool>,
     /// When it enrolled.
     pub enrolled_at: Timestamp,
-    /// What it is granted.
+    /// What it is granted, in projects that are theirs to see.
     pub grants: Vec<Grant>,
+    /// How many grants it has in others.
+    #[serde(default)]
+    pub grants_elsewhere: usize,
 }
 
 /// A grant.
@@ -392,6 +398,9 @@ pub struct Ended {
     pub ended: bool,
     /// Open invitations.
     pub invitations: Vec<InvitationId>,
+    /// Requests that wait.
+    #[serde(default)]
+    pub requests: Vec<RequestId>,
     /// Grants that live.
     pub grants: Vec<GrantId>,
     /// Devices.
@@ -466,6 +475,24 @@ pub struct Administrator {
     pub acting: bool,
     /// The grants that they do it by.
     pub grants: Vec<Grant>,
+    /// How they were made one, each time: on the issuer's machine, and nobody was asked.
+    #[serde(default)]
+    pub bootstraps: Vec<Bootstrap>,
+}
+
+/// How somebody was made an administrator, as the ledger has it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Bootstrap {
+    /// By which invitation.
+    pub invitation: InvitationId,
+    /// When.
+    pub at: Timestamp,
+    /// By which account of the issuer's machine; null where it was erased.
+    pub by: Option<String>,
+    /// Why, where somebody said.
+    pub reason: Option<String>,
+    /// How many administrators there were, of whom none was asked.
+    pub administrators: u64,
 }
 
 /// A version of the policy.
@@ -481,6 +508,24 @@ pub struct PolicyVersion {
     pub files: usize,
     /// Whether it is in force.
     pub in_force: bool,
+    /// Who put it there: an administrator, or an account of the issuer's machine; null where it was erased, or a moment ago.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// From which device, where it was an administrator's.
+    #[serde(default)]
+    pub by_device: Option<DeviceId>,
+    /// What was confirmed by that, where somebody else had brought it.
+    #[serde(default)]
+    pub proposal: Option<ProposalId>,
+}
+
+/// The policies that were in force, and those that may come.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Policies {
+    /// The oldest first.
+    pub items: Vec<PolicyVersion>,
+    /// What waits for another administrator.
+    pub waiting: Vec<Proposal>,
 }
 
 /// A policy that is to come into force.

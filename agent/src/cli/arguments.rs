@@ -72,6 +72,10 @@ pub enum Command {
     Request(RequestRole),
     /// Show what this machine asked for, and what became of it
     Requests(RequestsArguments),
+    /// Read what you may do in a project, for how long, why no more, and how to ask for it
+    ///
+    /// Where the project asks for it, there is no token before it was accepted: `daypass briefing accept`.
+    Briefing(BriefingArguments),
     /// Show your other devices, and report one as lost
     #[command(subcommand)]
     Device(DeviceCommand),
@@ -79,10 +83,6 @@ pub enum Command {
     ///
     /// What is shown counts as read. The agent hears of it from the issuer by itself; this asks anew.
     Notices(NoticesArguments),
-    /// Read what you may do in a project, for how long, why no more, and how to ask for it
-    ///
-    /// Where the project asks for it, there is no token before it was accepted: `daypass briefing accept`.
-    Briefing(BriefingArguments),
     /// Print an access token for a resource
     ///
     /// The token is bound to this machine's proof key: whoever sends it needs a proof from `daypass proof` for each request.

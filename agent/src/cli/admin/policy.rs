@@ -8,7 +8,12 @@ use daypass_proto::{
     names::ProposalId,
 };
 
-use super::{Api, Failure, Terminal, arguments::PolicyCommand, confirmed, decide, done, list, shown::plain};
+use super::{
+    Api, Failure, Terminal,
+    arguments::PolicyCommand,
+    confirmed, decide, done,
+    shown::{columns, plain},
+};
 
 /// What is read of a folder: the issuer judges it.
 const READ: [(&str, &str); 4] =
@@ -16,7 +21,14 @@ const READ: [(&str, &str); 4] =
 
 pub(super) fn run(command: &PolicyCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     match command {
-        PolicyCommand::List => list::<api::PolicyVersion>("policy/versions", api, terminal),
+        PolicyCommand::List => {
+            let all: api::Policies = api.get("policy/versions")?;
+            if terminal.json() {
+                return terminal.document(&all);
+            }
+            columns::table(&all.items, terminal)?;
+            all.waiting.iter().try_for_each(|waiting| shown(waiting, terminal))
+        }
         PolicyCommand::Load { folder } => load(folder, api, terminal),
         PolicyCommand::Proposals => {
             let all: api::List<api::Proposal> = api.get("policy/proposals")?;

@@ -38,6 +38,9 @@ pub(super) fn device(found: &api::Device, terminal: &mut dyn Terminal) -> Result
         let (id, project, role, state, until) = (&grant.grant, &grant.project, &grant.role, &grant.state, grant.until);
         terminal.words(&format!("grant           {id} {project} as {role}, {} until {until}", plain(state)))?;
     }
+    if found.grants_elsewhere > 0 {
+        terminal.words(&format!("                and {} in projects of others", found.grants_elsewhere))?;
+    }
     Ok(())
 }
 
@@ -87,10 +90,11 @@ pub(super) fn grant(found: &api::GrantShown, terminal: &mut dyn Terminal) -> Res
 
 pub(super) fn ended(ended: &api::Ended, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let invitations = ended.invitations.iter().map(|id| format!("  invitation {id}: withdrawn"));
+    let requests = ended.requests.iter().map(|id| format!("  request {id}: lapses"));
     let grants = ended.grants.iter().map(|id| format!("  grant {id}: revoked"));
     let devices = ended.devices.iter().map(|id| format!("  device {id}: revoked, with its certificates and tokens"));
     let staying = ended.staying.iter().map(|id| format!("  device {id} stays: it has other grants"));
-    for line in invitations.chain(grants).chain(devices).chain(staying) {
+    for line in invitations.chain(requests).chain(grants).chain(devices).chain(staying) {
         terminal.words(&line)?;
     }
     Ok(())
@@ -220,7 +224,8 @@ pub(super) mod columns {
     }
 
     impl Row for api::PolicyVersion {
-        const HEADING: &'static [&'static str] = &["NUMBER", "VERSION", "IN FORCE FROM", "FILES", "STATE"];
+        const HEADING: &'static [&'static str] =
+            &["NUMBER", "VERSION", "IN FORCE FROM", "FILES", "STATE", "BY", "CONFIRMED"];
 
         fn cells(&self) -> Vec<String> {
             vec![
@@ -229,12 +234,14 @@ pub(super) mod columns {
                 self.at.to_string(),
                 self.files.to_string(),
                 if self.in_force { "in force" } else { "-" }.to_owned(),
+                or_none(self.by.as_ref()),
+                or_none(self.proposal.as_ref()),
             ]
         }
     }
 
     impl Row for api::Administrator {
-        const HEADING: &'static [&'static str] = &["COLLABORATOR", "ACTING", "UNTIL", "DEVICES"];
+        const HEADING: &'static [&'static str] = &["COLLABORATOR", "ACTING", "UNTIL", "DEVICES", "MADE"];
 
         fn cells(&self) -> Vec<String> {
             let devices: Vec<String> =
@@ -244,6 +251,10 @@ pub(super) mod columns {
                 if self.acting { "yes" } else { "not yet" }.to_owned(),
                 or_none(self.grants.iter().map(|grant| grant.until).max().as_ref()),
                 if devices.is_empty() { "-".to_owned() } else { devices.join(" ") },
+                self.bootstraps.last().map_or_else(
+                    || "-".to_owned(),
+                    |made| format!("{} by {}", made.at, made.by.as_deref().map_or_else(|| "?".to_owned(), plain)),
+                ),
             ]
         }
     }

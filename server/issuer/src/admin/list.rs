@@ -14,17 +14,19 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Operation,
+    Bootstrapped, Operation, Versioned, bootstraps,
     caller::Decider,
     error::AdminError,
+    is_administrator,
     shown::{device_with, gate, grant, invitation, proposal},
+    versions,
 };
 use crate::{
     commands::event_json,
     grant::{MOST, Shown},
     issuer::Issuer,
     requests::describe,
-    store::{Filter, Find, GrantLife, InvitationLife, Side},
+    store::{Filter, Find, GrantLife, InvitationLife, ProposalLife, Side},
     until::{Edge, past},
 };
 
@@ -161,7 +163,7 @@ pub(super) async fn devices(
         let grants = issuer.store.grants_of(&device.id).await?;
         let there = projects.as_ref().is_none_or(|in_these| grants.iter().any(|it| in_these.contains(&it.project)));
         if there {
-            found.push(device_with(issuer, &device, &grants));
+            found.push(device_with(issuer, &decider.standing, &device, &grants));
         }
     }
     found.sort_by(|one, other| one.device.cmp(&other.device));
@@ -271,15 +273,46 @@ pub(super) async fn gates(issuer: &Issuer) -> Result<api::List<api::Gate>, Admin
     Ok(api::List { items: issuer.store.gates().await?.iter().map(gate).collect(), more: false })
 }
 
-pub(super) async fn policies(issuer: &Issuer) -> Result<api::List<api::PolicyVersion>, AdminError> {
-    let versions = issuer.store.policies().await?;
-    let newest = versions.last().map(|version| version.number);
-    let items = versions.iter().map(|version| api::PolicyVersion {
+pub(super) async fn policies(issuer: &Issuer) -> Result<api::Policies, AdminError> {
+    let all = versions(issuer).await?;
+    let newest = all.last().map(|found| found.version.number);
+    let items = all.iter().map(|Versioned { version, by, by_device, proposal }| api::PolicyVersion {
         number: version.number,
         version: hex::encode(version.hash.0),
         at: version.at,
         files: version.files.len(),
         in_force: Some(version.number) == newest,
+        by: by.clone(),
+        by_device: by_device.clone(),
+        proposal: proposal.clone(),
+    });
+    let mut waiting = Vec::new();
+    for found in issuer.store.proposals().await?.iter().filter(|found| found.state == ProposalLife::Waiting) {
+        waiting.push(proposal(issuer, found).await?);
+    }
+    Ok(api::Policies { items: items.collect(), waiting })
+}
+
+/// Everybody who administers, or will once a machine of theirs is approved.
+pub(super) async fn administrators(issuer: &Issuer) -> Result<api::List<api::Administrator>, AdminError> {
+    let (all, now) = (super::administrators(issuer).await?, issuer.environment.now());
+    let mut made = bootstraps(issuer).await?;
+    let items = all.iter().map(|(who, grants)| api::Administrator {
+        collaborator: who.clone(),
+        acting: grants.iter().any(|grant| is_administrator(grant, now)),
+        grants: grants.iter().map(|it| grant(issuer, it)).collect(),
+        bootstraps: made
+            .remove(who)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|Bootstrapped { invitation, at, by, why, administrators }| api::Bootstrap {
+                invitation,
+                at,
+                by,
+                reason: why,
+                administrators,
+            })
+            .collect(),
     });
     Ok(api::List { items: items.collect(), more: false })
 }

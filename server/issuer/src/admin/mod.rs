@@ -6,6 +6,7 @@
 mod administrators;
 mod authority;
 mod caller;
+mod deeds;
 mod endpoints;
 mod error;
 mod invite;
@@ -23,6 +24,7 @@ pub use self::administrators::{
     AdministratorError, Administrators, Bootstrap, administrators, bootstrap, is_administrator, remove,
 };
 use self::authority::Standing;
+pub(crate) use self::deeds::{Bootstrapped, Versioned, bootstraps, versions};
 pub use self::{
     endpoints::{routes, takes_a_policy},
     route::Operation,

@@ -11,10 +11,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Operation, acting, administrators,
+    Operation,
     caller::Decider,
     error::AdminError,
-    invite, is_administrator, list, notifications,
+    invite, list, notifications,
     openapi::description,
     policy, requests,
     shown::{device, ended, gate, grant, grant_shown, invitation, proposal},
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     approval::approve_grant,
     device::{Verb, compare, decide_life},
-    ending::{GrantVerb, Told, decide_grant, end_everything, look, withdraw},
+    ending::{GrantVerb, Told, carried, decide_grant, end_everything, look, withdraw},
     gates::remove,
     issuer::Issuer,
     policy::{Files, PolicyError},
@@ -83,7 +83,7 @@ pub(super) async fn perform(
         O::DeviceList => answer(&list::devices(issuer, decider, &asked.query).await?),
         O::DeviceShow => {
             let found = theirs(issuer, decider, operation, &asked).await?;
-            answer(&device(issuer, &found).await?)
+            answer(&device(issuer, &decider.standing, &found).await?)
         }
         O::DeviceApprove => answer(&approve_device(issuer, decider, &asked).await?),
         O::DeviceSuspend => decide_device(issuer, decider, operation, Verb::Suspend, &asked).await,
@@ -111,6 +111,10 @@ pub(super) async fn perform(
             let id: InvitationId = asked.named("invitation", "invitation")?;
             let found = issuer.store.invitation(&id).await?.ok_or(AdminError::NotFound("invitation"))?;
             decider.standing.may_in(operation, &found.project).map_err(|_| AdminError::NotFound("invitation"))?;
+            // One for another machine of somebody's may carry grants of several projects.
+            for grant in carried(issuer, &found).await? {
+                decider.standing.may_in(operation, &grant.project)?;
+            }
             let reason = asked.reason()?;
             let told = Told { source: &decider.source, rule: None, reason: reason.as_deref() };
             answer(&invitation(&withdraw(issuer, &id, &told).await?, issuer.environment.now()))
@@ -145,16 +149,7 @@ pub(super) async fn perform(
             let withdrawn = policy::withdraw(issuer, &id, &decider.actor, reason.as_deref()).await?;
             answer(&proposal(issuer, &withdrawn).await?)
         }
-        O::AdministratorList => {
-            let (all, now) = (administrators(issuer).await?, issuer.environment.now());
-            tracing::debug!(acting = acting(&all, now), "listed administrators");
-            let items = all.iter().map(|(who, grants)| api::Administrator {
-                collaborator: who.clone(),
-                acting: grants.iter().any(|grant| is_administrator(grant, now)),
-                grants: grants.iter().map(|it| grant(issuer, it)).collect(),
-            });
-            answer(&api::List { items: items.collect(), more: false })
-        }
+        O::AdministratorList => answer(&list::administrators(issuer).await?),
         O::GateList => answer(&list::gates(issuer).await?),
         O::GateRemove => {
             let (name, reason): (GateName, _) = (asked.named("gate", "gate")?, asked.reason()?);
@@ -190,7 +185,7 @@ async fn approve_device(issuer: &Issuer, decider: &Decider, asked: &Asked) -> Re
     }
     let (rule, reason) = (Some("code_compared"), reason.as_deref());
     let found = decide_life(issuer, &found.id, Verb::Approve, &decider.source, rule, reason).await?;
-    device(issuer, &found).await
+    device(issuer, &decider.standing, &found).await
 }
 
 async fn decide_device(
@@ -204,7 +199,7 @@ async fn decide_device(
     let reason = asked.reason()?;
     let found = decide_life(issuer, &found.id, verb, &decider.source, None, reason.as_deref()).await?;
     tracing::info!(device = %found.id, state = device_word(found.state), "decided through the admin API");
-    answer(&device(issuer, &found).await?)
+    answer(&device(issuer, &decider.standing, &found).await?)
 }
 
 /// The grant, if they may do this about it. One that they may not see is not told from one that is not there.

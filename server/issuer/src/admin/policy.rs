@@ -66,6 +66,9 @@ pub enum LoadError {
     Decide(#[from] DecideError),
 }
 
+/// What is said of a policy in force with which nothing can be compared: all of the new one is new, and what it leaves out nobody can say.
+const UNREAD: &str = "the policy in force is not understood by this program, so that nobody can say what of it is gone";
+
 /// What came of a load.
 #[derive(Debug)]
 pub enum Loaded {
@@ -86,9 +89,12 @@ pub async fn load(issuer: &Issuer, files: Files, actor: &Actor) -> Result<Loaded
     if before.as_ref().is_some_and(|before| before.hash.0 == policy.hash()) {
         return Ok(Loaded::Unchanged);
     }
-    // One that this program does not understand has nothing that could be compared: all of the new one is new.
-    let old = before.as_ref().and_then(|before| Policy::check(&before.files).ok()).unwrap_or_default();
-    let touched = guarded(&old, &policy);
+    let old = before.as_ref().map(|before| Policy::check(&before.files));
+    let unread = matches!(old, Some(Err(_)));
+    let mut touched = guarded(&old.and_then(Result::ok).unwrap_or_default(), &policy);
+    if unread {
+        touched.insert(0, UNREAD.to_owned());
+    }
     // Whoever asks through the admin API is an administrator, or was a moment ago.
     let alone = matches!(actor, Actor::Machine { .. }) && acting(&administrators(issuer).await?, now) == 0;
     if touched.is_empty() || alone {

@@ -280,9 +280,9 @@ pub(super) const ROUTES: [Route; Operation::ALL.len()] = [
     get(
         Operation::PolicyList,
         "/admin/v1/policy/versions",
-        "list the versions of the policy that were in force",
+        "list the versions of the policy that were in force, with who put them there, and what waits",
         &[],
-        shape::<api::List<api::PolicyVersion>>,
+        shape::<api::Policies>,
     ),
     post(
         Operation::PolicyLoad,

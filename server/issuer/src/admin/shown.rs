@@ -2,7 +2,7 @@
 
 use daypass_proto::{admin_api as api, time::Timestamp};
 
-use super::error::AdminError;
+use super::{Operation, Standing, error::AdminError};
 use crate::{
     approval::Waiting,
     ending::Ending,
@@ -53,12 +53,15 @@ pub(super) async fn grant_shown(issuer: &Issuer, found: &Grant) -> Result<api::G
     })
 }
 
-pub(super) async fn device(issuer: &Issuer, device: &Device) -> Result<api::Device, AdminError> {
+/// As whoever asks may see it: an administrator all of it, an owner what it is granted in their projects.
+pub(super) async fn device(issuer: &Issuer, standing: &Standing, device: &Device) -> Result<api::Device, AdminError> {
     let grants = issuer.store.grants_of(&device.id).await?;
-    Ok(device_with(issuer, device, &grants))
+    Ok(device_with(issuer, standing, device, &grants))
 }
 
-pub(super) fn device_with(issuer: &Issuer, device: &Device, grants: &[Grant]) -> api::Device {
+pub(super) fn device_with(issuer: &Issuer, standing: &Standing, device: &Device, grants: &[Grant]) -> api::Device {
+    let seen = |grant: &&Grant| standing.may_in(Operation::GrantShow, &grant.project).is_ok();
+    let seen: Vec<api::Grant> = grants.iter().filter(seen).map(|it| grant(issuer, it)).collect();
     api::Device {
         device: device.id.clone(),
         state: device.state,
@@ -70,7 +73,8 @@ pub(super) fn device_with(issuer: &Issuer, device: &Device, grants: &[Grant]) ->
         os: device.facts.os.clone(),
         secure_boot: device.posture.secure_boot,
         enrolled_at: device.enrolled_at,
-        grants: grants.iter().map(|it| grant(issuer, it)).collect(),
+        grants_elsewhere: grants.len().saturating_sub(seen.len()),
+        grants: seen,
     }
 }
 
@@ -125,6 +129,7 @@ pub(super) fn ended(ending: &Ending, ended: bool) -> api::Ended {
     api::Ended {
         ended,
         invitations: ending.invitations.iter().map(|it| it.id.clone()).collect(),
+        requests: ending.requests.iter().map(|it| it.id.clone()).collect(),
         grants: ending.grants.iter().map(|it| it.id.clone()).collect(),
         devices: ending.devices.iter().map(|it| it.id.clone()).collect(),
         staying: ending.staying.clone(),

@@ -10,6 +10,7 @@ use std::{
 use axum::{Router, body::Body, http::Request};
 use daypass_proto::{
     dpop,
+    encoding::Fixed,
     enrolment::DeviceLife,
     jose::{Header, SoftwareKey},
     names::{DeviceId, GrantId},
@@ -30,7 +31,7 @@ use crate::{
     device::{Registration, register_software},
     fixture::{Made, event},
     serve::mtls_routes,
-    store::{Change, Decision, Device, Grant, GrantLife, Terms},
+    store::{Change, Decision, Device, Grant, GrantLife, PolicyVersion, Terms},
     token,
 };
 
@@ -582,6 +583,13 @@ async fn nobody_alone_changes_who_owns_a_project() {
     let last = loads.last().unwrap();
     assert!(last.contains("second_administrator") && last.contains(bert.device.as_str()), "{last}");
     assert_eq!(world.made.events("policy_proposed").await.len(), 2);
+    crate::ledger::integrate(issuer).await;
+    let listed = world.good(&ada, "GET", "/admin/v1/policy/versions", Value::Null).await;
+    let newest = listed["items"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&newest["in_force"], &newest["by"]), (&json!(true), &json!("bert")));
+    assert_eq!((&newest["by_device"], &newest["proposal"]), (&json!(bert.device), &loaded["waiting"]["proposal"]));
+    assert_eq!(listed["items"][0]["by_device"], Value::Null, "the first came from the issuer's machine");
+    assert_eq!(listed["waiting"][0]["proposal"], json!(other.id));
     // The other one was compared with what is no longer in force.
     let stale = format!("/admin/v1/policy/proposals/{}/confirm", other.id);
     assert_eq!(world.refused(&bert, "POST", &stale, json!({})).await, is(409, "wrong_state"));
@@ -608,6 +616,40 @@ async fn before_there_is_an_administrator_a_load_says_that_nobody_was_asked() {
     assert!(matches!(loaded, super::policy::Loaded::InForce), "{loaded:?}");
     assert!(world.owns("eve@example.com").await);
     assert!(world.made.events("policy_loaded").await.last().unwrap().contains("no_administrator"));
+}
+
+#[tokio::test]
+async fn what_is_gone_of_a_policy_that_nobody_can_read_is_guarded() {
+    let world = World::new().await;
+    let ada = world.administrator("ada").await;
+    let issuer = &world.made.issuer;
+    let files = issuer.store.newer_policy(0).await.unwrap().unwrap().files;
+    let load = || json!({"files": files});
+    let unread: crate::policy::Files = [("projects/apollo.toml", "written by another program")].into_iter().collect();
+    let version = PolicyVersion { number: 2, hash: Fixed(unread.hash()), at: world.made.now(), files: unread };
+    let broken = Decision::new(event(&issuer.environment)).change(Change::SetPolicy(version));
+    issuer.store.decide(broken).await.unwrap();
+    let loaded = world.good(&ada, "POST", "/admin/v1/policy", load()).await;
+    let guarded = loaded["waiting"]["guarded"][0].as_str().unwrap();
+    assert!(guarded.contains("is not understood"), "{loaded:#}");
+}
+
+#[tokio::test]
+async fn an_owner_sees_what_a_device_has_in_their_projects_and_how_much_is_elsewhere() {
+    let world = World::new().await;
+    let (owner, ada) = (world.owner().await, world.administrator("ada").await);
+    let laptop = world.device("bob", "developer").await;
+    world.grant("bob", "gemini", "reader", Some(&laptop.device), GrantLife::Active).await;
+    world.grant("bob", "hermes", "reader", Some(&laptop.device), GrantLife::Ended).await;
+    let path = format!("/admin/v1/devices/{}", laptop.device);
+    let shown = async |who: &Client| {
+        let one = world.good(who, "GET", &path, Value::Null).await;
+        let listed = world.good(who, "GET", "/admin/v1/devices?collaborator=bob", Value::Null).await;
+        assert_eq!(listed["items"][0], one);
+        (one["grants"].as_array().unwrap().len(), one["grants_elsewhere"].as_u64().unwrap())
+    };
+    assert_eq!(shown(&owner).await, (1, 2));
+    assert_eq!(shown(&ada).await, (3, 0));
 }
 
 #[tokio::test]

@@ -7,11 +7,11 @@ use super::{
     CommandError,
     arguments::reason,
     on_this_machine, operator,
-    output::{confirm, json as print_json, line, table},
+    output::{confirm, json as print_json, line, table, untrusted},
 };
 use crate::{
     actor::Actor,
-    admin::{self, Bootstrap, administrators},
+    admin::{self, Bootstrap, Bootstrapped, administrators},
     issuer::Issuer,
     store::Grant,
     until,
@@ -101,19 +101,26 @@ async fn bootstrap(
     line(code.expose().as_str())
 }
 
-fn describe(who: &Collaborator, grants: &[Grant], acting: bool) -> Value {
+fn describe(who: &Collaborator, grants: &[Grant], acting: bool, made: &[Bootstrapped]) -> Value {
     let grants: Vec<Value> = grants
         .iter()
         .map(|grant| json!({"grant": grant.id, "state": grant.state, "until": grant.until, "device": grant.device}))
         .collect();
-    json!({"collaborator": who, "acting": acting, "grants": grants})
+    let made: Vec<Value> = made
+        .iter()
+        .map(|it| json!({"invitation": it.invitation, "at": it.at, "by": it.by, "reason": it.why, "administrators": it.administrators}))
+        .collect();
+    json!({"collaborator": who, "acting": acting, "grants": grants, "bootstraps": made})
 }
 
 async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
     let (all, now) = (administrators(issuer).await?, issuer.environment.now());
+    let made = admin::bootstraps(issuer).await?;
+    let made = |who: &Collaborator| made.get(who).map(Vec::as_slice).unwrap_or_default();
     let acting = |grants: &[Grant]| grants.iter().any(|grant| admin::is_administrator(grant, now));
     if json {
-        let all: Vec<Value> = all.iter().map(|(who, grants)| describe(who, grants, acting(grants))).collect();
+        let all: Vec<Value> =
+            all.iter().map(|(who, grants)| describe(who, grants, acting(grants), made(who))).collect();
         return print_json(&all);
     }
     let rows: Vec<Vec<String>> = all
@@ -126,10 +133,14 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
                 grant.until.to_string(),
                 grant.device.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
                 grant.id.to_string(),
+                made(&grant.collaborator).last().map_or_else(
+                    || "-".to_owned(),
+                    |it| format!("{} by {}", it.at, it.by.as_deref().map_or_else(|| "?".to_owned(), untrusted)),
+                ),
             ]
         })
         .collect();
-    table(&["COLLABORATOR", "STATE", "UNTIL", "DEVICE", "GRANT"], &rows)
+    table(&["COLLABORATOR", "STATE", "UNTIL", "DEVICE", "GRANT", "MADE"], &rows)
 }
 
 async fn remove(
@@ -145,7 +156,7 @@ async fn remove(
     }
     let ended = admin::remove(issuer, collaborator, &on_this_machine(), reason).await?;
     if json {
-        return print_json(&describe(collaborator, &ended, false));
+        return print_json(&describe(collaborator, &ended, false, &[]));
     }
     line(format!("{collaborator} is no administrator any more: {} grant(s) revoked", ended.len()))
 }

@@ -39,7 +39,7 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     line(format!("erased {fields} personal fields from the ledger, which verifies as before"))?;
     line("unused space of the store's file may have some of it until `daypass-issuer ledger compact`")?;
     line(
-        "records of devices, grants, invitations and of what they approved keep the name, and so do backups, exports and logs",
+        "records of devices, grants, invitations and of what they approved keep the name, and so do policies that name them, backups, exports and logs",
     )
 }
 
@@ -69,7 +69,11 @@ async fn erase(issuer: &Issuer, args: &Args, by: &str) -> Result<u64, CommandErr
 
 #[cfg(test)]
 mod tests {
-    use daypass_proto::access_request::{Ask, Wanted};
+    use daypass_proto::{
+        access_request::{Ask, Wanted},
+        encoding::Fixed,
+        names::ProposalId,
+    };
 
     use super::*;
     use crate::{
@@ -78,7 +82,7 @@ mod tests {
         fixture::Made,
         ledger::{Source, audit::audit_store, integrate},
         requests::{ask, lapse},
-        store::{DecideError, LedgerStore as _, SqliteStore, Store as _},
+        store::{DecideError, LedgerStore as _, Proposal, ProposalLife, SqliteStore, Store as _},
     };
 
     fn args(name: &str, yes: bool) -> Args {
@@ -173,6 +177,36 @@ mod tests {
         erase(issuer, &args("alice", true), "otto").await.unwrap();
         assert!(issuer.store.request(&request.id).await.unwrap().is_none());
         assert!(issuer.store.approvals(request.id.as_str()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn whoever_brought_a_policy_is_erased_from_it_once_it_waits_no_more() {
+        let made = Made::new().await;
+        let (store, environment) = (&made.issuer.store, &made.issuer.environment);
+        let name: Collaborator = "ada@example.com".parse().unwrap();
+        let proposal = Proposal {
+            id: ProposalId::from_random([1; 10]),
+            state: ProposalLife::Waiting,
+            hash: Fixed([1; 32]),
+            base: 1,
+            at: made.now(),
+            by: Some(name.clone()),
+            guarded: Vec::new(),
+            files: crate::policy::Files::default(),
+        };
+        let event = environment.personal(crate::fixture::event(environment), "by", &name);
+        let add = Decision::new(event).change(Change::AddProposal(proposal.clone()));
+        store.decide(add).await.unwrap();
+        let waits = erase(&made.issuer, &args(name.as_str(), true), "otto").await;
+        assert!(
+            matches!(&waits, Err(CommandError::StillLive(_, what)) if what.contains(proposal.id.as_str())),
+            "who brought it must not confirm it: {waits:?}"
+        );
+        let to = Proposal { state: ProposalLife::Withdrawn, ..proposal.clone() };
+        let withdraw = Decision::new(crate::fixture::event(environment)).change(Change::Proposal(to.clone()));
+        store.decide(withdraw).await.unwrap();
+        erase(&made.issuer, &args(name.as_str(), true), "otto").await.unwrap();
+        assert_eq!(store.proposal(&proposal.id).await.unwrap().unwrap(), Proposal { by: None, ..to });
     }
 
     #[tokio::test]

@@ -278,7 +278,9 @@ pub enum CommandError {
         "the store has no checkpoint key that this root has certified; run `daypass-issuer key rotate checkpoint`, or name the right root"
     )]
     NoCheckpointKey,
-    #[error("`{0}` still has {1}; `daypass-issuer offboard {0}` ends it, and is to come before the person is erased")]
+    #[error(
+        "`{0}` still has {1}; `daypass-issuer offboard {0}` ends it (a proposal: `policy withdraw`), and is to come before the person is erased"
+    )]
     StillLive(Collaborator, String),
     #[error("nothing in the ledger tells of `{0}`")]
     NoTraces(Collaborator),

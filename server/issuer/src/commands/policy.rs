@@ -15,16 +15,20 @@ use super::{
     CommandError,
     arguments::reason,
     open, operator,
-    output::{json as print_json, line, table},
+    output::{json as print_json, line, table, untrusted},
 };
 use crate::{
     actor::Actor,
-    admin::policy::{LoadError, Loaded, load as load_policy, withdraw as withdraw_proposal},
+    admin::{
+        Versioned,
+        policy::{LoadError, Loaded, load as load_policy, withdraw as withdraw_proposal},
+        versions,
+    },
     clock::Environment,
     config::Config,
     issuer::Issuer,
     policy::{Files, Policy, PolicyError},
-    store::Proposal,
+    store::{Proposal, ProposalLife},
 };
 
 pub use version::VersionError;
@@ -63,7 +67,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// List the versions that were in force.
+    /// List the versions that were in force, who put them there, and what waits.
     List {
         /// Print JSON.
         #[arg(long)]
@@ -211,19 +215,24 @@ async fn withdraw(issuer: &Issuer, id: &ProposalId, reason: Option<&str>, json: 
 }
 
 async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
-    let versions = issuer.store.policies().await?;
+    let all = versions(issuer).await?;
     if json {
-        let all: Vec<_> = versions
+        let all: Vec<_> = all
             .iter()
-            .map(|version| json!({"number": version.number, "version": hex::encode(version.hash.0), "at": version.at, "files": version.files.len()}))
+            .map(|Versioned { version, by, by_device, proposal }| {
+                json!({
+                    "number": version.number, "version": hex::encode(version.hash.0), "at": version.at,
+                    "files": version.files.len(), "by": by, "by_device": by_device, "proposal": proposal,
+                })
+            })
             .collect();
         return print_json(&all);
     }
-    let newest = versions.len();
-    let rows: Vec<Vec<String>> = versions
+    let newest = all.len();
+    let rows: Vec<Vec<String>> = all
         .iter()
         .enumerate()
-        .map(|(index, version)| {
+        .map(|(index, Versioned { version, by, proposal, .. })| {
             let state = if index + 1 == newest { "in force" } else { "-" };
             let hash: String = hex::encode(version.hash.0).chars().take(SHORT).collect();
             vec![
@@ -232,10 +241,19 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
                 version.at.to_string(),
                 version.files.len().to_string(),
                 state.to_owned(),
+                by.as_deref().map_or_else(|| "-".to_owned(), untrusted),
+                proposal.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             ]
         })
         .collect();
-    table(&["NUMBER", "VERSION", "IN FORCE FROM", "FILES", "STATE"], &rows)
+    table(&["NUMBER", "VERSION", "IN FORCE FROM", "FILES", "STATE", "BY", "CONFIRMED"], &rows)?;
+    for waiting in issuer.store.proposals().await?.iter().filter(|found| found.state == ProposalLife::Waiting) {
+        line(format!(
+            "{} waits for an administrator since {}: `daypass-issuer policy proposals` shows what it touches",
+            waiting.id, waiting.at
+        ))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -186,9 +186,15 @@ async fn first(
     let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
     let mut decision = Decision::new(enrolled.event(issuer, &used, &device, &certificate));
     for Bound { grant, forbidden, .. } in &bound {
-        let Some(ApprovalError::Guardrail(forbidden)) = forbidden else { continue };
-        let event = environment.event(EventKind::ApprovalRefused).text("rule", "guardrail");
-        let event = environment.of_grant(event.structure("rules", &forbidden.all), grant, &issuer.policy());
+        let Some((forbidden, rule)) = forbidden.as_ref().and_then(|error| Some((error, error.rule()?))) else {
+            continue;
+        };
+        let event = environment.event(EventKind::ApprovalRefused).text("rule", rule);
+        let event = match forbidden {
+            ApprovalError::Guardrail(forbidden) => event.structure("rules", &forbidden.all),
+            _ => event,
+        };
+        let event = environment.of_grant(event, grant, &issuer.policy());
         decision = decision.event(environment.asked(event.text("device", &device.id), enrolled.source));
     }
     let told = Told { source: enrolled.source, rule: Some("ek_hash_in_invitation"), reason: None };

@@ -7,9 +7,6 @@ use daypass_proto::resource::Resource;
 
 use super::{Mode, Policy, Project, Role, Rule, role::Sensitivity};
 
-/// What a rule asks of a device that says how far it is trusted.
-const TRUST: [&str; 3] = ["trust_tier", "secure_boot", "pcr"];
-
 /// Each such change, in words; none where nobody's second word is needed.
 pub fn guarded(old: &Policy, new: &Policy) -> Vec<String> {
     let mut found = Vec::new();
@@ -78,11 +75,10 @@ fn sensitivity(
 
 fn trust(old: &Policy, new: &Policy, found: &mut Vec<String>) {
     let rules = |policy: &Policy| -> BTreeMap<String, Rule> {
-        let about_trust = |rule: &&Rule| TRUST.iter().any(|word| rule.body.contains(word));
-        policy.guardrails().rules().filter(about_trust).map(|rule| (rule.id.clone(), rule.clone())).collect()
+        policy.guardrails().rules().map(|rule| (rule.id.clone(), rule.clone())).collect()
     };
     let (was, is) = (rules(old), rules(new));
-    for (id, before) in was.iter().filter(|(_, before)| before.mode == Mode::Enforce) {
+    for (id, before) in was.iter().filter(|(_, before)| before.about_devices && before.mode == Mode::Enforce) {
         match is.get(id) {
             None => found.push(format!("guardrail `{id}`, which says what is trusted of a device, is gone")),
             Some(after) if after.mode != Mode::Enforce => {
@@ -136,6 +132,34 @@ forbid (principal, action, resource) when { principal.trust_tier == "virtual" };
         );
         assert!(project != PROJECT || rules != RULE, "{from}");
         guarded(&policy(PROJECT, RULE), &policy(&project, &rules))
+    }
+
+    #[test]
+    fn a_guardrail_about_devices_is_guarded_however_it_asks() {
+        let rule = |condition: &str| RULE.replace("principal.trust_tier == \"virtual\"", condition);
+        for condition in [
+            "principal.os == \"x\"",
+            "principal[\"os\"] == \"x\"",
+            "principal.agent_version like \"0.*\"",
+            "principal has secure_boot && !principal.secure_boot",
+            "principal has pcr7",
+            "context.protection == \"software\"",
+            "resource.protection == \"delegated\"",
+            "(if context.risk == 1 then principal else principal).os == \"x\"",
+            "[{a: principal}].contains({a: principal}) && {a: principal}.a.os == \"x\"",
+        ] {
+            let found = guarded(&policy(PROJECT, &rule(condition)), &policy(PROJECT, ""));
+            assert_eq!(found.len(), 1, "{condition}: {found:?}");
+        }
+        for condition in [
+            "context.risk == 1",
+            "context.resource == \"principal.os\"",
+            "context has address && context.address.isLoopback()",
+            "context has caller && context.caller.peer has unit && context.caller.peer.unit == \"os\"",
+        ] {
+            let found = guarded(&policy(PROJECT, &rule(condition)), &policy(PROJECT, ""));
+            assert_eq!(found, [""; 0], "{condition}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Client, World, is};
 use crate::{
     actor::Actor,
+    admin::{Bootstrap, bootstrap},
     commands::dead_notification,
     gates::{Registration, add},
     store::InvitationLife,
@@ -127,4 +128,26 @@ async fn events_are_found_by_their_time() {
     assert_eq!(found("since=100s".to_owned()).await, [json!("bob")]);
     assert_eq!(found(format!("until={early}")).await, [json!("alice")]);
     assert_eq!(found(format!("since={early}&until={}", world.made.now())).await.len(), 2);
+}
+
+#[tokio::test]
+async fn administrators_are_shown_with_how_each_was_made_one() {
+    let world = World::new().await;
+    let ada = world.administrator("ada").await;
+    let asked = Bootstrap {
+        collaborator: "eve".parse().unwrap(),
+        until: world.made.now().plus(86_400),
+        code_expires_at: world.made.now().plus(60),
+        reason: Some("a second one".to_owned()),
+        by: Actor::account("root"),
+    };
+    let (invitation, ..) = bootstrap(&world.made.issuer, asked).await.unwrap();
+    crate::ledger::integrate(&world.made.issuer).await;
+    let listed = world.good(&ada, "GET", "/admin/v1/administrators", Value::Null).await;
+    let eve = &listed["items"][1];
+    assert_eq!((eve["collaborator"].as_str(), eve["acting"].as_bool()), (Some("eve"), Some(false)));
+    assert_eq!(
+        eve["bootstraps"],
+        json!([{"invitation": invitation.id, "at": world.made.now(), "by": "root", "reason": "a second one", "administrators": 1}])
+    );
 }

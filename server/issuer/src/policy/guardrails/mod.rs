@@ -3,6 +3,7 @@
 //! Grant, role and request have said yes when a guardrail is asked: for each token, when a grant comes into force, and when it gets a later end. Every rule is a `forbid`, so adding one never opens anything, and
 //! leaving one out never closes anything by surprise. A rule that cannot be decided counts as one that forbids.
 
+mod depth;
 mod facts;
 mod schema;
 
@@ -13,6 +14,7 @@ use cedar_policy::{
 };
 use jiff::tz::TimeZone;
 use miette::Diagnostic;
+use serde_json::Value;
 
 pub(crate) use self::facts::word;
 pub use self::facts::{Action, Facts, Subject};
@@ -29,6 +31,7 @@ const BASE_ID: &str = "base";
 const ID: &str = "id";
 const REASON: &str = "reason";
 const MODE: &str = "mode";
+const BRIEFING: &str = "briefing";
 
 /// Whether a rule counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,10 +51,14 @@ pub struct Rule {
     pub reason: String,
     /// Its `@mode`.
     pub mode: Mode,
+    /// What every collaborator is told of it in a briefing; nothing where it says nothing.
+    pub briefing: Option<String>,
     /// Its text, so that two versions of a policy can be compared.
     pub text: String,
     /// What it asks, however it is laid out: without annotations, comments and spaces.
     pub body: String,
+    /// Whether it asks what is known of a device, or who signs its proofs.
+    pub about_devices: bool,
 }
 
 /// The rules of one version of the policy.
@@ -77,8 +84,10 @@ impl Guardrails {
         let (mut faults, mut found) = (Vec::new(), Found::default());
         for (name, text) in files.within(GUARDRAILS) {
             let reading = Reading::new(name, text);
-            found.zones_of(&reading);
-            found.rules_of(&reading);
+            if depth::is_bounded(&reading) {
+                found.zones_of(&reading);
+                found.rules_of(&reading);
+            }
             if let Err(mut more) = reading.finish(Some(())) {
                 faults.append(&mut more);
             }
@@ -196,8 +205,8 @@ impl Found {
         if policy.effect() != Effect::Forbid {
             fault("a guardrail only narrows: write `forbid … unless …` instead of `permit`; what is allowed is for roles to say".to_owned());
         }
-        for (name, _) in policy.annotations().filter(|(name, _)| ![ID, REASON, MODE].contains(name)) {
-            fault(format!("`@{name}` is not known here; known are `@{ID}`, `@{REASON}`, `@{MODE}`"));
+        for (name, _) in policy.annotations().filter(|(name, _)| ![ID, REASON, MODE, BRIEFING].contains(name)) {
+            fault(format!("`@{name}` is not known here; known are `@{ID}`, `@{REASON}`, `@{MODE}`, `@{BRIEFING}`"));
         }
         let id = policy.annotation(ID).unwrap_or_default();
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -220,10 +229,16 @@ impl Found {
                 Mode::Enforce
             }
         };
+        let briefing = policy.annotation(BRIEFING);
+        if briefing.is_some_and(|words| words.trim().is_empty() || words.len() > 400) {
+            fault(format!("`@{BRIEFING}(\"…\")` is what collaborators read of the rule in their briefing"));
+        }
         (reading.count() == before).then(|| Rule {
+            briefing: briefing.map(str::to_owned),
             id: id.to_owned(),
             reason: reason.to_owned(),
             mode,
+            about_devices: policy.to_json().map_or(true, |json| asks_about_devices(&json)),
             body: body(policy).unwrap_or_else(|| text.clone()),
             text,
         })
@@ -262,6 +277,20 @@ impl Found {
         let base = Policy::parse(Some(PolicyId::new(BASE_ID)), BASE).map_err(|error| internal(&error))?;
         set.add(base).map_err(|error| internal(&error))?;
         Ok(Guardrails { set, rules, zones: self.zones })
+    }
+}
+
+/// Whether a fact about devices is asked for anywhere in a rule, in Cedar's JSON form of it: there `principal.os`, `principal["os"]` and
+/// `principal has os` each name the attribute in one place, whatever stands before it.
+fn asks_about_devices(json: &Value) -> bool {
+    match json {
+        Value::Object(members) => members.iter().any(|(name, value)| {
+            let asks = matches!(name.as_str(), "." | "has");
+            let attribute = value.get("attr").and_then(Value::as_str);
+            (asks && attribute.is_none_or(schema::is_about_devices)) || asks_about_devices(value)
+        }),
+        Value::Array(values) => values.iter().any(asks_about_devices),
+        _ => false,
     }
 }
 

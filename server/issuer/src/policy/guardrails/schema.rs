@@ -11,6 +11,12 @@ pub(super) const LOCAL: &str = "local[\"";
 /// PCRs of the SHA-256 bank.
 pub(super) const PCRS: std::ops::Range<u8> = 0..24;
 
+/// Whether an attribute says what is known of a device and its TPM, what runs on it, or who signs its proofs. No other attribute has one of these names.
+pub(super) fn is_about_devices(attribute: &str) -> bool {
+    matches!(attribute, "trust_tier" | "secure_boot" | "os" | "agent_version" | "protection")
+        || attribute.starts_with("pcr")
+}
+
 const HEAD: &str = r#"entity Collaborator;
 entity Project;
 entity Role in [Project] {
@@ -84,4 +90,34 @@ pub(super) fn schema<'a>(zones: impl Iterator<Item = &'a str>) -> Result<Schema,
     let (schema, _) =
         Schema::from_cedarschema_str(&text(zones)).map_err(|error| format!("the schema does not read: {error}"))?;
     Ok(schema)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The attributes of a part of the schema, from its first line to its last.
+    fn attributes<'a>(schema: &'a str, from: &str, to: &str) -> Vec<&'a str> {
+        let part = schema.split_once(from).unwrap().1.split_once(to).unwrap().0;
+        let lines = part.lines().filter_map(|line| line.trim().split_once(':'));
+        lines.map(|(name, _)| name.trim_end_matches('?')).filter(|name| !name.starts_with("//")).collect()
+    }
+
+    #[test]
+    fn what_is_known_of_devices_is_told_from_what_a_request_is_about() {
+        let schema = text(std::iter::empty());
+        let device = attributes(&schema, "entity Device in [Collaborator] {", "};");
+        assert_eq!(device.len(), 4 + PCRS.len());
+        for name in device {
+            assert!(is_about_devices(name), "{name}");
+        }
+        let mut others = attributes(&schema, "type Local = {", "};");
+        others.extend(attributes(&schema, "type Process = {", "};"));
+        others.extend(attributes(&schema, "type Caller = {", "};"));
+        others.extend(attributes(&schema, "context: {", "}"));
+        assert!(others.len() > 15, "{others:?}");
+        for name in others {
+            assert_eq!(is_about_devices(name), name == "protection", "{name}");
+        }
+    }
 }

@@ -62,6 +62,11 @@ fn request() -> Request {
     }
 }
 
+/// Has the rules asked about a usual request.
+pub(super) fn judged(guardrails: &Guardrails) {
+    guardrails.judge(&request().facts());
+}
+
 impl Request {
     fn facts(&self) -> Facts<'_> {
         Facts {

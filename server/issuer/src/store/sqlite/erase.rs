@@ -35,12 +35,16 @@ const LIVE: &str = "SELECT 'device ' || id AS name FROM devices \
          WHERE state IN ('active', 'grace', 'suspended') AND over_at > $2 AND collaborator = $1 \
      UNION ALL SELECT 'invitation ' || id FROM invitations \
          WHERE state = 'open' AND ends_at >= $2 AND collaborator = $1 \
-     UNION ALL SELECT 'request ' || id FROM requests WHERE state = 'requested' AND collaborator = $1";
+     UNION ALL SELECT 'request ' || id FROM requests WHERE state = 'requested' AND collaborator = $1 \
+     UNION ALL SELECT 'proposal ' || id FROM proposals WHERE state = 'waiting' AND json_extract(body, '$.by') = $1";
 
 /// What else goes: in this order, since what was approved is known by what it was for.
-const FORGET: [&str; 4] = [
+const FORGET: [&str; 5] = [
     "DELETE FROM approvals WHERE id IN (SELECT id FROM grants WHERE collaborator = $1 UNION ALL SELECT id FROM requests WHERE collaborator = $1)",
+    "UPDATE grants SET body = json_remove(body, '$.replaces.reason') WHERE collaborator = $1 AND json_extract(body, '$.replaces.reason') IS NOT NULL",
     "DELETE FROM requests WHERE collaborator = $1",
+    // Who brought a policy that waits must not confirm it; once it waits no more, it is nobody's.
+    "UPDATE proposals SET body = json_set(body, '$.by', NULL) WHERE json_extract(body, '$.by') = $1",
     "DELETE FROM event_collaborators WHERE collaborator = $1",
     super::notification::ERASE,
 ];
