@@ -32,3 +32,4 @@ pub mod resource;
 pub mod time;
 pub mod tls_fault;
 pub mod token;
+pub mod words;

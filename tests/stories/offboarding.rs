@@ -79,7 +79,7 @@ fn a_collaborator_is_offboarded_and_the_next_request_is_refused() -> Story {
     let misspelt = world.issuer.act(["offboard", "alcie", "--reason", "x", "--yes"]).run()?;
     misspelt.code(3)?.says(&["`alcie`", "grant list"])?;
     let wordless = world.issuer.act(["offboard", "alice", "--reason", " ", "--yes"]).run()?;
-    wordless.code(2)?.says(&["a reason has words"]).map(drop)
+    wordless.code(2)?.says(&["a reason is empty"]).map(drop)
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{
     arguments::{AskedEnd, Extend, RequestRole, RequestsArguments},
     failure::Failure,
     leave::issuer_named,
-    terminal::Terminal,
+    terminal::{Terminal, harmless},
 };
 use crate::local_client::{LONG, LocalClient, SHORT};
 
@@ -166,7 +166,7 @@ fn describe(request: &AccessRequest, issuer: &str) -> String {
         Wanted::Scopes { project, role } => format!("{project} as {role} until {}", request.until),
     };
     let mut text = format!("{} is {}\n  asks for     {what}\n  at           {issuer}", request.request, request.state);
-    let mut line = |name: &str, value: &str| text += &format!("\n  {name:<12} {}", redacted(value));
+    let mut line = |name: &str, value: &str| text += &format!("\n  {name:<12} {}", redacted(&harmless(value)));
     line("because", &request.reason);
     if let Some(less) = &request.narrowed_to {
         line("narrowed to", &format!("{} until {}", less.role, less.until));

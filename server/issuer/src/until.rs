@@ -8,9 +8,15 @@ use jiff::{
 };
 use thiserror::Error;
 
+/// The most characters of a date, a time or a duration, with the longest name of a zone.
+const LONGEST: usize = 100;
+
 /// Why a text is no end.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum UntilError {
+    /// Longer than anything that it could mean.
+    #[error("a date, a time or a duration has at most {LONGEST} characters")]
+    TooLong,
     /// Not an end.
     #[error(
         "`{0}` is not an end: write a date (`2027-01-31`, the end of that day), a time (`2027-01-31T18:00`), either with a zone (`2027-01-31[Europe/Berlin]`, `2027-01-31T18:00:00Z`), or a duration (`90d`)"
@@ -44,7 +50,7 @@ pub fn zone(name: &str) -> Result<TimeZone, UntilError> {
 
 /// The end that `text` means: a date is the end of that day, in `zone` where it names none.
 pub fn until(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, UntilError> {
-    let text = text.trim();
+    let text = short(text)?;
     let wrong = || UntilError::Until(text.to_owned());
     let end = match named(text, zone, Edge::End)? {
         Some(time) => time,
@@ -64,7 +70,7 @@ pub enum Edge {
 
 /// The moment that `text` means, looking back: a duration is how long ago it was.
 pub fn past(text: &str, now: Timestamp, zone: &TimeZone, edge: Edge) -> Result<Timestamp, UntilError> {
-    let text = text.trim();
+    let text = short(text)?;
     match named(text, zone, edge)? {
         Some(time) => Ok(time),
         None => Ok(now.plus(-seconds(text).map_err(|_| UntilError::Past(text.to_owned()))?)),
@@ -73,13 +79,13 @@ pub fn past(text: &str, now: Timestamp, zone: &TimeZone, edge: Edge) -> Result<T
 
 /// The moment that `text` means: a time, or an edge of a day.
 pub fn moment(text: &str, zone: &TimeZone, edge: Edge) -> Result<Timestamp, UntilError> {
-    let text = text.trim();
+    let text = short(text)?;
     named(text, zone, edge)?.ok_or_else(|| UntilError::Moment(text.to_owned()))
 }
 
 /// The begin that `text` means: a date is the begin of that day, in `zone` where it names none; a duration is how long it takes until then.
 pub fn begin(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, UntilError> {
-    let text = text.trim();
+    let text = short(text)?;
     let begins = match named(text, zone, Edge::Begin)? {
         Some(time) => time,
         None => now.plus(seconds(text).map_err(|_| UntilError::Begin(text.to_owned()))?),
@@ -92,6 +98,12 @@ pub fn there(time: Timestamp, zone: &TimeZone) -> String {
     let Ok(moment) = jiff::Timestamp::from_second(time.seconds()) else { return time.to_string() };
     let name = zone.iana_name().unwrap_or("%Z");
     moment.to_zoned_datetime(zone.clone()).strftime(&format!("%F %T {name}")).to_string()
+}
+
+/// The text without what surrounds it: errors repeat it.
+fn short(text: &str) -> Result<&str, UntilError> {
+    let text = text.trim();
+    if text.chars().count() > LONGEST { Err(UntilError::TooLong) } else { Ok(text) }
 }
 
 /// A date or a time, in `zone` where it names none; nothing where `text` is neither.
@@ -182,10 +194,15 @@ mod tests {
             let ends_at = until(text, now, &super::zone(zone).unwrap()).unwrap().to_string();
             assert_eq!(ends_at, ends, "{text} in {zone}");
         }
+        assert_eq!(until(&"1".repeat(101), now, &berlin), Err(UntilError::TooLong));
         let none = UntilError::Zone("Europe/Atlantis".to_owned());
         assert_eq!(until("2027-01-31[Europe/Atlantis]", now, &berlin), Err(none));
         assert_eq!(there(until("2027-01-31", now, &berlin).unwrap(), &berlin), "2027-01-31 23:59:59 Europe/Berlin");
         assert!(matches!(until("2020-01-01", now, &berlin), Err(UntilError::Over(_))));
+        // Now is no more than the past.
+        let is_now = now.to_string();
+        assert_eq!(until(&is_now, now, &berlin), Err(UntilError::Over(is_now.clone())));
+        assert_eq!(super::begin(&is_now, now, &berlin), Err(UntilError::Over(is_now)));
         assert!(matches!(until("tomorrow", now, &berlin), Err(UntilError::Until(_))));
     }
 }

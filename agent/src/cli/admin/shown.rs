@@ -4,16 +4,16 @@ use daypass_proto::{admin_api as api, time::Timestamp};
 use serde::Serialize;
 
 use super::{Failure, Terminal};
+use crate::cli::terminal::harmless;
 
 /// The word of a value that is one in JSON.
 pub(super) fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// What others wrote, as it may stand on a terminal: a machine's name could otherwise write over the code that is compared.
+/// What others wrote, not longer than a line.
 pub(super) fn plain(text: &str) -> String {
-    let shown = |c: char| if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() { c } else { '\u{fffd}' };
-    text.chars().take(120).map(shown).collect()
+    harmless(&text.chars().take(120).collect::<String>())
 }
 
 pub(super) fn or_none(value: Option<&impl ToString>) -> String {

@@ -122,7 +122,12 @@ pub const fn entry(kind: EventKind) -> Entry {
         ),
         K::RequestRefused => ("an owner refused what was asked for", Command, ASKED, &[GRANT, WHY]),
         K::RequestWithdrawn => ("whoever had asked took it back", Request, ASKED, &[GRANT]),
-        K::RequestLapsed => ("a request waited until there was nothing left to decide", Issuer, ASKED, &[GRANT]),
+        K::RequestLapsed => (
+            "a request waited until there was nothing left to decide, or ended with what it was about",
+            Issuer,
+            ASKED,
+            &[GRANT, RULE, WHY, BY_DEVICE, ADDRESS, ON_BEHALF_OF],
+        ),
         K::GrantExtended => (
             "a grant's hard end was moved",
             Command,

@@ -6,6 +6,7 @@ use daypass_proto::{
     enrolment::DeviceLife,
     json::fault,
     names::{DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName},
+    words::words,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -29,9 +30,6 @@ use crate::{
     requests::Verdict,
     store::{Device, Grant, GrantLife, Scope, device_word},
 };
-
-/// The longest reason, in characters.
-const REASON: usize = 1000;
 
 /// What came with a request.
 pub(super) struct Asked {
@@ -58,13 +56,7 @@ impl Asked {
 }
 
 pub(super) fn reason(text: &str) -> Result<String, AdminError> {
-    match text.trim() {
-        "" => Err(AdminError::Malformed("a `reason` has words".to_owned())),
-        text if text.chars().count() > REASON => {
-            Err(AdminError::Malformed(format!("a `reason` has at most {REASON} characters")))
-        }
-        text => Ok(text.to_owned()),
-    }
+    words(text).map(str::to_owned).map_err(|error| AdminError::Malformed(format!("`reason` {error}")))
 }
 
 fn answer(value: &impl Serialize) -> Result<Value, AdminError> {

@@ -74,14 +74,19 @@ async fn judge(issuer: &Issuer, grant: &Grant, actor: &Actor) -> Result<Waiting,
     if grant.state != GrantLife::Requested {
         return Err(ApprovalError::NotWaiting { grant: grant.id.clone(), state: grant.state });
     }
+    let waiting = Waiting::under(issuer, grant, bar(&issuer.policy(), &grant.project, &grant.role)?).await?;
+    given_today(issuer, grant, &waiting)?;
+    waiting.approved_by(&issuer.environment, &issuer.config, actor)
+}
+
+/// Whether what waits could still come into force: its end is to come, and today's policy gives it, as long as it was asked for then.
+pub fn given_today(issuer: &Issuer, grant: &Grant, waiting: &Waiting) -> Result<(), ApprovalError> {
     if grant.until <= issuer.environment.now() {
         return Err(ApprovalError::Over { grant: grant.id.clone(), until: grant.until });
     }
-    let policy = issuer.policy();
-    let waiting = Waiting::under(issuer, grant, bar(&policy, &grant.project, &grant.role)?).await?;
-    let asked_at = waiting.record().asked_at;
-    check_grant(&policy, (&grant.project, &grant.role), &grant.collaborator, grant.until, &grant.terms, asked_at)?;
-    waiting.approved_by(&issuer.environment, &issuer.config, actor)
+    let (policy, role, asked_at) = (issuer.policy(), (&grant.project, &grant.role), waiting.record().asked_at);
+    check_grant(&policy, role, &grant.collaborator, grant.until, &grant.terms, asked_at)?;
+    Ok(())
 }
 
 fn approval(issuer: &Issuer, decision: Decision, grant: &Grant, waiting: &Waiting, told: &Told<'_>) -> Decision {
@@ -131,13 +136,14 @@ pub async fn follow(
                 waiting
             }
         };
-        let guarded = waiting
-            .is_some_and(|waiting| waiting.missing() == 0)
-            .then(|| guard(issuer, Action::Approve, device, &grant));
         let id = grant.id.clone();
-        let comes = match guarded {
+        let ready = waiting.filter(|waiting| waiting.missing() == 0).map(|waiting| {
+            given_today(issuer, &grant, &waiting)?;
+            Ok::<_, ApprovalError>(guard(issuer, Action::Approve, device, &grant)?)
+        });
+        let comes = match ready {
             Some(Ok(monitored)) => Some(Succession::of(issuer, grant).await.map(|given| (given, monitored))),
-            Some(Err(forbidden)) if approves => return Err(refused(issuer, &grant, told, forbidden.into()).await),
+            Some(Err(error)) if approves => return Err(refused(issuer, &grant, told, error).await),
             Some(Err(_)) | None => None,
         };
         decision = match comes {

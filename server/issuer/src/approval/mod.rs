@@ -17,7 +17,7 @@ use daypass_proto::names::{Collaborator, GrantId};
 use thiserror::Error;
 
 pub use self::{
-    grant::{Approved, approve as approve_grant, follow},
+    grant::{Approved, approve as approve_grant, follow, given_today},
     guard::{Forbidden, guard},
     waiting::{Waiting, bar},
 };

@@ -248,10 +248,47 @@ async fn today_s_policy_decides_again() {
     made.edit_policy(&[("longest_grant = \"90d\"", "longest_grant = \"30m\"")]).await;
     let shorter = approve_grant(&made.issuer, &id, &person("olga@example.com"), None).await.unwrap_err();
     assert!(matches!(shorter, ApprovalError::Policy(GrantError::TooLong { .. })), "{shorter}");
+    // Waiting makes nothing shorter: it was asked for an hour.
+    made.pass(2400);
+    let shorter = approve_grant(&made.issuer, &id, &person("olga@example.com"), None).await.unwrap_err();
+    assert!(matches!(shorter, ApprovalError::Policy(GrantError::TooLong { .. })), "{shorter}");
     made.edit_policy(&[("longest_grant = \"30m\"", "longest_grant = \"90d\"")]).await;
     made.pass(3600);
     let over = approve_grant(&made.issuer, &id, &person("olga@example.com"), None).await.unwrap_err();
     assert!(matches!(over, ApprovalError::Over { .. }), "{over}");
+}
+
+#[tokio::test]
+async fn what_was_approved_comes_into_force_only_while_today_s_policy_gives_it() {
+    let made = Made::with_software().await;
+    let (id, device) = enrolled(&made).await;
+    approve_grant(&made.issuer, &id, &person("olga@example.com"), None).await.unwrap();
+    made.edit_policy(&[("longest_grant = \"90d\"", "longest_grant = \"30m\"")]).await;
+    let shorter = approve_device(&made, &device, Actor::account("root")).await.unwrap_err();
+    assert!(
+        matches!(shorter, LifeError::Approval(ApprovalError::Policy(GrantError::TooLong { .. }))),
+        "approved as it was, it is longer than what may be today: {shorter}"
+    );
+    made.edit_policy(&[("longest_grant = \"30m\"", "longest_grant = \"90d\"")]).await;
+    made.pass(3600);
+    let over = approve_device(&made, &device, Actor::account("root")).await.unwrap_err();
+    assert!(
+        matches!(over, LifeError::Approval(ApprovalError::Over { .. })),
+        "no grace before there was anything: {over}"
+    );
+    assert_eq!(grant(&made, &id).await.state, GrantLife::Requested);
+}
+
+#[tokio::test]
+async fn what_an_account_approved_for_an_owner_does_not_count_where_it_takes_two() {
+    let made = on_behalf().await;
+    made.edit_policy(&[TWO]).await;
+    let id = made.invited("alice").await.grant;
+    approve_grant(&made.issuer, &id, &for_owner("olga@example.com"), None).await.unwrap();
+    made.edit_policy(&[SENSITIVE]).await;
+    let approve = async |who: &str| approve_grant(&made.issuer, &id, &person(who), None).await.unwrap().waiting;
+    assert_eq!(approve("oskar@example.com").await.missing(), 1);
+    assert_eq!(approve("olga@example.com").await.missing(), 0, "in person she may still");
 }
 
 #[tokio::test]

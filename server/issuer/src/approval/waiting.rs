@@ -1,5 +1,7 @@
 //! What something waits for, and whether somebody's approval counts.
 
+use std::collections::BTreeSet;
+
 use daypass_proto::{
     ledger::Event,
     names::{Collaborator, ProjectName, RoleName},
@@ -61,6 +63,13 @@ impl Waiting {
         Self::read(issuer, request.id.as_str(), &request.collaborator, today).await
     }
 
+    /// A request that waits, by what was asked for then alone.
+    pub async fn request_as_asked(issuer: &Issuer, request: &Request) -> Result<Self, StoreError> {
+        let stored = issuer.store.approvals(request.id.as_str()).await?;
+        let nobody = || Bar { owners: BTreeSet::new(), approvers: u32::MAX };
+        Self::request_under(issuer, request, stored.map_or_else(nobody, |stored| stored.bar)).await
+    }
+
     async fn read(issuer: &Issuer, id: &str, whose: &Collaborator, today: Bar) -> Result<Self, StoreError> {
         let stored = issuer.store.approvals(id).await?;
         let known = stored.as_ref().map(Approvals::count);
@@ -79,9 +88,13 @@ impl Waiting {
         self.bar.approvers
     }
 
-    /// The approvals that count today: those of people who may still give them.
+    /// The approvals that count today: those of people who may still give them, and in person where it takes two.
     pub fn given(&self) -> impl Iterator<Item = &Approval> {
-        self.record.given.iter().filter(|approval| self.may(&approval.by) && !self.is_theirs(&approval.by))
+        let counts = |approval: &&Approval| {
+            let in_person = approval.through.is_none();
+            self.may(&approval.by) && !self.is_theirs(&approval.by) && (in_person || self.bar.approvers <= 1)
+        };
+        self.record.given.iter().filter(counts)
     }
 
     /// How many more it takes.
@@ -115,7 +128,7 @@ impl Waiting {
             Actor::Machine { account, .. } => Some(account.clone()),
             Actor::Person { .. } => None,
         };
-        if self.record.given.iter().any(|approval| same(&approval.by, who)) {
+        if self.given().any(|approval| same(&approval.by, who)) {
             return Err(ApprovalError::Already(who.clone()));
         }
         self.record.given.push(Approval { by: who.clone(), through, at: environment.now() });

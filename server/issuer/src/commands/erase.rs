@@ -38,7 +38,9 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     }
     line(format!("erased {fields} personal fields from the ledger, which verifies as before"))?;
     line("unused space of the store's file may have some of it until `daypass-issuer ledger compact`")?;
-    line("records of devices, grants and invitations keep the name, and so do backups, exports and logs")
+    line(
+        "records of devices, grants, invitations and of what they approved keep the name, and so do backups, exports and logs",
+    )
 }
 
 async fn erase(issuer: &Issuer, args: &Args, by: &str) -> Result<u64, CommandError> {
@@ -67,12 +69,15 @@ async fn erase(issuer: &Issuer, args: &Args, by: &str) -> Result<u64, CommandErr
 
 #[cfg(test)]
 mod tests {
+    use daypass_proto::access_request::{Ask, Wanted};
+
     use super::*;
     use crate::{
         actor::Actor,
         device::{Verb, decide_life},
         fixture::Made,
         ledger::{Source, audit::audit_store, integrate},
+        requests::{ask, lapse},
         store::{DecideError, LedgerStore as _, SqliteStore, Store as _},
     };
 
@@ -153,12 +158,21 @@ mod tests {
         let event = || crate::fixture::event(&issuer.environment);
         let decided = issuer.store.decide(Decision::new(event()).change(change(counted))).await;
         assert!(matches!(decided, Err(DecideError::Conflict(_))));
+        let what = Wanted::Scopes { project: "apollo".parse().unwrap(), role: "reader".parse().unwrap() };
+        let asked = Ask { what, until: None, reason: "alice@home".to_owned() };
+        let request = ask(issuer, &device, &asked, &Source::Address([192, 0, 2, 7].into())).await.unwrap();
         revoke(&made, &device.id).await;
+        let waits = erase(issuer, &args("alice", true), "otto").await;
+        assert!(matches!(&waits, Err(CommandError::StillLive(_, what)) if *what == format!("request {}", request.id)));
+        lapse(issuer).await.unwrap();
         let unsure = erase(issuer, &args("alice", false), "otto").await;
         assert!(matches!(unsure, Err(CommandError::EraseUnconfirmed(_))));
         let stale = issuer.store.decide(Decision::new(event()).change(change(counted))).await;
         assert!(matches!(stale, Err(DecideError::Conflict(_))), "there is more by now than was counted");
         assert!(issuer.store.traces(&"alice".parse().unwrap(), made.now()).await.unwrap().fields > counted);
+        erase(issuer, &args("alice", true), "otto").await.unwrap();
+        assert!(issuer.store.request(&request.id).await.unwrap().is_none());
+        assert!(issuer.store.approvals(request.id.as_str()).await.unwrap().is_none());
     }
 
     #[tokio::test]

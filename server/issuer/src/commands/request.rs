@@ -10,6 +10,7 @@ use super::{
     CommandError,
     arguments::{Behalf, Which},
     output::{json as print_json, line, table, untrusted},
+    terms::told,
 };
 use crate::{
     issuer::Issuer,
@@ -134,7 +135,7 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
             .map(|(grant, used)| {
                 let scopes: Vec<Value> =
                     used.iter().map(|(scope, used)| json!({"scope": scope, "used": used})).collect();
-                json!({"grant": grant.id, "role": grant.role, "state": grant.state, "until": grant.until, "scopes": scopes})
+                json!({"grant": grant.id, "role": grant.role, "state": grant.state, "until": grant.until, "terms": grant.terms, "scopes": scopes})
             })
             .collect();
         return print_json(&json!({"request": request, "grants": grants}));
@@ -150,7 +151,7 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
         line(format!("narrowed to     {} until {}", less.role, less.until))?;
     }
     if let Some(answer) = &request.answer {
-        line(format!("answer          {answer}"))?;
+        line(format!("answer          {}", untrusted(answer)))?;
     }
     if request.state == RequestLife::Requested {
         line(format!("waits for       {}", request.waits_for.join(", ")))?;
@@ -161,6 +162,9 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
             "{} as {}, {} until {}, and what of it was used:",
             grant.id, grant.role, grant.state, grant.until
         ))?;
+        for (name, said) in told(&grant.terms, grant.until, grant.used) {
+            line(format!("  {name}: {said}"))?;
+        }
         let rows: Vec<Vec<String>> = used
             .iter()
             .map(|(scope, used)| {

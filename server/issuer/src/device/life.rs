@@ -163,14 +163,10 @@ pub async fn decide(
         // Its certificates stay known, so that it is told that it is revoked, and not that it is unknown.
         tracing::info!(holder = Holder::Device(id.clone()).uri(), "device revoked");
     }
-    let device = Device {
-        state: verb.target(),
-        reason: reason.map(str::to_owned).or_else(|| Some(verb.word().to_owned())),
-        ..device
-    };
-    decision = decision.change(Change::Device { to: Box::new(device.clone()), from });
+    let (to, reason) = (verb.target(), reason.map(str::to_owned).or_else(|| Some(verb.word().to_owned())));
+    decision = decision.change(Change::DeviceLife { id: id.clone(), to, reason: reason.clone(), from });
     store.decide(decision).await?;
-    Ok(device)
+    Ok(Device { state: to, reason, ..device })
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Ending everything of a person, of a project, or of a phase of it, by one decision.
 //!
-//! A person loses open invitations, grants and devices. A project or a phase loses open invitations and grants, and every device that ever had one of
+//! A person loses open invitations, requests that wait, grants and devices. A project or a phase loses open invitations and grants, and every device that ever had one of
 //! those goes with them where it is left with nothing: it stays where it has a grant elsewhere that lives. The last conditions of the decision are that nothing is left: an
 //! invitation that somebody made meanwhile, which nobody was told of, makes it a conflict.
 
 use std::collections::BTreeSet;
 
 use daypass_proto::{
+    access_request::RequestLife,
     enrolment::DeviceLife,
     ledger::EventKind,
     names::{DeviceId, GrantId},
@@ -16,7 +17,8 @@ use super::{EndError, GrantVerb, Told};
 use crate::{
     issuer::Issuer,
     ledger::Source,
-    store::{Change, Decision, Device, Find, Grant, GrantLife, Invitation, InvitationLife, Scope},
+    requests,
+    store::{Change, Decision, Device, Find, Grant, GrantLife, Invitation, InvitationLife, Request, Scope},
 };
 
 /// How many of each one decision takes: while it is written, nothing else is.
@@ -32,6 +34,8 @@ pub struct Ending {
     pub invitations: Vec<Invitation>,
     /// Grants that live.
     pub grants: Vec<Grant>,
+    /// Requests that wait. A phase's rest on its grants, and lapse with them.
+    pub requests: Vec<Request>,
     /// Devices.
     pub devices: Vec<Device>,
     /// Devices that stay, since they have other grants.
@@ -66,9 +70,14 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
     let mut grants = store.find_grants(&Find { states: LIVE.map(GrantLife::as_str).to_vec(), ..theirs() }).await?;
     let open = Find { states: vec![InvitationLife::Open.as_str()], ..theirs() };
     let invitations = store.find_invitations(&open).await?;
+    let waiting = Find { states: vec![RequestLife::Requested.as_str()], ..theirs() };
+    let requests = match &scope {
+        Scope::Collaborator(_) | Scope::Project(_) => store.find_requests(&waiting).await?,
+        Scope::Phase(..) => Vec::new(),
+    };
     let devices = store.devices_of(&scope, MOST + 1).await?;
     let most = usize::try_from(MOST).unwrap_or(usize::MAX);
-    if [grants.len(), invitations.len(), devices.len()].iter().any(|count| *count > most) {
+    if [grants.len(), invitations.len(), requests.len(), devices.len()].iter().any(|count| *count > most) {
         return Err(EndError::TooMany { scope, most: MOST });
     }
     // A code that is taken back takes all that it carries with it.
@@ -83,7 +92,7 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
         Scope::Collaborator(_) => (devices, Vec::new()),
         Scope::Project(_) | Scope::Phase(..) => left_with_nothing(issuer, devices, &grants).await?,
     };
-    let ending = Ending { scope, invitations, grants, devices, staying };
+    let ending = Ending { scope, invitations, grants, requests, devices, staying };
     // A name that was misspelt is told from one that has nothing any more.
     let in_policy = match &ending.scope {
         Scope::Project(name) => issuer.policy().project(name).is_some(),
@@ -125,17 +134,19 @@ pub async fn end_everything(issuer: &Issuer, ending: Ending, source: &Source, re
     for invitation in ending.invitations {
         decision = super::invitation::on(issuer, decision, invitation, &told);
     }
+    for request in ending.requests {
+        decision = requests::lapsed(issuer, decision, request, &told);
+    }
     for grant in ending.grants {
         decision = GrantVerb::Revoke.on(issuer, decision, grant, &told);
     }
     for device in ending.devices {
         let event = environment.of_device(environment.event(EventKind::DeviceRevoked), &device);
-        let (id, from) = (device.id.clone(), device.state);
-        let to = Device { state: DeviceLife::Revoked, reason: Some(reason.to_owned()), ..device };
+        let (to, reason) = (DeviceLife::Revoked, Some(reason.to_owned()));
         decision = decision
             .event(told.on(issuer, event))
-            .change(Change::Device { to: Box::new(to), from })
-            .change(Change::RequireNoGrant(id));
+            .change(Change::DeviceLife { id: device.id.clone(), to, reason, from: device.state })
+            .change(Change::RequireNoGrant(device.id));
     }
     let decision = decision.change(Change::RequireNothingLeft(ending.scope));
     Ok(issuer.store.decide(decision).await?)

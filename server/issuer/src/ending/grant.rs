@@ -155,12 +155,17 @@ pub async fn decide_grant(issuer: &Issuer, id: &GrantId, verb: GrantVerb, told: 
     Ok(Grant { state, ..grant })
 }
 
-/// Where a grant is in its time: by today's policy, and by its record alone where that has nothing of it for now.
+/// Where a grant is in its time.
 pub fn standing(issuer: &Issuer, grant: &Grant) -> Standing {
+    span(issuer, grant).at(issuer.environment.now())
+}
+
+/// A grant's times by today's policy, and by its record alone where that has nothing of it for now.
+pub(super) fn span(issuer: &Issuer, grant: &Grant) -> Span {
     let policy = issuer.policy();
     let project = policy.project(&grant.project);
     let span = project.and_then(|project| Span::of(grant, project, project.role(&grant.role)?));
-    span.unwrap_or_else(|| Span::recorded(grant)).at(issuer.environment.now())
+    span.unwrap_or_else(|| Span::recorded(grant))
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 
 use daypass_proto::ledger::EventKind;
 
-use super::grant::standing;
+use super::grant::{span, standing};
 use crate::{
-    grant::Span,
     issuer::Issuer,
     store::{Change, DecideError, Decision, Find, Grant, GrantLife},
 };
@@ -45,7 +44,7 @@ pub async fn mark_over(issuer: &Issuer) -> Result<(), DecideError> {
 async fn mark(issuer: &Issuer, grant: Grant, to: GrantLife) -> Result<(), DecideError> {
     let environment = &issuer.environment;
     let event = if to == GrantLife::Grace {
-        let until = Span::recorded(&grant).over;
+        let until = span(issuer, &grant).over;
         environment.event(EventKind::GrantGraceBegun).number("grace_until", until.seconds())
     } else {
         environment.event(EventKind::GrantEnded).text("rule", "time")

@@ -15,7 +15,7 @@ use daypass_service::Peer;
 
 use super::{EnrolmentError, begin::usable, record, refusal};
 use crate::{
-    approval::{Forbidden, Waiting, guard},
+    approval::{ApprovalError, Waiting, given_today, guard},
     body::Body,
     device::{Issued, device_state, issue_certificate},
     ending::{GrantVerb, Told, carried},
@@ -178,15 +178,15 @@ async fn first(
     for grant in grants {
         bound.push(if registered { Bound::judge(issuer, &device, grant).await? } else { Bound::waits(grant) });
     }
-    if bound.iter().any(|bound| bound.forbidden.is_some()) {
+    if bound.iter().any(|bound| bound.refused.is_some()) {
         // A person looks at it, and the guardrails are asked again.
         (device.state, device.reason) = (DeviceLife::Pending, None);
     }
     let used = Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation };
     let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
     let mut decision = Decision::new(enrolled.event(issuer, &used, &device, &certificate));
-    for forbidden in bound.iter().filter_map(|bound| Some((&bound.grant, bound.forbidden.as_ref()?))) {
-        let (grant, forbidden) = forbidden;
+    for (grant, refused) in bound.iter().filter_map(|bound| Some((&bound.grant, bound.refused.as_ref()?))) {
+        let ApprovalError::Guardrail(forbidden) = refused else { continue };
         let event = environment.event(EventKind::ApprovalRefused).text("rule", "guardrail");
         let event = environment.of_grant(event.structure("rules", &forbidden.all), grant, &issuer.policy());
         decision = decision.event(environment.asked(event.text("device", &device.id), enrolled.source));
@@ -228,23 +228,28 @@ struct Bound {
     waiting: Option<Waiting>,
     /// With the guardrails that would forbid it, were they enforced: it comes into force.
     monitored: Option<Vec<String>>,
-    forbidden: Option<Forbidden>,
+    /// Why it does not, though the owners have approved it.
+    refused: Option<ApprovalError>,
 }
 
 impl Bound {
     const fn waits(grant: Grant) -> Self {
-        Self { grant, waiting: None, monitored: None, forbidden: None }
+        Self { grant, waiting: None, monitored: None, refused: None }
     }
 
     async fn judge(issuer: &Issuer, device: &Device, grant: Grant) -> Result<Self, EnrolmentError> {
         let waiting = Waiting::of_grant(issuer, &grant).await?;
-        let approved = waiting.as_ref().is_some_and(|waiting| waiting.missing() == 0);
-        let (monitored, forbidden) = match approved.then(|| guard(issuer, Action::Approve, device, &grant)) {
+        let approved = waiting.as_ref().filter(|waiting| waiting.missing() == 0);
+        let allowed = approved.map(|waiting| {
+            given_today(issuer, &grant, waiting)?;
+            Ok::<_, ApprovalError>(guard(issuer, Action::Approve, device, &grant)?)
+        });
+        let (monitored, refused) = match allowed {
             Some(Ok(monitored)) => (Some(monitored), None),
-            Some(Err(forbidden)) => (None, Some(forbidden)),
+            Some(Err(refused)) => (None, Some(refused)),
             None => (None, None),
         };
-        Ok(Self { grant, waiting, monitored, forbidden })
+        Ok(Self { grant, waiting, monitored, refused })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command: a program that gets the message on standard input. There is no shell, and nothing of our environment.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use nix::{
     sys::signal::{Signal, killpg},
@@ -17,6 +17,8 @@ use super::{settings::CommandSettings, sink::SendError};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// So much of what it says of an error is kept, in bytes.
 const SAID: u64 = 300;
+/// So long is read on, after it has failed, what it said before.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// The command.
 pub struct Command(CommandSettings);
@@ -74,30 +76,48 @@ async fn talk(child: &mut Child, payload: &str) -> Result<(), SendError> {
         }
         drop(input.take());
     };
+    let mut begin = Vec::new();
     let read = async {
-        match said {
-            Some(said) => begin_of(said).await,
-            None => String::new(),
+        if let Some(said) = said {
+            read_begin(said, &mut begin).await;
         }
     };
-    let ((), said, status) = tokio::join!(write, read, child.wait());
+    // How it ends decides. What it left behind may hold its output open for ever.
+    let ended = async {
+        let status = child.wait().await;
+        if status.as_ref().is_ok_and(|status| !status.success()) {
+            tokio::time::sleep(LAST_WORDS).await;
+        }
+        status
+    };
+    let talk = async {
+        tokio::join!(write, read);
+        std::future::pending().await
+    };
+    let status = tokio::select! {
+        status = ended => status,
+        never = talk => never,
+    };
     let status = status.map_err(SendError::Talk)?;
-    if status.success() { Ok(()) } else { Err(SendError::Failed { status, said }) }
+    if status.success() { Ok(()) } else { Err(SendError::Failed { status, said: shown(&begin) }) }
 }
 
-/// The begin of what it says, in one line of harmless characters; the rest is read away, so that it can end.
-async fn begin_of(mut said: impl AsyncRead + Unpin) -> String {
-    let mut begin = Vec::new();
-    let _ = (&mut said).take(SAID).read_to_end(&mut begin).await;
+/// Reads the begin of what it says; the rest is read away, so that it can end.
+async fn read_begin(mut said: impl AsyncRead + Unpin, begin: &mut Vec<u8>) {
+    let _ = (&mut said).take(SAID).read_to_end(begin).await;
     let _ = tokio::io::copy(&mut said, &mut tokio::io::sink()).await;
-    let text = String::from_utf8_lossy(&begin);
+}
+
+/// One line of harmless characters.
+fn shown(begin: &[u8]) -> String {
+    let text = String::from_utf8_lossy(begin);
     let shown = |c: char| if c.is_ascii_graphic() || c.is_alphanumeric() { c } else { ' ' };
     text.trim().chars().map(shown).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
     use super::*;
 
@@ -140,6 +160,16 @@ mod tests {
     async fn one_that_does_not_read_is_judged_by_its_end_alone() {
         let folder = tempfile::tempdir().unwrap();
         script(folder.path(), "exec <&-; exit 0").send(&"x".repeat(1_000_000)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_that_leaves_something_behind_is_judged_by_its_own_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut hook = script(folder.path(), "sleep 600 & echo $! > \"$1/child\"; exit 0");
+        hook.0.timeout = Duration::from_secs(60);
+        hook.send("{}").await.unwrap();
+        let child = fs::read_to_string(folder.path().join("child")).unwrap();
+        nix::sys::signal::kill(Pid::from_raw(child.trim().parse().unwrap()), Signal::SIGKILL).unwrap();
     }
 
     #[tokio::test]

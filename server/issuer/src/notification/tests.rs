@@ -364,15 +364,16 @@ async fn an_end_is_told_ahead_once_for_each_distance_and_anew_where_it_moved() {
         })
         .collect::<Vec<_>>()
     };
-    let moved = async |from: GrantLife, to: Grant| {
+    let moved = async |from: &Grant, to: &Grant| {
         let event = crate::fixture::event(&told.made.issuer.environment);
-        told.made.issuer.store.decide(Decision::new(event).change(Change::Grant { to, from })).await.unwrap();
+        let change = Change::Extend { to: Box::new(to.clone()), from: Box::new(from.clone()) };
+        told.made.issuer.store.decide(Decision::new(event).change(change)).await.unwrap();
     };
     // It ends in an hour: of two distances that are over, the nearer is said.
     assert_eq!(ahead().await, [(1, grant.until.to_string())]);
     assert_eq!(ahead().await, []);
     let longer = Grant { until: told.made.now().plus(8 * 86_400), ..grant.clone() };
-    moved(GrantLife::Active, longer.clone()).await;
+    moved(&grant, &longer).await;
     assert_eq!(ahead().await, []);
     told.made.pass(86_400 + 1);
     assert_eq!(ahead().await, [(7, longer.until.to_string())]);
@@ -380,10 +381,11 @@ async fn an_end_is_told_ahead_once_for_each_distance_and_anew_where_it_moved() {
     told.made.pass(6 * 86_400);
     assert_eq!(ahead().await, [(1, longer.until.to_string())]);
     // Nobody is told of an end that is not to come, or that was.
-    let other = Grant { until: told.made.now().plus(3600), ..longer };
-    moved(GrantLife::Active, Grant { state: GrantLife::Suspended, ..other.clone() }).await;
+    let other = Grant { until: told.made.now().plus(3600), ..longer.clone() };
+    let suspended = Grant { state: GrantLife::Suspended, ..other.clone() };
+    moved(&longer, &suspended).await;
     assert_eq!(ahead().await, []);
-    moved(GrantLife::Suspended, Grant { state: GrantLife::Active, ..other }).await;
+    moved(&suspended, &other).await;
     told.made.pass(3600);
     assert_eq!(ahead().await, []);
 }

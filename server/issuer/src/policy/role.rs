@@ -107,6 +107,24 @@ impl Role {
         Ok(left)
     }
 
+    /// Whether it gives `collaborator` no more than another role does, in any of its limits; in words, what it gives more. How long a grant lasts is
+    /// not asked: whoever grants says so.
+    pub fn gives_no_more_than(&self, other: &Self, collaborator: &Collaborator) -> Result<(), String> {
+        let (gives, may) = (self.details_for(collaborator)?, other.details_for(collaborator)?);
+        gives.is_subset_of(&may).map_err(|beyond| beyond.to_string())?;
+        let (leaves, may) = (self.grace_for(collaborator)?, other.grace_for(collaborator)?);
+        leaves.is_subset_of(&may).map_err(|beyond| format!("in its grace, {beyond}"))?;
+        let seconds = |role: &Self| role.grace.as_ref().map_or(0, |grace| grace.seconds);
+        let uses = |role: &Self| role.uses.unwrap_or(u32::MAX);
+        let more = [
+            (seconds(self) > seconds(other), "a longer grace"),
+            (uses(self) > uses(other), "more uses"),
+            (self.token_lifetime > other.token_lifetime, "tokens that live longer"),
+            (self.protection != other.protection && self.protection != Protection::Hardware, "weaker proofs"),
+        ];
+        more.into_iter().find_map(|(is, what)| is.then_some(what)).map_or(Ok(()), |what| Err(what.to_owned()))
+    }
+
     /// Every resource that it names.
     pub(super) fn resources(&self) -> BTreeSet<Resource> {
         let details = PROBE.parse().ok().and_then(|probe| self.details_for(&probe).ok());

@@ -13,7 +13,7 @@ use crate::{
     ending::{Told, standing},
     grant::Standing,
     issuer::Issuer,
-    store::{Change, Decision, Device, Grant, GrantLife, Replaces, StoreError},
+    store::{Change, Decision, Grant, GrantLife, Replaces, StoreError},
 };
 
 /// A grant that is to come into force, with the one whose place it takes.
@@ -75,11 +75,11 @@ pub(crate) async fn succeed(
         decision = match device {
             Some(device) if !left => {
                 let event = issuer.environment.of_device(issuer.environment.event(EventKind::DeviceRevoked), &device);
-                let from = device.state;
-                let to = Device { state: DeviceLife::Revoked, reason: Some("replaced".to_owned()), ..device };
+                let reason = Some("replaced".to_owned());
+                let (from, to) = (device.state, DeviceLife::Revoked);
                 decision
                     .event(told.on(issuer, event))
-                    .change(Change::Device { to: Box::new(to), from })
+                    .change(Change::DeviceLife { id: id.clone(), to, reason, from })
                     .change(Change::RequireNoGrant(id))
             }
             _ => decision.change(Change::RequireDevice(id, DeviceLife::Approved)),

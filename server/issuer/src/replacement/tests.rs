@@ -179,6 +179,13 @@ async fn a_successor_is_no_wider_than_the_one_before() {
     assert!(matches!(later, ReplaceError::Later { latest, .. } if latest == second.until), "{later}");
     let earlier = look(&made.issuer, &old.id, None, Some(second.until.plus(-60))).await.unwrap();
     assert!(earlier.carried.iter().all(|carried| carried.until == second.until.plus(-60)));
+    // Of two with different ends, each keeps its own where a later one is asked for.
+    let shorter = Grant { until: second.until.plus(-1800), ..second.clone() };
+    change(&made, Change::Extend { to: Box::new(shorter.clone()), from: Box::new(second.clone()) }).await;
+    let between = look(&made.issuer, &old.id, None, Some(second.until.plus(-60))).await.unwrap();
+    let ends: Vec<_> = between.carried.iter().map(|carried| (carried.from.id.clone(), carried.until)).collect();
+    assert!(ends.contains(&(second.id.clone(), shorter.until)), "{ends:?}");
+    change(&made, Change::Extend { to: Box::new(second.clone()), from: Box::new(shorter) }).await;
     let invitation = replaced(&made, &old.id).await.unwrap();
     let given = successor(&made, &invitation, &second).await;
     assert_eq!((given.until, given.used, given.made_at), (second.until, 3, second.made_at));
@@ -247,6 +254,12 @@ async fn what_is_held_back_used_up_or_over_has_no_successor_and_says_why() {
             "{nothing}"
         );
     }
+    // Administrators are made in a way of their own.
+    let administration = "administration".parse().unwrap();
+    let (made, old, [_, second]) =
+        with_two(|grant| Grant { project: administration, role: "administrator".parse().unwrap(), ..grant }).await;
+    let found = look(&made.issuer, &old.id, None, None).await.unwrap();
+    assert!(matches!(&found.left[..], [(left, why)] if left.id == second.id && why.contains("admin bootstrap")));
     // Its time is over, and nobody has marked it yet.
     let (made, old, _) = with_one().await;
     made.pass(3600);

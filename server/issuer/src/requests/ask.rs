@@ -1,10 +1,11 @@
 //! Asking, and taking it back.
 
 use daypass_proto::{
-    access_request::{Ask, LONGEST_REASON, RequestLife, Wanted},
+    access_request::{Ask, RequestLife, Wanted},
     ledger::EventKind,
-    names::{ProjectName, RequestId, RoleName},
+    names::{GrantId, ProjectName, RequestId},
     time::Timestamp,
+    words::words,
 };
 
 use super::{RequestError, about, judge};
@@ -12,19 +13,16 @@ use crate::{
     approval::bar,
     issuer::Issuer,
     ledger::Source,
-    store::{Approvals, Change, Decision, Device, Grant, GrantLife, Request},
+    store::{Approvals, Change, Decision, Device, GrantLife, Request},
     until::until,
 };
-
-/// States in which a grant gives somebody something to do with its project.
-const LIVE: [GrantLife; 3] = [GrantLife::Active, GrantLife::Grace, GrantLife::Suspended];
 
 /// Takes a request of this approved device down; gives it as it waits.
 pub async fn ask(issuer: &Issuer, device: &Device, asked: &Ask, source: &Source) -> Result<Request, RequestError> {
     let environment = &issuer.environment;
     issuer.one_more(EventKind::RequestMade, &device.id)?;
     match judged(issuer, device, asked).await {
-        Ok(request) => {
+        Ok((request, (has, state))) => {
             let policy = issuer.policy();
             let bar = bar(&policy, &request.project, &request.role)?;
             let asked_by = Some(request.collaborator.clone());
@@ -33,6 +31,7 @@ pub async fn ask(issuer: &Issuer, device: &Device, asked: &Ask, source: &Source)
             let event = environment.personal(environment.asked(event, source), "why", &request.reason);
             let decision = Decision::new(event)
                 .change(Change::RequireDevice(device.id.clone(), device.state))
+                .change(Change::RequireGrant(has, state))
                 .change(Change::AddRequest(Box::new(request.clone())))
                 .change(Change::Approvals(waits));
             issuer.store.decide(decision).await?;
@@ -49,37 +48,40 @@ pub async fn ask(issuer: &Issuer, device: &Device, asked: &Ask, source: &Source)
     }
 }
 
-async fn judged(issuer: &Issuer, device: &Device, asked: &Ask) -> Result<Request, RequestError> {
-    let reason = asked.reason.trim();
-    if reason.is_empty() || reason.chars().count() > LONGEST_REASON {
-        return Err(RequestError::Reason);
-    }
+/// The request as it would wait, and the grant of this device on which it rests.
+async fn judged(
+    issuer: &Issuer,
+    device: &Device,
+    asked: &Ask,
+) -> Result<(Request, (GrantId, GrantLife)), RequestError> {
+    let reason = words(&asked.reason)?;
     let (now, policy) = (issuer.environment.now(), issuer.policy());
     let grants = issuer.store.grants_of(&device.id).await?;
     let end = |project: &ProjectName, otherwise: Timestamp| match &asked.until {
         Some(text) => until(text, now, &policy.zone(project)),
         None => Ok(otherwise),
     };
-    let (project, role, until) = match &asked.what {
+    let (has, role, until) = match &asked.what {
         Wanted::Extension { grant } => {
             let found = grants.iter().find(|found| found.id == *grant);
             let grant = found.ok_or_else(|| RequestError::NoGrant(grant.clone()))?;
             let until = end(&grant.project, judge::as_long_again(issuer, grant)?)?;
             judge::extension(issuer, grant, until)?;
-            (grant.project.clone(), grant.role.clone(), until)
+            (grant, grant.role.clone(), until)
         }
         Wanted::Scopes { project, role } => {
-            let until = end(project, may_ask(&grants, project, role)?)?;
-            judge::scopes(issuer, (project, role), &device.collaborator, until)?;
-            (project.clone(), role.clone(), until)
+            let has = judge::beside(&grants, project, role)?;
+            let until = end(project, has.until)?;
+            judge::scopes(issuer, has, role, until)?;
+            (has, role.clone(), until)
         }
     };
-    Ok(Request {
+    let request = Request {
         id: RequestId::from_random(issuer.environment.random()),
         what: asked.what.clone(),
         device: device.id.clone(),
         collaborator: device.collaborator.clone(),
-        project,
+        project: has.project.clone(),
         given_role: role.clone(),
         role,
         until,
@@ -89,17 +91,8 @@ async fn judged(issuer: &Issuer, device: &Device, asked: &Ask) -> Result<Request
         asked_at: now,
         decided_at: None,
         answer: None,
-    })
-}
-
-/// Whoever has something in a project may ask for more of it, and not for what is there; gives the end of what there is.
-fn may_ask(grants: &[Grant], project: &ProjectName, role: &RoleName) -> Result<Timestamp, RequestError> {
-    let own = || grants.iter().filter(|grant| grant.project == *project && LIVE.contains(&grant.state));
-    let ends = own().map(|grant| grant.until).max().ok_or_else(|| RequestError::NoProject(project.clone()))?;
-    match own().find(|grant| grant.role == *role) {
-        Some(grant) => Err(RequestError::HasRole { role: role.clone(), grant: grant.id.clone() }),
-        None => Ok(ends),
-    }
+    };
+    Ok((request, (has.id.clone(), has.state)))
 }
 
 /// Takes a request of this device back.

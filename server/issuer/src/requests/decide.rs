@@ -64,7 +64,11 @@ pub async fn decide(
     if verdict == Verdict::Refuse {
         let to =
             Request { state: RequestLife::Refused, decided_at: Some(issuer.environment.now()), answer, ..from.clone() };
-        let waiting = waiting(issuer, &to).await?;
+        // What today's policy does not have any more is refused by whoever could have approved it.
+        let waiting = match waiting(issuer, &to).await {
+            Err(RequestError::Grant(_)) => Waiting::request_as_asked(issuer, &to).await?,
+            waiting => waiting?,
+        };
         if let Err(error) = waiting.may_decide(&issuer.config, actor) {
             return Err(not_theirs(issuer, &from, &told, error).await);
         }
@@ -124,16 +128,12 @@ fn narrowed(issuer: &Issuer, from: &Request, verdict: Verdict) -> Result<Request
             return no("an extension keeps the grant's role; refuse it, and have the other role asked for");
         }
         let policy = issuer.policy();
-        let of = |role: &RoleName| {
-            policy.role(&from.project, role).and_then(|role| role.details_for(&from.collaborator).ok())
+        let (Some(less), Some(more)) = (policy.role(&from.project, role), policy.role(&from.project, &from.given_role))
+        else {
+            return no(&format!("project `{}` has no role `{role}`", from.project));
         };
-        match (of(role), of(&from.given_role)) {
-            (Some(less), Some(more)) => {
-                if let Err(beyond) = less.is_subset_of(&more) {
-                    return no(&format!("role `{role}` gives what `{}` does not: {beyond}", from.given_role));
-                }
-            }
-            _ => return no(&format!("project `{}` has no role `{role}` for them", from.project)),
+        if let Err(beyond) = less.gives_no_more_than(more, &from.collaborator) {
+            return no(&format!("role `{role}` gives what `{}` does not: {beyond}", from.given_role));
         }
     }
     let (given_until, given_role) =
@@ -145,8 +145,8 @@ fn narrowed(issuer: &Issuer, from: &Request, verdict: Verdict) -> Result<Request
 enum Given {
     /// The grant with its later end.
     Extended { to: Box<Grant>, from: Box<Grant>, watching: Vec<String> },
-    /// A new grant.
-    New(Box<Grant>, Vec<String>),
+    /// A new grant, beside one that is there.
+    New { grant: Box<Grant>, beside: (GrantId, GrantLife), watching: Vec<String> },
 }
 
 impl Given {
@@ -159,20 +159,22 @@ impl Given {
                 let event = watched(event, watching);
                 decision.event(told.on(issuer, event)).change(Change::Extend { to: to.clone(), from: from.clone() })
             }
-            Self::New(grant, watching) => {
+            Self::New { grant, beside: (beside, state), watching } => {
                 let event = environment.of_grant(environment.event(EventKind::GrantActivated), grant, &policy);
                 let event = told.on(issuer, watched(event.text("request", &request.id), watching));
                 decision
                     .event(event)
+                    .change(Change::RequireRoleFree(request.device.clone(), grant.project.clone(), grant.role.clone()))
                     .change(Change::AddGrant(Grant::clone(grant)))
                     .change(Change::RequireDevice(request.device.clone(), DeviceLife::Approved))
+                    .change(Change::RequireGrant(beside.clone(), *state))
             }
         }
     }
 
     fn into_grant(self) -> Grant {
         match self {
-            Self::Extended { to, .. } | Self::New(to, _) => *to,
+            Self::Extended { to: grant, .. } | Self::New { grant, .. } => *grant,
         }
     }
 }
@@ -190,7 +192,9 @@ async fn given(issuer: &Issuer, request: &Request) -> Result<Given, RequestError
             let terms = judge::extension(issuer, &from, request.given_until)?;
             // Out of its grace it comes back; held back it stays.
             let state = if from.state == GrantLife::Grace { GrantLife::Active } else { from.state };
-            let to = Grant { until: request.given_until, state, terms, ..from.clone() };
+            // Of one from before this was kept, the estimate that its limit goes by stays as it is now.
+            let made_at = Some(judge::made_at(issuer, &from)?);
+            let to = Grant { until: request.given_until, state, made_at, terms, ..from.clone() };
             let device = issuer.store.device(&request.device).await?;
             let device = device.ok_or_else(|| RequestError::Device(request.device.clone()))?;
             let watching = guard(issuer, Action::Renew, &device, &to).map_err(ApprovalError::from)?;
@@ -201,8 +205,9 @@ async fn given(issuer: &Issuer, request: &Request) -> Result<Given, RequestError
             let device = device
                 .filter(|device| device.state == DeviceLife::Approved)
                 .ok_or_else(|| RequestError::Device(request.device.clone()))?;
-            let role = (project, &request.given_role);
-            let terms = judge::scopes(issuer, role, &request.collaborator, request.given_until)?;
+            let grants = issuer.store.grants_of(&request.device).await?;
+            let has = judge::beside(&grants, project, &request.given_role)?;
+            let terms = judge::scopes(issuer, has, &request.given_role, request.given_until)?;
             let grant = Grant {
                 id: GrantId::from_random(issuer.environment.random()),
                 collaborator: request.collaborator.clone(),
@@ -217,7 +222,7 @@ async fn given(issuer: &Issuer, request: &Request) -> Result<Given, RequestError
                 replaces: None,
             };
             let watching = guard(issuer, Action::Approve, &device, &grant).map_err(ApprovalError::from)?;
-            Ok(Given::New(Box::new(grant), watching))
+            Ok(Given::New { grant: Box::new(grant), beside: (has.id.clone(), has.state), watching })
         }
     }
 }

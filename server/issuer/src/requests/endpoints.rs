@@ -1,6 +1,6 @@
 //! `GET` and `POST /device/v1/requests`, `POST /device/v1/requests/withdraw`.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State};
 use daypass_proto::{
@@ -17,7 +17,6 @@ use crate::{
     error::Refusal,
     issuer::Issuer,
     ledger::Source,
-    store::Find,
 };
 
 /// How many a device is told of.
@@ -49,9 +48,7 @@ pub async fn list(
     Extension(peer): Extension<Peer>,
 ) -> Result<Json<Requests>, Refusal> {
     let caller = caller(&issuer, &peer).await?;
-    let find = Find { device: Some(caller.device().id.clone()), ..Find::up_to(TOLD) };
-    let mut found = issuer.store.find_requests(&find).await?;
-    found.sort_by_key(|request| Reverse(request.asked_at));
+    let found = issuer.store.requests_of(&caller.device().id, TOLD).await?;
     let mut requests = Vec::with_capacity(found.len());
     for request in found {
         requests.push(describe(&issuer, request).await?);

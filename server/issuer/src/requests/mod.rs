@@ -12,11 +12,12 @@ mod lapse;
 mod used;
 
 use daypass_proto::{
-    access_request::{AccessRequest, LONGEST_REASON, Narrowed, RequestLife},
+    access_request::{AccessRequest, Narrowed, RequestLife},
     ledger::Event,
     names::{DeviceId, GrantId, ProjectName, RequestId, RoleName},
     oauth_error::{OAuthError, Reason},
     time::Timestamp,
+    words::WordsError,
 };
 use thiserror::Error;
 
@@ -24,7 +25,7 @@ pub use self::{
     ask::{ask, withdraw},
     decide::{Decided, Verdict, decide},
     endpoints::{list, make, take_back},
-    lapse::lapse,
+    lapse::{lapse, lapsed},
     used::{Scope, Used, beside},
 };
 use crate::{
@@ -45,9 +46,9 @@ pub enum RequestError {
     /// The body.
     #[error("the request does not fit the format: {0}")]
     Malformed(String),
-    /// No words, or too many.
-    #[error("a reason has 1 to {LONGEST_REASON} characters")]
-    Reason,
+    /// No words, too many, or what is not to be shown to others.
+    #[error("a reason {0}")]
+    Reason(#[from] WordsError),
     /// The caller.
     #[error(transparent)]
     Caller(#[from] CallerError),
@@ -71,6 +72,9 @@ pub enum RequestError {
     /// Not one of theirs.
     #[error("this device has nothing in a project `{0}`; who has not been invited to it cannot ask for more of it")]
     NoProject(ProjectName),
+    /// The policy lost it.
+    #[error("today's policy has no project `{0}`")]
+    NotInPolicy(ProjectName),
     /// The role is there already.
     #[error("this device has grant `{grant}` in role `{role}` already; ask for its extension")]
     HasRole {
@@ -154,7 +158,7 @@ impl RequestError {
             Self::Malformed(_) => {
                 (InvalidRequest, Reason::Malformed, "update the agent, or the issuer, so that both are of one version")
             }
-            Self::Reason => (InvalidRequest, Reason::Malformed, "say in a few words what it is for"),
+            Self::Reason(_) => (InvalidRequest, Reason::Malformed, "say in a few words what it is for"),
             Self::Until(_) => (InvalidRequest, Reason::Malformed, "write the end as the message shows"),
             Self::NoRequest(_) => (InvalidRequest, Reason::NotFound, "`daypass requests` shows those of this machine"),
             Self::NoGrant(_) | Self::NoProject(_) => {
@@ -165,7 +169,7 @@ impl RequestError {
             Self::GrantOver { .. } => {
                 (AccessDenied, Reason::GrantEnded, "ask an owner of the project for an invitation")
             }
-            Self::NotRenewed(_) | Self::TooLongInAll { .. } | Self::Grant(_) => {
+            Self::NotRenewed(_) | Self::TooLongInAll { .. } | Self::Grant(_) | Self::NotInPolicy(_) => {
                 (AccessDenied, Reason::ExceedsGrant, "ask for less, or an owner of the project for another role")
             }
             Self::Device(_) => (AccessDenied, Reason::DevicePending, ASK),

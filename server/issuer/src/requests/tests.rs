@@ -7,10 +7,10 @@ use daypass_proto::access_request::{Ask, Wanted};
 use super::*;
 use crate::{
     actor::Actor,
-    ending::{GrantVerb, Told, decide_grant, mark_over},
+    ending::{GrantVerb, Told, decide_grant, end_everything, look, mark_over},
     fixture::Made,
     ledger::Source,
-    store::{Device, Grant},
+    store::{Change, Decision, Device, Find, Grant, Scope, Terms},
 };
 
 const DAY: i64 = 86_400;
@@ -160,6 +160,8 @@ async fn role_and_policy_decide_when_it_is_asked_and_again_when_it_is_approved()
         Err(RequestError::Grant(GrantError::TooLong { .. }))
     ));
     assert!(matches!(extend(&made, &device, &grant, "1m").await, Err(RequestError::NotLater { .. })));
+    let same = grant.until.to_string();
+    assert!(matches!(extend(&made, &device, &grant, &same).await, Err(RequestError::NotLater { .. })));
     assert!(matches!(extend(&made, &device, &grant, "soon").await, Err(RequestError::Until(_))));
     let request = extend(&made, &device, &grant, "30d").await.unwrap();
     let (as_is, never) = ("[roles.developer]\n", "[roles.developer]\nrenewal = \"none\"\n");
@@ -231,6 +233,26 @@ async fn without_an_end_it_is_for_as_long_again_and_never_for_longer_than_the_ro
     .await;
     let request = ask(&made.issuer, &device, &asked, &from_device()).await.unwrap();
     assert_eq!(request.until, made.now().plus(90 * 60));
+    // Nor beyond its time in all, nor its phase.
+    withdraw(&made.issuer, &device, &request.id, &from_device()).await.unwrap();
+    made.edit_policy(&[
+        ("longest_grant = \"90m\"", "longest_grant = \"70m\""),
+        ("longest_total = \"90d\"", "longest_total = \"75m\""),
+    ])
+    .await;
+    made.pass(600);
+    let request = ask(&made.issuer, &device, &asked, &from_device()).await.unwrap();
+    assert_eq!(request.until, grant.made_at.unwrap().plus(75 * 60));
+    withdraw(&made.issuer, &device, &request.id, &from_device()).await.unwrap();
+    let ends = grant.until.plus(300);
+    let phase = format!("[phases.build]\nends = {ends}\n[roles.developer]\n");
+    made.edit_policy(&[("[roles.developer]\n", &phase)]).await;
+    let phased = Grant { terms: crate::store::Terms { phase: "build".parse().ok(), ..grant.terms.clone() }, ..grant };
+    let change = Change::Grant { to: phased.clone(), from: GrantLife::Active };
+    let event = crate::fixture::event(&made.issuer.environment);
+    made.issuer.store.decide(crate::store::Decision::new(event).change(change)).await.unwrap();
+    let request = ask(&made.issuer, &device, &asked, &from_device()).await.unwrap();
+    assert_eq!(request.until, ends);
 }
 
 #[tokio::test]
@@ -321,14 +343,14 @@ async fn a_use_that_is_counted_meanwhile_is_not_lost() {
     let _ = device;
     let used = Grant { used: 7, ..grant.clone() };
     let event = || crate::fixture::event(&made.issuer.environment);
-    let change = crate::store::Change::Grant { to: used.clone(), from: GrantLife::Active };
-    made.issuer.store.decide(crate::store::Decision::new(event()).change(change)).await.unwrap();
+    let change = Change::Grant { to: used.clone(), from: GrantLife::Active };
+    made.issuer.store.decide(Decision::new(event()).change(change)).await.unwrap();
     let longer = Grant { until: grant.until.plus(DAY), ..grant.clone() };
-    let extend = |from: Grant, to: Grant| crate::store::Change::Extend { to: Box::new(to), from: Box::new(from) };
-    let stale = crate::store::Decision::new(event()).change(extend(grant.clone(), longer.clone()));
+    let extend = |from: Grant, to: Grant| Change::Extend { to: Box::new(to), from: Box::new(from) };
+    let stale = Decision::new(event()).change(extend(grant.clone(), longer.clone()));
     assert!(matches!(made.issuer.store.decide(stale).await, Err(DecideError::Conflict(Condition::Grant(_)))));
     let fresh = Grant { used: 7, ..longer };
-    made.issuer.store.decide(crate::store::Decision::new(event()).change(extend(used, fresh))).await.unwrap();
+    made.issuer.store.decide(Decision::new(event()).change(extend(used, fresh))).await.unwrap();
     assert_eq!((now(&made, &grant).await.used, now(&made, &grant).await.until), (7, grant.until.plus(DAY)));
 }
 
@@ -336,10 +358,10 @@ async fn a_use_that_is_counted_meanwhile_is_not_lost() {
 async fn a_reason_has_words_and_asking_has_a_pace() {
     let (made, device, grant) = with_grant("developer").await;
     let what = Wanted::Extension { grant: grant.id.clone() };
-    for reason in ["", "  ", &"x".repeat(LONGEST_REASON + 1)] {
+    for reason in ["", "  ", &"x".repeat(daypass_proto::words::LONGEST + 1), "a\nb", "a\u{202e}b"] {
         let asked = Ask { what: what.clone(), until: Some("1d".to_owned()), reason: reason.to_owned() };
         let refused = ask(&made.issuer, &device, &asked, &from_device()).await;
-        assert!(matches!(refused, Err(RequestError::Reason)), "{refused:?}");
+        assert!(matches!(refused, Err(RequestError::Reason(_))), "{refused:?}");
     }
     let mut held_up = false;
     for _ in 0..70 {
@@ -363,4 +385,153 @@ async fn guardrails_are_asked_about_a_later_end() {
     std::fs::remove_file(folder.join("never.cedar")).unwrap();
     made.edit_policy(&[]).await;
     say(&made, &request, Verdict::Approve, &olga()).await.unwrap();
+}
+
+/// A second grant of the device, in a project that no policy has.
+async fn elsewhere(made: &Made, device: &Device) {
+    let first = made.issuer.store.grants_of(&device.id).await.unwrap().remove(0);
+    let id = GrantId::from_random(made.issuer.environment.random());
+    let grant = Grant { id, project: "gemini".parse().unwrap(), ..first };
+    let event = crate::fixture::event(&made.issuer.environment);
+    made.issuer.store.decide(Decision::new(event).change(Change::AddGrant(grant))).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_asked_beside_a_grant_goes_with_it() {
+    for ends_all in [true, false] {
+        let (made, device, grant) = with_grant("reader").await;
+        elsewhere(&made, &device).await;
+        let request = for_role(&made, &device, "apollo", "developer").await.unwrap();
+        let source = Source::from(Actor::account("root"));
+        if ends_all {
+            let scope = Scope::Project("apollo".parse().unwrap());
+            let ending = look(&made.issuer, scope).await.unwrap();
+            assert_eq!((ending.requests.len(), ending.staying.len()), (1, 1));
+            end_everything(&made.issuer, ending, &source, "done").await.unwrap();
+            assert_eq!(made.reasons("request_lapsed").await, ["done"]);
+        } else {
+            let told = Told { source: &source, rule: None, reason: None };
+            decide_grant(&made.issuer, &grant.id, GrantVerb::Revoke, &told).await.unwrap();
+            let late = say(&made, &request, Verdict::Approve, &olga()).await;
+            assert!(matches!(late, Err(RequestError::NoProject(_))), "{late:?}");
+            lapse(&made.issuer).await.unwrap();
+        }
+        assert_eq!(state(&made, &request).await, RequestLife::Lapsed);
+        let live = made.issuer.store.grants_of(&device.id).await.unwrap();
+        assert_eq!(live.iter().filter(|grant| grant.state == GrantLife::Active).count(), 1, "the one elsewhere");
+    }
+}
+
+#[tokio::test]
+async fn a_role_is_given_once_to_a_device() {
+    let (made, device, _) = with_grant("reader").await;
+    made.edit_policy(&[("[roles.reader]", &format!("{VIEWER}\n[roles.reader]"))]).await;
+    let one = for_role(&made, &device, "apollo", "developer").await.unwrap();
+    let other = for_role(&made, &device, "apollo", "viewer").await.unwrap();
+    say(&made, &one, Verdict::Narrow { until: None, role: "viewer".parse().ok() }, &olga()).await.unwrap();
+    let twice = say(&made, &other, Verdict::Approve, &olga()).await;
+    assert!(matches!(twice, Err(RequestError::HasRole { .. })), "{twice:?}");
+    // Whoever looked before it was there is told by the writer.
+    let role = Change::RequireRoleFree(device.id.clone(), "apollo".parse().unwrap(), "viewer".parse().unwrap());
+    let event = crate::fixture::event(&made.issuer.environment);
+    let refused = made.issuer.store.decide(Decision::new(event).change(role)).await;
+    assert!(matches!(refused, Err(DecideError::Conflict(Condition::RoleFree(..)))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn another_role_is_bound_as_the_one_beside_it() {
+    let (made, device, grant) = with_grant("reader").await;
+    let terms = Terms {
+        networks: vec!["192.0.2.0/24".parse().unwrap()],
+        trust_tiers: vec![daypass_proto::enrolment::TrustTier::Software],
+        uses: Some(3),
+        not_before: Some(made.now().plus(60)),
+        ..grant.terms.clone()
+    };
+    let bound = Grant { terms: terms.clone(), ..grant };
+    let event = crate::fixture::event(&made.issuer.environment);
+    let change = Change::Extend { to: Box::new(bound.clone()), from: Box::new(bound.clone()) };
+    made.issuer.store.decide(Decision::new(event).change(change)).await.unwrap();
+    let request = for_role(&made, &device, "apollo", "developer").await.unwrap();
+    let given = say(&made, &request, Verdict::Approve, &olga()).await.unwrap().grant.unwrap();
+    assert_eq!(given.terms, Terms { uses: None, ..terms }, "how often is the role's own");
+}
+
+const VIEWER: &str = "[roles.viewer]\ntoken_lifetime = \"5m\"\nlongest_grant = \"90d\"\n[[roles.viewer.authorization_details]]\n\
+    type = \"git_repository\"\nlocations = [\"https://git.example.com/team/app\"]\nactions = [\"read\"]\n";
+
+#[tokio::test]
+async fn a_role_that_gives_more_in_any_of_its_limits_is_no_narrowing() {
+    const GRACE: &str = "[roles.viewer.grace]\nfor = \"1d\"\nauthorization_details = [{ type = \"git_repository\", locations = [\"https://git.example.com/team/app\"], actions = [\"read\"] }]\n";
+    let (made, device, _) = with_grant("reader").await;
+    made.edit_policy(&[("[roles.reader]", &format!("{VIEWER}# more\n\n[roles.reader]"))]).await;
+    let request = for_role(&made, &device, "apollo", "developer").await.unwrap();
+    let to_viewer = || Verdict::Narrow { until: None, role: "viewer".parse().ok() };
+    let line = "token_lifetime = \"5m\"\nlongest_grant = \"90d\"\n[[roles.viewer";
+    for (old, new, why) in [
+        ("# more\n", GRACE, "in its grace"),
+        ("[roles.developer]\n", "[roles.developer]\nuses = 3\n", "more uses"),
+        (line, &line.replace("5m", "1h"), "tokens that live longer"),
+        ("[roles.viewer]\n", "[roles.viewer]\nprotection = \"delegated\"\n", "weaker proofs"),
+    ] {
+        made.edit_policy(&[(old, new)]).await;
+        let refused = say(&made, &request, to_viewer(), &olga()).await;
+        assert!(matches!(&refused, Err(RequestError::NotNarrower(words)) if words.contains(why)), "{why}: {refused:?}");
+        made.edit_policy(&[(new, old)]).await;
+    }
+    say(&made, &request, to_viewer(), &olga()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_policy_has_no_more_is_refused_and_names_no_other_project() {
+    let (made, device, grant) = with_grant("reader").await;
+    let request = for_role(&made, &device, "apollo", "developer").await.unwrap();
+    made.edit_policy(&[("[roles.developer]", "[roles.builder]"), ("roles.developer.", "roles.builder.")]).await;
+    assert!(say(&made, &request, Verdict::Approve, &olga()).await.is_err());
+    let stranger = say(&made, &request, Verdict::Refuse, &owner("mallory")).await;
+    assert!(matches!(stranger, Err(RequestError::Approval(ApprovalError::NotOwner { .. }))), "{stranger:?}");
+    say(&made, &request, Verdict::Refuse, &olga()).await.unwrap();
+    assert_eq!(state(&made, &request).await, RequestLife::Refused);
+    let folder = made.issuer.config.policy.join("projects");
+    std::fs::rename(folder.join("apollo.toml"), folder.join("secret-client.toml")).unwrap();
+    crate::commands::put_in_force(&made.issuer, &made.issuer.config.policy).await.unwrap();
+    made.issuer.reload_policy().await.unwrap();
+    let gone = extend(&made, &device, &grant, "30d").await.unwrap_err();
+    assert_eq!(gone.to_string(), "today's policy has no project `apollo`");
+}
+
+#[tokio::test]
+async fn the_first_extension_writes_down_from_when_a_grant_counts() {
+    let (made, device, grant) = with_grant("developer").await;
+    let old = Grant { made_at: None, ..grant.clone() };
+    let event = crate::fixture::event(&made.issuer.environment);
+    let change = Change::Extend { to: Box::new(old.clone()), from: Box::new(old) };
+    made.issuer.store.decide(Decision::new(event).change(change)).await.unwrap();
+    made.edit_policy(&[("[roles.developer]\n", "[roles.developer]\nlongest_total = \"100d\"\n")]).await;
+    let request = extend(&made, &device, &grant, "9d").await.unwrap();
+    say(&made, &request, Verdict::Approve, &olga()).await.unwrap();
+    let made_at = now(&made, &grant).await.made_at.unwrap();
+    assert_eq!(made_at, grant.until.plus(-90 * DAY), "the earliest that it can have been made");
+    let beyond = extend(&made, &device, &grant, "11d").await;
+    assert!(matches!(beyond, Err(RequestError::TooLongInAll { .. })), "{beyond:?}");
+}
+
+#[tokio::test]
+async fn those_that_wait_are_told_first_and_all_of_them_lapse() {
+    let (made, device, grant) = with_grant("developer").await;
+    let waits = for_role(&made, &device, "apollo", "reader").await.unwrap();
+    for _ in 0..3 {
+        made.pass(60);
+        let request = extend(&made, &device, &grant, "1d").await.unwrap();
+        withdraw(&made.issuer, &device, &request.id, &from_device()).await.unwrap();
+    }
+    let store = &made.issuer.store;
+    let told = store.requests_of(&device.id, 3).await.unwrap();
+    assert_eq!(told[0].id, waits.id);
+    assert_eq!([&told[1], &told[2]].map(|request| request.asked_at), [made.now(), made.now().plus(-60)]);
+    let mut find = Find::up_to(2);
+    let mut seen = store.find_requests(&find).await.unwrap();
+    find.after = seen.last().map(|request| request.id.to_string());
+    seen.extend(store.find_requests(&find).await.unwrap());
+    assert_eq!(seen.iter().map(|request| &request.id).collect::<std::collections::BTreeSet<_>>().len(), 4);
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use daypass_proto::{
     enrolment::DeviceLife,
     ledger::checkpoint::Origin,
-    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, ProposalId, RequestId},
+    names::{Collaborator, DeviceId, GrantId, InvitationId, ProjectName, ProposalId, RequestId, RoleName},
     time::Timestamp,
 };
 
@@ -31,7 +31,8 @@ pub enum Change {
     },
     /// A new grant; one that takes another's place, if no other does.
     AddGrant(Grant),
-    /// The grant as it now is, if it is still in state `from`, and has no other device: one that has a device keeps it.
+    /// The grant as it now is, if it is still in state `from` and has the same end, and no other device: one that has a device keeps it. Only
+    /// revoking does not ask for the end.
     Grant {
         /// As it is to be.
         to: Grant,
@@ -67,6 +68,17 @@ pub enum Change {
         /// As it must be.
         from: DeviceLife,
     },
+    /// The device in another state, if it is still in state `from`; everything else of it stays as it is by then, with a newer posture, too.
+    DeviceLife {
+        /// Which.
+        id: DeviceId,
+        /// As it is to be.
+        to: DeviceLife,
+        /// Why.
+        reason: Option<String>,
+        /// As it must be.
+        from: DeviceLife,
+    },
     /// Nothing, if the device is in this state.
     RequireDevice(DeviceId, DeviceLife),
     /// Nothing, if the grant is in this state.
@@ -84,6 +96,8 @@ pub enum Change {
     RequireSomebody(ProjectName, Timestamp),
     /// Nothing, if no grant of this device lives.
     RequireNoGrant(DeviceId),
+    /// Nothing, if no grant of this device lives in this role.
+    RequireRoleFree(DeviceId, ProjectName, RoleName),
     /// A certificate that was issued.
     AddCertificate {
         /// SHA-256 of its DER.
@@ -219,6 +233,8 @@ pub enum Condition {
     Somebody(ProjectName),
     /// No grant of a device lives.
     NoGrant(DeviceId),
+    /// No grant of a device lives in a role.
+    RoleFree(DeviceId, RoleName),
     /// The ledger has not begun, or has this name.
     Ledger,
     /// The policy that is in force.
@@ -251,6 +267,7 @@ impl fmt::Display for Condition {
             Self::NothingLeft(scope) => write!(f, "what there is of {scope}"),
             Self::Somebody(project) => write!(f, "who has a grant in project `{project}`"),
             Self::NoGrant(id) => write!(f, "what there is of device `{id}`"),
+            Self::RoleFree(id, role) => write!(f, "what device `{id}` has in role `{role}`"),
             Self::Ledger => f.write_str("the ledger"),
             Self::Proposal(id) => write!(f, "proposal `{id}`"),
             Self::Policy => f.write_str("the policy in force"),

@@ -26,6 +26,8 @@ pub struct Find {
     pub states: Vec<&'static str>,
     /// In which order; the name decides among equals.
     pub sort: Sort,
+    /// Only those whose names come after this one.
+    pub after: Option<String>,
     /// No more than so many.
     pub limit: u32,
 }
@@ -42,6 +44,7 @@ impl Find {
             grant: None,
             states: Vec::new(),
             sort: Sort::Id,
+            after: None,
             limit,
         }
     }

@@ -242,6 +242,8 @@ pub trait Store: LedgerStore + NotificationStore {
     fn request<'a>(&'a self, id: &'a RequestId) -> Answer<'a, Option<Request>>;
     /// The requests that are looked for.
     fn find_requests<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Request>>;
+    /// A device's requests: those that wait, then the newest, up to a limit.
+    fn requests_of<'a>(&'a self, device: &'a DeviceId, limit: u32) -> Answer<'a, Vec<Request>>;
     /// A challenge that nobody has answered yet.
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>>;
     /// A token that was issued.

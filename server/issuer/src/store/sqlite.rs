@@ -590,6 +590,10 @@ impl Store for SqliteStore {
         Box::pin(find::requests(&self.readers, find))
     }
 
+    fn requests_of<'a>(&'a self, device: &'a DeviceId, limit: u32) -> Answer<'a, Vec<Request>> {
+        Box::pin(find::requests_of(&self.readers, device, limit))
+    }
+
     fn challenge(&self, id: &str) -> Answer<'_, Option<Challenge>> {
         Box::pin(read::challenge(&self.readers, id.to_owned()))
     }

@@ -167,7 +167,7 @@ async fn what_was_seen_of_a_device_holds_for_as_long_as_none_of_it_changed() {
     let longer = Grant { until: held.until.plus(1), ..held.clone() };
     let changes = [
         Decision::new(event()).change(Change::Device { to: Box::new(reason), from: DeviceLife::Approved }),
-        Decision::new(event()).change(Change::Grant { to: longer, from: GrantLife::Active }),
+        Decision::new(event()).change(Change::Extend { to: Box::new(longer), from: Box::new(held) }),
         Decision::new(event()).change(Change::DropCertificates(record.holder.clone())),
     ];
     let mut known = first;
@@ -204,7 +204,7 @@ async fn active_grants_that_are_over_are_found_by_their_end() {
     assert_eq!(over(20, 9).await, [grant(2).id, grant(3).id], "those that ended first before others");
     assert_eq!(over(30, 2).await, [grant(2).id, grant(3).id], "no more than asked for");
     // One is given more time, and one is ended.
-    let longer = Change::Grant { to: active(2, 40), from: GrantLife::Active };
+    let longer = Change::Extend { to: Box::new(active(2, 40)), from: Box::new(active(2, 10)) };
     let ended = Change::Grant { to: Grant { state: GrantLife::Ended, ..active(3, 20) }, from: GrantLife::Active };
     store.decide(Decision::new(event()).change(longer).change(ended)).await.unwrap();
     assert_eq!(over(39, 9).await, [grant(1).id]);
@@ -332,6 +332,44 @@ async fn what_a_decision_requires_must_be_so() {
         let refused = try_it(change).await;
         assert!(matches!(&refused, Err(DecideError::Conflict(found)) if *found == condition), "{refused:?}");
     }
+}
+
+#[tokio::test]
+async fn who_writes_what_was_read_before_it_changed_undoes_nothing() {
+    let made = Made::with_software().await;
+    let device = made.client().await;
+    let store = &made.issuer.store;
+    let held = store.grants_of(&device.id).await.unwrap().remove(0);
+    let try_it = async |change| store.decide(Decision::new(event()).change(change)).await;
+    let longer = Grant { until: held.until.plus(60), ..held.clone() };
+    try_it(Change::Extend { to: Box::new(longer.clone()), from: Box::new(held.clone()) }).await.unwrap();
+    // A suspension read the end before.
+    for state in [GrantLife::Suspended, GrantLife::Grace] {
+        let stale = try_it(Change::Grant { to: Grant { state, ..held.clone() }, from: GrantLife::Active }).await;
+        assert!(matches!(stale, Err(DecideError::Conflict(Condition::Grant(_)))), "{state} {stale:?}");
+    }
+    let (to, from) = (Grant { state: GrantLife::Suspended, ..longer.clone() }, GrantLife::Active);
+    try_it(Change::Grant { to, from }).await.unwrap();
+    // What ends it does not have to know its end.
+    let (to, from) = (Grant { state: GrantLife::Revoked, ..held }, GrantLife::Suspended);
+    try_it(Change::Grant { to, from }).await.unwrap();
+    // The device quoted anew, and then somebody suspends it who looked before.
+    let mut quoted = device.clone();
+    quoted.posture.secure_boot = Some(false);
+    try_it(Change::Device { to: Box::new(quoted), from: DeviceLife::Approved }).await.unwrap();
+    let suspend = |from| Change::DeviceLife {
+        id: device.id.clone(),
+        to: DeviceLife::Suspended,
+        reason: Some("an \"audit\"".to_owned()),
+        from,
+    };
+    assert!(matches!(try_it(suspend(DeviceLife::Pending)).await, Err(DecideError::Conflict(Condition::Device(_)))));
+    try_it(suspend(DeviceLife::Approved)).await.unwrap();
+    let is = store.device(&device.id).await.unwrap().unwrap();
+    assert_eq!(
+        (is.state, is.posture.secure_boot, is.reason.as_deref()),
+        (DeviceLife::Suspended, Some(false), Some("an \"audit\""))
+    );
 }
 
 #[tokio::test]

@@ -33,7 +33,16 @@ const LIVE: &str = "SELECT 'device ' || id AS name FROM devices \
      UNION ALL SELECT 'grant ' || id FROM grants \
          WHERE state IN ('active', 'grace', 'suspended') AND over_at > $2 AND collaborator = $1 \
      UNION ALL SELECT 'invitation ' || id FROM invitations \
-         WHERE state = 'open' AND ends_at >= $2 AND collaborator = $1";
+         WHERE state = 'open' AND ends_at >= $2 AND collaborator = $1 \
+     UNION ALL SELECT 'request ' || id FROM requests WHERE state = 'requested' AND collaborator = $1";
+
+/// What else goes: in this order, since what was approved is known by what it was for.
+const FORGET: [&str; 4] = [
+    "DELETE FROM approvals WHERE id IN (SELECT id FROM grants WHERE collaborator = $1 UNION ALL SELECT id FROM requests WHERE collaborator = $1)",
+    "DELETE FROM requests WHERE collaborator = $1",
+    "DELETE FROM event_collaborators WHERE collaborator = $1",
+    super::notification::ERASE,
+];
 
 /// What there is of a person.
 pub(super) async fn traces(pool: &SqlitePool, name: &Collaborator, now: Timestamp) -> Result<Traces, StoreError> {
@@ -74,7 +83,7 @@ pub(super) async fn erase(
     if done.rows_affected() != fields {
         return Err(DecideError::Conflict(Condition::Person));
     }
-    for forget in ["DELETE FROM event_collaborators WHERE collaborator = $1", super::notification::ERASE] {
+    for forget in FORGET {
         sqlx::query(forget).bind(name.to_string()).execute(&mut *connection).await.map_err(&failed)?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use daypass_proto::{
     admin_api::Sort,
-    names::{Collaborator, DeviceId, ProjectName},
+    names::{Collaborator, DeviceId, ProjectName, RoleName},
     time::Timestamp,
 };
 use serde::de::DeserializeOwned;
@@ -24,6 +24,16 @@ pub(super) async fn invitations(pool: &SqlitePool, find: &Find) -> Result<Vec<In
 
 pub(super) async fn requests(pool: &SqlitePool, find: &Find) -> Result<Vec<Request>, StoreError> {
     found(pool, "request", statement("requests", find)).await
+}
+
+/// Those of a device: those that wait first, then the newest.
+pub(super) async fn requests_of(pool: &SqlitePool, device: &DeviceId, limit: u32) -> Result<Vec<Request>, StoreError> {
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT body FROM requests WHERE device = ");
+    query.push_bind(device.to_string());
+    query
+        .push(" ORDER BY state <> 'requested', json_extract(body, '$.asked_at') DESC, id LIMIT ")
+        .push_bind(i64::from(limit));
+    found(pool, "request", query).await
 }
 
 /// Devices that are not revoked: a person's, or those that were ever granted something there.
@@ -80,6 +90,10 @@ fn statement(table: &'static str, find: &Find) -> QueryBuilder<Sqlite> {
     equals("phase", find.phase.as_ref().map(ToString::to_string));
     equals("device", find.device.as_ref().map(ToString::to_string));
     equals("grant_id", find.grant.as_ref().map(ToString::to_string));
+    if let Some(after) = &find.after {
+        query.push(word).push("id > ").push_bind(after.clone());
+        word = " AND ";
+    }
     if !find.states.is_empty() {
         query.push(word).push("state IN (");
         let mut states = query.separated(", ");
@@ -142,6 +156,18 @@ fn theirs(query: &mut QueryBuilder<Sqlite>, scope: &Scope) {
 pub(super) async fn no_grant(connection: &mut SqliteConnection, device: &DeviceId) -> Result<bool, StoreError> {
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT 1 FROM grants WHERE device = ");
     query.push_bind(device.to_string()).push(" AND state NOT IN ('revoked', 'ended') LIMIT 1");
+    Ok(!any(connection, query).await?)
+}
+
+/// Whether no grant of this device lives in this role, as the writer sees it.
+pub(super) async fn role_free(
+    connection: &mut SqliteConnection,
+    device: &DeviceId,
+    (project, role): (&ProjectName, &RoleName),
+) -> Result<bool, StoreError> {
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT 1 FROM grants WHERE device = ");
+    query.push_bind(device.to_string()).push(" AND state NOT IN ('revoked', 'ended') AND project = ");
+    query.push_bind(project.to_string()).push(" AND role = ").push_bind(role.to_string()).push(" LIMIT 1");
     Ok(!any(connection, query).await?)
 }
 

@@ -288,8 +288,9 @@ pub(super) async fn outgoing(pool: &SqlitePool, dead: bool, limit: u32) -> Resul
 pub(super) async fn waiting(pool: &SqlitePool) -> Result<Vec<Waiting>, StoreError> {
     let failed = engine("count notifications");
     let rows = sqlx::query(
-        "SELECT sink, COUNT(*) FILTER (WHERE dead = 0) AS waiting, COUNT(*) FILTER (WHERE dead <> 0) AS dead, \
-         MIN(created_at) FILTER (WHERE dead = 0) AS oldest FROM notifications GROUP BY sink ORDER BY sink",
+        "SELECT sink, SUM(waiting) AS waiting, SUM(dead) AS dead, MIN(oldest) AS oldest FROM ( \
+             SELECT sink, COUNT(*) AS waiting, 0 AS dead, MIN(created_at) AS oldest FROM notifications WHERE dead = 0 GROUP BY sink \
+             UNION ALL SELECT sink, 0, COUNT(*), NULL FROM notifications WHERE dead <> 0 GROUP BY sink) GROUP BY sink ORDER BY sink",
     )
     .fetch_all(pool)
     .await

@@ -270,6 +270,11 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         let none = super::find::no_grant(connection, device).await?;
         return if none { Ok(()) } else { Err(DecideError::Conflict(Condition::NoGrant(device.clone()))) };
     }
+    if let Change::RequireRoleFree(device, project, role) = change {
+        let free = super::find::role_free(connection, device, (project, role)).await?;
+        let condition = || Condition::RoleFree(device.clone(), role.clone());
+        return if free { Ok(()) } else { Err(DecideError::Conflict(condition())) };
+    }
     if let Change::RequireApprovals(id, given) = change {
         let now = sqlx::query_scalar("SELECT given FROM approvals WHERE id = $1").bind(id.clone());
         let now: Option<i64> = now.fetch_optional(connection).await.map_err(engine("look approvals up"))?;
@@ -317,8 +322,8 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
             return Err(StoreError::Transition { from: *from, to: to.state }.into());
         }
         Change::Grant { to, from } => (
-            // By its device the tokens of a grant are found when it ends. Nobody ends one by time who read it before it was extended,
-            // or leaves one in use that was read before a use was counted: both would be forgotten. Revoking waits for neither.
+            // By its device the tokens of a grant are found when it ends. Nobody writes one who read it before it was extended, or leaves
+            // one in use that was read before a use was counted: both would be forgotten. Revoking waits for neither.
             sqlx::query(
                 "UPDATE grants SET state = $1, device = $2, body = $3 WHERE id = $4 AND state = $5 AND COALESCE(device, $2) IS $2 \
                  AND ends_at = COALESCE($6, ends_at) AND ($7 IS NULL OR COALESCE(json_extract(body, '$.used'), 0) <= $7)",
@@ -328,7 +333,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(json("grant", to)?)
                 .bind(to.id.to_string())
                 .bind(from.as_str())
-                .bind(matches!(to.state, GrantLife::Grace | GrantLife::Ended).then(|| to.until.seconds()))
+                .bind((to.state != GrantLife::Revoked).then(|| to.until.seconds()))
                 .bind((!matches!(to.state, GrantLife::Revoked | GrantLife::Ended)).then(|| i64::from(to.used))),
             Some(Condition::Grant(to.id.clone())),
         ),
@@ -396,6 +401,17 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(to.id.to_string())
                 .bind(device_state(*from)),
             Some(Condition::Device(to.id.clone())),
+        ),
+        Change::DeviceLife { id, to, reason, from } => (
+            sqlx::query(
+                "UPDATE devices SET state = $1, body = json_set(body, '$.state', json($2), '$.reason', $3) WHERE id = $4 AND state = $5",
+            )
+                .bind(device_state(*to))
+                .bind(json("device", to)?)
+                .bind(reason.clone())
+                .bind(id.to_string())
+                .bind(device_state(*from)),
+            Some(Condition::Device(id.clone())),
         ),
         Change::AddCertificate { hash, record } => (
             sqlx::query("INSERT INTO certificates (hash, holder, not_before, not_after) VALUES ($1, $2, $3, $4)")
@@ -502,6 +518,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         | Change::RequireNothingLeft(..)
         | Change::RequireSomebody(..)
         | Change::RequireNoGrant(..)
+        | Change::RequireRoleFree(..)
         | Change::RequireApprovals(..)
         | Change::RequireSeen { .. }
         | Change::RequireDevice(..)
