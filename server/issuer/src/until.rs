@@ -202,7 +202,7 @@ mod tests {
         // Now is no more than the past.
         let is_now = now.to_string();
         assert_eq!(until(&is_now, now, &berlin), Err(UntilError::Over(is_now.clone())));
-        assert_eq!(super::begin(&is_now, now, &berlin), Err(UntilError::Over(is_now)));
+        assert_eq!(begin(&is_now, now, &berlin), Err(UntilError::Over(is_now)));
         assert!(matches!(until("tomorrow", now, &berlin), Err(UntilError::Until(_))));
     }
 }

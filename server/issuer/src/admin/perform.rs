@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use daypass_proto::{
     admin_api as api,
     enrolment::DeviceLife,
-    json::fault,
+    json::read,
     names::{DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName},
     words::words,
 };
@@ -46,7 +46,7 @@ impl Asked {
     }
 
     pub(super) fn body<T: DeserializeOwned>(&self) -> Result<T, AdminError> {
-        serde_json::from_slice(&self.body).map_err(|error| AdminError::Malformed(fault(&error)))
+        read(&self.body).map_err(AdminError::Malformed)
     }
 
     /// The reason in the body.

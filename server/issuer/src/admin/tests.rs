@@ -34,6 +34,7 @@ use crate::{
     token,
 };
 
+mod bad_input;
 mod invite;
 mod requests;
 mod rest;

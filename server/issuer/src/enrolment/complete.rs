@@ -7,7 +7,7 @@ use daypass_proto::{
     attestation::{DeviceKeySet, Evidence, Expected, VerifiedAttestation, verify_enrolment},
     encoding::{Bytes, Fixed, sha256},
     enrolment::{CompleteAnswer, CompleteRequest, DeviceLife, TrustTier, comparison_code},
-    json::fault,
+    json::read,
     ledger::{Event, EventKind},
     names::DeviceId,
 };
@@ -35,8 +35,7 @@ pub async fn complete(
     Extension(peer): Extension<Peer>,
     Body(body): Body,
 ) -> Result<Json<CompleteAnswer>, Refusal> {
-    let request: CompleteRequest =
-        serde_json::from_slice(&body).map_err(|error| Refusal::from(EnrolmentError::Malformed(fault(&error))))?;
+    let request: CompleteRequest = read(&body).map_err(|error| Refusal::from(EnrolmentError::Malformed(error)))?;
     let challenge = issuer
         .store
         .challenge(request.enrolment.as_str())

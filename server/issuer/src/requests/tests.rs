@@ -247,10 +247,10 @@ async fn without_an_end_it_is_for_as_long_again_and_never_for_longer_than_the_ro
     let ends = grant.until.plus(300);
     let phase = format!("[phases.build]\nends = {ends}\n[roles.developer]\n");
     made.edit_policy(&[("[roles.developer]\n", &phase)]).await;
-    let phased = Grant { terms: crate::store::Terms { phase: "build".parse().ok(), ..grant.terms.clone() }, ..grant };
+    let phased = Grant { terms: Terms { phase: "build".parse().ok(), ..grant.terms.clone() }, ..grant };
     let change = Change::Grant { to: phased.clone(), from: GrantLife::Active };
     let event = crate::fixture::event(&made.issuer.environment);
-    made.issuer.store.decide(crate::store::Decision::new(event).change(change)).await.unwrap();
+    made.issuer.store.decide(Decision::new(event).change(change)).await.unwrap();
     let request = ask(&made.issuer, &device, &asked, &from_device()).await.unwrap();
     assert_eq!(request.until, ends);
 }
