@@ -1,6 +1,7 @@
 //! The agent itself: enrolments by (uid, issuer), and everything that can be asked of them. The local API and the timers call here.
 
 mod admin;
+mod briefing;
 mod git;
 mod ledger;
 mod member;

@@ -11,8 +11,9 @@ use axum::{
     routing::{get, post},
 };
 use daypass_proto::local_api::{
-    AskIssuer, EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest, LeaveRequest, MAX_BODY, ProofRequest,
-    RefreshRequest, TokenRequest, WarningsRequest, WithdrawAsked, admin::AdminRequest, ledger::AcceptRequest,
+    AskIssuer, BriefingAccepted, BriefingAsked, EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest,
+    LeaveRequest, MAX_BODY, ProofRequest, RefreshRequest, TokenRequest, WarningsRequest, WithdrawAsked,
+    admin::AdminRequest, ledger::AcceptRequest,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -87,6 +88,20 @@ async fn requests(State(agent): Shared, ConnectInfo(caller): Who) -> Result<Resp
 async fn withdraw(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
     let request: WithdrawAsked = read(&body)?;
     Ok(give(agent.withdraw(uid(&caller)?, &request).await?))
+}
+
+async fn briefing(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
+    let request: BriefingAsked = read(&body)?;
+    Ok(give(agent.briefing(uid(&caller)?, &request).await?))
+}
+
+async fn accept_briefing(
+    State(agent): Shared,
+    ConnectInfo(caller): Who,
+    Body(body): Body,
+) -> Result<Response, AgentError> {
+    let request: BriefingAccepted = read(&body)?;
+    Ok(give(agent.accept_briefing(uid(&caller)?, &request).await?))
 }
 
 async fn token(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
@@ -166,6 +181,8 @@ pub fn routes(agent: Arc<Agent>) -> Router {
         .route("/v1/leave", post(leave))
         .route("/v1/requests", get(requests).post(ask))
         .route("/v1/requests/withdraw", post(withdraw))
+        .route("/v1/briefings", post(briefing))
+        .route("/v1/briefings/accept", post(accept_briefing))
         .route("/v1/tokens", post(token))
         .route("/v1/proofs", post(proof))
         .route("/v1/git-credentials", post(git_credential))

@@ -256,6 +256,7 @@ const fn refused_code(reason: Reason) -> ErrorCode {
         | Reason::NotTheirs
         | Reason::OwnRequest
         | Reason::DelegationNotAllowed => ErrorCode::NotGranted,
+        Reason::BriefingRequired | Reason::BriefingStale => ErrorCode::BriefingRequired,
         Reason::GrantNotYet => ErrorCode::GrantNotYet,
         Reason::GrantEnded => ErrorCode::GrantEnded,
         Reason::GrantSuspended => ErrorCode::GrantSuspended,

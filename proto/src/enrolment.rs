@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     authorization::AuthorizationDetails,
+    briefing::Standing,
     encoding::{Bytes, Fixed, base32, sha256},
     names::{Collaborator, DeviceId, EnrolmentId, GrantId, ProjectName, RenewalId, RoleName},
     resource::Resource,
@@ -216,6 +217,9 @@ pub struct GrantState {
     pub protection: Protection,
     /// What today's role gives under it now: in grace, what is left.
     pub authorization_details: AuthorizationDetails,
+    /// How it stands with its briefing; `None` where there is none, and at issuers from before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub briefing: Option<Standing>,
 }
 
 /// Which CA a resource's own certificate chains to.

@@ -182,7 +182,7 @@ mod tests {
             #[serde(rename = "number")]
             _number: u8,
         }
-        let wrong = |text: &str| super::read::<Outer>(text.as_bytes()).map(drop).unwrap_err();
+        let wrong = |text: &str| read::<Outer>(text.as_bytes()).map(drop).unwrap_err();
         for (text, begins) in [
             (r#"{"inner":[{"number":1},{"number":"x"}]}"#, "`inner[1].number`: invalid type: string"),
             (r#"{"inner":1}"#, "`inner`: invalid type"),
@@ -197,8 +197,8 @@ mod tests {
             let told = wrong(text);
             assert!(told.starts_with(begins) && !told.to_lowercase().contains("secret"), "{told}");
         }
-        super::read::<Outer>(br#"{"inner":[{"number":1}]}"#).unwrap();
-        super::read::<Outer>(br#"{"inner":[]} x"#).unwrap_err();
+        read::<Outer>(br#"{"inner":[{"number":1}]}"#).unwrap();
+        read::<Outer>(br#"{"inner":[]} x"#).unwrap_err();
     }
 
     #[test]

@@ -16,11 +16,11 @@ pub mod vocabulary;
 use std::{collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
-    encoding::{base64url, sha256},
+    encoding::{Fixed, sha256},
     time::Timestamp,
 };
 
@@ -102,6 +102,8 @@ kinds! {
     AdministratorBootstrapped = "administrator_bootstrapped",
     AdministrationRefused = "administration_refused",
     PersonErased = "person_erased",
+    BriefingAccepted = "briefing_accepted",
+    BriefingNotAccepted = "briefing_not_accepted",
     NotificationsDropped = "notifications_dropped",
 }
 
@@ -168,7 +170,9 @@ impl Event {
     /// With a structure of ours, such as authorization details. None of our formats has fractions.
     #[must_use]
     pub fn structure(mut self, name: &'static str, value: &impl Serialize) -> Self {
-        let value = serde_json::to_value(value).unwrap_or(Value::Null);
+        let mut value = serde_json::to_value(value).unwrap_or(Value::Null);
+        // Whoever turns on `preserve_order` of `serde_json`, a library of the issuer does, turns it on for all of the program.
+        value.sort_all_objects();
         self.fields.insert(name, value);
         self
     }
@@ -202,20 +206,21 @@ impl Event {
 
     /// The canonical leaf: JSON with sorted keys and no white space.
     pub fn leaf(&self) -> Vec<u8> {
-        let personal: Map<String, Value> = self
-            .personal
-            .iter()
-            .map(|(name, field)| ((*name).to_owned(), Value::String(base64url(&field.commitment()))))
-            .collect();
-        let fields: Map<String, Value> =
-            self.fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let mut leaf = json!({
-            "v": VERSION, "id": base64url(&self.id), "kind": self.kind, "at": self.at,
-            "fields": fields, "personal": personal,
-        });
-        // Whoever turns on `preserve_order` of `serde_json`, a library of the issuer does, turns it on for all of the program.
-        leaf.sort_all_objects();
-        leaf.to_string().into_bytes()
+        /// In the order of the names.
+        #[derive(Serialize)]
+        struct Leaf<'a> {
+            at: Timestamp,
+            fields: &'a BTreeMap<&'static str, Value>,
+            id: Fixed<16>,
+            kind: EventKind,
+            personal: BTreeMap<&'static str, Fixed<32>>,
+            v: i64,
+        }
+        let personal = self.personal.iter().map(|(name, field)| (*name, Fixed(field.commitment()))).collect();
+        let leaf =
+            Leaf { at: self.at, fields: &self.fields, id: Fixed(self.id), kind: self.kind, personal, v: VERSION };
+        // Nothing in it could fail to serialize.
+        serde_json::to_vec(&leaf).unwrap_or_default()
     }
 }
 
@@ -259,7 +264,10 @@ pub fn leaf_hash(leaf: &[u8]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::encoding::base64url;
 
     #[test]
     fn the_leaf_is_canonical_and_hides_the_person() {

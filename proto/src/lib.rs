@@ -11,6 +11,7 @@ pub mod access_request;
 pub mod admin_api;
 pub mod attestation;
 pub mod authorization;
+pub mod briefing;
 pub mod caller;
 pub mod delegation;
 pub mod dpop;

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access_request::{AccessRequest, Ask},
     authorization::AuthorizationDetails,
+    encoding::Fixed,
     enrolment::{DeviceLife, GrantState, TrustTier},
-    names::{DeviceId, GrantId, RequestId},
+    names::{DeviceId, GrantId, ProjectName, RequestId},
     resource::Resource,
     time::Timestamp,
 };
@@ -267,6 +268,32 @@ pub struct RequestsAt {
     pub problem: Option<Problem>,
 }
 
+/// `POST /v1/briefings`: the briefing of a grant.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BriefingAsked {
+    /// The issuer.
+    pub issuer: String,
+    /// Which grant's.
+    pub grant: GrantId,
+}
+
+/// `POST /v1/briefings/accept`: somebody has read it and says yes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BriefingAccepted {
+    /// The issuer.
+    pub issuer: String,
+    /// Which grant's.
+    pub grant: GrantId,
+    /// Its project.
+    pub project: ProjectName,
+    /// The hash of the terms, as they came with the text.
+    pub briefing: Fixed<32>,
+    /// The hash of the text that was shown.
+    pub text: Fixed<32>,
+}
+
 /// `POST /v1/tokens`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -450,6 +477,8 @@ pub enum ErrorCode {
     GrantSuspended,
     /// The grant gave as many tokens as it gives.
     GrantUsedUp,
+    /// The project's briefing is to be read and accepted first.
+    BriefingRequired,
     /// The issuer refused for a reason that has no code of its own here.
     RefusedByIssuer,
     /// Plain http, or a path that git was not told to send.
@@ -503,6 +532,7 @@ impl ErrorCode {
             | Self::GrantEnded
             | Self::GrantSuspended
             | Self::GrantUsedUp
+            | Self::BriefingRequired
             | Self::RefusedByIssuer
             | Self::InvitationRefused
             | Self::InvitationExpired
@@ -539,6 +569,7 @@ impl ErrorCode {
             | Self::GrantEnded
             | Self::GrantSuspended
             | Self::GrantUsedUp
+            | Self::BriefingRequired
             | Self::RefusedByIssuer => 8,
             Self::ClockSkew => 9,
             Self::IssuerUnreachable | Self::GateUnreachable => 10,

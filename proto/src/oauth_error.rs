@@ -110,6 +110,10 @@ pub enum Reason {
     GrantElsewhere,
     /// The token itself was revoked.
     TokenRevoked,
+    /// The project's briefing is to be read and accepted first.
+    BriefingRequired,
+    /// The briefing is another by now than the one that was accepted.
+    BriefingStale,
     /// A guardrail of the policy forbids it.
     Guardrail,
     /// The device has as many tokens as one may have.

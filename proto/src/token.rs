@@ -4,6 +4,7 @@
 //! nothing about who sent them: that is what the proofs are for.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
@@ -127,14 +128,74 @@ impl AccessTokenClaims {
     /// The hash by which the ledger names the token: SHA-256 over these claims without `daypass.leaf`, as JSON with sorted keys and no white
     /// space. The leaf hash is left out since it is over an event that has this.
     pub fn hash(&self) -> [u8; 32] {
-        let mut claims = serde_json::to_value(self).unwrap_or_default();
-        if let Some(own) = claims.get_mut("daypass").and_then(serde_json::Value::as_object_mut) {
-            own.remove("leaf");
-        }
-        // A map keeps the order in which it was filled where some library turns `preserve_order` on.
-        claims.sort_all_objects();
-        sha256(&[claims.to_string().as_bytes()])
+        let Self { iss, sub, aud, client_id, iat, nbf, exp, jti, cnf, authorization_details, daypass } = self;
+        let Confirmation { jwk, jkt } = cnf;
+        let DaypassClaims { device, grant, grant_until, project, phase, protection, posture, leaf: _ } = daypass;
+        let hashed = Hashed {
+            aud,
+            authorization_details: sorted(authorization_details),
+            client_id,
+            cnf: HashedKey { jkt, jwk },
+            daypass: HashedOwn {
+                device,
+                grant,
+                grant_until: *grant_until,
+                phase: phase.as_ref(),
+                posture: sorted(posture),
+                project,
+                protection: *protection,
+            },
+            exp: *exp,
+            iat: *iat,
+            iss,
+            jti,
+            nbf: *nbf,
+            sub,
+        };
+        // Nothing in it could fail to serialize.
+        sha256(&[&serde_json::to_vec(&hashed).unwrap_or_default()])
     }
+}
+
+/// What is hashed of the claims, in the order of the names.
+#[derive(Serialize)]
+struct Hashed<'a> {
+    aud: &'a Resource,
+    authorization_details: Value,
+    client_id: &'a str,
+    cnf: HashedKey<'a>,
+    daypass: HashedOwn<'a>,
+    exp: Timestamp,
+    iat: Timestamp,
+    iss: &'a str,
+    jti: &'a str,
+    nbf: Timestamp,
+    sub: &'a Collaborator,
+}
+
+#[derive(Serialize)]
+struct HashedKey<'a> {
+    jkt: &'a str,
+    jwk: &'a EcPublicKey,
+}
+
+#[derive(Serialize)]
+struct HashedOwn<'a> {
+    device: &'a DeviceId,
+    grant: &'a GrantId,
+    grant_until: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<&'a PhaseName>,
+    posture: Value,
+    project: &'a ProjectName,
+    protection: Protection,
+}
+
+fn sorted(value: &impl Serialize) -> Value {
+    let mut value = serde_json::to_value(value).unwrap_or_default();
+    // A map keeps the order in which it was filled where some library turns `preserve_order` on.
+    value.sort_all_objects();
+    value
 }
 
 /// What an access token promises of the ledger.
@@ -318,6 +379,15 @@ pub(crate) mod tests {
         assert_eq!(first.hash(), other.hash());
         let read: AccessTokenClaims = serde_json::from_str(&serde_json::to_string(&first).unwrap()).unwrap();
         assert_eq!(first.hash(), read.hash(), "whoever has the token finds the same");
+        // As it is defined: whatever a claim is, it is in there, in the order of its name.
+        for phase in [None, "beta".parse().ok()] {
+            let claims =
+                AccessTokenClaims { daypass: DaypassClaims { phase, ..first.daypass.clone() }, ..first.clone() };
+            let mut all = serde_json::to_value(&claims).unwrap();
+            all["daypass"].as_object_mut().unwrap().remove("leaf").unwrap();
+            all.sort_all_objects();
+            assert_eq!(claims.hash(), sha256(&[all.to_string().as_bytes()]));
+        }
         other.exp = other.exp.plus(1);
         assert_ne!(first.hash(), other.hash());
     }

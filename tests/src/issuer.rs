@@ -205,7 +205,7 @@ impl Issuer {
     pub fn rewrite(&self, sql: &str) -> Result<(), Failure> {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let sql = format!(
-            "{sql}; DELETE FROM personal_fields WHERE leaf_hash NOT IN (SELECT leaf_hash FROM events); \
+            "{sql}; DELETE FROM personal_fields WHERE event NOT IN (SELECT id FROM events); \
              UPDATE events SET sequence = NULL; DELETE FROM event_collaborators; DELETE FROM ledger_tiles; DELETE FROM checkpoints; \
              UPDATE ledger SET size = 0, root = X'{empty}', promised = 0;"
         );

@@ -9,6 +9,7 @@ mod asking;
 mod at_rest;
 mod attestation;
 mod backup;
+mod briefing;
 mod caller;
 mod commands;
 mod conformance;

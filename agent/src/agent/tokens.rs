@@ -315,6 +315,10 @@ impl Agent {
             }
             Err(AgentError::Refused(body)) => {
                 self.learn_refusal(member, &body).await?;
+                if body.daypass_reason == Reason::BriefingRequired {
+                    // So that a status says so too; the refusal stands whether or not it can be asked for.
+                    let _ = self.ask_state(member).await;
+                }
                 Err(AgentError::Refused(body))
             }
             Err(error) => Err(error),

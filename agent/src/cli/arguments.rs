@@ -72,6 +72,10 @@ pub enum Command {
     Request(RequestRole),
     /// Show what this machine asked for, and what became of it
     Requests(RequestsArguments),
+    /// Read what you may do in a project, for how long, why no more, and how to ask for it
+    ///
+    /// Where the project asks for it, there is no token before it was accepted: `daypass briefing accept`.
+    Briefing(BriefingArguments),
     /// Print an access token for a resource
     ///
     /// The token is bound to this machine's proof key: whoever sends it needs a proof from `daypass proof` for each request.
@@ -176,6 +180,45 @@ pub enum LedgerCommand {
 #[derive(Args, Debug)]
 pub struct OneLedger {
     /// Whose ledger, where there are several issuers
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
+}
+
+/// `daypass briefing`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BriefingArguments {
+    /// Which
+    #[command(flatten)]
+    pub of: OneBriefing,
+    /// What to do with it; show it, where nothing else is said
+    #[command(subcommand)]
+    pub command: Option<BriefingCommand>,
+}
+
+/// `daypass briefing …`.
+#[derive(Debug, Subcommand)]
+pub enum BriefingCommand {
+    /// Show it, ask, and accept it
+    ///
+    /// This machine's TPM signs which text was accepted, and the issuer keeps that; its hash is in the ledger.
+    Accept {
+        /// Which
+        #[command(flatten)]
+        of: OneBriefing,
+        /// Do not ask: you have read it
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Whose briefing.
+#[derive(Args, Debug)]
+pub struct OneBriefing {
+    /// The grant, or the project; all of this machine's where it is left out
+    #[arg(value_name = "GRANT|PROJECT")]
+    pub name: Option<String>,
+    /// The issuer, where several have something for this machine
     #[arg(long, value_name = "URL")]
     pub issuer: Option<String>,
 }

@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod arguments;
+mod briefing;
 mod doctor;
 mod enrol;
 mod failure;
@@ -67,6 +68,7 @@ fn run(arguments: &Arguments, terminal: &mut dyn Terminal) -> Result<(), Failure
         Command::Extend(asked) => request::extend(asked, &agent, terminal),
         Command::Request(asked) => request::request(asked, &agent, terminal),
         Command::Requests(asked) => request::requests(asked, &agent, terminal),
+        Command::Briefing(asked) => briefing::run(asked, &agent, terminal),
         Command::Token(token) => access::token(token, &agent, terminal),
         Command::Proof(proof) => access::proof(proof, &agent, terminal),
         Command::Setup(SetupCommand::Git(git)) => setup_git::run(git, &agent, terminal),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use daypass_proto::{
     authorization::{AuthorizationDetail, AuthorizationDetails, GitAction},
+    briefing::Standing,
     enrolment::{DeviceLife, TrustTier},
     local_api::{Enrolment, EnrolmentLife, Enrolments, RefreshRequest, Status},
     time::Timestamp,
@@ -110,6 +111,10 @@ pub(super) fn describe_enrolment(enrolment: &Enrolment, now: Timestamp) -> Strin
         }
         for allowed in allowed(&grant.authorization_details) {
             line("", &format!("  {allowed}"));
+        }
+        if grant.briefing == Some(Standing::Required) {
+            let command = format!("daypass briefing accept {}", grant.grant);
+            line("", &format!("  waits for you: no token before its briefing was read and accepted; run `{command}`"));
         }
     }
     for warning in &enrolment.warnings {
@@ -228,6 +233,19 @@ https://issuer.example
                2 tokens' events not shown in it yet, the oldest issued 2026-09-21T14:13:15Z (5 s ago)
 "
         );
+    }
+
+    #[test]
+    fn a_briefing_that_waits_is_said_with_the_command_that_ends_it() {
+        let said = |standing: &str| {
+            let with = format!(r#""state":"active","briefing":"{standing}","#);
+            let agent = MockAgent::start([(200, &*APPROVED.replace(r#""state":"active","#, &with))]);
+            let mut terminal = Buffer::default();
+            run(&StatusArguments { refresh: false }, &agent.client(), &mut terminal).unwrap();
+            terminal.said()
+        };
+        assert!(said("required").contains("run `daypass briefing accept gr-3k7q0x9a1b2c3d4e`"));
+        assert!(!said("accepted").contains("briefing") && !said("offered").contains("briefing"));
     }
 
     #[test]

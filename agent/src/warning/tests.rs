@@ -14,6 +14,7 @@ fn at(seconds: i64) -> Timestamp {
 /// From `begins` to `until`.
 fn grant(begins: i64, until: i64) -> GrantState {
     GrantState {
+        briefing: None,
         grant: "gr-3k7q0x9a1b2c3d4e".parse().unwrap(),
         project: "apollo".parse().unwrap(),
         role: "developer".parse().unwrap(),

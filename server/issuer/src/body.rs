@@ -20,10 +20,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use daypass_proto::{
-    encoding::sha256,
-    oauth_error::{OAuthError, Reason},
-};
+use daypass_proto::oauth_error::{OAuthError, Reason};
 use daypass_service::Peer;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
@@ -86,10 +83,7 @@ enum Holder {
 impl From<&Peer> for Holder {
     fn from(peer: &Peer) -> Self {
         match (&peer.certificate, peer.address.ip().to_canonical()) {
-            (Some(certificate), _) => Self::Certified(match x509_parser::parse_x509_certificate(certificate) {
-                Ok((_, parsed)) => sha256(&[parsed.issuer().as_raw(), parsed.subject().as_raw()]),
-                Err(_) => sha256(&[certificate]),
-            }),
+            (Some(certificate), _) => Self::Certified(certificate.names()),
             (None, IpAddr::V6(address)) => {
                 let host = Ipv6Addr::BITS - NETWORK;
                 Self::Address(Ipv6Addr::from_bits(address.to_bits() >> host << host).into())

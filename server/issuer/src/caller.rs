@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use daypass_proto::{
-    encoding::sha256,
     enrolment::DeviceLife,
     names::DeviceId,
     oauth_error::{OAuthError, Reason},
@@ -222,7 +221,7 @@ impl ApprovedDevice {
 
     /// Whoever calls, if it is remembered and its certificate is in its time. Good for decisions that carry [`Self::as_seen`], and for no refusal.
     pub fn remembered(issuer: &Issuer, peer: &Peer) -> Option<Self> {
-        let known = issuer.remembered.get(&sha256(&[peer.certificate.as_ref()?]))?;
+        let known = issuer.remembered.get(&peer.certificate.as_ref()?.hash())?;
         in_its_time(issuer, &known.certificate).ok().map(|()| Self(known))
     }
 
@@ -262,7 +261,7 @@ impl EnrolledGate {
 
 async fn presented(issuer: &Issuer, peer: &Peer) -> Result<Presented, CallerError> {
     let certificate = peer.certificate.as_ref().ok_or(CallerError::Unknown)?;
-    issuer.store.presented(sha256(&[certificate])).await?.ok_or(CallerError::Unknown)
+    issuer.store.presented(certificate.hash()).await?.ok_or(CallerError::Unknown)
 }
 
 fn in_its_time(issuer: &Issuer, certificate: &CertificateRecord) -> Result<(), CallerError> {

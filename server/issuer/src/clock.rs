@@ -38,6 +38,11 @@ impl Environment {
         self.clock.now()
     }
 
+    /// How much of the second has passed, in parts of 65,536.
+    pub fn fraction(&self) -> u16 {
+        self.clock.fraction()
+    }
+
     /// Seconds since the machine started, by the clock that nobody sets.
     pub fn since_boot(&self) -> i64 {
         self.clock.since_boot()

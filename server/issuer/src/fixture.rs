@@ -127,7 +127,7 @@ impl Made {
 
     /// The reasons in words that events of this kind have.
     pub async fn reasons(&self, kind: &str) -> Vec<String> {
-        let statement = "SELECT p.value FROM personal_fields p JOIN events e ON e.leaf_hash = p.leaf_hash \
+        let statement = "SELECT p.value FROM personal_fields p JOIN events e ON e.id = p.event \
              WHERE e.kind = $1 AND p.name = 'why' ORDER BY e.rowid";
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.issuer.config.database).read_only(true);
         let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();

@@ -31,6 +31,11 @@ pub struct Span {
     pub over: Timestamp,
 }
 
+/// For how many seconds after its hard end something is left: whichever is less, what was granted or what the role leaves today.
+pub(crate) fn grace(role: &Role, grant: &Grant) -> i64 {
+    role.grace.as_ref().map_or(0, |grace| grace.seconds).min(grant.terms.grace)
+}
+
 /// Where a moment is among them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Standing {
@@ -52,8 +57,7 @@ impl Span {
             None => None,
         };
         let bounded = |time: Timestamp| phase.map_or(time, |phase| time.min(phase.ends));
-        // Whichever is less: what was granted, or what the role leaves today.
-        let grace = role.grace.as_ref().map_or(0, |grace| grace.seconds).min(grant.terms.grace);
+        let grace = grace(role, grant);
         Some(Self {
             begins: grant.terms.not_before.max(phase.and_then(|phase| phase.begins)),
             ends: bounded(grant.until),

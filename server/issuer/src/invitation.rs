@@ -315,6 +315,7 @@ pub(crate) fn prepare(
         used: 0,
         terms,
         replaces: None,
+        briefed: None,
     };
     let Invite { code_expires_at, ek_hash, reason, by, .. } = invite;
     let letter = Letter { grant, further: Vec::new(), code_expires_at, ek_hash, reason, by };

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod approval;
 mod backup;
 mod body;
+pub mod briefing;
 mod caller;
 mod certificates;
 pub mod clock;
@@ -36,3 +37,5 @@ pub mod serve;
 pub mod store;
 mod token;
 mod until;
+
+pub use self::token::new_jti;

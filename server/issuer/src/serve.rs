@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     body::{LARGE, Room, SMALL, bounded},
-    device,
+    briefing, device,
     ending::mark_over,
     enrolment,
     error::Refusal,
@@ -164,6 +164,8 @@ pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
         .route("/device/v1/leave", post(device::leave))
         .route("/device/v1/requests", get(requests::list).post(requests::make))
         .route("/device/v1/requests/withdraw", post(requests::take_back))
+        .route(&format!("{}{{grant}}", daypass_proto::briefing::PATH), get(briefing::read))
+        .route(daypass_proto::briefing::ACCEPT_PATH, post(briefing::accepted))
         .route("/device/v1/renewal/begin", post(device::begin_renewal))
         .route("/gate/v1/revocations", get(gates::revocations))
         .route("/gate/v1/renew", post(gates::renew))

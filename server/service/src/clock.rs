@@ -10,6 +10,12 @@ pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Timestamp;
 
+    /// How much of the second has passed, in parts of 65,536, where the clock knows that: what is made at once can be put in order by it, and nothing is
+    /// decided by it.
+    fn fraction(&self) -> u16 {
+        0
+    }
+
     /// Seconds since the machine started, those that it slept included: this goes on evenly, whoever sets the time of day.
     fn since_boot(&self) -> i64;
 }
@@ -26,6 +32,12 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    fn fraction(&self) -> u16 {
+        let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME);
+        let parts = time.map_or(0, |time| (time.tv_nsec() << 16) / 1_000_000_000);
+        u16::try_from(parts).unwrap_or(u16::MAX)
     }
 
     fn since_boot(&self) -> i64 {

@@ -9,7 +9,6 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
 };
 use rustls::ServerConfig;
-use rustls_pki_types::CertificateDer;
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -21,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 use tracing::debug;
 
-use crate::{client::Client, idle::Idle};
+use crate::{certificate::ClientCertificate, client::Client, idle::Idle};
 
 /// Why a listener could not be opened.
 #[derive(Debug, Error)]
@@ -67,8 +66,8 @@ impl Default for Limits {
 pub struct Peer {
     /// The address as the socket sees it.
     pub address: SocketAddr,
-    /// The client certificate, DER, where one was asked for.
-    pub certificate: Option<Arc<CertificateDer<'static>>>,
+    /// The client certificate, where one was asked for.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// An open port with a TLS configuration.
@@ -165,7 +164,7 @@ async fn shake_hands(
                 .1
                 .peer_certificates()
                 .and_then(<[_]>::first)
-                .map(|certificate| Arc::new(certificate.clone().into_owned()));
+                .map(|certificate| Arc::new(certificate.to_vec().into()));
             Some((stream, Peer { address, certificate }))
         }
         Ok(Err(error)) => {

@@ -24,7 +24,7 @@ use crate::{
     figures::{Report, Series},
     rounds::{Sample, Stopwatch},
     scale::Scale,
-    store::{Forgetting, Population, RESOURCE, seed},
+    store::{Population, RESOURCE, seed},
 };
 
 /// How often it is looked whether the integrator has caught up.
@@ -60,42 +60,45 @@ pub(crate) fn bench(place: &Place, programs: &Programs, scale: &Scale) -> Result
         })
         .collect::<Result<Vec<_>, _>>()?;
     issuer.serve()?;
-    let bare = Bare::start(place, clients.first().ok_or_else(|| Failure::unexpected("a client", "none"))?)?;
+    let client = clients.first().ok_or_else(|| Failure::unexpected("a client", "none"))?;
+    let (bare, durable) = (Bare::start(place, "bare", client, false)?, Bare::start(place, "durable", client, true)?);
     let store = runtime.block_on(SqliteStore::open_to_read(&issuer.store()));
     let store = store.map_err(|error| Failure::unexpected("the issuer's store", error))?;
-    let forgetting = runtime.block_on(Forgetting::open(&issuer.store()))?;
-    let mut stage = Stage { issuer, bare, clients, store, forgetting, runtime };
+    let stage = Stage { issuer, bare, durable, clients, store, runtime };
 
-    let mut series: Vec<(Series, Series)> = scale
+    let mut series: Vec<[Series; 3]> = scale
         .connections
         .iter()
         .map(|connections| {
             let kept = if *connections == 1 { "1 connection".to_owned() } else { format!("{connections} connections") };
-            (Series::new(format!("bare handler, {kept}")), Series::new(format!("issuer, {kept}")))
+            ["bare handler", "bare handler, each token on the disk", "issuer"]
+                .map(|what| Series::new(format!("{what}, {kept}")))
         })
         .collect();
     // The first round warms everything up, and is not counted.
     for round in 0..=scale.rounds {
         say(&format!("tokens: round {round} of {}{}", scale.rounds, if round == 0 { ", to warm up" } else { "" }));
-        for (connections, (bare, issuer)) in scale.connections.iter().zip(&mut series) {
+        for (connections, series) in scale.connections.iter().zip(&mut series) {
             let tokens = if *connections == 1 { scale.tokens } else { 4 * scale.tokens };
             let seen = stage.round(*connections, tokens.div_ceil(*connections))?;
             if round > 0 {
-                bare.push(seen.0);
-                issuer.push(seen.1);
+                series.iter_mut().zip(seen).for_each(|(series, sample)| series.push(sample));
             }
         }
     }
-    let lines = series.iter().flat_map(|(bare, issuer)| [bare.line(&[]), issuer.line(&[bare])]).collect();
+    let lines = series
+        .iter()
+        .flat_map(|[bare, durable, issuer]| [bare.line(&[]), durable.line(&[bare]), issuer.line(&[bare, durable])]);
+    let lines = lines.collect();
     Ok(Report { bench: "token", rounds: scale.rounds, lines, figures: Vec::new() })
 }
 
 struct Stage {
     issuer: Issuer,
     bare: Bare,
+    durable: Bare,
     clients: Vec<SoftwareClient>,
     store: SqliteStore,
-    forgetting: Forgetting,
     runtime: Runtime,
 }
 
@@ -103,19 +106,19 @@ struct Stage {
 type Requests = Vec<Vec<u8>>;
 
 impl Stage {
-    /// The same requests to the bare handler, then to the issuer.
-    fn round(&mut self, connections: usize, tokens: usize) -> Result<(Sample, Sample), Failure> {
-        self.runtime.block_on(self.forgetting.forget())?;
+    /// The same requests to the bare handler, to the one that writes each token down, and to the issuer.
+    fn round(&self, connections: usize, tokens: usize) -> Result<[Sample; 3], Failure> {
         // One more each, which opens the connection. Signed beforehand: no server waits for its client's signature.
         let requests = self.clients.iter().take(connections).map(|client| {
             (0..=tokens).map(|_| client.raw_token_request(RESOURCE, now())).collect::<Result<Requests, _>>()
         });
         let requests = requests.collect::<Result<Vec<_>, _>>()?;
-        let bare = self.ask(self.bare.address, &self.bare.root, &requests, &|| self.bare.busy(), &|| Ok(()))?;
+        let beside = |bare: &Bare| self.ask(bare.address, &bare.root, &requests, &|| bare.busy(), &|| Ok(()));
+        let (bare, durable) = (beside(&self.bare)?, beside(&self.durable)?);
         let root = self.issuer.root().to_owned();
         let issuer =
             self.ask(self.issuer.mtls_address(), &root, &requests, &|| busy(self.issuer.busy()), &|| self.caught_up())?;
-        Ok((bare, issuer))
+        Ok([bare, durable, issuer])
     }
 
     fn ask(
@@ -186,8 +189,8 @@ struct Bare {
 }
 
 impl Bare {
-    /// Starts it for clients of the CA of this one.
-    fn start(place: &Place, client: &SoftwareClient) -> Result<Self, Failure> {
+    /// Starts it for clients of the CA of this one; whether it writes its tokens down.
+    fn start(place: &Place, name: &str, client: &SoftwareClient, durable: bool) -> Result<Self, Failure> {
         let loopback = Loopback::next();
         let address = SocketAddr::new(loopback.ip(), loopback.port()?);
         let wrong = |error: rcgen::Error| Failure::unexpected("a certificate", error);
@@ -195,7 +198,7 @@ impl Bare {
         let mut params = CertificateParams::default();
         params.subject_alt_names.push(SanType::IpAddress(loopback.ip()));
         let certificate = params.self_signed(&key).map_err(wrong)?;
-        let folder = place.folder("bare", Who::Myself, 0o755)?;
+        let folder = place.folder(name, Who::Myself, 0o755)?;
         let (root, private) = (folder.join("certificate.pem"), folder.join("key.pem"));
         for (path, text) in [(&root, certificate.pem()), (&private, key.serialize_pem())] {
             std::fs::write(path, text).map_err(Failure::machine(format!("write `{}`", path.display())))?;
@@ -207,7 +210,8 @@ impl Bare {
             .arg(&private)
             .arg(&client.certificate)
             .arg(client.token_endpoint());
-        let process = Service::new("bare", act, Ready::Port(address), &folder).start()?;
+        let act = if durable { act.arg("--log").arg(folder.join("tokens")) } else { act };
+        let process = Service::new(name, act, Ready::Port(address), &folder).start()?;
         Ok(Self { process, address, root })
     }
 

@@ -1,11 +1,11 @@
-//! Files: the configurations of agent, gate and issuer, projects, key files, and the agent's record.
+//! Files: the configurations of agent, gate and issuer, projects, briefings, key files, and the agent's record.
 //!
 //! Who writes them may be trusted; what he wrote may be anything. Whatever is wrong is said, and loosens nothing.
 
 use std::path::Path;
 
 use daypass_agent::tpm::KeyFile;
-use daypass_issuer::policy::{Files, Policy, PolicyError};
+use daypass_issuer::policy::{Files, Piece, Policy, PolicyError};
 use daypass_proto::time::Skew;
 
 use crate::{choice, seed};
@@ -18,9 +18,16 @@ fn policy(text: &str) -> Result<Policy, PolicyError> {
     Policy::check(&[(format!("projects/{PROJECT}.toml"), text)].into_iter().collect::<Files>())
 }
 
+/// The policy whose one project has this text in its briefing.
+fn briefed(text: &str) -> Result<Policy, PolicyError> {
+    let project = include_str!("../../../server/issuer/project.toml.example");
+    let files = [(format!("projects/{PROJECT}.toml"), project), (format!("projects/{PROJECT}.briefing.md"), text)];
+    Policy::check(&files.into_iter().collect::<Files>())
+}
+
 /// One file, of the kind that the first letter names.
 pub fn run(input: &[u8]) {
-    let Some((kind, rest)) = choice(input, 5) else { return };
+    let Some((kind, rest)) = choice(input, 6) else { return };
     // Anything else is refused where the file is read.
     let Ok(text) = std::str::from_utf8(rest) else { return };
     let path = Path::new(FOLDER);
@@ -59,6 +66,22 @@ pub fn run(input: &[u8]) {
                 }
             }
         }
+        5 => {
+            let Ok(policy) = briefed(text) else { return };
+            let project = policy.project(&PROJECT.parse().unwrap()).expect("the one file");
+            let pieces = project.briefing_text.as_ref().expect("its text").pieces();
+            let put = |piece: &&Piece| matches!(piece, Piece::Put(_));
+            assert!(!text.trim().is_empty() && text.len() <= 16 * 1024 && pieces.iter().filter(put).count() <= 100);
+            for piece in pieces {
+                match piece {
+                    Piece::Text(words) => assert!(!words.contains("{{") && !words.contains('\u{1b}'), "{words}"),
+                    Piece::Put(section) if section.is_section() => {
+                        assert_eq!(pieces.iter().filter(|other| *other == piece).count(), 1);
+                    }
+                    Piece::Put(_) => {}
+                }
+            }
+        }
         _ => {
             let Ok(key) = KeyFile::from_pem(text) else { return };
             let again = KeyFile::from_pem(&key.to_pem().expect("what was read is written")).expect("and read again");
@@ -79,6 +102,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seed(b'c', daypass_issuer::config::REFERENCE),
         seed(b'd', include_str!("../../../server/issuer/project.toml.example")),
         seed(b'e', key_file()),
+        seed(b'f', include_str!("../../../server/issuer/briefing.md.example")),
     ]
 }
 
@@ -109,6 +133,7 @@ mod tests {
     fn the_seeds_are_good() {
         assert!(KeyFile::from_pem(&key_file()).is_ok());
         assert!(policy(include_str!("../../../server/issuer/project.toml.example")).is_ok());
+        assert!(briefed(include_str!("../../../server/issuer/briefing.md.example")).is_ok());
     }
 
     /// Nothing is guessed: a key twice, a table within tables without end, and a number for a text are refused.

@@ -1,15 +1,17 @@
-//! JWTs at the four places that verify one: access token, key-binding JWT, DPoP proof, delegation.
+//! JWTs at the places that verify one: access token, key-binding JWT, DPoP proof, delegation, and the acceptance of a briefing.
 //!
-//! The first letter names the place. A small one (`a` to `d`) takes the rest as the JWT's text; the next four sign `header LF payload` with
-//! the key that counts in that place, since nobody would guess a signature and most of the reading happens behind it.
+//! The first letter names the place. `a` to `d` take the rest as the JWT's text; the next four sign `header LF payload` with
+//! the key that counts in that place, since nobody would guess a signature and most of the reading happens behind it. `i` and `j` are the acceptance's.
 
 use std::sync::LazyLock;
 
 use daypass_proto::{
-    dpop,
-    encoding::base64url,
+    briefing, dpop,
+    encoding::{Fixed, base64url},
     jose::UnverifiedJws,
+    names::GrantId,
     presentation::{self, token_of},
+    time::{Skew, Timestamp},
     token,
 };
 
@@ -24,8 +26,11 @@ static SCENE: LazyLock<Scene> = LazyLock::new(Scene::new);
 
 /// One JWT, at one place.
 pub fn run(input: &[u8]) {
-    let Some((kind, rest)) = choice(input, 8) else { return };
+    let Some((kind, rest)) = choice(input, 10) else { return };
     let scene = &*SCENE;
+    if kind >= 8 {
+        return accept(scene, kind == 9, rest);
+    }
     let place = PLACES[usize::from(kind % 4)];
     let rest = fill(rest, |name| value(scene, name));
     if kind < 4 {
@@ -38,6 +43,53 @@ pub fn run(input: &[u8]) {
     let (Some(header), Some(payload)) = (lines.next(), lines.next()) else { return };
     let input = format!("{}.{}", base64url(header), base64url(payload));
     check(scene, place, &scene.signer(place).sign_input(&input).unwrap());
+}
+
+/// An acceptance, as it came or to be signed.
+fn accept(scene: &Scene, sign: bool, rest: &[u8]) {
+    let mut lines = rest.splitn(2, |byte| *byte == b'\n');
+    let text = match (sign, lines.next(), lines.next()) {
+        (true, Some(header), Some(payload)) => {
+            let input = format!("{}.{}", base64url(header), base64url(payload));
+            scene.holder.sign_input(&input).unwrap()
+        }
+        (true, ..) => return,
+        (false, ..) => String::from_utf8_lossy(rest).into_owned(),
+    };
+    let Ok(verified) = accepted(scene, &text, NOW) else { return };
+    let claims = verified.claims();
+    assert_eq!((claims.aud.as_str(), claims.briefing, claims.text), (ISSUER, TERMS, briefing::text_hash(TEXT)));
+    assert!(accepted(scene, &text, NOW + 3600).is_err(), "it is said now");
+}
+
+const TERMS: Fixed<32> = Fixed([0; 32]);
+const TEXT: &str = "what you may do";
+
+fn accepted(scene: &Scene, text: &str, now: i64) -> Result<briefing::VerifiedAcceptance, briefing::AcceptanceError> {
+    let expected = briefing::Expected {
+        issuer: ISSUER,
+        grant: &GrantId::from_random([0; 10]),
+        project: &"apollo".parse().unwrap(),
+        briefing: TERMS,
+        text: TEXT,
+        proof_key: scene.holder.public(),
+        now: Timestamp::from_seconds(now),
+        skew: Skew::default(),
+    };
+    briefing::verify(text, &expected)
+}
+
+/// A good one, to be signed.
+fn acceptance() -> String {
+    let claims = briefing::Claims {
+        aud: ISSUER.to_owned(),
+        iat: Timestamp::from_seconds(NOW),
+        grant: GrantId::from_random([0; 10]),
+        project: "apollo".parse().unwrap(),
+        briefing: TERMS,
+        text: briefing::text_hash(TEXT),
+    };
+    format!("{{\"typ\":\"{}\",\"alg\":\"ES256\"}}\n{}", briefing::TYP, serde_json::to_string(&claims).unwrap())
 }
 
 fn value(scene: &Scene, name: &str) -> Option<Vec<u8>> {
@@ -109,6 +161,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seeds.push(seed(letter, text));
     }
     seeds.push(seed(b'a', unsigned()));
+    seeds.push(seed(b'i', unsigned()));
+    seeds.push(seed(b'j', acceptance()));
     seeds
 }
 
@@ -127,6 +181,10 @@ mod tests {
         for place in PLACES {
             assert_eq!(scene.verify(place, &scene.good(place)), Ok(()));
         }
+        let (header, payload) = acceptance().split_once('\n').map(|(h, p)| (h.to_owned(), p.to_owned())).unwrap();
+        let good = crate::scene::jws(&scene.holder, &header, &payload);
+        assert!(accepted(scene, &good, NOW).is_ok());
+        assert!(accepted(scene, &crate::scene::jws(&scene.stranger, &header, &payload), NOW).is_err());
         for given in seeds().iter().filter(|seed| (b'e'..=b'h').contains(&seed[0])) {
             let text = fill(&given[1..], |name| value(scene, name));
             let (header, payload) = std::str::from_utf8(&text).unwrap().split_once('\n').unwrap();

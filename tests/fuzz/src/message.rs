@@ -9,7 +9,7 @@ use daypass_proto::{
     authorization::{
         ApiPath, AuthorizationDetail, AuthorizationDetails, GitAccess, GitAction, GitRepository, HttpAccess, HttpApi,
     },
-    caller, enrolment, gate_api,
+    briefing, caller, enrolment, gate_api,
     ledger::{
         api::{Inclusion, Log},
         beginning::Beginning,
@@ -33,7 +33,7 @@ fn same<T: DeserializeOwned + Serialize>(json: &[u8]) -> bool {
     true
 }
 
-const KINDS: u8 = 30;
+const KINDS: u8 = 32;
 
 /// Whether it was accepted.
 fn read(kind: u8, json: &[u8]) -> bool {
@@ -67,6 +67,8 @@ fn read(kind: u8, json: &[u8]) -> bool {
         26 => details(json),
         27 => log(json),
         28 => same::<Inclusion>(json),
+        30 => same::<briefing::AcceptRequest>(json),
+        31 => same::<local_api::BriefingAccepted>(json),
         _ => same::<local_api::ledger::Ledgers>(json),
     }
 }
@@ -218,6 +220,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         r#"{"origin":"i/ledger/a","merge_delay":30,"keys":[{"verifier_key":"k","chain":["AA"]}],"beginnings":["AA"]}"#.to_owned(),
         format!(r#"{{"leaf_index":1,"tree_size":2,"hashes":["{b32}"],"checkpoint":"n"}}"#),
         r#"{"ledgers":[{"issuer":"https://i","origin":"i/ledger/a","size":1,"checkpoint":"n","checked_at":1,"outstanding":1,"outstanding_since":1,"unkept":0,"unchecked":{"since":1,"problem":{"error":"internal","message":"m","next_step":"n"}},"unsaved":null,"findings":[{"number":1,"kind":"fork","found_at":1,"accepted_at":null,"message":"m","next_step":"n"}],"more_findings":0}]}"#.to_owned(),
+        r#"{"grant":"gr-0123456789abcdef","acceptance":"a.b.c"}"#.to_owned(),
+        format!(r#"{{"issuer":"https://i","grant":"gr-0123456789abcdef","project":"apollo","briefing":"{b32}","text":"{b32}"}}"#),
     ];
     assert_eq!(values.len(), usize::from(KINDS));
     (b'a'..).zip(values).map(|(letter, json)| seed(letter, json)).collect()

@@ -11,7 +11,8 @@ use daypass_proto::{
 use super::{Api, Failure, Terminal, arguments::PolicyCommand, confirmed, decide, done, list, shown::plain};
 
 /// What is read of a folder: the issuer judges it.
-const READ: [(&str, &str); 3] = [("projects", "toml"), ("guardrails", "cedar"), ("tests", "toml")];
+const READ: [(&str, &str); 4] =
+    [("projects", ".toml"), ("projects", ".briefing.md"), ("guardrails", ".cedar"), ("tests", ".toml")];
 
 pub(super) fn run(command: &PolicyCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     match command {
@@ -108,7 +109,7 @@ fn read(folder: &Path) -> io::Result<BTreeMap<String, String>> {
             let path = entry?.path();
             let file = path.file_name().and_then(|file| file.to_str()).filter(|file| !file.starts_with('.'));
             if let Some(file) = file
-                && path.extension().is_some_and(|extension| extension == ending)
+                && file.ends_with(ending)
             {
                 files.insert(format!("{name}/{file}"), crate::file_kind::read_text(&path)?);
             }

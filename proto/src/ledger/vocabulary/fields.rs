@@ -39,10 +39,14 @@ pub(super) const ADDRESS: Field = personal("address", "from where: the IP addres
 // What.
 pub(super) const ADMINISTRATORS: Field = number("administrators", "how many administrators there were already");
 pub(super) const AGAIN: Field = plain("again", Form::Flag, "the same machine once more, after an answer was lost");
+pub(super) const ACCEPTANCE: Field =
+    text("acceptance", "SHA-256 over the signed acceptance, which the store keeps, base64url");
 pub(super) const ACCEPTED: Field = number("accepted", "the time from which decisions go on");
 pub(super) const ACTIVE_FROM: Field = number("active_from", "from when the key is used");
 pub(super) const APPROVALS: Field = number("approvals", "how many have approved, with this one");
 pub(super) const APPROVERS: Field = number("approvers", "how many must approve");
+pub(super) const BRIEFING: Field =
+    text("briefing", "the hash of what was accepted, docs/wire.md section 5.7, base64url");
 pub(super) const CODE: Field = text("comparison_code", "what both sides show");
 pub(super) const CONTINUES: Field = text("continues", "the ledger's former name");
 pub(super) const DELEGATION: Field =

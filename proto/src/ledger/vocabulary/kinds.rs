@@ -214,6 +214,18 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::AdministrationRefused => {
             ("something was asked of the admin API and refused", Command, &[OPERATION, REASON, WHY], &[])
         }
+        K::BriefingAccepted => (
+            "somebody read and accepted their project's briefing, by their device's word",
+            Request,
+            &[DEVICE, GRANT, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER, BRIEFING, ACCEPTANCE],
+            &[PHASE],
+        ),
+        K::BriefingNotAccepted => (
+            "a device sent an acceptance of a briefing that does not count",
+            Request,
+            &[DEVICE, REASON, WHY, COLLABORATOR],
+            &[],
+        ),
         K::NotificationsDropped => {
             ("messages that no sink had taken were taken out: nobody was told", Command, &[NOTIFICATIONS], &[WHY])
         }

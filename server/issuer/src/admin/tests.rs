@@ -167,6 +167,7 @@ impl World {
             used: 0,
             terms: Terms::default(),
             replaces: None,
+            briefed: None,
         };
         let id = grant.id.clone();
         let decision = Decision::new(event(&issuer.environment)).change(Change::AddGrant(grant));

@@ -31,6 +31,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what its holder was briefed of, and what they accepted.
+    Briefing(super::briefing::Args),
     /// Approve a grant that waits, for an owner of its project who has no enrolled device.
     Approve {
         /// Which.
@@ -79,6 +81,7 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
     match command {
         Command::List(which) => list(issuer, which).await,
         Command::Show { grant, json } => show(issuer, &grant, json).await,
+        Command::Briefing(args) => super::briefing::run(issuer, args).await,
         Command::Approve { grant, behalf, json } => {
             let approved = approve_grant(issuer, &grant, &behalf.actor(), behalf.reason.as_deref()).await?;
             if json {

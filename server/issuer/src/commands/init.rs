@@ -28,11 +28,12 @@ use crate::{
 };
 
 /// What is in the policy folder from the start: what counts once it is loaded, and what is to be read.
-const POLICY: [(&str, &str); 6] = [
+const POLICY: [(&str, &str); 7] = [
     ("projects/starter.toml", include_str!("../../starter/project.toml")),
     ("guardrails/starter.cedar", include_str!("../../starter/guardrails.cedar")),
     ("tests/starter.toml", include_str!("../../starter/tests.toml")),
     ("projects/sample.toml.example", include_str!("../../project.toml.example")),
+    ("projects/sample.briefing.md.example", include_str!("../../briefing.md.example")),
     ("guardrails/sample.cedar.example", include_str!("../../guardrails.cedar.example")),
     ("tests/sample.toml.example", include_str!("../../policy-tests.toml.example")),
 ];

@@ -3,6 +3,7 @@
 mod admin;
 mod arguments;
 mod backup;
+mod briefing;
 mod check;
 mod clock;
 mod device;
@@ -34,6 +35,7 @@ use crate::{
     admin::{AdministratorError, policy::LoadError},
     approval::ApprovalError,
     backup::BackupError,
+    briefing::BriefingError,
     certificates::CertificatesError,
     clock::Environment,
     config::{Config, ConfigError},
@@ -206,6 +208,8 @@ pub enum CommandError {
     #[error(transparent)]
     Approval(#[from] ApprovalError),
     #[error(transparent)]
+    Briefing(#[from] BriefingError),
+    #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]
     End(#[from] EndError),
@@ -331,6 +335,7 @@ impl CommandError {
             | Self::Life(_)
             | Self::Approval(_)
             | Self::Request(_)
+            | Self::Briefing(_)
             | Self::End(_)
             | Self::EndUnconfirmed
             | Self::Software(_)

@@ -126,6 +126,7 @@ pub async fn register(
         used: 0,
         terms,
         replaces: None,
+        briefed: None,
     };
     let monitored = guard(issuer, Action::Approve, &device, &grant)?;
     let certificate = issue_certificate(issuer, &device).map_err(SoftwareError::Certificate)?;

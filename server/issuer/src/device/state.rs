@@ -9,6 +9,7 @@ use daypass_proto::{
 
 use crate::{
     approval::Waiting,
+    briefing,
     grant::{Span, Standing},
     issuer::Issuer,
     policy::Policy,
@@ -89,6 +90,7 @@ fn grant_state(policy: &Policy, grant: Grant, now: Timestamp) -> GrantState {
     });
     let uses = role.and_then(|role| grant.uses(role));
     GrantState {
+        briefing: briefing::standing(policy, &grant, now),
         authorization_details: details.unwrap_or_default(),
         protection: role.map_or(daypass_proto::token::Protection::Hardware, |role| role.protection),
         begins: grant.made_at.max(span.begins),

@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long nothing is tried after a fault.
 const FAULT_PAUSE: Duration = Duration::from_secs(2);
 /// How many events are integrated in one transaction: decisions wait behind it for a few milliseconds at most.
-const BATCH: u32 = 256;
+const BATCH: u32 = 512;
 
 /// What a round came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,20 +66,21 @@ impl<'a> Integrator<'a> {
             self.begin().await?;
             return Ok(Round::Worked);
         };
-        let leaves = store.unnumbered(BATCH).await?;
+        let events = store.unnumbered(BATCH).await?;
         let unsealed = store.unsealed_checkpoint().await?.is_some();
         let can_sign = self.issuer.keyring().checkpoint().is_some();
         let to_sign = can_sign && (unsealed || state.head.size() > state.promised);
-        if leaves.is_empty() && !to_sign {
+        if events.is_empty() && !to_sign {
             return Ok(Round::Idle);
         }
         let Some(epoch) = self.lease(&mut state).await? else { return Ok(Round::NotOurs) };
-        let caught_up = leaves.len() < BATCH as usize;
-        if !leaves.is_empty() {
+        let caught_up = events.len() < BATCH as usize;
+        if !events.is_empty() {
+            let leaves: Vec<[u8; 32]> = events.iter().map(|event| event.leaf_hash).collect();
             let extension = with_tiles(store.as_ref(), |tiles| tree::extend(&state.head, tiles, &leaves)).await?;
             let lease_until = self.issuer.environment.now().plus(LEASE);
             let (from, to) = (state.head, extension.head);
-            let integration = Integration { epoch, from, to, leaves, tiles: extension.tiles, lease_until };
+            let integration = Integration { epoch, from, to, events, tiles: extension.tiles, lease_until };
             if !store.integrate(integration).await? {
                 return Ok(self.lost());
             }

@@ -17,8 +17,8 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::{
-    Files, Mode, Phase, Policy, Project, Renewal, Role, Rule, Sensitivity,
-    files::{EXAMPLES, GUARDRAILS, PROJECTS},
+    Demand, Files, Mode, Phase, Policy, Project, Renewal, Role, Rule, Sensitivity, Template,
+    files::{BRIEFING, EXAMPLES, GUARDRAILS, PROJECTS},
     project::{PROBE, USER},
 };
 
@@ -163,6 +163,19 @@ impl Telling {
             self.named(&about, "the contact", "nobody", old.contact.as_deref(), new.contact.as_deref());
             let zone =
                 |project: &Project| project.time_zone.as_ref().and_then(|zone| zone.iana_name().map(str::to_owned));
+            if old.briefing != new.briefing {
+                let text = match new.briefing {
+                    Demand::Required => "there is no token before the briefing was read and accepted",
+                    Demand::Offered => "nobody must accept the briefing any more",
+                };
+                let effect = if new.briefing == Demand::Required { Effect::Loses } else { Effect::Gains };
+                self.say(&about, effect, text);
+            }
+            let words = |project: &Project| project.briefing_text.as_ref().map(Template::hash);
+            if words(old) != words(new) {
+                let again = if new.briefing == Demand::Required { ", and is accepted anew" } else { "" };
+                self.say(&about, Effect::Changes, format!("the owners' text of the briefing is another{again}"));
+            }
             self.named(&about, "the time zone", "the issuer's", zone(old).as_deref(), zone(new).as_deref());
         }
         let none = BTreeMap::new();
@@ -326,10 +339,12 @@ impl Telling {
         let told: BTreeSet<String> = self
             .0
             .iter()
-            .filter_map(|difference| match &difference.about {
-                About::Project(project) | About::Role(project, _) => Some(format!("{PROJECTS}/{project}.toml")),
-                About::Guardrail(_) => Some(GUARDRAILS.to_owned()),
-                About::File(_) => None,
+            .flat_map(|difference| match &difference.about {
+                About::Project(project) | About::Role(project, _) => {
+                    vec![format!("{PROJECTS}/{project}.toml"), format!("{PROJECTS}/{project}{BRIEFING}")]
+                }
+                About::Guardrail(_) => vec![GUARDRAILS.to_owned()],
+                About::File(_) => Vec::new(),
             })
             .collect();
         for (name, old, new) in both(old.files.texts(), new.files.texts()) {
@@ -351,7 +366,10 @@ impl Telling {
 /// A collaborator's name that stands for all of them: of a letter or digit that is nowhere in the two roles, so that no pattern matches it that
 /// does not match every name. As long as the name that roles are checked with.
 fn somebody(old: Option<&Role>, new: Option<&Role>) -> Option<(String, Collaborator)> {
-    let texts = |role: &'_ Role| [Some(role.template.clone()), role.grace.as_ref().map(|grace| grace.template.clone())];
+    let texts = |role: &'_ Role| {
+        let grace = role.grace.as_ref().map(|grace| grace.template.text().to_owned());
+        [Some(role.template.text().to_owned()), grace]
+    };
     let texts: Vec<String> = [old, new].into_iter().flatten().flat_map(texts).flatten().collect();
     let is_free = |letter: &char| texts.iter().all(|text| !text.contains(*letter));
     let letter = ('a'..='z').chain('0'..='9').find(is_free)?;
@@ -417,7 +435,8 @@ const fn approval(sensitivity: Sensitivity) -> &'static str {
 }
 
 /// A span as people write it: `10m`, `90d`.
-fn span(seconds: i64) -> String {
+/// So many seconds, as people say it.
+pub(crate) fn span(seconds: i64) -> String {
     const DAY: i64 = 24 * 3600;
     if seconds % DAY == 0 {
         return format!("{}d", seconds / DAY);

@@ -14,6 +14,8 @@ use super::fault::Fault;
 
 /// The folder of projects.
 pub(super) const PROJECTS: &str = "projects";
+/// How the file with a project's briefing ends, which lies beside the project's own.
+pub(super) const BRIEFING: &str = ".briefing.md";
 /// The folder of guardrails.
 pub(super) const GUARDRAILS: &str = "guardrails";
 /// The folder of examples.
@@ -22,7 +24,7 @@ pub(super) const EXAMPLES: &str = "tests";
 const READ: [(&str, &str); 3] = [(PROJECTS, "toml"), (GUARDRAILS, "cedar"), (EXAMPLES, "toml")];
 /// The folders of a policy folder.
 pub const FOLDERS: [&str; READ.len()] = [READ[0].0, READ[1].0, READ[2].0];
-/// What may lie beside it: for people.
+/// What may lie beside it, but for briefings: for people.
 const PASSED_OVER: [&str; 2] = ["md", "example"];
 
 /// The most files, and the most bytes of all of them: far above what anybody writes.
@@ -61,17 +63,13 @@ impl Files {
             .filter(|name| {
                 !name.split_once('/').is_some_and(|(folder, file)| {
                     let plain = !file.contains('/') && !file.starts_with('.');
-                    plain
-                        && READ.iter().any(|(known, ending)| {
-                            folder == *known
-                                && file.strip_suffix(ending).is_some_and(|stem| stem.len() > 1 && stem.ends_with('.'))
-                        })
+                    plain && READ.iter().any(|(known, ending)| folder == *known && is_read(folder, ending, file))
                 })
             })
             .map(|name| {
                 Fault::of_file(
                     name,
-                    "is not read; a policy has `projects/*.toml`, `guardrails/*.cedar` and `tests/*.toml`".to_owned(),
+                    "is not read; a policy has `projects/*.toml`, `projects/*.briefing.md`, `guardrails/*.cedar` and `tests/*.toml`".to_owned(),
                 )
             })
             .collect();
@@ -144,8 +142,9 @@ impl Found {
     fn take(&mut self, folder: &str, ending: &str, path: &Path) {
         for path in self.list(folder, path) {
             let Some(name) = visible(&path) else { continue };
+            let read = is_read(folder, ending, &name);
             let name = format!("{folder}/{name}");
-            if path.extension().is_none_or(|extension| extension != ending) {
+            if !read {
                 if path.is_dir() || !is_for_people(&path) {
                     self.faults.push(Fault::of_file(&name, format!("is not read; files here end in `.{ending}`")));
                 }
@@ -165,6 +164,12 @@ impl Found {
             }
         }
     }
+}
+
+/// Whether a file of this name, in this folder of files that end so, is part of a policy.
+fn is_read(folder: &str, ending: &str, file: &str) -> bool {
+    let ends = |ending: &str| file.strip_suffix(ending).is_some_and(|stem| stem.len() > 1 && stem.ends_with('.'));
+    ends(ending) || folder == PROJECTS && file.len() > BRIEFING.len() && file.ends_with(BRIEFING)
 }
 
 /// The name of what is not hidden.
@@ -196,6 +201,12 @@ mod tests {
             [("projects/a.toml", "x"), ("projects/b.toml.example", "x"), ("README.md", "x"), (".git/config", "x")];
         let files = Files::read(folder(&good).path()).unwrap();
         assert_eq!(files.within(PROJECTS).collect::<Vec<_>>(), [("projects/a.toml", "x")]);
+        let more = [good[0], ("projects/a.briefing.md", "y"), ("projects/a.md", "z"), ("projects/.briefing.md", "z")];
+        let files = Files::read(folder(&more).path()).unwrap();
+        assert_eq!(
+            files.within(PROJECTS).collect::<Vec<_>>(),
+            [("projects/a.briefing.md", "y"), ("projects/a.toml", "x")]
+        );
         for stray in [
             "a.toml",
             "project/a.toml",
@@ -204,6 +215,7 @@ mod tests {
             "guardrail.cedar",
             "projects/a.toml~",
             "tests/a.yaml",
+            "projects/a.briefing.txt",
         ] {
             let faults = Files::read(folder(&[good[0], (stray, "x")]).path()).unwrap_err();
             assert_eq!(faults.len(), 1, "{stray}: {faults:?}");
@@ -215,7 +227,7 @@ mod tests {
     fn files_that_are_sent_are_those_that_would_be_read() {
         let received =
             |name: &str| Files::received([(name.to_owned(), String::new())].into()).map_err(|faults| faults.len());
-        for good in ["projects/a.toml", "guardrails/a.cedar", "tests/a.toml"] {
+        for good in ["projects/a.toml", "projects/a.briefing.md", "guardrails/a.cedar", "tests/a.toml"] {
             assert!(received(good).is_ok(), "{good}");
         }
         for bad in [
@@ -228,6 +240,9 @@ mod tests {
             "other/a.toml",
             "/projects/a.toml",
             "projects/atoml",
+            "projects/a.md",
+            "projects/.briefing.md",
+            "tests/a.briefing.md",
         ] {
             assert_eq!(received(bad), Err(1), "{bad}");
         }

@@ -60,12 +60,14 @@ fn sensitivity(
             let now = if after.sensitivity == Sensitivity::Sensitive { "becomes" } else { "is no longer" };
             found.push(format!("role {name} {now} sensitive"));
         }
-        Some(Sensitivity::Sensitive) if before.is_some_and(|before| before.template != after.template) => {
+        Some(Sensitivity::Sensitive)
+            if before.is_some_and(|before| before.template.text() != after.template.text()) =>
+        {
             found.push(format!("role {name}, which is sensitive, gives something else"));
         }
         // A second role beside a sensitive one would give with one approval what takes two.
         was => {
-            let same = before.is_some_and(|before| before.template == after.template);
+            let same = before.is_some_and(|before| before.template.text() == after.template.text());
             let beside = after.resources().iter().any(|resource| sensitive.contains(resource));
             if was != Some(Sensitivity::Sensitive) && after.sensitivity == Sensitivity::Normal && !same && beside {
                 found.push(format!("role {name} reaches what a sensitive role reaches, and one owner approves it"));

@@ -7,6 +7,7 @@
 mod administration;
 #[cfg(test)]
 mod bad_input;
+mod briefing;
 mod diff;
 mod examples;
 mod fault;
@@ -30,16 +31,20 @@ use crate::token::trial;
 
 pub use self::{
     administration::{ADMINISTRATOR, OWNER, PROJECT as ADMINISTRATION, is_administration, is_owner},
+    briefing::{Piece, Placeholder, Template},
     diff::{About, Difference, Effect, Version, differences},
     examples::{Example, Expected},
     fault::Fault,
     files::{FOLDERS, Files},
     guarded::guarded,
     guardrails::{Action, Facts, Guardrails, Mode, Rule, Subject, Verdict},
-    project::{Phase, Project},
+    project::{Demand, Phase, Project},
     role::{Grace, Renewal, Role, Sensitivity},
 };
-pub(crate) use self::{diff::limits, guardrails::word};
+pub(crate) use self::{
+    diff::{limits, span},
+    guardrails::word,
+};
 
 /// Everything that is wrong with a policy.
 #[derive(Debug, Error)]
@@ -63,6 +68,11 @@ fn listed(faults: &[Fault]) -> String {
     faults.iter().map(|fault| format!("\n  {}", fault.to_string().replace('\n', "\n  "))).collect()
 }
 
+/// Whether the file of this name has the briefing of that project.
+fn is_briefing_of(file: &str, project: &ProjectName) -> bool {
+    file.strip_prefix(files::PROJECTS).is_some_and(|file| file == format!("/{project}{}", files::BRIEFING))
+}
+
 /// One version of the policy, checked.
 #[derive(Debug, Default)]
 pub struct Policy {
@@ -79,7 +89,9 @@ impl Policy {
     pub fn check(files: &Files) -> Result<Self, PolicyError> {
         let mut faults = Vec::new();
         let mut projects = BTreeMap::new();
-        for (name, text) in files.within(files::PROJECTS) {
+        let (briefings, written): (Vec<_>, Vec<_>) =
+            files.within(files::PROJECTS).partition(|(name, _)| name.ends_with(files::BRIEFING));
+        for (name, text) in written {
             match project::read(name, text) {
                 Ok((project, _)) if is_administration(&project) => faults.push(Fault::of_file(
                     name,
@@ -88,6 +100,19 @@ impl Policy {
                 Ok((name, project)) => {
                     projects.insert(name, project);
                 }
+                Err(mut found) => faults.append(&mut found),
+            }
+        }
+        for (name, text) in briefings {
+            match briefing::read(name, text) {
+                Ok(text) => match projects.iter_mut().find(|(project, _)| is_briefing_of(name, project)) {
+                    Some((_, project)) => project.briefing_text = Some(text),
+                    // A project with faults of its own has its file.
+                    None if files.texts().contains_key(&name.replace(files::BRIEFING, ".toml")) => {}
+                    None => {
+                        faults.push(Fault::of_file(name, "is the briefing of a project that has no file beside it"))
+                    }
+                },
                 Err(mut found) => faults.append(&mut found),
             }
         }

@@ -11,12 +11,13 @@ use daypass_proto::{
     time::Timestamp,
 };
 use jiff::tz::TimeZone;
-use serde::{Deserialize as _, de::IntoDeserializer as _};
+use serde::{Deserialize, Serialize, de::IntoDeserializer as _};
 use serde_json::{Map, Value as Json};
 use toml::{Spanned, de::DeValue};
 
 use super::{
     administration,
+    briefing::Template,
     fault::{Fault, Reading},
     fields::{self, Fields, Value},
     role::{self, Role, Sensitivity},
@@ -37,6 +38,10 @@ pub struct Project {
     pub contact: Option<String>,
     /// Where its dates end, where somebody says so.
     pub time_zone: Option<TimeZone>,
+    /// Whether its briefing must have been accepted before there is a token.
+    pub briefing: Demand,
+    /// What its owners wrote for the briefing.
+    pub briefing_text: Option<Template>,
     pub(super) phases: BTreeMap<PhaseName, Phase>,
     pub(super) roles: BTreeMap<RoleName, Role>,
     /// The role that every project has and no file.
@@ -63,6 +68,17 @@ impl Project {
     pub fn roles(&self) -> impl Iterator<Item = (&RoleName, &Role)> {
         self.roles.iter()
     }
+}
+
+/// Whether a project's briefing must have been read.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Demand {
+    /// Whoever wants reads it.
+    #[default]
+    Offered,
+    /// There is no token before it was accepted.
+    Required,
 }
 
 /// A phase of a project: what is granted for it ends with it.
@@ -92,6 +108,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
     let contact = fields.optional("contact", fields::plain);
     let time_zone = fields
         .optional("time_zone", |value| crate::until::zone(&fields::string(value)?).map_err(|error| error.to_string()));
+    let briefing = fields.optional("briefing", fields::one_of).unwrap_or_default();
     let phases = fields.get("phases").map(|value| phases(&reading, value, time_zone.as_ref())).unwrap_or_default();
     fields.must_have("roles");
     let roles = fields.get("roles").map(|value| roles(&reading, value)).unwrap_or_default();
@@ -99,7 +116,16 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
     if let Some(owners) = &owners {
         enough_owners(&reading, owners, &roles, table.get_ref());
     }
-    let project = owners.map(|owners| Project { owners, contact, time_zone, phases, roles, owner_role: None });
+    let project = owners.map(|owners| Project {
+        owners,
+        contact,
+        time_zone,
+        briefing,
+        briefing_text: None,
+        phases,
+        roles,
+        owner_role: None,
+    });
     reading.finish(project_name.zip(project))
 }
 
@@ -312,6 +338,8 @@ refs = ["refs/heads/{user}/**"]
             ("[roles.developer]", "[grants]\n[roles.developer]", 3, "`grants` is not known"),
             ("[roles.developer]", "[roles.developer", 3, "table"),
             ("[[roles", "renewal = \"auto\"\n[[roles", 6, "unknown variant"),
+            ("[roles.developer]", "briefing = \"must\"\n[roles.developer]", 3, "unknown variant"),
+            ("[roles.developer]", "briefing = true\n[roles.developer]", 3, "`briefing`"),
             ("[[roles", "longest_total = \"30d\"\n[[roles", 6, "shorter than `longest_grant`"),
             ("[[roles", "longest_total = \"365d\"\nrenewal = \"none\"\n[[roles", 6, "nothing is extended"),
             ("[[roles", "uses = 0\n[[roles", 6, "from 1 on"),

@@ -1,6 +1,10 @@
 //! Roles: what can be granted, and its limits.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::{Mutex, PoisonError},
+};
 
 use daypass_proto::{
     authorization::{AuthorizationDetails, MAX_DETAILS, substitute_user},
@@ -40,8 +44,8 @@ pub struct Role {
     pub sensitivity: Sensitivity,
     /// The least that must sign the proofs: [`Protection::Delegated`] opts in to delegated keys, and takes the proof key as well.
     pub protection: Protection,
-    /// The authorization details as JSON text, with `{user}` in it.
-    pub(super) template: String,
+    /// The authorization details, with `{user}` in them.
+    pub(super) template: Template,
     /// Whose it is, where no file has it.
     pub(super) built_in: Option<BuiltIn>,
 }
@@ -51,8 +55,47 @@ pub struct Role {
 pub struct Grace {
     /// For how long, in seconds.
     pub seconds: i64,
-    /// The authorization details as JSON text, with `{user}` in it.
-    pub(super) template: String,
+    /// The authorization details, with `{user}` in them.
+    pub(super) template: Template,
+}
+
+/// For how many people a template is kept as it was read for them.
+const MOST: usize = 4096;
+
+/// Authorization details as JSON text, with `{user}` in it; and what was read from it for whom, since they ask for a token again and again.
+pub(super) struct Template {
+    text: String,
+    read: Mutex<HashMap<Collaborator, AuthorizationDetails>>,
+}
+
+impl Template {
+    pub(super) fn new(text: String) -> Self {
+        Self { text, read: Mutex::default() }
+    }
+
+    /// The text.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn for_user(&self, collaborator: &Collaborator) -> Result<AuthorizationDetails, String> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(details) = read.get(collaborator) {
+            return Ok(details.clone());
+        }
+        let details = details(&self.text, collaborator)?;
+        if read.len() >= MOST {
+            read.clear();
+        }
+        read.insert(collaborator.clone(), details.clone());
+        Ok(details)
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
+    }
 }
 
 /// Whether a grant can be extended.
@@ -91,7 +134,12 @@ impl Role {
     /// What the role gives to `collaborator`.
     pub fn details_for(&self, collaborator: &Collaborator) -> Result<AuthorizationDetails, String> {
         self.built_in.as_ref().map_or(Ok(()), |built_in| built_in.fits(collaborator))?;
-        details(&self.template, collaborator)
+        self.template.for_user(collaborator)
+    }
+
+    /// Whether no file has it: owners and administrators decide by it, and nobody is briefed for that.
+    pub const fn is_built_in(&self) -> bool {
+        self.built_in.is_some()
     }
 
     /// How many must approve a grant in it, beside its device: nobody where the role itself says whose it is.
@@ -102,7 +150,7 @@ impl Role {
     /// What it leaves to `collaborator` after the hard end: nothing where there is no grace, and never more than it gave before.
     pub fn grace_for(&self, collaborator: &Collaborator) -> Result<AuthorizationDetails, String> {
         let Some(grace) = &self.grace else { return Ok(AuthorizationDetails::default()) };
-        let (left, before) = (details(&grace.template, collaborator)?, self.details_for(collaborator)?);
+        let (left, before) = (grace.template.for_user(collaborator)?, self.details_for(collaborator)?);
         left.is_subset_of(&before).map_err(|beyond| format!("it goes beyond the role: {beyond}"))?;
         Ok(left)
     }
@@ -169,7 +217,7 @@ pub(super) fn read(reading: &Reading<'_>, value: &Value<'_>) -> Option<Role> {
     fields.finish();
     let grace = grace.map(|value| read_grace(reading, value, longest_grant));
     let given = given?;
-    let template = template(reading, given)?;
+    let template = Template::new(template(reading, given)?);
     let role = Role {
         token_lifetime: token_lifetime?,
         longest_grant: longest_grant?,
@@ -203,7 +251,7 @@ fn read_grace(reading: &Reading<'_>, value: &Value<'_>, longest_grant: Option<i6
     fields.must_have("authorization_details");
     let given = fields.get("authorization_details");
     fields.finish();
-    let template = template(reading, given?)?;
+    let template = Template::new(template(reading, given?)?);
     Some(Grace { seconds: seconds?, template })
 }
 

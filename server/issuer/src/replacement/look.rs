@@ -70,6 +70,8 @@ impl Carried {
             made_at: Some(self.made_at),
             terms: self.terms.clone(),
             replaces,
+            // Whoever has the new machine accepts with its key.
+            briefed: None,
             ..from.clone()
         }
     }

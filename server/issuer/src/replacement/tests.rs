@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use daypass_proto::names::GrantId;
+use daypass_proto::{encoding::Fixed, names::GrantId};
 
 use super::*;
 use crate::{
@@ -108,9 +108,14 @@ async fn decide(made: &Made, id: &GrantId, verb: GrantVerb) -> Result<Grant, End
 
 #[tokio::test]
 async fn each_successor_takes_its_place_and_the_old_device_ends_with_the_last() {
-    let (made, old, [first, second]) = with_two(|grant| grant).await;
+    let (made, old, [first, second]) = with_two(|grant| Grant { briefed: Some(Fixed([7; 32])), ..grant }).await;
     let invitation = replaced(&made, &old.id).await.unwrap();
     assert_eq!(invitation.grants().count(), 2);
+    assert_eq!(
+        successor(&made, &invitation, &second).await.briefed,
+        None,
+        "the new machine's key has accepted nothing"
+    );
     let events = made.events("invited").await;
     for of in [&first, &second] {
         assert!(events.iter().any(|leaf| leaf.contains(&format!(r#""replaces":"{}""#, of.id))), "{events:?}");
@@ -464,4 +469,51 @@ async fn a_token_that_is_counted_while_a_successor_comes_into_force_is_not_lost(
         after += 1 - count;
     }
     assert_eq!(before + after, 30);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_code_that_is_used_and_taken_back_at_once_one_comes_about() {
+    let (mut used, mut taken) = (0, 0);
+    for round in 0..30 {
+        let (made, old, first) = with_one().await;
+        let invitation = replaced(&made, &old.id).await.unwrap();
+        let id = DeviceId::from_random(made.issuer.environment.random());
+        let waits = Device { state: DeviceLife::Pending, id: id.clone(), ..old.clone() };
+        let from = grant(&made, &invitation.grant).await;
+        let made = Arc::new(made);
+        // As an enrolment decides, which proved its keys before.
+        let enrolling = {
+            let (made, invitation) = (Arc::clone(&made), invitation.clone());
+            tokio::spawn(async move {
+                for _ in 0..round % 5 {
+                    tokio::task::yield_now().await;
+                }
+                let to = Invitation { state: InvitationLife::Used, device: Some(id.clone()), ..invitation };
+                let decision = Decision::new(event(&made.issuer.environment))
+                    .change(Change::Invitation { to, from: InvitationLife::Open })
+                    .change(Change::AddDevice(waits))
+                    .change(Change::Grant { from: from.state, to: Grant { device: Some(id), ..from } });
+                made.issuer.store.decide(decision).await
+            })
+        };
+        let source = Source::Actor(root());
+        let told = Told { source: &source, rule: None, reason: None };
+        let withdrawn = withdraw(&made.issuer, &invitation.id, &told).await;
+        let enrolled = enrolling.await.unwrap();
+        let is = made.issuer.store.invitation(&invitation.id).await.unwrap().unwrap();
+        match (&enrolled, &withdrawn) {
+            (Ok(()), Err(EndError::Changed(_) | EndError::Used { .. })) => {
+                assert_eq!(is.state, InvitationLife::Used);
+                used += 1;
+            }
+            (Err(_), Ok(_)) => {
+                assert_eq!(is.state, InvitationLife::Withdrawn);
+                assert_eq!(grant(&made, &invitation.grant).await.state, GrantLife::Revoked);
+                taken += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(grant(&made, &first.id).await.state, GrantLife::Active);
+    }
+    assert_eq!(used + taken, 30);
 }

@@ -220,6 +220,7 @@ async fn given(issuer: &Issuer, request: &Request) -> Result<Given, RequestError
                 used: 0,
                 terms,
                 replaces: None,
+                briefed: None,
             };
             let watching = guard(issuer, Action::Approve, &device, &grant).map_err(ApprovalError::from)?;
             Ok(Given::New { grant: Box::new(grant), beside: (has.id.clone(), has.state), watching })

@@ -10,7 +10,7 @@ use daypass_proto::{
 };
 
 use super::{
-    Approvals, KnownDevice, Request, Scope, Seen,
+    Acceptance, Approvals, KnownDevice, Request, Scope, Seen,
     records::{
         CertificateRecord, Challenge, Device, Gate, GateLife, Grant, GrantLife, Holder, Invitation, InvitationLife,
         IssuedToken, KeyRecord, PolicyVersion, Proposal,
@@ -43,6 +43,13 @@ pub enum Change {
     Approvals(Approvals),
     /// Nothing, if this has as many approvals; `None` where nothing was ever written down of it.
     RequireApprovals(String, Option<i64>),
+    /// The grant with its briefing accepted, and the acceptance, if that is new. Only beside [`Change::RequireSeen`] of that grant.
+    AcceptBriefing {
+        /// As it is to be.
+        to: Box<Grant>,
+        /// The evidence.
+        acceptance: Box<Acceptance>,
+    },
     /// A new request, if no other waits about the same.
     AddRequest(Box<Request>),
     /// The request as it now is, if it still waits, and what would be given is still what was seen.
@@ -211,6 +218,8 @@ pub enum Condition {
     Challenge,
     /// A proof is new.
     ProofIsNew,
+    /// An acceptance is new.
+    AcceptanceIsNew,
     /// A device has room for a token.
     RoomForToken(DeviceId),
     /// A token is there and not revoked.
@@ -255,6 +264,7 @@ impl fmt::Display for Condition {
             Self::Approvals(id) => write!(f, "what `{id}` has of approvals"),
             Self::Device(id) => write!(f, "device `{id}`"),
             Self::Challenge => f.write_str("the challenge"),
+            Self::AcceptanceIsNew => f.write_str("what was accepted before"),
             Self::ProofIsNew => f.write_str("the memory of proofs"),
             Self::RoomForToken(id) => write!(f, "the room for tokens of device `{id}`"),
             Self::TokenIsGood => f.write_str("the token"),

@@ -44,8 +44,8 @@ pub struct Integration {
     pub from: Head,
     /// The tree after.
     pub to: Head,
-    /// The leaf hashes of the events, which have no number yet, in the order of the numbers that they get.
-    pub leaves: Vec<[u8; 32]>,
+    /// The events, which have no number yet, in the order of the numbers that they get.
+    pub events: Vec<Unnumbered>,
     /// The tiles that change.
     pub tiles: Vec<(TileId, Vec<u8>)>,
     /// The lease goes on until then.
@@ -63,6 +63,15 @@ pub struct CheckpointRecord {
     pub at: Timestamp,
     /// The signed note; `None` between promise and signature.
     pub note: Option<String>,
+}
+
+/// An event without a number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unnumbered {
+    /// Its row, by which it is found for as long as that is so.
+    pub row: i64,
+    /// Its leaf hash.
+    pub leaf_hash: [u8; 32],
 }
 
 /// What is not in the tree yet.
@@ -160,8 +169,8 @@ pub trait LedgerStore: Send + Sync {
     /// Takes the lease until `until`, if it is free at `now` or `holder`'s own; gives the new epoch. `holder` names a place where one issuer can
     /// run at a time, so that one that was killed does not wait for itself.
     fn take_lease<'a>(&'a self, holder: &'a str, now: Timestamp, until: Timestamp) -> Answer<'a, Option<i64>>;
-    /// The leaf hashes of events without a number, at most `limit`, in the order in which they were written as far as the engine knows it.
-    fn unnumbered(&self, limit: u32) -> Answer<'_, Vec<[u8; 32]>>;
+    /// Events without a number, at most `limit`, in the order in which they were written as far as the engine knows it.
+    fn unnumbered(&self, limit: u32) -> Answer<'_, Vec<Unnumbered>>;
     /// What is not in the tree yet.
     fn backlog(&self) -> Answer<'_, Backlog>;
     /// The tiles of this list that exist.

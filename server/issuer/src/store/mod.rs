@@ -5,6 +5,7 @@
 //! writer commits many decisions at once, each in its savepoint.
 
 mod approvals;
+mod briefing;
 mod change;
 mod fault;
 mod find;
@@ -28,10 +29,13 @@ use thiserror::Error;
 
 pub use self::{
     approvals::{Approval, Approvals, Bar},
+    briefing::Acceptance,
     change::{Change, Condition},
     fault::Fault,
     find::{Find, Scope},
-    ledger::{Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side},
+    ledger::{
+        Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side, Unnumbered,
+    },
     notification::{Attempt, Cursor, EndTold, Found, NotificationStore, Outgoing, Waiting},
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
@@ -238,6 +242,8 @@ pub trait Store: LedgerStore + NotificationStore {
     fn knows<'a>(&'a self, scope: &'a Scope) -> Answer<'a, bool>;
     /// The approvals of a grant or a request, by its name.
     fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>>;
+    /// What was accepted of a grant's briefings, the oldest first.
+    fn acceptances<'a>(&'a self, grant: &'a GrantId) -> Answer<'a, Vec<Acceptance>>;
     /// A request for longer, or for more.
     fn request<'a>(&'a self, id: &'a RequestId) -> Answer<'a, Option<Request>>;
     /// The requests that are looked for.

@@ -285,6 +285,9 @@ pub struct Grant {
     /// What it is bound to, beside role and end.
     #[serde(default)]
     pub terms: Terms,
+    /// The hash of what its holder accepted, where the briefing was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub briefed: Option<Fixed<32>>,
     /// The one whose place it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<Replaces>,

@@ -1,8 +1,9 @@
 //! The embedded engine: SQLite in write-ahead mode, with full synchronisation, one writer and several readers.
 //!
-//! The writer takes every decision that waits, opens one transaction, gives each decision its savepoint, commits, and only then
-//! answers: a batch costs one `fsync`, and no answer leaves before its decision is durable.
+//! The writer takes every decision that waits, writes them in one transaction, commits, and only then answers: a batch costs one `fsync`, and no answer
+//! leaves before its decision is durable. Tokens, which are most of all decisions, go [a quick way](quick); all others get a savepoint each.
 
+mod briefing;
 mod copy;
 mod dead;
 mod erase;
@@ -11,13 +12,13 @@ mod lanes;
 mod ledger;
 mod list;
 mod lock;
-mod message;
 mod notification;
 #[cfg(test)]
 mod plans;
 mod published;
+mod quick;
 mod read;
-mod together;
+mod recent;
 #[cfg(test)]
 mod upgrade;
 mod write;
@@ -49,19 +50,17 @@ use sqlx::{
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, oneshot};
 
 pub use self::published::PublishedError;
 use self::{lanes::Lanes, write::Writer};
 use super::{
-    Answer, Approvals, Dead, DecideError, Decision, Fault, Find, Presented, Request, Scope, Store, StoreError,
+    Acceptance, Answer, Approvals, Dead, DecideError, Decision, Fault, Find, Presented, Request, Scope, Store,
+    StoreError,
     fault::Health,
     ledger::{
         Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place,
-        Side, Traces,
+        Side, Traces, Unnumbered,
     },
     notification::{Attempt, Cursor, Found, NotificationStore, NotificationWork, Outgoing, Waiting},
     records::{
@@ -109,7 +108,8 @@ pub struct SqliteStore {
     lanes: Lanes,
     writer: mpsc::Sender<Order>,
     health: Arc<Health>,
-    writing: Option<JoinHandle<()>>,
+    /// Comes to an end when the writer has.
+    writing: Option<oneshot::Receiver<()>>,
     path: PathBuf,
     turn: published::Turn,
     /// Held for as long as the store is open: a restore waits until nobody holds it.
@@ -134,8 +134,6 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            // Statements for any number of decisions up to a batch's, each of them prepared once.
-            .statement_cache_capacity(4 * BATCH)
             // Commands on the issuer's machine write beside the server; each waits for the other's transaction.
             .busy_timeout(Duration::from_secs(10));
         while schema_is_old(&options).await.map_err(engine("read which schema it has"))? {
@@ -172,7 +170,7 @@ impl SqliteStore {
             .map_err(engine("open the database for reading"))?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let health = Arc::new(Health::default());
-        let writing = tokio::spawn(write_loop(Writer::new(writer), receiver, Arc::clone(&health)));
+        let writing = write_on_a_thread(Writer::new(writer, path), receiver, Arc::clone(&health))?;
         Ok(Self {
             readers,
             lanes,
@@ -267,10 +265,27 @@ async fn schema_is_old(options: &SqliteConnectOptions) -> Result<bool, sqlx::Err
     Ok(SCHEMA.iter().any(|step| !done.contains(&step.version)))
 }
 
+/// The writer has a thread of its own: one connection is called directly, and waits for the disk.
+fn write_on_a_thread(
+    writer: Writer,
+    queue: mpsc::Receiver<Order>,
+    health: Arc<Health>,
+) -> Result<oneshot::Receiver<()>, StoreError> {
+    let failed = |error| engine("start its writer")(sqlx::Error::Io(error));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
+    let (ended, end) = oneshot::channel();
+    let write = move || {
+        runtime.block_on(write_loop(writer, queue, health));
+        drop(ended);
+    };
+    std::thread::Builder::new().name("store".to_owned()).spawn(write).map_err(failed)?;
+    Ok(end)
+}
+
 async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health: Arc<Health>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
-        gather(&mut batch, &mut queue).await;
+        gather(&mut batch, &mut queue);
         let (mut decisions, mut answers) = (Vec::new(), Vec::new());
         let (mut works, mut outcomes) = (Vec::new(), Vec::new());
         for order in batch.drain(..) {
@@ -296,30 +311,21 @@ async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health
         if decisions.is_empty() && works.is_empty() {
             continue;
         }
-        match writer.batch(&decisions, &works).await {
-            Ok((results, done)) => {
-                let _ = told(&health, Ok(()));
-                if decisions.iter().any(Decision::erases) {
-                    writer.empty_log().await;
-                }
-                for (answer, result) in answers.into_iter().zip(results) {
-                    let _ = answer.send(result);
-                }
-                for (outcome, done) in outcomes.into_iter().zip(done) {
-                    let _ = outcome.send(done);
-                }
+        let results = writer.batch(&decisions, &works).await;
+        if let Some(source) = &results.fault {
+            tracing::error!(decisions = decisions.len(), "not all of this batch happened");
+            let _ = told(&health, Err(engine("commit")(Arc::clone(source))));
+        } else {
+            let _ = told(&health, Ok(()));
+            if decisions.iter().any(Decision::erases) {
+                writer.empty_log().await;
             }
-            Err(source) => {
-                let commit = engine("commit");
-                tracing::error!(decisions = decisions.len(), "nothing of this batch happened");
-                let _ = told(&health, Err(commit(Arc::clone(&source))));
-                for answer in answers {
-                    let _ = answer.send(Err(commit(Arc::clone(&source)).into()));
-                }
-                for outcome in outcomes {
-                    let _ = outcome.send(Err(commit(Arc::clone(&source))));
-                }
-            }
+        }
+        for (answer, result) in answers.into_iter().zip(results.decisions) {
+            let _ = answer.send(result);
+        }
+        for (outcome, done) in outcomes.into_iter().zip(results.works) {
+            let _ = outcome.send(done);
         }
     }
     writer.close().await;
@@ -327,9 +333,9 @@ async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health
 
 /// Lets whoever is at work on a request come to its order before the batch begins, for as long as that brings more: a commit costs the same for all of them.
 /// Nobody is waited for, so one who asks alone loses nothing by it.
-async fn gather(batch: &mut Vec<Order>, queue: &mut mpsc::Receiver<Order>) {
+fn gather(batch: &mut Vec<Order>, queue: &mut mpsc::Receiver<Order>) {
     loop {
-        tokio::task::yield_now().await;
+        std::thread::yield_now();
         let before = batch.len();
         while batch.len() < BATCH
             && let Ok(order) = queue.try_recv()
@@ -389,7 +395,7 @@ impl LedgerStore for SqliteStore {
         Box::pin(self.work(LedgerWork::TakeLease { holder: holder.to_owned(), now, until }))
     }
 
-    fn unnumbered(&self, limit: u32) -> Answer<'_, Vec<[u8; 32]>> {
+    fn unnumbered(&self, limit: u32) -> Answer<'_, Vec<Unnumbered>> {
         Box::pin(ledger::unnumbered(&self.readers, limit))
     }
 
@@ -580,6 +586,10 @@ impl Store for SqliteStore {
 
     fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>> {
         Box::pin(read::approvals(&self.readers, id.to_owned()))
+    }
+
+    fn acceptances<'a>(&'a self, grant: &'a GrantId) -> Answer<'a, Vec<Acceptance>> {
+        Box::pin(briefing::of_grant(&self.readers, grant))
     }
 
     fn request<'a>(&'a self, id: &'a RequestId) -> Answer<'a, Option<Request>> {

@@ -34,6 +34,7 @@ fn grant(n: u8) -> Grant {
         used: 0,
         terms: Terms::default(),
         replaces: None,
+        briefed: None,
     }
 }
 
@@ -435,7 +436,8 @@ async fn what_is_dead_is_named_for_as_long_as_a_request_can_be_using_it() {
     made.pass(600 + FLOW_OUTLIVES_TOKEN + Skew::MAX_SECONDS - 1);
     store.sweep(made.now()).await.unwrap();
     assert_eq!(dead(true).await, all);
-    made.pass(2);
+    // It is said for up to an hour longer than need be.
+    made.pass(3600 + 2);
     assert_eq!(dead(true).await, Dead::default());
     store.sweep(made.now()).await.unwrap();
     assert!(store.token("kept").await.unwrap().is_none());
@@ -602,4 +604,64 @@ async fn an_event_that_is_not_in_the_vocabulary_is_refused_with_its_decision() {
     assert!(matches!(refused, Err(DecideError::Store(StoreError::Vocabulary(_)))), "{refused:?}");
     assert!(store.grant(&grant(1).id).await.unwrap().is_none());
     assert_eq!(events(&folder).await, 0);
+}
+
+#[tokio::test]
+async fn used_proofs_and_live_tokens_are_known_after_a_restart_and_to_every_program() {
+    let (folder, store) = store().await;
+    let path = folder.path().join("s.db");
+    let environment = Environment::system();
+    let now = environment.now();
+    // Two tokens are the most that this device may have; each has a proof.
+    let token = |n: u8| {
+        let token = IssuedToken {
+            jti: format!("t{n}"),
+            device: DeviceId::from_random([1; 10]),
+            grant: grant(1).id,
+            resource: "https://git.example.com/".parse().unwrap(),
+            expires_at: now.plus(60),
+            revoked: false,
+        };
+        let issued = environment.event(EventKind::TokenIssued).text("jti", &token.jti);
+        let issued = issued.text("device", &token.device).text("resource", &token.resource).text("jkt", "k");
+        let issued = issued.text("grant", &token.grant).text("project", "p").text("role", "r").text("policy", "");
+        let issued = issued.number("until", 1).number("exp", token.expires_at.seconds()).number("lifetime", 60);
+        let issued = issued.text("token_hash", "").text("protection", "software");
+        let people = ["collaborator", "owner", "address", "authorization_details"];
+        let issued = people.into_iter().fold(issued, |event, name| environment.personal(event, name, "[]"));
+        Decision::new(issued)
+            .change(Change::RememberProof { id: [n; 32], until: now.plus(60) })
+            .change(Change::AddToken { token, now, most: 2 })
+    };
+    let proof = |n: u8| Decision::new(event()).change(Change::RememberProof { id: [n; 32], until: now.plus(60) });
+    // Not all that it changes can go the quick way.
+    let counted = |n: u8| token(n).change(Change::AddGrant(grant(n)));
+    let refused = |result: Result<(), DecideError>, by: &Condition| {
+        assert!(matches!(&result, Err(DecideError::Conflict(condition)) if condition == by), "{result:?}");
+    };
+    let full = Condition::RoomForToken(DeviceId::from_random([1; 10]));
+    store.decide(token(1)).await.unwrap();
+    let other = SqliteStore::open(&path, false).await.unwrap();
+    refused(other.decide(proof(1)).await, &Condition::ProofIsNew);
+    other.decide(counted(2)).await.unwrap();
+    // The first has not written since, and knows all the same.
+    refused(store.decide(proof(2)).await, &Condition::ProofIsNew);
+    refused(store.decide(token(3)).await, &full);
+    refused(store.decide(counted(3)).await, &full);
+    refused(other.decide(token(3)).await, &full);
+    refused(other.decide(counted(3)).await, &full);
+    store.decide(proof(3)).await.unwrap();
+    store.close().await;
+    other.close().await;
+    let again = SqliteStore::open(&path, false).await.unwrap();
+    for n in [1, 2, 3] {
+        refused(again.decide(proof(n)).await, &Condition::ProofIsNew);
+    }
+    refused(again.decide(token(4)).await, &full);
+    // What is forgotten takes no number with it that comes again: whoever follows would miss what has it.
+    let third = SqliteStore::open(&path, false).await.unwrap();
+    third.decide(proof(5)).await.unwrap();
+    again.sweep(now.plus(1000)).await.unwrap();
+    third.decide(proof(6)).await.unwrap();
+    refused(again.decide(proof(6)).await, &Condition::ProofIsNew);
 }

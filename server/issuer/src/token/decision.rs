@@ -10,6 +10,7 @@ use daypass_proto::{
 
 use super::request::TokenError;
 use crate::{
+    briefing,
     grant::{Span, Standing},
     policy::{Action, Facts, Policy, Role, Rule, Subject, Verdict},
     store::{Grant, GrantLife},
@@ -37,6 +38,8 @@ pub(crate) struct Question<'a, G> {
     pub(crate) now: Timestamp,
     /// Who asked the agent, as it reports.
     pub(crate) caller: Option<&'a Evidence>,
+    /// Whether it is supposed that briefings were accepted, as of grants that nobody made.
+    pub(crate) briefed: bool,
 }
 
 /// What one grant gives for this request.
@@ -93,6 +96,8 @@ impl<'a, G: Deref<Target = Grant>> Question<'a, G> {
                 Ok(covered) => return Ok(covered),
                 // No other grant makes it a better request.
                 Err(Some(error @ TokenError::Details(_))) => return Err(error),
+                // What only waits for somebody to read is nearer than what is not there.
+                Err(Some(_)) if matches!(refusal, TokenError::Unbriefed { .. }) => {}
                 Err(Some(error)) => refusal = error,
                 Err(None) => {}
             }
@@ -156,6 +161,11 @@ impl<'a, G: Deref<Target = Grant>> Question<'a, G> {
                 Err(beyond) => return Err(Some(TokenError::Exceeds(beyond))),
             },
         };
+        // Last, so that whoever is told to read it has everything else.
+        if self.action == Action::Issue && !self.briefed && briefing::is_missing(project, role, grant) {
+            let (project, grant) = (grant.project.clone(), grant.id.clone());
+            return Err(Some(TokenError::Unbriefed { project, grant }));
+        }
         Ok(Covered { grant, role, details, ends, uses_left })
     }
 }

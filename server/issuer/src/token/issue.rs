@@ -12,7 +12,7 @@ use daypass_proto::{
 
 use super::{
     decision::{Covered, Question},
-    jti,
+    jti::new_jti,
     request::{Holder, TokenAnswer, TokenError},
 };
 use crate::{
@@ -61,6 +61,7 @@ pub(super) async fn issue(
         address: source.address(),
         now,
         caller,
+        briefed: false,
     };
     let (covered, monitored) = question.decide(&policy)?;
     let lifetime = covered.lifetime(now);
@@ -68,7 +69,7 @@ pub(super) async fn issue(
     let lifetime = delegation.as_ref().map_or(lifetime, |delegation| lifetime.min(delegation.expires_at().since(now)));
     let exp = now.plus(lifetime);
     let event = environment.event(EventKind::TokenIssued);
-    let jti = jti::new(event.at(), environment.random());
+    let jti = new_jti(environment, event.at());
     let event = event
         .text("jti", &jti)
         .text("resource", resource)

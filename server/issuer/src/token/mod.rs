@@ -18,6 +18,7 @@ use daypass_proto::{
 pub(crate) use self::introspection::is_active;
 pub use self::{
     introspection::introspect,
+    jti::new_jti,
     request::{PATH, token},
     revocation::revoke,
 };

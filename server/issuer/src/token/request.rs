@@ -16,7 +16,7 @@ use daypass_proto::{
     jose::JoseError,
     json::fault,
     ledger::EventKind,
-    names::{ProjectName, RoleName},
+    names::{GrantId, ProjectName, RoleName},
     oauth_error::{OAuthError, Reason},
     redaction::redacted,
     resource::Resource,
@@ -54,11 +54,11 @@ struct TokenForm {
 impl TokenForm {
     /// RFC 6749 section 3.2: a field without a value counts as left out, none may come twice, and unknown ones are passed over. Of
     /// `resource` there may be several (RFC 8707 section 2); we serve one, and say so in the RFC's own words.
-    fn read(fields: Vec<(String, String)>) -> Result<Self, TokenError> {
-        let mut fields: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        let mut take = |name: &str| -> Result<Option<String>, TokenError> {
-            let mut found = fields.extract_if(.., |(field, _)| field == name).map(|(_, value)| value);
-            match (found.next(), found.next()) {
+    fn read(fields: &[(String, String)]) -> Result<Self, TokenError> {
+        let take = |name: &str| -> Result<Option<String>, TokenError> {
+            let mut found = fields.iter().filter(|(field, value)| field == name && !value.is_empty());
+            let mut next = || found.next().map(|(_, value)| value.clone());
+            match (next(), next()) {
                 (value, None) => Ok(value),
                 (_, Some(_)) if name == "resource" => {
                     Err(TokenError::Resource("is there more than once; a token is for one".to_owned()))
@@ -190,6 +190,14 @@ pub enum TokenError {
     /// Not from there, or not with this device.
     #[error("the grant is for {0}")]
     GrantElsewhere(String),
+    /// All is there, and not read.
+    #[error("the briefing of project `{project}` must be read and accepted first, for grant `{grant}`")]
+    Unbriefed {
+        /// The project.
+        project: ProjectName,
+        /// The grant.
+        grant: GrantId,
+    },
     /// More than is granted.
     #[error("more is asked for than is granted: {0}")]
     Exceeds(NotCovered),
@@ -321,6 +329,12 @@ impl From<TokenError> for Refusal {
                 text,
                 "ask from where and with what the grant is for, or an owner of the project for another grant",
             ),
+            TokenError::Unbriefed { ref grant, .. } => Self::new(
+                AccessDenied,
+                Reason::BriefingRequired,
+                text,
+                format!("run `daypass briefing accept {grant}`, which shows it and asks"),
+            ),
             TokenError::Exceeds(_) => {
                 Self::new(InvalidAuthorizationDetails, Reason::ExceedsGrant, text, "ask for less, or an owner for more")
             }
@@ -352,7 +366,7 @@ pub async fn token(
 ) -> Result<Response, Refusal> {
     let (source, mut asked) = (Source::from(&peer), Asked::default());
     if let (Some(device), Ok(Form(fields))) = (ApprovedDevice::remembered(&issuer, &peer), &form) {
-        match decide(&issuer, &device, &headers, fields.clone(), &source, &mut asked).await {
+        match decide(&issuer, &device, &headers, fields, &source, &mut asked).await {
             Ok(answer) => return Ok((NEVER_STORED, Json(answer)).into_response()),
             // What the store could not do, it may have done all the same: nothing is tried twice.
             Err(error @ (TokenError::Store(_) | TokenError::Decide(DecideError::Store(_)))) => return Err(error.into()),
@@ -383,7 +397,7 @@ pub async fn token(
             (Err(error), _) => Err(error.into()),
             (Ok(_), Err(error)) => Err(TokenError::Malformed(fault(error))),
             (Ok(device), Ok(Form(fields))) => {
-                let result = decide(&issuer, &device, &headers, fields.clone(), &source, &mut asked).await;
+                let result = decide(&issuer, &device, &headers, fields, &source, &mut asked).await;
                 // A grant whose tokens are counted is another one after each.
                 if result.as_ref().is_ok_and(|answer| answer.daypass_uses_left.is_none()) {
                     device.remember(&issuer);
@@ -452,7 +466,7 @@ async fn decide(
     issuer: &Issuer,
     device: &ApprovedDevice,
     headers: &HeaderMap,
-    fields: Vec<(String, String)>,
+    fields: &[(String, String)],
     source: &Source,
     asked: &mut Asked,
 ) -> Result<TokenAnswer, TokenError> {

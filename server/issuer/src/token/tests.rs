@@ -11,10 +11,9 @@ use daypass_proto::{
     time::Timestamp,
     token::{AccessTokenClaims, TYP},
 };
-use daypass_service::Peer;
+use daypass_service::{ClientCertificate, Peer};
 use http_body_util::BodyExt as _;
 use rcgen::KeyPair;
-use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 
 use super::*;
@@ -62,7 +61,7 @@ struct Asker {
     made: Made,
     key: SoftwareKey,
     client_id: String,
-    certificate: Arc<CertificateDer<'static>>,
+    certificate: Arc<ClientCertificate>,
     grant: GrantId,
 }
 

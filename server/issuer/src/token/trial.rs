@@ -97,6 +97,8 @@ pub struct Trial {
     pub now: Timestamp,
     /// Who would have asked the agent.
     pub caller: Option<Evidence>,
+    /// Whether it is supposed that briefings were accepted.
+    pub briefed: bool,
 }
 
 impl Trial {
@@ -134,6 +136,7 @@ impl Trial {
             address: None,
             now,
             caller: None,
+            briefed: true,
         }
     }
 
@@ -151,6 +154,7 @@ impl Trial {
             used: 0,
             terms: Terms::default(),
             replaces: None,
+            briefed: None,
         }
     }
 
@@ -199,6 +203,7 @@ impl Trial {
             address: self.address,
             now: self.now,
             caller: self.caller.as_ref(),
+            briefed: self.briefed,
         }
     }
 }

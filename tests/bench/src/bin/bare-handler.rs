@@ -1,7 +1,10 @@
-//! The least that a token could cost: TLS as the issuer has it, `hyper`, one proof verified, one token signed. Nothing is looked up, decided or
-//! written down. `bench token` starts this and asks it what it asks the issuer.
+//! The least that a token could cost: TLS as the issuer has it, `hyper`, one proof verified, one token signed. Nothing is looked up or decided. `bench
+//! token` starts this and asks it what it asks the issuer: once as it is, and once with each token written to a file and on the disk before the answer.
 
-use std::{convert::Infallible, error::Error, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    convert::Infallible, error::Error, fs::File, io, net::SocketAddr, os::unix::fs::FileExt as _, path::PathBuf,
+    process::ExitCode, sync::Arc,
+};
 
 use clap::Parser;
 use daypass_issuer::clock::Environment;
@@ -26,7 +29,10 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
 use tokio_rustls::TlsAcceptor;
 
 type Failed = Box<dyn Error + Send + Sync>;
@@ -42,6 +48,51 @@ struct Arguments {
     client: PathBuf,
     /// What proofs must be for
     url: String,
+    /// Where each token is written, and synchronised, before it is answered
+    #[arg(long)]
+    log: Option<PathBuf>,
+}
+
+/// The size of that file, in bytes: it is written over and over, so that nothing but its content ever changes.
+const LOG: u64 = 16 << 20;
+/// How many tokens one write takes at most: as many as the issuer's store commits at once.
+const BATCH: usize = 64;
+
+/// A token, and whoever waits until it is on the disk.
+type Written = (String, oneshot::Sender<()>);
+
+/// Writes whatever waits in one piece.
+fn write_log(file: &File, mut queue: mpsc::Receiver<Written>) -> io::Result<()> {
+    let (mut at, mut batch) = (0, Vec::with_capacity(BATCH));
+    while queue.blocking_recv_many(&mut batch, BATCH) > 0 {
+        let bytes: Vec<u8> = batch.iter().flat_map(|(token, _)| token.bytes()).collect();
+        let length = u64::try_from(bytes.len()).unwrap_or(LOG);
+        if at + length > LOG {
+            at = 0;
+        }
+        file.write_all_at(&bytes, at)?;
+        file.sync_data()?;
+        at += length;
+        for (_, waiting) in batch.drain(..) {
+            // Whoever asked may be gone.
+            let _ = waiting.send(());
+        }
+    }
+    Ok(())
+}
+
+/// Starts the one thread that writes to it.
+fn open_log(path: &PathBuf) -> io::Result<mpsc::Sender<Written>> {
+    let file = File::create(path)?;
+    file.write_all_at(&vec![0; usize::try_from(LOG).unwrap_or_default()], 0)?;
+    file.sync_all()?;
+    let (sender, queue) = mpsc::channel(1024);
+    std::thread::spawn(move || {
+        if let Err(error) = write_log(&file, queue) {
+            say(&format!("bare-handler: {error}"));
+        }
+    });
+    Ok(sender)
 }
 
 struct Handler {
@@ -50,6 +101,7 @@ struct Handler {
     key: SoftwareKey,
     environment: Environment,
     details: AuthorizationDetails,
+    log: Option<mpsc::Sender<Written>>,
 }
 
 fn main() -> ExitCode {
@@ -72,6 +124,7 @@ fn run(arguments: Arguments) -> Result<(), Failed> {
         skew: Skew::try_new(30).ok_or("no such skew")?,
         key: new_key()?.0,
         environment: Environment::system(),
+        log: arguments.log.as_ref().map(open_log).transpose()?,
         details: serde_json::from_str(
             r#"[{"type":"git_repository","locations":["https://git.example.com/team/app"],"actions":["push"],"refs":["refs/heads/alice/**"]}]"#,
         )?,
@@ -98,7 +151,11 @@ async fn answer(handler: Arc<Handler>, request: Request<Incoming>) -> Result<Res
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(Into::into);
     let proof = head.headers.get("dpop").and_then(|proof| proof.to_str().ok()).unwrap_or_default();
-    let answer = match body.and_then(|_| handler.token(proof)) {
+    let token = match body.and_then(|_| handler.token(proof)) {
+        Ok(token) => handler.write(token).await,
+        refused => refused,
+    };
+    let answer = match token {
         Ok(token) => {
             let text = format!(r#"{{"access_token":"{token}","token_type":"DPoP","expires_in":300}}"#);
             Response::builder().header("content-type", "application/json").body(Full::from(text))
@@ -109,6 +166,15 @@ async fn answer(handler: Arc<Handler>, request: Request<Incoming>) -> Result<Res
 }
 
 impl Handler {
+    async fn write(&self, token: String) -> Result<String, Failed> {
+        if let Some(log) = &self.log {
+            let (waiting, written) = oneshot::channel();
+            log.send((token.clone(), waiting)).await?;
+            written.await?;
+        }
+        Ok(token)
+    }
+
     fn token(&self, proof: &str) -> Result<String, Failed> {
         let now = self.environment.now();
         let expected = dpop::Expected { method: "POST", url: &self.url, token: None, now, skew: self.skew };

@@ -69,7 +69,8 @@ impl Baseline {
     }
 }
 
-async fn write_event(connection: &mut SqliteConnection, issued: &Issued) -> Result<(), sqlx::Error> {
+/// Gives the event's row.
+async fn write_event(connection: &mut SqliteConnection, issued: &Issued) -> Result<i64, sqlx::Error> {
     let leaf = issued.event.leaf();
     sqlx::query("INSERT INTO events (leaf_hash, kind, at, leaf) VALUES ($1, 'token_issued', $2, $3)")
         .bind(leaf_hash(&leaf).to_vec())
@@ -77,15 +78,14 @@ async fn write_event(connection: &mut SqliteConnection, issued: &Issued) -> Resu
         .bind(leaf)
         .execute(connection)
         .await
-        .map(drop)
+        .map(|done| done.last_insert_rowid())
 }
 
 async fn write(connection: &mut SqliteConnection, issued: &Issued) -> Result<(), sqlx::Error> {
-    write_event(connection, issued).await?;
-    let hash = leaf_hash(&issued.event.leaf()).to_vec();
+    let event = write_event(connection, issued).await?;
     for (name, field) in issued.event.personal_fields() {
-        sqlx::query("INSERT INTO personal_fields (leaf_hash, name, salt, value) VALUES ($1, $2, $3, $4)")
-            .bind(hash.clone())
+        sqlx::query("INSERT INTO personal_fields (event, name, salt, value) VALUES ($1, $2, $3, $4)")
+            .bind(event)
             .bind(*name)
             .bind(field.salt.to_vec())
             .bind(field.value.clone())

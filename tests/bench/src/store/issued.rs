@@ -2,10 +2,10 @@
 
 use daypass_issuer::{
     clock::Environment,
+    new_jti,
     store::{Change, Decision, GrantLife, IssuedToken},
 };
 use daypass_proto::{
-    encoding::base64url,
     enrolment::DeviceLife,
     ledger::{Event, EventKind},
     resource::Resource,
@@ -55,10 +55,7 @@ impl Issuing {
         let now = environment.now();
         let number = u64::from_be_bytes(environment.random()) % self.population.grants;
         let (device, grant) = (Population::device(number), Population::grant(number));
-        // As the endpoint makes it, it begins with the time.
-        let mut jti: [u8; 16] = environment.random();
-        jti.iter_mut().zip(now.seconds().to_be_bytes().into_iter().skip(3)).for_each(|(byte, of_time)| *byte = of_time);
-        let (jti, expires_at) = (base64url(&jti), now.plus(LIFETIME));
+        let (jti, expires_at) = (new_jti(environment, now), now.plus(LIFETIME));
         let event = environment
             .event(EventKind::TokenIssued)
             .text("jti", &jti)

@@ -1,7 +1,6 @@
 //! `bench store`: durable decisions a second, and whether a large store is as quick as a small one.
 
 mod baseline;
-mod forget;
 mod issued;
 mod population;
 mod seed;
@@ -18,7 +17,6 @@ use self::{
     subject::Subject,
 };
 pub(crate) use self::{
-    forget::Forgetting,
     population::{Population, RESOURCE},
     seed::seed,
 };

@@ -124,6 +124,7 @@ async fn seed_grants(connection: &mut SqliteConnection, count: u64, now: Timesta
                 used: 0,
                 terms: Terms::default(),
                 replaces: None,
+                briefed: None,
             });
         }
         insert(connection, "devices (id, state, software, body)", &devices, |mut row, device| {
@@ -150,6 +151,15 @@ async fn seed_grants(connection: &mut SqliteConnection, count: u64, now: Timesta
                 .push_bind(RESOURCE)
                 .push_bind(now.plus(240).seconds())
                 .push("0");
+        })
+        .await?;
+        // Written with a token about once an hour: here each device has just had one.
+        let holders = "token_holders (device, resource, grant_id, until)";
+        insert(connection, holders, numbers, |mut row, number| {
+            row.push_bind(Population::device(*number).to_string())
+                .push_bind(RESOURCE)
+                .push_bind(Population::grant(*number).to_string())
+                .push_bind(now.plus(240 + 3600).seconds());
         })
         .await?;
         insert(connection, "proofs_seen (id, remember_until)", numbers, |mut row, number| {

@@ -14,7 +14,7 @@ use daypass_tests::Failure;
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{forget::Forgetting, issued::Issuing, population::Population};
+use super::{issued::Issuing, population::Population};
 use crate::rounds::{Sample, Stopwatch, own_busy};
 
 /// How often it is looked whether the integrator has caught up.
@@ -36,7 +36,6 @@ pub(crate) struct Sustained {
 pub(crate) struct Subject {
     issuer: Arc<Issuer>,
     issuing: Arc<Issuing>,
-    forgetting: Forgetting,
     stop: CancellationToken,
 }
 
@@ -46,18 +45,16 @@ impl Subject {
         let config = Config::load(configuration).map_err(|error| Failure::unexpected("a configuration", error))?;
         let issuer = Issuer::open(config, environment.clone()).await;
         let issuer = Arc::new(issuer.map_err(|error| Failure::unexpected("an issuer", error))?);
-        let forgetting = Forgetting::open(&issuer.config.database).await?;
         let stop = CancellationToken::new();
         tokio::spawn(ledger::run(Arc::clone(&issuer), stop.clone()));
         let issuing = Arc::new(Issuing::new(environment, population)?);
-        let subject = Self { issuer, issuing, forgetting, stop };
+        let subject = Self { issuer, issuing, stop };
         subject.caught_up().await?;
         Ok(subject)
     }
 
     /// `askers` at once, each with its next decision as soon as the last is durable, until `count` are. What the integrator does for them counts.
     pub(crate) async fn round(&mut self, askers: usize, count: usize) -> Result<Sample, Failure> {
-        self.forgetting.forget().await?;
         let watch = Stopwatch::start(own_busy()?);
         let left = Arc::new(AtomicUsize::new(count));
         self.ask(askers, move |_| {

@@ -34,8 +34,7 @@ use daypass_proto::{
     oauth_error::ErrorBody,
     time::Timestamp,
 };
-use daypass_service::Peer;
-use rustls_pki_types::CertificateDer;
+use daypass_service::{ClientCertificate, Peer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -95,9 +94,9 @@ struct Scene {
     hands: Arc<Hands>,
     secret: String,
     gate_secret: String,
-    device: (String, Arc<CertificateDer<'static>>),
-    gate: Arc<CertificateDer<'static>>,
-    pending: Option<Arc<CertificateDer<'static>>>,
+    device: (String, Arc<ClientCertificate>),
+    gate: Arc<ClientCertificate>,
+    pending: Option<Arc<ClientCertificate>>,
     proof: SoftwareKey,
     csr: Vec<u8>,
     requests: u64,
@@ -167,9 +166,9 @@ impl Scene {
                 resources: vec![RESOURCE.parse().unwrap()],
                 ca: None,
                 code_expires_at: until,
-                by: "olga".to_owned(),
+                by: Actor::account("olga"),
             };
-            let code = gates::add(store, environment, url, pin, registration).await.unwrap();
+            let code = gates::add(&issuer, registration).await.unwrap();
             secrets.push(base64url(code.secret.expose()));
         }
         let public = public_routes(Arc::clone(&issuer));
@@ -286,7 +285,7 @@ impl Scene {
     }
 
     /// Enrols the TPM of these keys; nobody approves it.
-    fn enrolled(&self) -> Option<Arc<CertificateDer<'static>>> {
+    fn enrolled(&self) -> Option<Arc<ClientCertificate>> {
         let answer = self.ask(0, &self.filled(COMPLETE.as_bytes(), &Alterations::none()))?;
         let answer: Value = serde_json::from_slice(answer.body()).ok()?;
         let certificate = daypass_proto::encoding::from_base64url(answer["certificate_chain"][0].as_str()?)?;

@@ -86,7 +86,7 @@ fn wrong(answer: &(u16, Value), names: &str) -> Option<String> {
     let (status, told) = (answer.0, &answer.1);
     let text = told["error_description"].as_str().unwrap_or_default();
     let next = told["daypass_next_step"].as_str().unwrap_or_default();
-    let plain = text.chars().all(|c| daypass_proto::words::is_shown(c));
+    let plain = text.chars().all(daypass_proto::words::is_shown);
     let good =
         status == 400 && told["daypass_reason"] == "malformed" && text.contains(names) && plain && !next.is_empty();
     (!good).then(|| format!("{status} {told}"))

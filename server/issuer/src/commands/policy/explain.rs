@@ -81,6 +81,9 @@ pub(super) async fn run(config: &Path, environment: Environment, args: Args) -> 
     let Some(first) = grants.first() else { return Err(CommandError::NoGrants) };
     let mut trial = Trial::under(first.clone(), resource, now);
     trial.asked = asked;
+    // Nobody was asked to read what is only supposed.
+    let supposed = args.device.is_none() && args.grant.is_none();
+    trial.briefed = supposed;
     if let Some(device) = &device {
         trial = trial.by(device);
     }
@@ -94,7 +97,6 @@ pub(super) async fn run(config: &Path, environment: Environment, args: Args) -> 
         None if trial.is_software() && !software_allowed => Err(CallerError::SoftwareOff("as if".to_owned())),
         None => Ok(()),
     };
-    let supposed = args.device.is_none() && args.grant.is_none();
     let mut told = explain(&chosen.policy, &trial, &grants, served);
     if supposed {
         told.grants.iter_mut().for_each(|says| says.grant = None);

@@ -165,15 +165,15 @@ async fn what_stands_beside_the_events_is_checked_too() {
     let honest = Honest::new().await;
     let field = |name: &str| Finding::Field { event: AT, field: name.to_owned() };
     let column = |field| Finding::Column { event: AT, field };
-    let of = format!("(SELECT leaf_hash FROM events WHERE sequence = {AT})");
+    let of = format!("(SELECT id FROM events WHERE sequence = {AT})");
     let size = honest.size;
     let checkpoint = |size, why: &str| Finding::Checkpoint { size, why: why.to_owned() };
     let first = honest.sizes[0];
     for (sql, found) in [
-        (format!("UPDATE personal_fields SET value = 'mallory@example.com' WHERE leaf_hash = {of}"), field("by")),
-        (format!("UPDATE personal_fields SET salt = zeroblob(32) WHERE leaf_hash = {of}"), field("by")),
+        (format!("UPDATE personal_fields SET value = 'mallory@example.com' WHERE event = {of}"), field("by")),
+        (format!("UPDATE personal_fields SET salt = zeroblob(32) WHERE event = {of}"), field("by")),
         (
-            format!("INSERT INTO personal_fields (leaf_hash, name, salt, value) VALUES ({of}, 'more', x'', '')"),
+            format!("INSERT INTO personal_fields (event, name, salt, value) VALUES ({of}, 'more', x'', '')"),
             field("more"),
         ),
         (format!("UPDATE events SET kind = 'token_issued' WHERE sequence = {AT}"), column("kind")),

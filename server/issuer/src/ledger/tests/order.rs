@@ -9,7 +9,7 @@ use super::{
     super::{audit::audit_store, integrator::Round},
     *,
 };
-use crate::store::{Backlog, Change, Integration, Place, SqliteStore};
+use crate::store::{Backlog, Change, Integration, Place, SqliteStore, Unnumbered};
 
 #[tokio::test]
 async fn events_get_their_numbers_in_the_order_in_which_they_were_written() {
@@ -48,7 +48,8 @@ async fn whoever_commits_late_is_not_passed_over() {
         .execute(&mut connection)
         .await
         .unwrap();
-    let leaves = issuer.store.unnumbered(10).await.unwrap();
+    let events = issuer.store.unnumbered(10).await.unwrap();
+    let leaves = hashes(&events);
     assert_eq!(leaves, [quick], "a row that is not committed is not seen");
     // It commits before the integrator, who will not have seen it.
     sqlx::raw_sql("COMMIT").execute(&mut connection).await.unwrap();
@@ -60,7 +61,7 @@ async fn whoever_commits_late_is_not_passed_over() {
         epoch,
         from: before.head,
         to: extension.head,
-        leaves,
+        events,
         tiles: extension.tiles,
         lease_until: until,
     };
@@ -71,6 +72,10 @@ async fn whoever_commits_late_is_not_passed_over() {
     catch_up(issuer).await;
     let all = numbered(issuer.store.as_ref()).await;
     assert_eq!(all[usize::try_from(before.head.size()).unwrap()..], [quick, late]);
+}
+
+fn hashes(events: &[Unnumbered]) -> Vec<[u8; 32]> {
+    events.iter().map(|event| event.leaf_hash).collect()
 }
 
 async fn whole_tree(issuer: &Issuer) -> Tiles {
@@ -160,8 +165,8 @@ async fn a_lease_that_is_over_writes_nothing() {
     assert_eq!(second.round().await.unwrap(), Round::NotOurs, "the lease is the first one's");
     // The first falls asleep before it writes.
     let asleep = store.ledger().await.unwrap().unwrap();
-    let leaves = store.unnumbered(10).await.unwrap();
-    let extension = extend(&asleep.head, &whole_tree(issuer).await, &leaves).unwrap();
+    let events = store.unnumbered(10).await.unwrap();
+    let extension = extend(&asleep.head, &whole_tree(issuer).await, &hashes(&events)).unwrap();
     made.pass(11);
     decide(issuer, 3).await;
     assert_ne!(second.round().await.unwrap(), Round::NotOurs);
@@ -172,7 +177,7 @@ async fn a_lease_that_is_over_writes_nothing() {
         epoch,
         from,
         to: extension.head,
-        leaves: leaves.clone(),
+        events: events.clone(),
         tiles: extension.tiles.clone(),
         lease_until: made.now().plus(1000),
     };

@@ -233,3 +233,53 @@ fn no_pattern_is_taken_for_everybodys() {
     let told = told((PROJECT, ""), (&with(&format!("refs/heads/{all}")), ""));
     assert!(told.iter().any(|line| line.contains("cannot be compared")), "{told:?}");
 }
+
+#[test]
+fn another_text_of_the_briefing_is_told_once_and_whether_it_is_accepted_anew() {
+    let read = |project: &str, text: Option<&str>| {
+        let all = [("projects/apollo.toml", Some(project)), ("projects/apollo.briefing.md", text)];
+        let files: Files = all.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
+        let policy = Policy::check(&files).unwrap();
+        (files, policy)
+    };
+    let became = |project: &str, old: Option<&str>, new: Option<&str>| -> Vec<String> {
+        let (old, new) = (read(project, old), read(project, new));
+        let all = differences(Version { files: &old.0, policy: &old.1 }, Version { files: &new.0, policy: &new.1 });
+        all.into_iter().map(|difference| difference.text).collect()
+    };
+    let required = PROJECT.replace("[roles.developer]", "briefing = \"required\"\n[roles.developer]");
+    for (old, new) in [(None, Some("Hello")), (Some("Hello"), Some("Hello.")), (Some("Hello"), None)] {
+        assert_eq!(became(PROJECT, old, new), ["the owners' text of the briefing is another"]);
+        assert_eq!(became(&required, old, new), ["the owners' text of the briefing is another, and is accepted anew"]);
+    }
+    assert_eq!(became(&required, Some("Hello"), Some("Hello")), [""; 0]);
+    let about = "Project(ProjectName(\"apollo\"))";
+    let (forth, back) = (told((PROJECT, ""), (&required, "")), told((&required, ""), (PROJECT, "")));
+    assert_eq!(forth, [format!("- {about}: there is no token before the briefing was read and accepted")]);
+    assert_eq!(back, [format!("+ {about}: nobody must accept the briefing any more")]);
+}
+
+#[test]
+fn a_briefing_belongs_to_a_project_and_its_faults_are_the_policy_s() {
+    let faults = |files: &[(&str, &str)]| -> Vec<String> {
+        let checked = Policy::check(&files.iter().copied().collect::<Files>());
+        checked.err().map(|error| error.0.iter().map(ToString::to_string).collect()).unwrap_or_default()
+    };
+    let (project, broken) = (("projects/apollo.toml", PROJECT), ("projects/apollo.toml", "owners = 1"));
+    assert!(faults(&[project, ("projects/apollo.briefing.md", "{{until}}")]).is_empty());
+    let found = faults(&[project, ("projects/gemini.briefing.md", "{{until}}")]);
+    assert!(
+        found.len() == 1 && found[0].contains("projects/gemini.briefing.md: is the briefing of a project"),
+        "{found:?}"
+    );
+    let found = faults(&[project, ("projects/apollo.briefing.md", "x\n{{untill}}")]);
+    assert!(found.len() == 1 && found[0].starts_with("projects/apollo.briefing.md:2: "), "{found:?}");
+    // A project with faults of its own is there all the same, and all faults are told at once.
+    let found = faults(&[broken, ("projects/apollo.briefing.md", "{{untill}}")]);
+    assert!(
+        found.iter().any(|fault| fault.contains("untill")) && found.iter().any(|fault| fault.contains("owners")),
+        "{found:?}"
+    );
+    let found = faults(&[broken, ("projects/apollo.briefing.md", "{{until}}")]);
+    assert!(!found.iter().any(|fault| fault.contains("is the briefing of")), "{found:?}");
+}

@@ -13,11 +13,11 @@ pub(super) const TOKENS: &str = "SELECT t.jti FROM tokens t WHERE t.expires_at >
 /// An index has those for which the first condition holds.
 pub(super) const DEVICES: &str = "SELECT d.id, d.state FROM devices d \
      WHERE (d.state <> 'approved' OR d.software <> 0) AND (d.state <> 'approved' OR $3 = 0) \
-     AND EXISTS (SELECT 1 FROM tokens t WHERE t.device = d.id AND t.resource = $2 AND t.expires_at > $1)";
+     AND EXISTS (SELECT 1 FROM token_holders h WHERE h.device = d.id AND h.resource = $2 AND h.until > $1)";
 
-/// The tokens of a grant are among those of its device, which never becomes another.
+/// A grant's device never becomes another.
 pub(super) const GRANTS: &str = "SELECT g.id FROM grants g WHERE g.state <> 'active' AND g.state <> 'grace' AND EXISTS ( \
-     SELECT 1 FROM tokens t WHERE t.device = g.device AND t.expires_at > $1 AND t.resource = $2 AND t.grant_id = g.id)";
+     SELECT 1 FROM token_holders h WHERE h.device = g.device AND h.resource = $2 AND h.grant_id = g.id AND h.until > $1)";
 
 /// Who has no token that can be in use is left out: a gate learns of nobody whom it never met. So are tokens that cannot be used for their
 /// device's or grant's sake. All is read from one moment: of a device that comes back meanwhile, either it or its revoked tokens are named.

@@ -11,19 +11,20 @@ use crate::store::{Condition, DecideError, StoreError, ledger::Traces};
 ///
 /// Everything goes by an index: events about them by what lists go by, and those without a number by that; the lists of owners, of which there
 /// are few, by going from each to the next.
-const FIELDS: &str = "rowid IN ( \
+const FIELDS: &str = "(event, name) IN ( \
      WITH RECURSIVE lists (value) AS ( \
          SELECT MIN(value) FROM personal_fields WHERE name = 'owner' \
          UNION ALL SELECT (SELECT MIN(value) FROM personal_fields WHERE name = 'owner' AND value > lists.value) \
              FROM lists WHERE lists.value IS NOT NULL), \
-     about (leaf_hash) AS ( \
-         SELECT e.leaf_hash FROM event_collaborators AS c CROSS JOIN events AS e ON e.sequence = c.sequence WHERE c.collaborator = $1 \
-         UNION SELECT e.leaf_hash FROM events AS e CROSS JOIN personal_fields AS p ON p.leaf_hash = e.leaf_hash \
+     about (event) AS ( \
+         SELECT e.id FROM event_collaborators AS c CROSS JOIN events AS e ON e.sequence = c.sequence WHERE c.collaborator = $1 \
+         UNION SELECT e.id FROM events AS e CROSS JOIN personal_fields AS p ON p.event = e.id \
              WHERE e.sequence IS NULL AND p.name = 'collaborator' AND p.value = $1) \
-     SELECT rowid FROM personal_fields WHERE name IN ('by', 'on_behalf_of') AND value = $1 \
-     UNION SELECT theirs.rowid FROM about CROSS JOIN personal_fields AS theirs ON theirs.leaf_hash = about.leaf_hash \
+     SELECT event, name FROM personal_fields WHERE name = 'by' AND value = $1 \
+     UNION SELECT event, name FROM personal_fields WHERE name = 'on_behalf_of' AND value = $1 \
+     UNION SELECT theirs.event, theirs.name FROM about CROSS JOIN personal_fields AS theirs ON theirs.event = about.event \
          WHERE theirs.name NOT IN ('by', 'on_behalf_of', 'owner') \
-     UNION SELECT owned.rowid FROM lists CROSS JOIN personal_fields AS owned \
+     UNION SELECT owned.event, owned.name FROM lists CROSS JOIN personal_fields AS owned \
          WHERE owned.name = 'owner' AND owned.value = lists.value AND json_valid(lists.value) \
              AND EXISTS (SELECT 1 FROM json_each(lists.value) WHERE json_each.value = $1))";
 
@@ -83,7 +84,7 @@ pub(super) async fn erase(
     if done.rows_affected() != fields {
         return Err(DecideError::Conflict(Condition::Person));
     }
-    for forget in FORGET {
+    for forget in FORGET.into_iter().chain(super::briefing::ERASE) {
         sqlx::query(forget).bind(name.to_string()).execute(&mut *connection).await.map_err(&failed)?;
     }
     Ok(())

@@ -12,7 +12,9 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, SqlitePool, sqlite:
 use super::engine;
 use crate::store::{
     StoreError,
-    ledger::{Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerWork, Outcome, Place, UNNUMBERED},
+    ledger::{
+        Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerWork, Outcome, Place, UNNUMBERED, Unnumbered,
+    },
 };
 
 /// How many events one statement numbers.
@@ -76,7 +78,7 @@ async fn take_lease(connection: &mut SqliteConnection, holder: &str, now: Timest
 
 async fn integrate(connection: &mut SqliteConnection, integration: &Integration) -> Outcome {
     let failed = engine("integrate events");
-    let Integration { epoch, from, to, leaves, tiles, lease_until } = integration;
+    let Integration { epoch, from, to, events, tiles, lease_until } = integration;
     let done = sqlx::query(
         "UPDATE ledger SET size = $1, root = $2, lease_until = $3 WHERE id = 1 AND epoch = $4 AND size = $5 AND root = $6",
     )
@@ -93,13 +95,15 @@ async fn integrate(connection: &mut SqliteConnection, integration: &Integration)
         return Ok(None);
     }
     let mut sequence = column(from.size());
-    for chunk in leaves.chunks(CHUNK) {
+    for chunk in events.chunks(CHUNK) {
         let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("UPDATE events SET sequence = given.column2 FROM (");
-        query.push_values(chunk, |mut row, leaf| {
-            row.push_bind(leaf.to_vec()).push_bind(sequence);
+        query.push_values(chunk, |mut row, event| {
+            row.push_bind(event.row).push_bind(sequence).push_bind(event.leaf_hash.as_slice());
             sequence = sequence.saturating_add(1);
         });
-        query.push(") AS given WHERE events.leaf_hash = given.column1 AND events.sequence IS NULL");
+        query.push(
+            ") AS given WHERE events.id = given.column1 AND events.leaf_hash = given.column3 AND +events.sequence IS NULL",
+        );
         let done = query.build().execute(&mut *connection).await.map_err(&failed)?;
         if usize::try_from(done.rows_affected()) != Ok(chunk.len()) {
             return Ok(None);
@@ -107,7 +111,7 @@ async fn integrate(connection: &mut SqliteConnection, integration: &Integration)
     }
     sqlx::query(
         "INSERT INTO event_collaborators (collaborator, sequence) \
-         SELECT p.value, e.sequence FROM events e JOIN personal_fields p ON p.leaf_hash = e.leaf_hash \
+         SELECT p.value, e.sequence FROM events e JOIN personal_fields p ON p.event = e.id \
          WHERE e.sequence >= $1 AND e.sequence < $2 AND p.name = 'collaborator'",
     )
     .bind(column(from.size()))
@@ -186,10 +190,10 @@ pub(super) async fn state(pool: &SqlitePool) -> Result<Option<LedgerState>, Stor
     }))
 }
 
-pub(super) async fn unnumbered(pool: &SqlitePool, limit: u32) -> Result<Vec<[u8; 32]>, StoreError> {
+pub(super) async fn unnumbered(pool: &SqlitePool, limit: u32) -> Result<Vec<Unnumbered>, StoreError> {
     let failed = engine("look for events without a number");
     // The unique index on `sequence` has the rows without one together, in the order in which they came.
-    let rows = sqlx::query("SELECT leaf_hash FROM events WHERE sequence IS NULL ORDER BY rowid LIMIT $1")
+    let rows = sqlx::query("SELECT id, leaf_hash FROM events WHERE sequence IS NULL ORDER BY id LIMIT $1")
         .bind(limit)
         .fetch_all(pool)
         .await
@@ -197,7 +201,8 @@ pub(super) async fn unnumbered(pool: &SqlitePool, limit: u32) -> Result<Vec<[u8;
     rows.iter()
         .map(|row| {
             let hash: Vec<u8> = row.try_get("leaf_hash").map_err(&failed)?;
-            hash.try_into().map_err(|_| unreadable("a leaf hash is not 32 bytes long"))
+            let leaf_hash = hash.try_into().map_err(|_| unreadable("a leaf hash is not 32 bytes long"))?;
+            Ok(Unnumbered { row: row.try_get("id").map_err(&failed)?, leaf_hash })
         })
         .collect()
 }
@@ -206,7 +211,7 @@ pub(super) async fn backlog(pool: &SqlitePool) -> Result<Backlog, StoreError> {
     let failed = engine("count events without a number");
     let row = sqlx::query(
         "SELECT (SELECT COUNT(*) FROM events WHERE sequence IS NULL) AS events, \
-         (SELECT at FROM events WHERE sequence IS NULL ORDER BY rowid LIMIT 1) AS oldest",
+         (SELECT at FROM events WHERE sequence IS NULL ORDER BY id LIMIT 1) AS oldest",
     )
     .fetch_one(pool)
     .await
@@ -268,9 +273,18 @@ pub(super) async fn checkpoints(pool: &SqlitePool, from: u64, limit: u32) -> Res
     rows.iter().map(checkpoint).collect()
 }
 
+/// The row that is found by a leaf hash: among those without a number, of which there are few, then in each block of the index, the newest first. Most that
+/// are asked for are new.
+pub(super) const FIND: &str = "WITH RECURSIVE blocks (n) AS ( \
+         SELECT size >> 14 FROM ledger WHERE id = 1 UNION ALL SELECT n - 1 FROM blocks WHERE n > 0), \
+     found (id, sequence) AS ( \
+         SELECT * FROM (SELECT id, NULL FROM events INDEXED BY events_by_number WHERE sequence IS NULL AND leaf_hash = $1 LIMIT 1) \
+         UNION ALL SELECT e.id, e.sequence FROM blocks CROSS JOIN events AS e INDEXED BY events_by_hash \
+             ON e.sequence >> 14 = blocks.n AND e.leaf_hash = $1 WHERE e.sequence IS NOT NULL LIMIT 1) ";
+
 pub(super) async fn place_of(pool: &SqlitePool, leaf_hash: [u8; 32]) -> Result<Place, StoreError> {
     let failed = engine("look an event up");
-    let row = sqlx::query("SELECT sequence FROM events WHERE leaf_hash = $1")
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!("{FIND} SELECT sequence FROM found")))
         .bind(leaf_hash.to_vec())
         .fetch_optional(pool)
         .await
@@ -328,7 +342,7 @@ pub(super) async fn entries(pool: &SqlitePool, from: u64, limit: u32) -> Result<
     let rows = sqlx::query(
         "SELECT e.sequence, p.name, p.salt, p.value, p.name = 'collaborator' AND EXISTS ( \
              SELECT 1 FROM event_collaborators c WHERE c.collaborator = p.value AND c.sequence = e.sequence) AS listed \
-         FROM personal_fields p JOIN events e ON e.leaf_hash = p.leaf_hash WHERE e.sequence BETWEEN $1 AND $2",
+         FROM events e CROSS JOIN personal_fields p ON p.event = e.id WHERE e.sequence BETWEEN $1 AND $2",
     )
     .bind(column(first.sequence))
     .bind(column(last.sequence))

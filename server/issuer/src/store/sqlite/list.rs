@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     engine,
-    ledger::{column, entry_of, number},
+    ledger::{FIND, column, entry_of, number},
 };
 use crate::store::{
     Entry, StoreError,
@@ -36,7 +36,8 @@ impl Along {
             Filter { collaborator: Some(_), .. } => Self::Collaborator,
             Filter { kind: Some(kind), .. } if !common(*kind) => Self::Kind,
             Filter { project: Some(_), .. } => Self::Project,
-            Filter { kind: Some(_), .. } => Self::Kind,
+            // Of those there are so many that they have no index.
+            Filter { kind: Some(kind), .. } if *kind != EventKind::TokenIssued => Self::Kind,
             _ => Self::Number,
         }
     }
@@ -46,7 +47,7 @@ impl Along {
         match self {
             Self::Device => "events AS e INDEXED BY events_by_device WHERE",
             Self::Collaborator => "event_collaborators AS c CROSS JOIN events AS e ON e.sequence = c.sequence WHERE",
-            Self::Kind => "events AS e INDEXED BY events_by_kind WHERE",
+            Self::Kind => "events AS e INDEXED BY events_by_kind WHERE e.kind <> 'token_issued' AND",
             Self::Project => "events AS e INDEXED BY events_by_project WHERE",
             Self::Number => "events AS e WHERE",
         }
@@ -68,7 +69,7 @@ fn statement(filter: &Filter, within: &Range<u64>, side: Side, limit: u32) -> Qu
             query.push(" AND c.collaborator = ").push_bind(collaborator.as_str());
         }
         // What stands beside the leaf counts, and not what the index says of it.
-        query.push(" AND EXISTS (SELECT 1 FROM personal_fields AS p WHERE p.leaf_hash = e.leaf_hash AND p.name = 'collaborator' AND p.value = ");
+        query.push(" AND EXISTS (SELECT 1 FROM personal_fields AS p WHERE p.event = e.id AND p.name = 'collaborator' AND p.value = ");
         query.push_bind(collaborator.as_str()).push(")");
     }
     let mut equals = |name: &str, own: bool, value: Option<&str>| {
@@ -129,24 +130,29 @@ pub(super) async fn listed(
     Ok(entries)
 }
 
-/// What stands beside the leaves.
-async fn add_personal(pool: &SqlitePool, entries: &mut [Entry]) -> Result<(), StoreError> {
+/// The name of a personal field, its salt and its value.
+fn field_of(row: &SqliteRow) -> Result<(String, (Vec<u8>, String)), sqlx::Error> {
+    Ok((row.try_get("name")?, (row.try_get("salt")?, row.try_get("value")?)))
+}
+
+/// What stands beside the leaves of events with numbers.
+pub(super) async fn add_personal(pool: &SqlitePool, entries: &mut [Entry]) -> Result<(), StoreError> {
     let failed = engine("list events");
     if entries.is_empty() {
         return Ok(());
     }
-    let mut query: QueryBuilder<Sqlite> =
-        QueryBuilder::new("SELECT leaf_hash, name, salt, value FROM personal_fields WHERE leaf_hash IN (");
-    let mut hashes = query.separated(", ");
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+        "SELECT e.sequence, p.name, p.salt, p.value FROM events AS e CROSS JOIN personal_fields AS p ON p.event = e.id WHERE e.sequence IN (",
+    );
+    let mut numbers = query.separated(", ");
     for entry in &*entries {
-        hashes.push_bind(entry.leaf_hash.clone());
+        numbers.push_bind(column(entry.sequence));
     }
     query.push(")");
     for row in query.build().fetch_all(pool).await.map_err(&failed)? {
-        let hash: Vec<u8> = row.try_get("leaf_hash").map_err(&failed)?;
-        let name = row.try_get("name").map_err(&failed)?;
-        let field = (row.try_get("salt").map_err(&failed)?, row.try_get("value").map_err(&failed)?);
-        if let Some(entry) = entries.iter_mut().find(|entry| entry.leaf_hash == hash) {
+        let sequence = number(&row, "sequence")?;
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.sequence == sequence) {
+            let (name, field) = field_of(&row).map_err(&failed)?;
             entry.personal.insert(name, field);
         }
     }
@@ -155,17 +161,18 @@ async fn add_personal(pool: &SqlitePool, entries: &mut [Entry]) -> Result<(), St
 
 /// The event that is found by a leaf hash.
 pub(super) async fn event(pool: &SqlitePool, leaf_hash: &[u8]) -> Result<Option<Entry>, StoreError> {
-    let row = sqlx::query(
-        "SELECT COALESCE(sequence, -1) AS sequence, CAST(leaf_hash AS BLOB) AS leaf_hash, CAST(leaf AS BLOB) AS leaf, kind, at, device, project \
-         FROM events WHERE leaf_hash = $1",
-    )
-    .bind(leaf_hash.to_vec())
-    .fetch_optional(pool)
-    .await
-    .map_err(engine("look for an event"))?;
-    let Some(row) = row else { return Ok(None) };
+    let failed = engine("look for an event");
+    let statement = format!(
+        "{FIND} SELECT id, COALESCE(sequence, -1) AS sequence, CAST(leaf_hash AS BLOB) AS leaf_hash, CAST(leaf AS BLOB) AS leaf, kind, at, device, project \
+         FROM events WHERE id = (SELECT id FROM found)"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(leaf_hash.to_vec()).fetch_optional(pool).await;
+    let Some(row) = row.map_err(&failed)? else { return Ok(None) };
     let mut entry = entry_of(&row)?;
-    add_personal(pool, std::slice::from_mut(&mut entry)).await?;
+    let id: i64 = row.try_get("id").map_err(&failed)?;
+    let fields = sqlx::query("SELECT name, salt, value FROM personal_fields WHERE event = $1").bind(id);
+    let fields = fields.fetch_all(pool).await.map_err(&failed)?;
+    entry.personal = fields.iter().map(field_of).collect::<Result<_, _>>().map_err(&failed)?;
     Ok(Some(entry))
 }
 

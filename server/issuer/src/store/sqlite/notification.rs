@@ -1,7 +1,5 @@
 //! The statements of notifications. As with the ledger's, every change is fenced in its `WHERE`.
 
-use std::collections::BTreeMap;
-
 use daypass_proto::{ledger::EventKind, time::Timestamp};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
@@ -183,10 +181,10 @@ pub(super) async fn entries_of(
     limit: u32,
 ) -> Result<Vec<Entry>, StoreError> {
     let failed = engine("look for events to tell of");
-    // By the index over kind and number: what lies between is not looked at.
+    // By the index over kind and number, which has all kinds but one: what lies between is not looked at.
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
         "SELECT sequence, CAST(leaf_hash AS BLOB) AS leaf_hash, CAST(leaf AS BLOB) AS leaf, kind, at, device, project \
-         FROM events WHERE sequence IS NOT NULL AND kind IN (",
+         FROM events WHERE sequence IS NOT NULL AND kind <> 'token_issued' AND kind IN (",
     );
     let mut list = query.separated(", ");
     for kind in kinds {
@@ -195,18 +193,7 @@ pub(super) async fn entries_of(
     query.push(") AND sequence >= ").push_bind(column(from)).push(" ORDER BY sequence LIMIT ").push_bind(limit);
     let rows = query.build().fetch_all(pool).await.map_err(&failed)?;
     let mut entries = rows.iter().map(entry_of).collect::<Result<Vec<_>, StoreError>>()?;
-    for entry in &mut entries {
-        let fields = sqlx::query("SELECT name, salt, value FROM personal_fields WHERE leaf_hash = $1")
-            .bind(entry.leaf_hash.clone())
-            .fetch_all(pool)
-            .await
-            .map_err(&failed)?;
-        entry.personal = fields
-            .iter()
-            .map(|row| Ok((row.try_get("name")?, (row.try_get("salt")?, row.try_get("value")?))))
-            .collect::<Result<BTreeMap<_, _>, sqlx::Error>>()
-            .map_err(&failed)?;
-    }
+    super::list::add_personal(pool, &mut entries).await?;
     Ok(entries)
 }
 

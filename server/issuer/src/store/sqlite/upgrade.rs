@@ -9,26 +9,38 @@ use sqlx::{
 
 use super::{SqliteStore, lock};
 use crate::{
-    clock::Environment,
     fixture::{Made, event},
-    store::{Change, Condition, DecideError, Decision, Grant, GrantLife, Presented, Store as _, StoreError},
+    store::{
+        Change, Condition, DecideError, Decision, Grant, GrantLife, IssuedToken, LedgerStore as _, Place, Presented,
+        Store as _, StoreError,
+    },
 };
+
+/// How many of the events that are there, and were, have a number.
+const NUMBERED: i64 = 39_900;
 
 /// The first version whose tables are others.
 const REBUILT: i64 = 12;
 
 /// What each of the tables has, in an order of its own.
-const CONTENTS: [&str; 5] = [
+const CONTENTS: [&str; 7] = [
     "SELECT json_array(jti, device, grant_id, resource, expires_at, revoked) FROM tokens ORDER BY 1",
     "SELECT json_array(hex(id), remember_until) FROM proofs_seen ORDER BY 1",
     "SELECT json_array(hex(hash), holder, not_before, not_after) FROM certificates ORDER BY 1",
     "SELECT json_array(id, state, device, body) FROM grants ORDER BY 1",
     "SELECT json_array(id, state, software, body) FROM devices ORDER BY 1",
+    "SELECT json_array(hex(leaf_hash), sequence, kind, at, hex(leaf), device, project) FROM events ORDER BY rowid",
+    "SELECT json_array(collaborator, sequence) FROM event_collaborators ORDER BY 1",
+];
+/// What stands beside events, before and after it was found by their rows.
+const FIELDS: [&str; 2] = [
+    "SELECT json_array(hex(e.leaf_hash), p.name, hex(p.salt), p.value) FROM personal_fields p JOIN events e ON e.leaf_hash = p.leaf_hash ORDER BY 1",
+    "SELECT json_array(hex(e.leaf_hash), p.name, hex(p.salt), p.value) FROM personal_fields p JOIN events e ON e.id = p.event ORDER BY 1",
 ];
 
-async fn contents(connection: &mut SqliteConnection) -> Vec<Vec<String>> {
+async fn contents(connection: &mut SqliteConnection, fields: &'static str) -> Vec<Vec<String>> {
     let mut all = Vec::new();
-    for sql in CONTENTS {
+    for sql in CONTENTS.into_iter().chain([fields]) {
         all.push(sqlx::query_scalar(sql).fetch_all(&mut *connection).await.unwrap());
     }
     all
@@ -59,6 +71,7 @@ async fn a_store_of_an_older_program_reads_the_same() {
         ),
     )
     .await;
+    write(&mut old, "BEGIN".to_owned()).await;
     // Identifiers in no order, as those of older programs were.
     for n in 0..300 {
         let (key, end) = ((n * 7919) % 65_536, now.plus(n).seconds());
@@ -80,7 +93,34 @@ async fn a_store_of_an_older_program_reads_the_same() {
         )
         .await;
     }
-    let before = contents(&mut old).await;
+    // Events with and without a number, of which the hashes come in no order.
+    write(&mut old, format!("INSERT INTO ledger VALUES (1, 'here/ledger/1', {NUMBERED}, zeroblob(32), 0, NULL, 0, 0)"))
+        .await;
+    for n in 0..40_000_i64 {
+        let (hash, row) = (format!("CAST(zeroblob(28) || x'{:08x}' AS BLOB)", (n * 7919) % 65_537), n - 1);
+        let number = if n < NUMBERED { n.to_string() } else { "NULL".to_owned() };
+        if n % 100 != 0 && (n + 1) % 100 != 0 && n < NUMBERED {
+            continue;
+        }
+        write(
+            &mut old,
+            format!(
+                "INSERT INTO events VALUES ({hash}, {number}, 'token_issued', {}, x'{n:08x}', 'dev-{row}', 'apollo')",
+                now.seconds()
+            ),
+        )
+        .await;
+        for (name, value) in [("collaborator", device.collaborator.as_str()), ("owner", "[]"), ("on_behalf_of", "olga")]
+        {
+            write(&mut old, format!("INSERT INTO personal_fields VALUES ({hash}, '{name}', zeroblob(32), '{value}')"))
+                .await;
+        }
+        if n < NUMBERED {
+            write(&mut old, format!("INSERT INTO event_collaborators VALUES ('{}', {n})", device.collaborator)).await;
+        }
+    }
+    write(&mut old, "COMMIT".to_owned()).await;
+    let before = contents(&mut old, FIELDS[0]).await;
     assert!(before.iter().all(|rows| !rows.is_empty()));
     old.close().await.unwrap();
 
@@ -92,7 +132,7 @@ async fn a_store_of_an_older_program_reads_the_same() {
 
     let store = SqliteStore::open(&path, false).await.unwrap();
     let mut new = options.create_if_missing(false).read_only(true).connect().await.unwrap();
-    assert_eq!(contents(&mut new).await, before);
+    assert_eq!(contents(&mut new, FIELDS[1]).await, before);
     SqliteStore::examine(&path).await.unwrap();
 
     let hash = |key: u16| {
@@ -101,12 +141,38 @@ async fn a_store_of_an_older_program_reads_the_same() {
         hash
     };
     let token = store.token(&format!("{:05}{:017}", 7919, 0)).await.unwrap().unwrap();
-    assert_eq!((token.device, token.grant, token.revoked), (device.id.clone(), grant.id.clone(), true));
+    assert_eq!((&token.device, &token.grant, token.revoked), (&device.id, &grant.id, true));
     let Some(Presented::Device(known)) = store.presented(hash(7919)).await.unwrap() else { panic!("a device") };
     assert_eq!((known.certificate.not_before, known.grants.len()), (Timestamp::from_seconds(1), 1));
-    let decide = async |change| store.decide(Decision::new(event(&Environment::system())).change(change)).await;
+    let decide = async |change| store.decide(Decision::new(event(&made.issuer.environment)).change(change)).await;
     let again = decide(Change::RememberProof { id: hash(7919), until: now.plus(1) }).await;
     assert!(matches!(again, Err(DecideError::Conflict(Condition::ProofIsNew))), "{again:?}");
+    // Events are found by their hashes in every block, and without a number; and what is beside them.
+    for (n, place) in [
+        (0, Place::Numbered(0)),
+        (16_400, Place::Numbered(16_400)),
+        (39_899, Place::Numbered(39_899)),
+        (NUMBERED, Place::Unnumbered),
+        (1, Place::Unknown),
+    ] {
+        let mut hash = [0; 32];
+        hash[28..].copy_from_slice(&u32::try_from((n * 7919) % 65_537).unwrap().to_be_bytes());
+        assert_eq!(store.place_of(hash).await.unwrap(), place, "{n}");
+        let personal = store.event(&hash).await.unwrap().map(|entry| entry.personal.len());
+        assert_eq!(personal, (place != Place::Unknown).then_some(3));
+    }
+    let events = before[5].len() as u64;
+    assert_eq!(store.traces(&"olga".parse().unwrap(), now).await.unwrap().fields, events);
+    assert_eq!(store.traces(&device.collaborator, now).await.unwrap().fields, events);
+    // The tokens that live are counted.
+    let add = |jti: &str, most| Change::AddToken {
+        token: IssuedToken { jti: jti.to_owned(), revoked: false, ..token.clone() },
+        now,
+        most,
+    };
+    let full = decide(add("full", 300)).await;
+    assert!(matches!(full, Err(DecideError::Conflict(Condition::RoomForToken(_)))), "{full:?}");
+    decide(add("one more", 301)).await.unwrap();
     let dead = async || store.dead(std::slice::from_ref(&token.resource), now, true).await.unwrap();
     assert_eq!((dead().await.tokens.len(), dead().await.grants), (150, Vec::new()));
     let over: Vec<_> = store.grants_over(grant.until, 9).await.unwrap().into_iter().map(|grant| grant.id).collect();

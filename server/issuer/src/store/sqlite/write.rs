@@ -1,9 +1,10 @@
-//! Writes: a batch of decisions in one transaction, each in its savepoint.
+//! Writes: what the quick way left, each decision in its savepoint, and all that is not a decision.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use daypass_proto::{
-    ledger::tree::Head,
+    encoding::base64url,
+    ledger::{Sealed, api::MAX_LEAF, tree::Head, vocabulary},
     time::{Skew, Timestamp},
 };
 use serde::Serialize;
@@ -11,76 +12,149 @@ use sqlx::{Acquire as _, Connection, Row as _, Sqlite, SqliteConnection, SqliteP
 
 use super::{
     USED_AFTER_END, engine,
-    together::{self, Rows},
+    quick::Quick,
+    recent::{Ends, Recent},
 };
 use crate::store::{
-    Change, Condition, DecideError, Decision, Fault, GrantLife, KeyRecord, StoreError,
+    Change, Condition, DecideError, Decision, Fault, Grant, GrantLife, KeyRecord, StoreError,
     ledger::{LedgerWork, Outcome},
-    records::{device_state, grant_may_become},
+    records::{IssuedToken, device_state, grant_may_become},
     requests::request_may_become,
 };
 
 /// The store's time is written when it is this far behind, in seconds: a row of its own in every batch would cost more than it says.
-const FLOOR_STEP: i64 = 10;
+pub(super) const FLOOR_STEP: i64 = 10;
+pub(super) const FLOOR: &str = "SELECT floor FROM clock";
+pub(super) const RAISE_FLOOR: &str = "UPDATE clock SET floor = ?1 WHERE floor < ?1";
 
 pub(super) const DROP_CERTIFICATES: &str = "DELETE FROM certificates WHERE holder = $1";
 
-/// What came of each decision, and of each work of the ledger.
-pub(super) type Results = (Vec<Result<(), DecideError>>, Vec<Outcome>);
+// What tokens are made of, for both ways.
+pub(super) const DEVICE_IN: &str = "SELECT 1 FROM devices WHERE id = ?1 AND state = ?2";
+pub(super) const GRANT_IN: &str = "SELECT 1 FROM grants WHERE id = ?1 AND state = ?2";
+pub(super) const CERTIFICATE_OF: &str = "SELECT 1 FROM certificates WHERE hash = ?1 AND holder = ?2";
+pub(super) const DEVICE_AS_SEEN: &str = "SELECT 1 FROM devices WHERE id = ?1 AND body = ?2";
+pub(super) const GRANT_AS_SEEN: &str = "SELECT 1 FROM grants WHERE id = ?1 AND body = ?2";
+/// Whatever can still be revoked counts as live ([`Recent::live`]); what was revoked counts for as long as gates are told of it, so that revoking makes no room.
+pub(super) const REVOKED_OF: &str =
+    "SELECT COUNT(*) FROM tokens WHERE device = ?1 AND revoked <> 0 AND expires_at > ?2 AND expires_at <= ?3";
+pub(super) const ADD_PROOF: &str = "INSERT INTO proofs_seen (id, remember_until) VALUES (?1, ?2)";
+pub(super) const ADD_TOKEN: &str =
+    "INSERT INTO tokens (jti, device, grant_id, resource, expires_at, revoked) VALUES (?1, ?2, ?3, ?4, ?5, 0)";
+/// Up to an hour more than is so: whoever is asked about may have had a token that much longer ago.
+pub(super) const ADD_HOLDER: &str = "INSERT INTO token_holders (device, resource, grant_id, until) VALUES (?1, ?2, ?3, ?4 + 3600) \
+     ON CONFLICT DO UPDATE SET until = excluded.until WHERE until < excluded.until - 3600";
+pub(super) const ADD_EVENT: &str =
+    "INSERT INTO events (leaf_hash, kind, at, leaf, device, project) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+pub(super) const ADD_FIELD: &str = "INSERT INTO personal_fields (event, name, salt, value) VALUES (?1, ?2, ?3, ?4)";
 
-/// The one connection that writes. It is kept: a pool asks a connection whether it is well before and after each use.
-pub(super) struct Writer {
-    pool: SqlitePool,
-    kept: Option<PoolConnection<Sqlite>>,
+/// The end of the last token that is over at `now`, by whatever clock.
+pub(super) fn over(now: Timestamp) -> i64 {
+    now.plus(-Skew::MAX_SECONDS).seconds()
 }
 
-impl Writer {
-    pub(super) fn new(pool: SqlitePool) -> Self {
-        Self { pool, kept: None }
-    }
+/// The end of the last token of which gates are told nothing any more at `now`.
+pub(super) fn forgotten(now: Timestamp) -> i64 {
+    now.plus(-USED_AFTER_END).seconds()
+}
 
+/// Whether the ledger takes this event.
+pub(super) fn fits_the_ledger(sealed: &Sealed) -> Result<(), StoreError> {
+    match sealed.leaf().len() {
+        size if size > MAX_LEAF => Err(StoreError::EventTooLarge(size)),
+        _ => vocabulary::fits(sealed.event()).map_err(StoreError::Vocabulary),
+    }
+}
+
+/// What came of each decision, and of each work of the ledger.
+pub(super) struct Results {
+    pub(super) decisions: Vec<Result<(), DecideError>>,
+    pub(super) works: Vec<Outcome>,
+    /// Why there are some of which nothing happened, though nothing is wrong with them.
+    pub(super) fault: Option<Arc<sqlx::Error>>,
+}
+
+/// A connection that is kept: a pool asks one whether it is well before and after each use.
+struct Kept {
+    pool: SqlitePool,
+    connection: Option<PoolConnection<Sqlite>>,
+}
+
+impl Kept {
     /// Does `work`. After a fault the engine may have rolled back by itself, and then a connection counts its transactions wrongly for ever: the
     /// next work gets another one.
     async fn work<T, E: From<sqlx::Error>>(
         &mut self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut connection = match self.kept.take() {
+        let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.pool.acquire().await?,
         };
         let result = work(&mut connection).await;
         match result {
-            Ok(_) => self.kept = Some(connection),
+            Ok(_) => self.connection = Some(connection),
             Err(_) => connection.close_on_drop(),
         }
         result
     }
+}
 
-    /// Applies `decisions`, then `works`, in order, and commits once. The outer error means that nothing happened.
-    pub(super) async fn batch(
-        &mut self,
-        decisions: &[Decision],
-        works: &[LedgerWork],
-    ) -> Result<Results, Arc<sqlx::Error>> {
-        self.work(async |connection| batch(connection, decisions, works).await).await
+/// The one who writes.
+pub(super) struct Writer {
+    kept: Kept,
+    quick: Quick,
+    recent: Recent,
+}
+
+impl Writer {
+    pub(super) fn new(pool: SqlitePool, path: &Path) -> Self {
+        Self { kept: Kept { pool, connection: None }, quick: Quick::new(path), recent: Recent::default() }
+    }
+
+    /// Applies `decisions`, and commits those that go the quick way; then whatever is left of them with `works`, in order, and commits once more.
+    pub(super) async fn batch(&mut self, decisions: &[Decision], works: &[LedgerWork]) -> Results {
+        let done = self.quick.write(decisions, &mut self.recent);
+        let left: Vec<&Decision> =
+            decisions.iter().zip(&done).filter_map(|(decision, done)| (!done).then_some(decision)).collect();
+        let (mut rest, works, fault) = if left.is_empty() && works.is_empty() {
+            (Vec::new(), Vec::new(), None)
+        } else {
+            let (quick, recent) = (&mut self.quick, &mut self.recent);
+            let written =
+                self.kept.work(async |connection| write_alone(connection, quick, recent, &left, works).await).await;
+            match written {
+                Ok((decisions, works)) => (decisions, works, None),
+                Err(source) => {
+                    self.recent.take_back(0);
+                    let failed = || engine("commit")(Arc::clone(&source));
+                    let decisions = left.iter().map(|_| Err(failed().into())).collect();
+                    (decisions, works.iter().map(|_| Err(failed())).collect(), Some(Arc::clone(&source)))
+                }
+            }
+        };
+        let mut rest = rest.drain(..);
+        // There is one for each that is not done.
+        let decisions = done.iter().map(|done| if *done { Ok(()) } else { rest.next().unwrap_or(Ok(())) }).collect();
+        Results { decisions, works, fault }
     }
 
     /// Writes what is there already, durably.
     pub(super) async fn probe(&mut self) -> Result<(), StoreError> {
         let probed =
-            self.work(async |connection| sqlx::query("UPDATE clock SET floor = floor").execute(connection).await);
+            self.kept.work(async |connection| sqlx::query("UPDATE clock SET floor = floor").execute(connection).await);
         probed.await.map(drop).map_err(engine("write"))
     }
 
     /// Forgets what no rule needs any more.
     pub(super) async fn sweep(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        self.work(async |connection| sweep(connection, now).await).await.map_err(engine("forget what is over"))
+        self.recent.sweep(now);
+        self.kept.work(async |connection| sweep(connection, now).await).await.map_err(engine("forget what is over"))
     }
 
     /// Takes what was erased out of the write-ahead log as well, where it would stay until it happens to be written over.
     pub(super) async fn empty_log(&mut self) {
-        let emptied = self.work(async |connection| {
+        let emptied = self.kept.work(async |connection| {
             sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await
         });
         let busy = emptied.await;
@@ -94,43 +168,33 @@ impl Writer {
 
     /// Closes it.
     pub(super) async fn close(self) {
-        drop(self.kept);
-        self.pool.close().await;
+        let Self { kept: Kept { pool, connection }, quick, .. } = self;
+        drop((connection, quick));
+        pool.close().await;
     }
 }
 
-async fn batch(
+/// The outer error means that nothing happened.
+async fn write_alone(
     connection: &mut SqliteConnection,
-    decisions: &[Decision],
+    quick: &mut Quick,
+    recent: &mut Recent,
+    decisions: &[&Decision],
     works: &[LedgerWork],
-) -> Result<Results, Arc<sqlx::Error>> {
+) -> Result<(Vec<Result<(), DecideError>>, Vec<Outcome>), Arc<sqlx::Error>> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let fits: Vec<bool> = decisions.iter().map(together::fits).collect();
-    let together: Vec<&Decision> =
-        decisions.iter().zip(&fits).filter_map(|(decision, fits)| fits.then_some(decision)).collect();
-    let floor = if together.is_empty() { None } else { write_together(&mut transaction, &together).await? };
-    if floor.is_none() && !together.is_empty() {
-        // Somebody's condition did not hold, and perhaps nobody else's.
-        transaction.rollback().await?;
-        transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    }
-    let stored = match floor {
-        Some(floor) => floor,
-        None => clock_floor(&mut *transaction).await?,
-    };
-    let mut times = Times { floor: stored, newest: stored };
     let mut results = Vec::with_capacity(decisions.len());
-    for (decision, fits) in decisions.iter().zip(fits) {
-        results.push(if floor.is_some() && fits {
-            times.newest = times.newest.max(decision.at().unwrap_or(stored));
-            Ok(())
-        } else {
-            write_alone(&mut transaction, decision, &mut times).await?
-        });
-    }
-    if times.newest.since(stored) >= FLOOR_STEP {
-        let update = sqlx::query("UPDATE clock SET floor = $1 WHERE floor < $1").bind(times.newest.seconds());
-        update.execute(&mut *transaction).await?;
+    if !decisions.is_empty() {
+        let stored = clock_floor(&mut *transaction).await?;
+        let mut times = Times { floor: stored, newest: stored };
+        let latest = decisions.iter().filter_map(|decision| decision.at()).max();
+        quick.catch_up(recent, latest.unwrap_or(stored))?;
+        for decision in decisions {
+            results.push(write_one(&mut transaction, decision, &mut times, recent).await?);
+        }
+        if times.newest.since(stored) >= FLOOR_STEP {
+            sqlx::query(RAISE_FLOOR).bind(times.newest.seconds()).execute(&mut *transaction).await?;
+        }
     }
     let mut outcomes = Vec::with_capacity(works.len());
     for work in works {
@@ -143,8 +207,17 @@ async fn batch(
         }
         outcomes.push(outcome);
     }
+    let ends = if decisions.is_empty() { None } else { Some(ends(&mut transaction).await?) };
     transaction.commit().await?;
+    if let Some(ends) = ends {
+        recent.keep(ends);
+    }
     Ok((results, outcomes))
+}
+
+async fn ends(connection: &mut SqliteConnection) -> Result<Ends, sqlx::Error> {
+    let (events, proofs) = sqlx::query_as(super::recent::ENDS).fetch_one(connection).await?;
+    Ok(Ends { events, proofs })
 }
 
 /// The time up to which decisions were made in the store, and in this batch.
@@ -153,34 +226,12 @@ struct Times {
     newest: Timestamp,
 }
 
-/// Writes all of them; gives the store's time if every condition of every one held. If not, whatever was written must be taken back.
-async fn write_together(
-    connection: &mut SqliteConnection,
-    decisions: &[&Decision],
-) -> Result<Option<Timestamp>, sqlx::Error> {
-    let written = async {
-        // An event that is too large is one decision's fault.
-        let Ok(rows) = Rows::of(decisions.iter().copied()) else { return Ok(None) };
-        let (floor, hold) = rows.hold(connection).await?;
-        let in_time = |decision: &&Decision| decision.at().is_none_or(|at| at.plus(Skew::MAX_SECONDS) >= floor);
-        if !hold || !decisions.iter().all(in_time) {
-            return Ok(None);
-        }
-        rows.write(connection).await?;
-        Ok(Some(floor))
-    };
-    match written.await {
-        // So may an error be that the disk is not to blame for.
-        Err(error) if !Fault::of(&error).stops_all() => Ok(None),
-        written => written,
-    }
-}
-
 /// Writes one in a savepoint. The outer error means that nothing of the batch can happen.
-async fn write_alone(
+async fn write_one(
     connection: &mut SqliteConnection,
     decision: &Decision,
     times: &mut Times,
+    recent: &mut Recent,
 ) -> Result<Result<(), DecideError>, Arc<sqlx::Error>> {
     let at = decision.at().unwrap_or(times.floor);
     if decision.accepts_the_clock() {
@@ -188,8 +239,9 @@ async fn write_alone(
     } else if at.plus(Skew::MAX_SECONDS) < times.floor {
         return Ok(Err(DecideError::Clock { now: at, floor: times.floor }));
     }
+    let mark = recent.mark();
     let mut savepoint = Connection::begin(connection).await?;
-    match apply(&mut savepoint, decision).await {
+    match apply(&mut savepoint, decision, recent).await {
         Ok(()) => {
             savepoint.commit().await?;
             times.newest = times.newest.max(at);
@@ -198,6 +250,7 @@ async fn write_alone(
         // The cause, and not what a rollback says that comes too late.
         Err(DecideError::Store(StoreError::Engine { source, .. })) if Fault::of(&source).stops_all() => Err(source),
         Err(error) => {
+            recent.take_back(mark);
             savepoint.rollback().await?;
             Ok(Err(error))
         }
@@ -206,20 +259,129 @@ async fn write_alone(
 
 /// The time up to which decisions were made.
 pub(super) async fn clock_floor(executor: impl sqlx::SqliteExecutor<'_>) -> Result<Timestamp, sqlx::Error> {
-    let row = sqlx::query("SELECT floor FROM clock").fetch_one(executor).await?;
+    let row = sqlx::query(FLOOR).fetch_one(executor).await?;
     row.try_get("floor").map(Timestamp::from_seconds)
 }
 
-async fn apply(connection: &mut SqliteConnection, decision: &Decision) -> Result<(), DecideError> {
+async fn apply(connection: &mut SqliteConnection, decision: &Decision, recent: &mut Recent) -> Result<(), DecideError> {
     for change in &decision.changes {
-        apply_change(connection, change).await?;
+        apply_change(connection, change, recent).await?;
     }
-    let failed = engine("write an event");
-    Rows::events(&decision.events)?.write(connection).await.map_err(|error| failed(error).into())
+    for event in &decision.events {
+        fits_the_ledger(event)?;
+        add_event(connection, event).await.map_err(engine("write an event"))?;
+    }
+    Ok(())
+}
+
+async fn add_event(connection: &mut SqliteConnection, sealed: &Sealed) -> Result<(), sqlx::Error> {
+    let event = sealed.event();
+    let added = sqlx::query(ADD_EVENT)
+        .bind(sealed.hash().as_slice())
+        .bind(event.kind().as_str())
+        .bind(event.at().seconds())
+        .bind(sealed.leaf())
+        .bind(event.text_of("device"))
+        .bind(event.text_of("project"))
+        .execute(&mut *connection)
+        .await?;
+    for (name, field) in event.personal_fields() {
+        sqlx::query(ADD_FIELD)
+            .bind(added.last_insert_rowid())
+            .bind(*name)
+            .bind(field.salt.as_slice())
+            .bind(field.value.as_str())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Adds a token, if its device has room.
+async fn add_token(
+    connection: &mut SqliteConnection,
+    token: &IssuedToken,
+    now: Timestamp,
+    most: u32,
+    recent: &mut Recent,
+) -> Result<bool, sqlx::Error> {
+    let device = token.device.as_str();
+    let revoked: i64 = sqlx::query_scalar(REVOKED_OF)
+        .bind(device)
+        .bind(forgotten(now))
+        .bind(over(now))
+        .fetch_one(&mut *connection)
+        .await?;
+    let live = recent.live(device, now);
+    if live.saturating_add(usize::try_from(revoked).unwrap_or(usize::MAX)) >= most as usize {
+        return Ok(false);
+    }
+    recent.add(token);
+    sqlx::query(ADD_TOKEN)
+        .bind(token.jti.as_str())
+        .bind(device)
+        .bind(token.grant.as_str())
+        .bind(token.resource.as_str())
+        .bind(token.expires_at.seconds())
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(ADD_HOLDER)
+        .bind(device)
+        .bind(token.resource.as_str())
+        .bind(token.grant.as_str())
+        .bind(token.expires_at.seconds())
+        .execute(connection)
+        .await?;
+    Ok(true)
+}
+
+/// What the quick way does too; `None` for everything else.
+async fn apply_quick(
+    connection: &mut SqliteConnection,
+    change: &Change,
+    recent: &mut Recent,
+) -> Result<Option<(bool, Condition)>, sqlx::Error> {
+    let mut there = async |query: sqlx::query::Query<'_, Sqlite, sqlx::sqlite::SqliteArguments>| {
+        Ok::<_, sqlx::Error>(query.fetch_optional(&mut *connection).await?.is_some())
+    };
+    Ok(Some(match change {
+        Change::RequireSeen { device: known, grant } => {
+            let (hash, holder) = (known.certificate_hash.as_slice(), known.certificate.holder.uri());
+            let holds = there(sqlx::query(CERTIFICATE_OF).bind(hash).bind(holder)).await?
+                && there(sqlx::query(DEVICE_AS_SEEN).bind(known.device.id.as_str()).bind(&*known.device.text)).await?
+                && there(sqlx::query(GRANT_AS_SEEN).bind(grant.id.as_str()).bind(&*grant.text)).await?;
+            (holds, Condition::Device(known.device.id.clone()))
+        }
+        Change::RequireDevice(id, state) => {
+            let holds = there(sqlx::query(DEVICE_IN).bind(id.as_str()).bind(device_state(*state))).await?;
+            (holds, Condition::Device(id.clone()))
+        }
+        Change::RequireGrant(id, state) => {
+            let holds = there(sqlx::query(GRANT_IN).bind(id.as_str()).bind(state.as_str())).await?;
+            (holds, Condition::Grant(id.clone()))
+        }
+        Change::RememberProof { id, until } => {
+            let new = recent.remember(id, *until);
+            if new {
+                sqlx::query(ADD_PROOF).bind(id.as_slice()).bind(until.seconds()).execute(connection).await?;
+            }
+            (new, Condition::ProofIsNew)
+        }
+        Change::AddToken { token, now, most } => {
+            let room = add_token(connection, token, *now, *most, recent).await?;
+            (room, Condition::RoomForToken(token.device.clone()))
+        }
+        _ => return Ok(None),
+    }))
 }
 
 fn json(kind: &'static str, value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|source| StoreError::Record { kind, source })
+}
+
+/// What stands in a grant's record of its briefing.
+fn briefed(grant: &Grant) -> String {
+    grant.briefed.map(|hash| base64url(&hash.0)).unwrap_or_default()
 }
 
 /// Wraps every key anew: none may be left under another master key than the one that all are to be under.
@@ -250,13 +412,20 @@ async fn rewrap(
     if left == 0 { Ok(()) } else { Err(DecideError::Conflict(Condition::MasterKey(from.to_owned()))) }
 }
 
-async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Result<(), DecideError> {
+async fn apply_change(
+    connection: &mut SqliteConnection,
+    change: &Change,
+    recent: &mut Recent,
+) -> Result<(), DecideError> {
     if let Change::RewrapKeys { from, to, keys } = change {
         return rewrap(connection, from, to, keys).await;
     }
     if let Change::DropNotifications(all) = change {
         let gone = super::notification::drop_dead(connection, all).await?;
         return if gone { Ok(()) } else { Err(DecideError::Conflict(Condition::Notifications)) };
+    }
+    if let Change::AcceptBriefing { to, acceptance } = change {
+        return super::briefing::accept(connection, to, acceptance).await;
     }
     if let Change::RequireNothingLeft(scope) = change {
         let nothing = super::find::nothing_left(connection, scope).await?;
@@ -280,9 +449,10 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         let now: Option<i64> = now.fetch_optional(connection).await.map_err(engine("look approvals up"))?;
         return if now == *given { Ok(()) } else { Err(DecideError::Conflict(Condition::Approvals(id.clone()))) };
     }
-    if let Some((rows, condition)) = Rows::alone(change) {
-        let (_, hold) = rows.hold(connection).await.map_err(engine("change a record"))?;
-        return if hold { Ok(()) } else { Err(DecideError::Conflict(condition)) };
+    if let Some((holds, condition)) =
+        apply_quick(connection, change, recent).await.map_err(engine("change a record"))?
+    {
+        return if holds { Ok(()) } else { Err(DecideError::Conflict(condition)) };
     }
     // Each arm gives the statement and the condition that one changed row proves; no condition where nothing can fail.
     let (query, condition) = match change {
@@ -323,10 +493,10 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         }
         Change::Grant { to, from } => (
             // By its device the tokens of a grant are found when it ends. Nobody writes one who read it before it was extended, or leaves
-            // one in use that was read before a use was counted: both would be forgotten. Revoking waits for neither.
+            // one in use that was read before a use was counted or a briefing accepted: all would be forgotten. Revoking waits for none.
             sqlx::query(
                 "UPDATE grants SET state = $1, device = $2, body = $3 WHERE id = $4 AND state = $5 AND COALESCE(device, $2) IS $2 \
-                 AND ends_at = COALESCE($6, ends_at) AND ($7 IS NULL OR COALESCE(json_extract(body, '$.used'), 0) <= $7)",
+                 AND ends_at = COALESCE($6, ends_at) AND ($7 IS NULL OR COALESCE(json_extract(body, '$.used'), 0) <= $7 AND COALESCE(json_extract(body, '$.briefed'), '') = $8)",
             )
                 .bind(to.state.as_str())
                 .bind(to.device.as_ref().map(ToString::to_string))
@@ -334,7 +504,8 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
                 .bind(to.id.to_string())
                 .bind(from.as_str())
                 .bind((to.state != GrantLife::Revoked).then(|| to.until.seconds()))
-                .bind((!matches!(to.state, GrantLife::Revoked | GrantLife::Ended)).then(|| i64::from(to.used))),
+                .bind((!matches!(to.state, GrantLife::Revoked | GrantLife::Ended)).then(|| i64::from(to.used)))
+                .bind(briefed(to)),
             Some(Condition::Grant(to.id.clone())),
         ),
         Change::Approvals(to) => (
@@ -376,14 +547,15 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         Change::Extend { to, from } => (
             sqlx::query(
                 "UPDATE grants SET state = $1, body = $2 WHERE id = $3 AND state = $4 AND ends_at = $5 \
-                 AND COALESCE(json_extract(body, '$.used'), 0) = $6",
+                 AND COALESCE(json_extract(body, '$.used'), 0) = $6 AND COALESCE(json_extract(body, '$.briefed'), '') = $7",
             )
                 .bind(to.state.as_str())
                 .bind(json("grant", to)?)
                 .bind(to.id.to_string())
                 .bind(from.state.as_str())
                 .bind(from.until.seconds())
-                .bind(i64::from(from.used)),
+                .bind(i64::from(from.used))
+                .bind(briefed(from)),
             Some(Condition::Grant(to.id.clone())),
         ),
         Change::AddDevice(new) => (
@@ -515,6 +687,7 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
         // Above.
         Change::RewrapKeys { .. }
         | Change::DropNotifications(..)
+        | Change::AcceptBriefing { .. }
         | Change::RequireNothingLeft(..)
         | Change::RequireSomebody(..)
         | Change::RequireNoGrant(..)
@@ -537,11 +710,17 @@ async fn apply_change(connection: &mut SqliteConnection, change: &Change) -> Res
 const REMEMBER_CERTIFICATES: i64 = 400 * 24 * 3600;
 
 /// How what is over is forgotten, and for how many seconds it was kept.
-pub(super) const SWEEPS: [(&str, i64); 5] = [
+pub(super) const SWEEPS: [(&str, i64); 6] = [
     super::notification::SWEEP,
     ("DELETE FROM challenges WHERE expires_at < $1", 0),
-    ("DELETE FROM proofs_seen WHERE remember_until < $1", 0),
+    // Up to the oldest that must be kept, since they end nearly in their order; the newest stays, so that no number is given twice.
+    (
+        "DELETE FROM proofs_seen WHERE n < COALESCE( \
+             (SELECT n FROM proofs_seen WHERE remember_until >= $1 ORDER BY n LIMIT 1), (SELECT MAX(n) FROM proofs_seen))",
+        0,
+    ),
     ("DELETE FROM tokens WHERE expires_at < $1", USED_AFTER_END),
+    ("DELETE FROM token_holders WHERE until < $1", USED_AFTER_END),
     ("DELETE FROM certificates WHERE not_after < $1", REMEMBER_CERTIFICATES),
 ];
 
