@@ -2,9 +2,11 @@
 
 mod admin;
 mod briefing;
+mod devices;
 mod git;
 mod ledger;
 mod member;
+mod notices;
 mod requests;
 mod tokens;
 mod upkeep;
@@ -37,6 +39,7 @@ use crate::{
     enrolment::Enroller,
     error::AgentError,
     issuer,
+    notices::Notices,
     state::{Completed, Folder, Record, StateError, prepare},
     tokens::{CallerEvidence, TokenCache},
     tpm::{DeviceKeys, Surroundings, Tcti, Tpm, TpmError, explain_missing},
@@ -85,6 +88,7 @@ impl Agent {
         let Some(mut completed) = record.completed.clone() else { return Ok(()) };
         let member = Member {
             ledger: self.follower(&folder, &record, &mut completed)?,
+            notices: Notices::open(folder.clone()),
             client: RwLock::new(issuer::mutual(&completed, &keys.identity, &self.tpm)?),
             uid,
             issuer: record.issuer.clone(),
@@ -291,6 +295,7 @@ impl Agent {
                     grants: Vec::new(),
                     resources: Vec::new(),
                     warnings: Vec::new(),
+                    new_notices: 0,
                     tokens: Vec::new(),
                     ledger: None,
                     problem: None,
@@ -317,6 +322,7 @@ impl Agent {
             clock_offset: completed.clock_offset.map(|_| self.issuer_time(member).since(self.clock.now())),
             last_contact: Some(completed.last_contact),
             warnings: self.warnings(member, &device.grants),
+            new_notices: member.notices.unread(),
             grants: device.grants,
             resources: device
                 .resources

@@ -129,6 +129,27 @@ async fn git_erase(State(agent): Shared, ConnectInfo(caller): Who, Body(body): B
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn devices(State(agent): Shared, ConnectInfo(caller): Who) -> Result<Response, AgentError> {
+    Ok(give(agent.devices(uid(&caller)?).await))
+}
+
+async fn report_lost(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
+    Ok(give(agent.report_lost(uid(&caller)?, &read(&body)?).await?))
+}
+
+async fn notices(State(agent): Shared, ConnectInfo(caller): Who) -> Result<Response, AgentError> {
+    Ok(give(agent.notices(uid(&caller)?).await))
+}
+
+async fn read_notices(
+    State(agent): Shared,
+    ConnectInfo(caller): Who,
+    Body(body): Body,
+) -> Result<StatusCode, AgentError> {
+    agent.read_notices(uid(&caller)?, &read(&body)?)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn warnings(State(agent): Shared, ConnectInfo(caller): Who, Body(body): Body) -> Result<Response, AgentError> {
     let request: WarningsRequest = read(&body)?;
     Ok(give(agent.warnings_due(uid(&caller)?, &request).await?))
@@ -187,6 +208,10 @@ pub fn routes(agent: Arc<Agent>) -> Router {
         .route("/v1/proofs", post(proof))
         .route("/v1/git-credentials", post(git_credential))
         .route("/v1/git-credentials/erase", post(git_erase))
+        .route("/v1/devices", get(devices))
+        .route("/v1/devices/lost", post(report_lost))
+        .route("/v1/notices", get(notices))
+        .route("/v1/notices/read", post(read_notices))
         .route("/v1/warnings", post(warnings))
         .route("/v1/ledgers", get(ledgers))
         .route("/v1/ledgers/check", post(check_ledgers))

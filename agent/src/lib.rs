@@ -20,6 +20,7 @@ pub mod local_client;
 pub mod memory;
 #[cfg(test)]
 mod mock_agent;
+mod notices;
 pub mod state;
 pub mod tokens;
 pub mod tpm;

@@ -13,7 +13,10 @@ use crate::{
     access_request::AccessRequest,
     authorization::AuthorizationDetails,
     enrolment::{DeviceLife, TrustTier},
-    names::{Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RoleName},
+    names::{
+        Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RequestId,
+        RoleName,
+    },
     time::Timestamp,
 };
 
@@ -392,6 +395,9 @@ pub struct Ended {
     pub ended: bool,
     /// Open invitations.
     pub invitations: Vec<InvitationId>,
+    /// Requests that wait.
+    #[serde(default)]
+    pub requests: Vec<RequestId>,
     /// Grants that live.
     pub grants: Vec<GrantId>,
     /// Devices.

@@ -70,6 +70,7 @@ kinds! {
     DeviceResumed = "device_resumed",
     DeviceRevoked = "device_revoked",
     DeviceLeft = "device_left",
+    DeviceLossRefused = "device_loss_refused",
     RenewalBegun = "renewal_begun",
     CertificateRenewed = "certificate_renewed",
     CertificateRefused = "certificate_refused",

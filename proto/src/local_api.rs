@@ -14,6 +14,8 @@ use crate::{
     encoding::Fixed,
     enrolment::{DeviceLife, GrantState, TrustTier},
     names::{DeviceId, GrantId, ProjectName, RequestId},
+    notice::Notice,
+    own_devices::{Lost, OwnDevice},
     resource::Resource,
     time::Timestamp,
 };
@@ -97,6 +99,9 @@ pub struct Enrolment {
     /// What of them comes to its end.
     #[serde(default)]
     pub warnings: Vec<Warning>,
+    /// How many notices nobody has read.
+    #[serde(default)]
+    pub new_notices: usize,
     /// Live tokens: where for, and until when.
     pub tokens: Vec<LiveToken>,
     /// How the issuer's ledger stands; `None` while interrupted.
@@ -173,6 +178,76 @@ pub struct WarningsRequest {
 pub struct Warnings {
     /// Those that were not handed out within a day.
     pub warnings: Vec<Warning>,
+}
+
+/// `GET /v1/notices`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AllNotices {
+    /// Those of each issuer of this user.
+    pub issuers: Vec<NoticesAt>,
+}
+
+/// What was decided at one issuer, and what comes to its end there.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct NoticesAt {
+    /// The issuer.
+    pub issuer: String,
+    /// Where this device is in its life.
+    pub state: DeviceLife,
+    /// What is kept, the newest last.
+    pub notices: Vec<KeptNotice>,
+    /// What comes to its end.
+    pub warnings: Vec<Warning>,
+    /// Why it may not be all, where the issuer did not say.
+    pub problem: Option<Problem>,
+}
+
+/// A notice, as the agent keeps it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct KeptNotice {
+    /// What happened.
+    #[serde(flatten)]
+    pub notice: Notice,
+    /// Whether somebody has read it.
+    pub read: bool,
+}
+
+/// `POST /v1/notices/read`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadNotices {
+    /// The issuer.
+    pub issuer: String,
+    /// The numbers of the events of those that were read.
+    pub events: Vec<u64>,
+}
+
+/// `GET /v1/devices`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AllDevices {
+    /// Those at each issuer of this user.
+    pub issuers: Vec<DevicesAt>,
+}
+
+/// This user's devices at one issuer.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct DevicesAt {
+    /// The issuer.
+    pub issuer: String,
+    /// Those that are not revoked, by name; this machine among them.
+    pub devices: Vec<OwnDevice>,
+    /// Why they are not known, where they are not.
+    pub problem: Option<Problem>,
+}
+
+/// `POST /v1/devices/lost`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportLost {
+    /// The issuer.
+    pub issuer: String,
+    /// Which, and what happened.
+    pub lost: Lost,
 }
 
 /// `POST /v1/enrolments`.

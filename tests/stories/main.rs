@@ -27,6 +27,7 @@ mod issuer;
 mod large;
 mod ledger;
 mod life;
+mod notices;
 mod notifications;
 mod offboarding;
 mod path;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use daypass_tests::{Failure, Issuer, Machine, PROJECT, Story, Who, World, ensure, eventually};
+use daypass_tests::{Delivery, Failure, Issuer, Machine, PROJECT, Receiver, Story, Who, World, ensure, eventually};
 use serde_json::{Value, json};
 
 /// A world whose issuer tells a script, which does what `script` says in the folder of the issuer.
@@ -80,4 +80,61 @@ fn what_is_not_taken_waits_and_a_person_looks_at_it() -> Story {
     one(&world.issuer, "device.pending")?;
     world.issuer.act(["notification", "drop", "msg_none"]).run()?.code(3)?.says(&["msg_none"])?;
     Ok(())
+}
+
+#[test]
+fn a_webhook_gets_signed_messages_again_after_a_fault_and_what_is_dead_when_a_person_says_so() -> Story {
+    let receiver = Receiver::start()?;
+    let world = World::build(false, |issuer, _| {
+        issuer.put("webhook.secret", format!("{}\n", receiver.secret()))?;
+        issuer.put("hooks-ca.pem", &receiver.ca)?;
+        let section = format!(
+            "[notification]\nattempts = 2\n[notification.webhook]\nurl = \"{}\"\nsecret = \"webhook.secret\"\nca = \"hooks-ca.pem\"\n",
+            receiver.url
+        );
+        issuer.configure("# [notification]\n", &section)
+    })?;
+    let came = |kind: &str, status: u16| {
+        eventually(&format!("`{kind}` answered with {status}"), || {
+            Ok(receiver.got(kind).into_iter().find(|delivery| delivery.answered == status))
+        })
+    };
+    receiver.answers(500);
+    let laptop = Machine::start(&world, "laptop", Who::Alice)?;
+    laptop.enrol(&world.issuer.invite("alice", PROJECT, "developer", &[])?)?;
+    let first = came("device.pending", 500)?;
+    // Until it is tried again, it is listed with what was answered.
+    let waits = world.issuer.run(["notification", "list", "--json"])?.json()?;
+    let error = waits[0]["error"].as_str().unwrap_or_default();
+    ensure(waits[0]["dead"] == false && error.contains("500"), "one that waits, and why", &waits)?;
+    receiver.answers(204);
+    let second = came("device.pending", 204)?;
+    ensure(second.id == first.id && second.body == first.body, "the same message", &second.body)?;
+    ensure((daypass_tests::now() - second.timestamp).abs() < 60, "the time of the attempt", second.timestamp)?;
+    for delivery in [&first, &second] {
+        receiver.verify(delivery)?;
+    }
+    let forged = Delivery { body: second.body.replace("alice", "mallory"), ..second };
+    ensure(receiver.verify(&forged).is_err(), "no good signature of what was changed", &forged.body)?;
+
+    receiver.answers(503);
+    world.issuer.approve("alice")?;
+    let dead = eventually("a message that is not tried any more", || {
+        let dead = world.issuer.run(["notification", "list", "--dead", "--json"])?.json()?;
+        Ok((dead[0]["type"] == "device.approved").then_some(dead))
+    })?;
+    let error = dead[0]["error"].as_str().unwrap_or_default();
+    ensure(dead[0]["attempts"] == 2 && error.contains("503"), "two attempts, and why", &dead)?;
+    world.issuer.act(["check"]).run()?.code(4)?.says(&["notification(s) were not taken by the webhook"])?;
+    receiver.answers(200);
+    let message = dead[0]["message"].as_str().unwrap_or_default();
+    world.issuer.run(["notification", "retry", message])?.says(&["1 notification(s) tried again"])?;
+    let taken = came("device.approved", 200)?;
+    receiver.verify(&taken)?;
+    ensure(taken.id == message, "the message that was dead", &taken.id)?;
+    let left = eventually("an empty list", || {
+        let left = world.issuer.run(["notification", "list", "--json"])?.json()?;
+        Ok((left == json!([])).then_some(left))
+    })?;
+    ensure(receiver.got("device.pending").len() == 2, "nothing once more", &left)
 }

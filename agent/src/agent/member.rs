@@ -10,6 +10,7 @@ use crate::{
     clock::Moment,
     error::AgentError,
     ledger::Follower,
+    notices::Notices,
     state::{Completed, Folder},
     tpm::DeviceKeys,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Member {
     pub(super) renewing: Mutex<()>,
     /// What is known of the issuer's ledger.
     pub(super) ledger: Follower,
+    /// What was decided about the device.
+    pub(super) notices: Notices,
     /// When the issuer last could not be asked for something that nobody waits for.
     pub(super) failed: Lock<Option<Moment>>,
 }

@@ -5,7 +5,8 @@
 use std::sync::PoisonError;
 
 use daypass_proto::{
-    enrolment::{DeviceLife, DeviceState},
+    enrolment::DeviceLife,
+    notice::StateAnswer,
     oauth_error::{ErrorBody, Reason},
     time::Timestamp,
 };
@@ -90,14 +91,15 @@ impl Agent {
 
     async fn ask_state_once(&self, member: &Member) -> Result<(), AgentError> {
         let before = self.clock.moment();
-        let url = format!("{}/device/v1/state", member.device().mtls_url);
-        let mut device: DeviceState = match issuer::answer(&url, member.client().get(&url)).await {
+        let url = format!("{}/device/v1/state?notices_after={}", member.device().mtls_url, member.notices.next());
+        let answer: StateAnswer = match issuer::answer(&url, member.client().get(&url)).await {
             Err(AgentError::Refused(body)) => {
                 self.learn_refusal(member, &body).await?;
                 return Err(AgentError::Refused(body));
             }
             other => other?,
         };
+        let mut device = answer.device;
         let here = self.clock.moment();
         let fast = here.since_boot.saturating_sub(before.since_boot) < FAST;
         if fast {
@@ -112,7 +114,8 @@ impl Agent {
             completed.last_contact = here.now;
             completed.device = device;
         })
-        .await
+        .await?;
+        Ok(member.notices.add(answer.notices, answer.notices_next)?)
     }
 
     /// A device that hears that it is suspended or revoked remembers it, and hands out nothing that it still has.

@@ -76,6 +76,13 @@ pub enum Command {
     ///
     /// Where the project asks for it, there is no token before it was accepted: `daypass briefing accept`.
     Briefing(BriefingArguments),
+    /// Show your other devices, and report one as lost
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Show what was decided about this machine, its grants and its requests, and what comes to its end
+    ///
+    /// What is shown counts as read. The agent hears of it from the issuer by itself; this asks anew.
+    Notices(NoticesArguments),
     /// Print an access token for a resource
     ///
     /// The token is bound to this machine's proof key: whoever sends it needs a proof from `daypass proof` for each request.
@@ -351,6 +358,42 @@ pub struct RequestsArguments {
     /// Take this one back
     #[arg(long, value_name = "REQUEST")]
     pub withdraw: Option<RequestId>,
+}
+
+/// `daypass device …`.
+#[derive(Debug, Subcommand)]
+pub enum DeviceCommand {
+    /// Show every device that is enrolled for you, and what it is granted
+    List,
+    /// Report another device of yours as lost: it and all that it has end at once, for good
+    ///
+    /// It shows what will end, and asks. Only a new invitation brings the device back.
+    Lost(LostDevice),
+}
+
+/// `daypass device lost`.
+#[derive(Args, Debug)]
+pub struct LostDevice {
+    /// The device: its name, or what it calls itself where no other one of yours does
+    #[arg(value_name = "DEVICE")]
+    pub device: String,
+    /// What happened: it is kept in the issuer's ledger
+    #[arg(long, value_name = "WORDS")]
+    pub reason: String,
+    /// The issuer, where there are several
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `daypass notices`.
+#[derive(Args, Debug)]
+pub struct NoticesArguments {
+    /// Show what was read before as well
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `daypass leave`.

@@ -1,7 +1,7 @@
 //! `daypass briefing`: what somebody may do, and that they accepted it.
 
 use daypass_proto::{
-    briefing::{Briefing, Standing, text_hash},
+    briefing::{Briefing, Standing, is_hidden, text_hash},
     enrolment::GrantState,
     local_api::{BriefingAccepted, BriefingAsked, Enrolment, Enrolments, ErrorCode, RefreshRequest},
 };
@@ -136,7 +136,7 @@ fn done(briefing: &Briefing, terminal: &mut dyn Terminal, words: &str) -> Result
 
 /// The text, as a terminal may see it: what is a command to a terminal is none here.
 fn shown(briefing: &Briefing) -> String {
-    let plain = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c };
+    let plain = |c: char| if c == '\r' || is_hidden(c) { '\u{fffd}' } else { c };
     briefing.text.trim_end().chars().map(plain).chain(['\n']).collect()
 }
 

@@ -8,6 +8,7 @@ mod access;
 mod admin;
 mod arguments;
 mod briefing;
+mod device;
 mod doctor;
 mod enrol;
 mod failure;
@@ -15,6 +16,7 @@ mod generate;
 mod inspector;
 mod leave;
 mod ledger;
+mod notices;
 mod request;
 mod setup_git;
 mod status;
@@ -69,6 +71,8 @@ fn run(arguments: &Arguments, terminal: &mut dyn Terminal) -> Result<(), Failure
         Command::Request(asked) => request::request(asked, &agent, terminal),
         Command::Requests(asked) => request::requests(asked, &agent, terminal),
         Command::Briefing(asked) => briefing::run(asked, &agent, terminal),
+        Command::Device(asked) => device::run(asked, &agent, terminal),
+        Command::Notices(asked) => notices::run(asked, &agent, terminal),
         Command::Token(token) => access::token(token, &agent, terminal),
         Command::Proof(proof) => access::proof(proof, &agent, terminal),
         Command::Setup(SetupCommand::Git(git)) => setup_git::run(git, &agent, terminal),

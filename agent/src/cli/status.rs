@@ -117,6 +117,9 @@ pub(super) fn describe_enrolment(enrolment: &Enrolment, now: Timestamp) -> Strin
             line("", &format!("  waits for you: no token before its briefing was read and accepted; run `{command}`"));
         }
     }
+    if enrolment.new_notices > 0 {
+        line("notices", &format!("{} new: `daypass notices` shows them", enrolment.new_notices));
+    }
     for warning in &enrolment.warnings {
         line("warning", &warning.message);
         line("", &format!("  {}", warning.next_step));

@@ -27,6 +27,8 @@ use crate::{
     store::{Device, Invitation, Terms},
 };
 
+pub mod calling;
+
 const PROJECT: &str = include_str!("../project.toml.example");
 
 struct Hands {

@@ -165,7 +165,8 @@ fn not_administration(project: &ProjectName) -> Result<(), GrantError> {
     if is_administration(project) { Err(GrantError::Administration(project.clone())) } else { Ok(()) }
 }
 
-fn within_limits(
+/// The same for a grant that is there, whoever made it: an administrator's, too.
+pub(crate) fn within_limits(
     policy: &Policy,
     role: (&ProjectName, &RoleName),
     collaborator: &Collaborator,

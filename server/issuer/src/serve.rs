@@ -162,6 +162,8 @@ pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
         .route("/oauth/revoke", post(token::revoke))
         .route("/device/v1/state", get(device::state))
         .route("/device/v1/leave", post(device::leave))
+        .route("/device/v1/devices", get(device::list_own))
+        .route("/device/v1/devices/lost", post(device::lost))
         .route("/device/v1/requests", get(requests::list).post(requests::make))
         .route("/device/v1/requests/withdraw", post(requests::take_back))
         .route(&format!("{}{{grant}}", daypass_proto::briefing::PATH), get(briefing::read))

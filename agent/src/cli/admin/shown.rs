@@ -87,10 +87,11 @@ pub(super) fn grant(found: &api::GrantShown, terminal: &mut dyn Terminal) -> Res
 
 pub(super) fn ended(ended: &api::Ended, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let invitations = ended.invitations.iter().map(|id| format!("  invitation {id}: withdrawn"));
+    let requests = ended.requests.iter().map(|id| format!("  request {id}: lapses"));
     let grants = ended.grants.iter().map(|id| format!("  grant {id}: revoked"));
     let devices = ended.devices.iter().map(|id| format!("  device {id}: revoked, with its certificates and tokens"));
     let staying = ended.staying.iter().map(|id| format!("  device {id} stays: it has other grants"));
-    for line in invitations.chain(grants).chain(devices).chain(staying) {
+    for line in invitations.chain(requests).chain(grants).chain(devices).chain(staying) {
         terminal.words(&line)?;
     }
     Ok(())

@@ -214,6 +214,7 @@ fn a_policy_is_read_from_its_folder_and_what_waits_is_shown_before_it_is_confirm
     let folder = tempfile::TempDir::new().unwrap();
     for (name, text) in [
         ("projects/a.toml", "x"),
+        ("projects/a.briefing.md", "z"),
         ("projects/notes.md", "no"),
         ("guardrails/g.cedar", "y"),
         ("tests/.hidden.toml", "no"),
@@ -229,7 +230,7 @@ fn a_policy_is_read_from_its_folder_and_what_waits_is_shown_before_it_is_confirm
     result.unwrap();
     assert_eq!(
         asked(&agent, 0),
-        serde_json::json!({"method": "POST", "path": "/admin/v1/policy", "body": {"files": {"projects/a.toml": "x", "guardrails/g.cedar": "y"}}})
+        serde_json::json!({"method": "POST", "path": "/admin/v1/policy", "body": {"files": {"projects/a.toml": "x", "projects/a.briefing.md": "z", "guardrails/g.cedar": "y"}}})
     );
     assert!(
         terminal.said().contains("`eve` becomes an owner") && terminal.said().contains("policy confirm prop-"),

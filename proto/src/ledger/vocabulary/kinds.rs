@@ -92,6 +92,12 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::DeviceResumed => ("a device was let on again", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceRevoked => ("a device was ended", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceLeft => ("a device ended itself", Request, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
+        K::DeviceLossRefused => (
+            "this device reported another one as lost, and nothing was ended",
+            Request,
+            &[DEVICE, REASON, WHY, COLLABORATOR],
+            &[],
+        ),
         K::RenewalBegun => (
             "a device asked for its next certificate, and got a challenge",
             Request,

@@ -319,6 +319,7 @@ pub(super) async fn events(
         project,
         device: which.device.clone(),
         kind: parsed::<EventKind>("kind", which.kind.clone())?,
+        kinds: Vec::new(),
         since: moment("since", &which.since, Edge::Begin)?,
         until: moment("until", &which.until, Edge::End)?,
     };

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     approval::approve_grant,
     device::{Verb, compare, decide_life},
-    ending::{GrantVerb, Told, decide_grant, end_everything, look, withdraw},
+    ending::{GrantVerb, Told, carried, decide_grant, end_everything, look, withdraw},
     gates::remove,
     issuer::Issuer,
     policy::{Files, PolicyError},
@@ -103,6 +103,10 @@ pub(super) async fn perform(
             let id: InvitationId = asked.named("invitation", "invitation")?;
             let found = issuer.store.invitation(&id).await?.ok_or(AdminError::NotFound("invitation"))?;
             decider.standing.may_in(operation, &found.project).map_err(|_| AdminError::NotFound("invitation"))?;
+            // One for another machine of somebody's may carry grants of several projects.
+            for grant in carried(issuer, &found).await? {
+                decider.standing.may_in(operation, &grant.project)?;
+            }
             let reason = asked.reason()?;
             let told = Told { source: &decider.source, rule: None, reason: reason.as_deref() };
             answer(&invitation(&withdraw(issuer, &id, &told).await?, issuer.environment.now()))

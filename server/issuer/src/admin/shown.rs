@@ -125,6 +125,7 @@ pub(super) fn ended(ending: &Ending, ended: bool) -> api::Ended {
     api::Ended {
         ended,
         invitations: ending.invitations.iter().map(|it| it.id.clone()).collect(),
+        requests: ending.requests.iter().map(|it| it.id.clone()).collect(),
         grants: ending.grants.iter().map(|it| it.id.clone()).collect(),
         devices: ending.devices.iter().map(|it| it.id.clone()).collect(),
         staying: ending.staying.clone(),

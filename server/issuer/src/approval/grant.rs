@@ -10,7 +10,7 @@ use super::{ApprovalError, Waiting, bar, guard};
 use crate::{
     actor::Actor,
     ending::{GrantVerb, Told},
-    invitation::check_grant,
+    invitation::within_limits,
     issuer::Issuer,
     ledger::Source,
     policy::Action,
@@ -85,7 +85,7 @@ pub fn given_today(issuer: &Issuer, grant: &Grant, waiting: &Waiting) -> Result<
         return Err(ApprovalError::Over { grant: grant.id.clone(), until: grant.until });
     }
     let (policy, role, asked_at) = (issuer.policy(), (&grant.project, &grant.role), waiting.record().asked_at);
-    check_grant(&policy, role, &grant.collaborator, grant.until, &grant.terms, asked_at)?;
+    within_limits(&policy, role, &grant.collaborator, grant.until, &grant.terms, asked_at)?;
     Ok(())
 }
 
@@ -105,7 +105,7 @@ pub async fn follow(
     approves: bool,
     told: &Told<'_>,
 ) -> Result<Decision, ApprovalError> {
-    let mut successions = Vec::new();
+    let (mut successions, mut others, mut held) = (Vec::new(), false, None);
     for grant in grants.into_iter().filter(|grant| grant.state == GrantLife::Requested) {
         let actor = match told.source {
             Source::Actor(actor) if approves => actor.person().map(|_| actor),
@@ -142,21 +142,32 @@ pub async fn follow(
             Ok::<_, ApprovalError>(guard(issuer, Action::Approve, device, &grant)?)
         });
         let comes = match ready {
-            Some(Ok(monitored)) => Some(Succession::of(issuer, grant).await.map(|given| (given, monitored))),
-            Some(Err(error)) if approves => return Err(refused(issuer, &grant, told, error).await),
-            Some(Err(_)) | None => None,
+            Some(Ok(monitored)) => Some(Succession::of(issuer, grant.clone()).await.map(|given| (given, monitored))),
+            Some(Err(error)) => Some(Err(error)),
+            None => None,
         };
         decision = match comes {
             Some(Ok(((grant, succession), monitored))) => {
-                successions.extend(succession);
+                (others, successions) = (true, successions.into_iter().chain(succession).collect());
                 GrantVerb::Activate.noting(issuer, decision, grant, told, &monitored)
             }
-            Some(Err(error)) if approves => return Err(error),
-            // A device that was held back goes on with what it had.
-            Some(Err(_)) | None => decision.change(Change::RequireGrant(id, GrantLife::Requested)),
+            Some(Err(error @ ApprovalError::Guardrail(_))) if approves => {
+                return Err(refused(issuer, &grant, told, error).await);
+            }
+            // A device that was held back goes on with what it had; and one grant that is over holds up no other.
+            stays => {
+                match stays {
+                    Some(Err(error)) if approves => held = Some((grant, error)),
+                    _ => others = true,
+                }
+                decision.change(Change::RequireGrant(id, GrantLife::Requested))
+            }
         };
     }
-    Ok(succeed(issuer, decision, successions, told).await?)
+    match held {
+        Some((grant, error)) if !others => Err(refused(issuer, &grant, told, error).await),
+        _ => Ok(succeed(issuer, decision, successions, told).await?),
+    }
 }
 
 /// Writes down that somebody tried what was not theirs to do.

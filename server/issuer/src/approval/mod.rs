@@ -134,10 +134,10 @@ impl ApprovalError {
             Self::NotOwner { .. } => Some("not_an_owner"),
             Self::Own { .. } => Some("own_request"),
             Self::Guardrail(_) => Some("guardrail"),
+            Self::Over { .. } => Some("over"),
+            Self::Policy(_) => Some("policy"),
             Self::NoGrant(_)
             | Self::NotWaiting { .. }
-            | Self::Over { .. }
-            | Self::Policy(_)
             | Self::Nobody { .. }
             | Self::Already(_)
             | Self::Predecessor { .. }

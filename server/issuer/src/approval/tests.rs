@@ -280,6 +280,24 @@ async fn what_was_approved_comes_into_force_only_while_today_s_policy_gives_it()
 }
 
 #[tokio::test]
+async fn one_grant_that_is_over_holds_up_no_other() {
+    let made = Made::with_software().await;
+    let (id, device) = enrolled(&made).await;
+    let first = grant(&made, &id).await;
+    let later = GrantId::from_random(made.issuer.environment.random());
+    let second = Grant { id: later.clone(), role: "reader".parse().unwrap(), until: first.until.plus(3600), ..first };
+    let event = crate::fixture::event(&made.issuer.environment);
+    made.issuer.store.decide(Decision::new(event).change(Change::AddGrant(second))).await.unwrap();
+    for id in [&id, &later] {
+        approve_grant(&made.issuer, id, &person("olga@example.com"), None).await.unwrap();
+    }
+    made.pass(3600);
+    approve_device(&made, &device, Actor::account("root")).await.unwrap();
+    assert_eq!(grant(&made, &id).await.state, GrantLife::Requested);
+    assert_eq!(grant(&made, &later).await.state, GrantLife::Active);
+}
+
+#[tokio::test]
 async fn what_an_account_approved_for_an_owner_does_not_count_where_it_takes_two() {
     let made = on_behalf().await;
     made.edit_policy(&[TWO]).await;

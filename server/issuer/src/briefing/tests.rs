@@ -23,8 +23,10 @@ use crate::{
     ending::{GrantVerb, Told, decide_grant},
     fixture::{Made, event, request},
     ledger::Source,
+    policy::Action,
     serve::mtls_routes,
-    store::{Change, Decision},
+    store::{Change, DecideError, Decision},
+    token::trial::Trial,
 };
 
 const DAY: i64 = 86_400;
@@ -369,6 +371,66 @@ async fn accepting_while_others_decide_loses_nothing() {
     }
 }
 
+/// Who read a grant before its briefing was accepted writes over nothing; revoking waits for nobody.
+#[tokio::test]
+async fn what_was_read_before_an_acceptance_is_not_written_after_it() {
+    let scene = Scene::new().await;
+    let alice = scene.laptop("alice", "developer").await;
+    let store = &scene.made.issuer.store;
+    let decide = async |change| store.decide(Decision::new(event(&scene.made.issuer.environment)).change(change)).await;
+    let before = scene.grant(&alice).await;
+    scene.accepts(&alice).await.unwrap();
+    let now = scene.grant(&alice).await;
+    let goes = |state, grant: &Grant| Change::Grant { to: Grant { state, ..grant.clone() }, from: grant.state };
+    let later = |grant: &Grant| {
+        let to = Grant { until: grant.until.plus(DAY), ..grant.clone() };
+        Change::Extend { to: Box::new(to), from: Box::new(grant.clone()) }
+    };
+    for stale in [goes(GrantLife::Suspended, &before), goes(GrantLife::Grace, &before), later(&before)] {
+        let refused = decide(stale).await;
+        assert!(matches!(refused, Err(DecideError::Conflict(_))), "{refused:?}");
+        assert_eq!(scene.grant(&alice).await.briefed, now.briefed);
+    }
+    decide(later(&now)).await.unwrap();
+    assert_eq!(scene.grant(&alice).await.briefed, now.briefed);
+    decide(goes(GrantLife::Revoked, &before)).await.unwrap();
+    assert_eq!(scene.grant(&alice).await.state, GrantLife::Revoked);
+    assert_eq!(store.acceptances(&alice.grant).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn examples_take_it_as_read_and_what_was_granted_does_not() {
+    let scene = Scene::new().await;
+    let alice = scene.laptop("alice", "developer").await;
+    let policy = scene.made.issuer.policy();
+    let (grant, host) = (scene.grant(&alice).await, "https://git.example.com/".parse().unwrap());
+    let trial = Trial::under(grant.clone(), host, scene.made.now());
+    assert!(trial.question(&[&grant]).decide(&policy).is_ok());
+    let asked = Trial { briefed: false, ..trial.clone() };
+    let refused = asked.question(&[&grant]).decide(&policy).err().unwrap();
+    assert!(refused.to_string().contains("must be read and accepted first"), "{refused}");
+    // Of two grants the one that was accepted gives the token, and what waits to be read is said before what is not there.
+    let read = Grant {
+        briefed: terms(
+            policy.project(&grant.project).unwrap(),
+            policy.role(&grant.project, &grant.role).unwrap(),
+            &grant,
+        ),
+        ..grant.clone()
+    };
+    let ended = Grant { state: GrantLife::Suspended, ..read.clone() };
+    assert!(asked.question(&[&grant, &read]).decide(&policy).is_ok());
+    for order in [[&grant, &ended], [&ended, &grant]] {
+        let refused = asked.question(&order).decide(&policy).err().unwrap();
+        assert!(refused.to_string().contains("must be read and accepted first"), "{refused}");
+    }
+    // Approval and renewal are no use of the grant.
+    for action in [Action::Approve, Action::Renew] {
+        let decided = Trial { action, ..asked.clone() };
+        assert!(decided.question(&[&grant]).decide(&policy).is_ok());
+    }
+}
+
 #[tokio::test]
 async fn what_was_accepted_goes_with_the_person_and_with_owners_whom_it_names() {
     let scene = Scene::new().await;
@@ -423,7 +485,7 @@ async fn the_text_has_the_numbers_of_this_grant() {
     assert!(head.trim_end().ends_with("Merge requests go to Otto."), "{text}");
     let tree = [
         "Do you need it after 2026-10-21T14:13:20Z?",
-        "├─ for 90d from now at most, and 365d in all:",
+        "├─ for 90d from now at most, and 365d in all, which is until 2027-09-21T14:13:20Z:",
         &format!("daypass extend {} --for 7d --reason", alice.grant),
         "├─ another role gives it (`reader`):",
         "daypass request --project apollo --role reader --reason",
@@ -446,7 +508,7 @@ async fn the_text_has_the_numbers_of_this_grant() {
         ("git push origin HEAD:refs/heads/alice/topic", "# write where you may"),
         ("git push origin HEAD:refs/heads/main", "# is refused"),
         ("## Whom to call", "- The owners, who decide: `olga@example.com`, `otto@example.com`"),
-        ("- Questions: apollo on chat", "tell an owner at once"),
+        ("- Questions: `apollo on chat`", "tell an owner at once"),
     ] {
         let found = rest[at..].find(heading).unwrap_or_else(|| panic!("{heading}: {text}")) + at;
         at = rest[found..].find(words).unwrap_or_else(|| panic!("{words}: {text}")) + found;
@@ -503,4 +565,18 @@ async fn every_placeholder_says_something() {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert!(!text.contains("## ") && !text.contains("this is left") && !text.contains('\u{1b}'), "{text}");
+}
+
+/// A rule may tell of a project that is nobody's business here.
+#[tokio::test]
+async fn only_rules_that_say_so_are_told() {
+    let scene = Scene::new().await;
+    let rules = "@id(\"gemini-only\") @reason(\"gemini is for its own people\") forbid (principal, action, resource in Project::\"gemini\");\n\
+         @id(\"by-day\") @reason(\"work by day\") @briefing(\"nothing is given out at night\") forbid (principal, action == Action::\"renew\", resource);\n";
+    std::fs::write(scene.made.issuer.config.policy.join("guardrails/rules.cedar"), rules).unwrap();
+    scene.made.edit_policy(&[("\"olga@example.com\"", "\"olga@example.com\", \"gemini@example.com\"")]).await;
+    let alice = scene.laptop("alice", "developer").await;
+    let text = scene.reads(&alice, &alice.grant).await.unwrap().text;
+    assert!(text.contains("- `by-day`: nothing is given out at night"), "{text}");
+    assert!(!text.contains("gemini-only") && !text.contains("own people"), "{text}");
 }

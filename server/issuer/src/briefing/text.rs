@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use daypass_proto::{
     authorization::{AuthorizationDetail, AuthorizationDetails, GitAction, GitRepository, HttpApi},
+    briefing::is_hidden,
     time::Timestamp,
 };
 
@@ -23,8 +24,6 @@ const SECTIONS: [(Placeholder, &str); 6] = [
     (Placeholder::Examples, "Common cases"),
     (Placeholder::Whom, "Whom to call"),
 ];
-/// So many rules are named.
-const RULES: usize = 20;
 
 /// What a text is made of.
 pub(super) struct Facts<'a> {
@@ -76,7 +75,7 @@ impl Truncated for String {
 
 /// Somebody's words, on one line and in one piece of code.
 fn plain(words: &str) -> String {
-    words.chars().map(|c| if c.is_control() || c == '`' { '\u{fffd}' } else { c }).collect()
+    words.chars().map(|c| if is_hidden(c) || c.is_control() || c == '`' { '\u{fffd}' } else { c }).collect()
 }
 
 fn quoted<T: ToString>(all: impl IntoIterator<Item = T>, between: &str) -> String {
@@ -139,14 +138,13 @@ impl Given<'_> {
         if terms.secure_boot {
             text.push_str(" It is used by machines only that boot with Secure Boot.");
         }
-        let rules: Vec<_> = policy.guardrails().rules().filter(|rule| rule.mode == Mode::Enforce).collect();
-        if !rules.is_empty() {
+        // Others may tell of projects that are not theirs.
+        let enforced = policy.guardrails().rules().filter(|rule| rule.mode == Mode::Enforce);
+        let told: Vec<_> = enforced.filter_map(|rule| Some((&rule.id, rule.briefing.as_ref()?))).collect();
+        if !told.is_empty() {
             text.push_str("\n\nThese rules can refuse it all the same, and say so then:\n");
-            for rule in rules.iter().take(RULES) {
-                let _ = write!(text, "\n- `{}`: {}", plain(&rule.id), plain(&rule.reason));
-            }
-            if let Some(more) = rules.len().checked_sub(RULES).filter(|more| *more > 0) {
-                let _ = write!(text, "\n- and {more} more");
+            for (id, words) in told {
+                let _ = write!(text, "\n- `{}`: {}", plain(id), plain(words));
             }
         }
         text
@@ -197,7 +195,11 @@ impl Given<'_> {
                 let _ = writeln!(tree, "└─ yes ── role `{role}` is never extended: ask an owner for a new invitation");
             }
             Renewal::Ask => {
-                let total = role.longest_total.map(|total| format!(", and {} in all", lasting(total)));
+                let total = role.longest_total.map(|total| {
+                    let until =
+                        grant.made_at.map(|made_at| format!(", which is until {}", self.time(made_at.plus(total))));
+                    format!(", and {} in all{}", lasting(total), until.unwrap_or_default())
+                });
                 let _ = write!(
                     tree,
                     "└─ yes\n   ├─ for {} from now at most{}:\n   │    daypass extend {id} --for 7d --reason \"what it is for\"\n   \
@@ -256,7 +258,7 @@ impl Given<'_> {
         let Facts { project, .. } = self.facts;
         let mut text = format!("- The owners, who decide: {}", quoted(&project.owners, ", "));
         if let Some(contact) = &project.contact {
-            let _ = write!(text, "\n- Questions: {}", plain(contact));
+            let _ = write!(text, "\n- Questions: {}", quoted([contact], ""));
         }
         text.push_str(
             "\n- This machine was lost or stolen, or somebody else was at it: tell an owner at once, at any hour. One command of theirs ends what it can do.",

@@ -90,3 +90,51 @@ fn is_theirs(kept: &Acceptance, device: Option<&Device>) -> bool {
         text && hash && claims.briefing == kept.briefing && claims.grant == kept.grant
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use daypass_proto::jose::{Header, SoftwareKey};
+    use rcgen::KeyPair;
+
+    use super::*;
+    use crate::fixture::Made;
+
+    #[tokio::test]
+    async fn evidence_that_was_touched_does_not_hold() {
+        let made = Made::with_software().await;
+        let client = made.client().await;
+        let key = SoftwareKey::from_pkcs8(&KeyPair::generate().unwrap().serialize_der()).unwrap();
+        let device = Device { proof: *key.public(), ..client.clone() };
+        let (grant, text) = (made.issuer.store.grants_of(&device.id).await.unwrap().remove(0), "what was read");
+        let claims = Claims {
+            aud: "https://issuer.example.com".to_owned(),
+            iat: made.now(),
+            grant: grant.id.clone(),
+            project: grant.project.clone(),
+            briefing: Fixed([1; 32]),
+            text: text_hash(text),
+        };
+        let acceptance = key.sign(&Header { typ: TYP, ..Header::default() }, &claims).unwrap();
+        let kept = Acceptance {
+            hash: Fixed(sha256(&[acceptance.as_bytes()])),
+            grant: grant.id.clone(),
+            device: device.id.clone(),
+            collaborator: grant.collaborator.clone(),
+            at: made.now(),
+            briefing: Fixed([1; 32]),
+            acceptance,
+            text: Some(text.to_owned()),
+        };
+        assert!(is_theirs(&kept, Some(&device)));
+        assert!(is_theirs(&Acceptance { text: None, ..kept.clone() }, Some(&device)), "whoever it named was erased");
+        assert!(!is_theirs(&kept, Some(&client)) && !is_theirs(&kept, None), "another key");
+        for touched in [
+            Acceptance { text: Some("what was not read".to_owned()), ..kept.clone() },
+            Acceptance { hash: Fixed([2; 32]), ..kept.clone() },
+            Acceptance { briefing: Fixed([2; 32]), ..kept.clone() },
+            Acceptance { grant: GrantId::from_random([9; 10]), ..kept.clone() },
+        ] {
+            assert!(!is_theirs(&touched, Some(&device)), "{touched:?}");
+        }
+    }
+}

@@ -140,8 +140,9 @@ async fn run(issuer: &Issuer, scope: Scope, how: &How) -> Result<(), CommandErro
 
 fn counted(ending: &Ending) -> String {
     format!(
-        "{} open invitation(s), {} grant(s), {} device(s)",
+        "{} open invitation(s), {} request(s) that wait, {} grant(s), {} device(s)",
         ending.invitations.len(),
+        ending.requests.len(),
         ending.grants.len(),
         ending.devices.len()
     )
@@ -153,6 +154,10 @@ fn shown(ending: &Ending) -> Vec<String> {
         .invitations
         .iter()
         .map(|it| format!("  invitation {} of {} to {} as {}: withdrawn", it.id, it.collaborator, it.project, it.role));
+    let requests = ending
+        .requests
+        .iter()
+        .map(|it| format!("  request {} of {} to {} as {}: lapses", it.id, it.collaborator, it.project, it.given_role));
     let grants = ending.grants.iter().map(|it| {
         format!(
             "  grant {} of {} to {} as {}, {} until {}: revoked",
@@ -170,13 +175,14 @@ fn shown(ending: &Ending) -> Vec<String> {
     });
     let staying = ending.staying.iter().map(|id| format!("  device {id} stays: it has other grants"));
     let first = format!("this will end of {}: {}", ending.scope, counted(ending));
-    std::iter::once(first).chain(invitations).chain(grants).chain(devices).chain(staying).collect()
+    std::iter::once(first).chain(invitations).chain(requests).chain(grants).chain(devices).chain(staying).collect()
 }
 
 fn report(ending: &Ending, ended: bool) -> serde_json::Value {
     let mut report = json!({
         "ended": ended,
         "invitations": ending.invitations.iter().map(|it| &it.id).collect::<Vec<_>>(),
+        "requests": ending.requests.iter().map(|it| &it.id).collect::<Vec<_>>(),
         "grants": ending.grants.iter().map(|it| &it.id).collect::<Vec<_>>(),
         "devices": ending.devices.iter().map(|it| &it.id).collect::<Vec<_>>(),
         "staying": ending.staying,
@@ -226,7 +232,10 @@ mod tests {
         let made = Made::with_software().await;
         let (device, invitation) = (made.client().await, made.invited("alice").await);
         let told = shown(&look(&made.issuer, Scope::Collaborator("alice".parse().unwrap())).await.unwrap());
-        assert_eq!(told[0], "this will end of `alice`: 1 open invitation(s), 2 grant(s), 1 device(s)");
+        assert_eq!(
+            told[0],
+            "this will end of `alice`: 1 open invitation(s), 0 request(s) that wait, 2 grant(s), 1 device(s)"
+        );
         let all = told.join("\n");
         let grants = made.issuer.store.grants_in(GrantLife::Active).await.unwrap();
         for name in [device.id.as_str(), invitation.id.as_str(), invitation.grant.as_str(), grants[0].id.as_str()] {

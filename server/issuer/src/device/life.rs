@@ -126,6 +126,20 @@ pub async fn decide(
     rule: Option<&'static str>,
     reason: Option<&str>,
 ) -> Result<Device, LifeError> {
+    let (decision, device) = prepare(issuer, id, verb, source, rule, reason).await?;
+    issuer.store.decide(decision).await?;
+    Ok(device)
+}
+
+/// What would be decided, and the device as it would be then; for whoever has a condition of their own.
+pub(super) async fn prepare(
+    issuer: &Issuer,
+    id: &DeviceId,
+    verb: Verb,
+    source: &Source,
+    rule: Option<&'static str>,
+    reason: Option<&str>,
+) -> Result<(Decision, Device), LifeError> {
     let (store, environment) = (&issuer.store, &issuer.environment);
     let device = store.device(id).await?.ok_or_else(|| LifeError::Unknown(id.clone()))?;
     let from = device.state;
@@ -165,8 +179,7 @@ pub async fn decide(
     }
     let (to, reason) = (verb.target(), reason.map(str::to_owned).or_else(|| Some(verb.word().to_owned())));
     decision = decision.change(Change::DeviceLife { id: id.clone(), to, reason: reason.clone(), from });
-    store.decide(decision).await?;
-    Ok(Device { state: to, reason, ..device })
+    Ok((decision, Device { state: to, reason, ..device }))
 }
 
 #[cfg(test)]

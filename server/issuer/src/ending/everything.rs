@@ -45,7 +45,7 @@ pub struct Ending {
 impl Ending {
     /// Whether there is nothing to end.
     pub fn is_empty(&self) -> bool {
-        self.invitations.is_empty() && self.grants.is_empty() && self.devices.is_empty()
+        self.invitations.is_empty() && self.requests.is_empty() && self.grants.is_empty() && self.devices.is_empty()
     }
 
     const fn rule(&self) -> &'static str {
@@ -67,9 +67,9 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
             Find { project: Some(project.clone()), phase: Some(phase.clone()), ..Find::up_to(MOST + 1) }
         }
     };
-    let mut grants = store.find_grants(&Find { states: LIVE.map(GrantLife::as_str).to_vec(), ..theirs() }).await?;
+    let grants = store.find_grants(&Find { states: LIVE.map(GrantLife::as_str).to_vec(), ..theirs() }).await?;
     let open = Find { states: vec![InvitationLife::Open.as_str()], ..theirs() };
-    let invitations = store.find_invitations(&open).await?;
+    let mut invitations = store.find_invitations(&open).await?;
     let waiting = Find { states: vec![RequestLife::Requested.as_str()], ..theirs() };
     let requests = match &scope {
         Scope::Collaborator(_) | Scope::Project(_) => store.find_requests(&waiting).await?,
@@ -80,13 +80,17 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
     if [grants.len(), invitations.len(), requests.len(), devices.len()].iter().any(|count| *count > most) {
         return Err(EndError::TooMany { scope, most: MOST });
     }
-    // A code that is taken back takes all that it carries with it.
-    for invitation in invitations.iter().filter(|invitation| !invitation.further.is_empty()) {
-        for grant in super::carried(issuer, invitation).await? {
-            if LIVE.contains(&grant.state) && !grants.iter().any(|known| known.id == grant.id) {
-                grants.push(grant);
+    // A code that carries something of another project stays for that.
+    if !matches!(scope, Scope::Collaborator(_)) {
+        let ending: BTreeSet<GrantId> = grants.iter().map(|grant| grant.id.clone()).collect();
+        let mut alone = Vec::new();
+        for invitation in invitations {
+            let carried = super::carried(issuer, &invitation).await?;
+            if !carried.iter().any(|grant| LIVE.contains(&grant.state) && !ending.contains(&grant.id)) {
+                alone.push(invitation);
             }
         }
+        invitations = alone;
     }
     let (devices, staying) = match &scope {
         Scope::Collaborator(_) => (devices, Vec::new()),

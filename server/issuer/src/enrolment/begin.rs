@@ -23,6 +23,7 @@ use std::sync::Arc;
 use super::{EnrolmentError, make_credential::make_credential, record, refusal};
 use crate::{
     body::Body,
+    ending::carried,
     error::Refusal,
     issuer::Issuer,
     keys::csr_key,
@@ -145,7 +146,8 @@ pub(super) async fn usable(
             Err(EnrolmentError::CodeExpired { ended: invitation.expires_at, now })
         }
         InvitationLife::Open => {
-            let known = issuer.policy().role(&invitation.project, &invitation.role).is_some();
+            let (policy, carried) = (issuer.policy(), carried(issuer, invitation).await?);
+            let known = carried.iter().any(|grant| policy.role(&grant.project, &grant.role).is_some());
             if known { Ok(None) } else { Err(EnrolmentError::PolicyMissing) }
         }
         InvitationLife::Used => {

@@ -184,10 +184,16 @@ async fn first(
     let used = Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation };
     let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
     let mut decision = Decision::new(enrolled.event(issuer, &used, &device, &certificate));
-    for (grant, refused) in bound.iter().filter_map(|bound| Some((&bound.grant, bound.refused.as_ref()?))) {
-        let ApprovalError::Guardrail(forbidden) = refused else { continue };
-        let event = environment.event(EventKind::ApprovalRefused).text("rule", "guardrail");
-        let event = environment.of_grant(event.structure("rules", &forbidden.all), grant, &issuer.policy());
+    for Bound { grant, refused, .. } in &bound {
+        let Some((error, rule)) = refused.as_ref().and_then(|error| Some((error, error.rule()?))) else {
+            continue;
+        };
+        let event = environment.event(EventKind::ApprovalRefused).text("rule", rule);
+        let event = match error {
+            ApprovalError::Guardrail(forbidden) => event.structure("rules", &forbidden.all),
+            _ => event,
+        };
+        let event = environment.of_grant(event, grant, &issuer.policy());
         decision = decision.event(environment.asked(event.text("device", &device.id), enrolled.source));
     }
     let told = Told { source: enrolled.source, rule: Some("ek_hash_in_invitation"), reason: None };

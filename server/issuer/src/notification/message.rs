@@ -46,7 +46,7 @@ const UNTIL: Member = text("until", "the grant's hard end, or the one that is as
 const AHEAD: Member = number("ahead", "how long before the end this was to be said, in seconds, as configured");
 const HOW: Member = text(
     "how",
-    "`time`, `grace` where narrower rights are left for a while, `revoked`, or `left` where the device ended itself",
+    "of what ended: `time`, `grace` where narrower rights are left for a while, `revoked`, `left` where the device ended itself, `lost` where its user reported that from another one; of a request: `approved`, `narrowed`, `refused`, `withdrawn`, `lapsed`",
 );
 const RULES: Member = list("rules", "the guardrails that forbade it, by their `@id`");
 const RESOURCE: Member = text("resource", "what the token was asked for");
@@ -92,6 +92,9 @@ kinds! {
     /// A collaborator asks for something.
     RequestPending = "request.pending", "a collaborator asks for more, or for longer, and waits for an owner",
         [ISSUER, EVENT, REQUEST, WANTED, PROJECT, ROLE, UNTIL, DEVICE], [GRANT, COLLABORATOR, OWNERS];
+    /// What a collaborator asked for is decided.
+    RequestAnswered = "request.answered", "what a collaborator asked for was answered, taken back, or lapsed",
+        [ISSUER, EVENT, REQUEST, WANTED, HOW, PROJECT, ROLE, UNTIL, DEVICE], [GRANT, COLLABORATOR, OWNERS];
     /// An approval is missing.
     ApprovalPending = "approval.pending", "something was approved by one person and waits for another",
         [ISSUER, EVENT, PROJECT, ROLE, UNTIL], [REQUEST, WANTED, GRANT, DEVICE, COLLABORATOR, OWNERS];
@@ -169,9 +172,12 @@ impl Message {
 }
 
 /// The kinds of events that may be told of.
-pub(super) const EVENTS: [EventKind; 12] = [
+pub(super) const EVENTS: [EventKind; 15] = [
     EventKind::RequestMade,
     EventKind::RequestApproved,
+    EventKind::RequestRefused,
+    EventKind::RequestWithdrawn,
+    EventKind::RequestLapsed,
     EventKind::PolicyProposed,
     EventKind::GrantApproved,
     EventKind::GrantGraceBegun,
@@ -199,11 +205,17 @@ pub(super) fn of_event(entry: &Entry, issuer_url: &str) -> Option<Message> {
             (Kind::ApprovalPending, None)
         }
         EventKind::RequestMade => (Kind::RequestPending, None),
+        EventKind::RequestApproved if is("rule", "narrowed") => (Kind::RequestAnswered, Some("narrowed")),
+        EventKind::RequestApproved => (Kind::RequestAnswered, Some("approved")),
+        EventKind::RequestRefused => (Kind::RequestAnswered, Some("refused")),
+        EventKind::RequestWithdrawn => (Kind::RequestAnswered, Some("withdrawn")),
+        EventKind::RequestLapsed => (Kind::RequestAnswered, Some("lapsed")),
         EventKind::PolicyProposed => (Kind::PolicyPending, None),
         // Its narrower rights are left for a while.
         EventKind::GrantGraceBegun => (Kind::GrantEnded, Some("grace")),
         EventKind::GrantEnded => (Kind::GrantEnded, Some("time")),
         EventKind::GrantRevoked => (Kind::GrantEnded, Some("revoked")),
+        EventKind::DeviceRevoked if is("rule", "reported_lost") => (Kind::DeviceEnded, Some("lost")),
         EventKind::DeviceRevoked => (Kind::DeviceEnded, Some("revoked")),
         EventKind::DeviceLeft => (Kind::DeviceEnded, Some("left")),
         EventKind::TokenRefused if is("reason", "guardrail") => (Kind::AccessRefused, None),

@@ -19,6 +19,7 @@ use crate::{
     device::{Verb, decide_life},
     fixture::Made,
     ledger::Source,
+    requests::Verdict,
     store::{Change, Decision, Device, Found, Grant, GrantLife, Outgoing},
 };
 
@@ -221,6 +222,45 @@ async fn a_request_that_waits_is_told_with_what_it_asks_for_and_without_its_reas
     assert_eq!((&data["request"], &data["wanted"]), (&json!(request.id), &json!("extension")));
     assert_eq!((&data["grant"], &data["until"]), (&json!(grant.id), &json!(request.until.to_string())));
     assert!(data["owners"].is_array() && !data.to_string().contains("surgery"), "{data}");
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_request_is_told_without_what_was_said_to_it() {
+    let told = Told::well().await;
+    let device = told.made.client().await;
+    let teller = told.teller().await;
+    let grant = told.made.issuer.store.grants_of(&device.id).await.unwrap().remove(0);
+    let source = Source::Address([192, 0, 2, 7].into());
+    let issuer = &told.made.issuer;
+    let asks = async |until: &str| {
+        let what = Wanted::Extension { grant: grant.id.clone() };
+        let asked = Ask { what, until: Some(until.to_owned()), reason: "not done".to_owned() };
+        crate::requests::ask(issuer, &device, &asked, &source).await.unwrap().id
+    };
+    let olga = crate::actor::Actor::Person {
+        collaborator: "olga@example.com".parse().unwrap(),
+        device: daypass_proto::names::DeviceId::from_random([7; 10]),
+        address: [192, 0, 2, 8].into(),
+    };
+    crate::requests::withdraw(issuer, &device, &asks("2d").await, &source).await.unwrap();
+    for verdict in
+        [Verdict::Refuse, Verdict::Narrow { until: Some(told.made.now().plus(86_400)), role: None }, Verdict::Approve]
+    {
+        crate::requests::decide(issuer, &asks("2d").await, verdict, &olga, Some("her surgery")).await.unwrap();
+    }
+    asks("3d").await;
+    told.made.pass(3 * 86_400);
+    crate::requests::lapse(issuer).await.unwrap();
+    told.look(&teller).await;
+    told.send(&teller).await;
+    let got = told.got();
+    let answers: Vec<&Value> = got.iter().filter(|message| message["type"] == "request.answered").collect();
+    let hows: Vec<&str> = answers.iter().filter_map(|message| message["data"]["how"].as_str()).collect();
+    assert_eq!(hows, ["withdrawn", "refused", "narrowed", "approved", "lapsed"]);
+    for answer in answers {
+        fits_schema(answer);
+        assert!(!answer.to_string().contains("surgery"), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -5,14 +5,17 @@
 
 use std::ops::Range;
 
-use daypass_proto::encoding::{Fixed, sha256};
+use daypass_proto::{
+    briefing::is_hidden,
+    encoding::{Fixed, sha256},
+};
 
 use super::fault::{Fault, Reading};
 
 /// The longest text of an owner, in bytes: what comes in is read by people.
 const MAX_TEXT: usize = 16 * 1024;
 /// The most placeholders in it; a section stands once at most. So what comes in stays in bounds.
-const MAX_PLACEHOLDERS: usize = 100;
+const MAX_PLACEHOLDERS: usize = 40;
 const OPEN: &str = "{{";
 const CLOSE: &str = "}}";
 
@@ -113,7 +116,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Template, Vec<Fault>> {
         reading.fault_of_file(format!("has {} bytes, and a briefing has {MAX_TEXT} at most", text.len()));
     }
     // It is shown on terminals, where these are commands.
-    for (at, found) in text.char_indices().filter(|(_, c)| c.is_control() && !matches!(c, '\n' | '\t' | '\r')) {
+    for (at, found) in text.char_indices().filter(|(_, c)| is_hidden(*c)) {
         reading.fault(&(at..at), format!("the control character U+{:04X} is not taken", u32::from(found)));
     }
     let pieces = pieces(&reading, text);
@@ -201,6 +204,11 @@ mod tests {
         told(3, "U+001B", "ESC \u{fffd}[2J");
         told(4, "no `}}` ends it", "Owners: {{owners");
         assert_eq!(found.len(), 3, "{found:#?}");
+        // What would turn words round, or hide between them, on the way to whoever accepts it.
+        for hidden in ['\u{202e}', '\u{2066}', '\u{200b}', '\u{2028}', '\u{feff}', '\u{e0041}', '\u{85}', '\u{7f}'] {
+            assert_eq!(faults(&format!("a{hidden}b")).len(), 1, "{hidden:?}");
+        }
+        assert!(faults("Grüße – “soon”, 🦀, 日本\r\n\tend").is_empty());
         assert!(faults(&"{{until}} ".repeat(MAX_PLACEHOLDERS)).is_empty());
         for (text, words) in [
             (String::new(), "is empty"),

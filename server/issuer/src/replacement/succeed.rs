@@ -75,8 +75,8 @@ pub(crate) async fn succeed(
         decision = match device {
             Some(device) if !left => {
                 let event = issuer.environment.of_device(issuer.environment.event(EventKind::DeviceRevoked), &device);
-                let reason = Some("replaced".to_owned());
-                let (from, to) = (device.state, DeviceLife::Revoked);
+                // Whoever holds it back at the same moment is not got round.
+                let (from, to, reason) = (DeviceLife::Approved, DeviceLife::Revoked, Some("replaced".to_owned()));
                 decision
                     .event(told.on(issuer, event))
                     .change(Change::DeviceLife { id: id.clone(), to, reason, from })

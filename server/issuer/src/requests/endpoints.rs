@@ -64,3 +64,6 @@ pub async fn take_back(
     let request = withdraw(&issuer, caller.device(), &asked.request, &Source::from(&peer)).await?;
     Ok(Json(describe(&issuer, request).await?))
 }
+
+#[cfg(test)]
+mod tests;

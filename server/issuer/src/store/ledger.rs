@@ -138,6 +138,8 @@ pub struct Filter {
     pub device: Option<DeviceId>,
     /// Of this kind.
     pub kind: Option<EventKind>,
+    /// Of one of these kinds, where there are any.
+    pub kinds: Vec<EventKind>,
     /// Not before.
     pub since: Option<Timestamp>,
     /// Not after.

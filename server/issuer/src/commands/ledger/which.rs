@@ -46,6 +46,7 @@ impl Which {
             project: self.project.clone(),
             device: self.device.clone(),
             kind: self.kind,
+            kinds: Vec::new(),
             since: moment(&self.since, Edge::Begin)?,
             until: moment(&self.until, Edge::End)?,
         })

@@ -30,6 +30,7 @@ const BASE_ID: &str = "base";
 const ID: &str = "id";
 const REASON: &str = "reason";
 const MODE: &str = "mode";
+const BRIEFING: &str = "briefing";
 
 /// Whether a rule counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,6 +50,8 @@ pub struct Rule {
     pub reason: String,
     /// Its `@mode`.
     pub mode: Mode,
+    /// What every collaborator is told of it in a briefing; nothing where it says nothing.
+    pub briefing: Option<String>,
     /// Its text, so that two versions of a policy can be compared.
     pub text: String,
     /// What it asks, however it is laid out: without annotations, comments and spaces.
@@ -197,8 +200,8 @@ impl Found {
         if policy.effect() != Effect::Forbid {
             fault("a guardrail only narrows: write `forbid … unless …` instead of `permit`; what is allowed is for roles to say".to_owned());
         }
-        for (name, _) in policy.annotations().filter(|(name, _)| ![ID, REASON, MODE].contains(name)) {
-            fault(format!("`@{name}` is not known here; known are `@{ID}`, `@{REASON}`, `@{MODE}`"));
+        for (name, _) in policy.annotations().filter(|(name, _)| ![ID, REASON, MODE, BRIEFING].contains(name)) {
+            fault(format!("`@{name}` is not known here; known are `@{ID}`, `@{REASON}`, `@{MODE}`, `@{BRIEFING}`"));
         }
         let id = policy.annotation(ID).unwrap_or_default();
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -223,7 +226,12 @@ impl Found {
                 Mode::Enforce
             }
         };
+        let briefing = policy.annotation(BRIEFING);
+        if briefing.is_some_and(|words| words.trim().is_empty() || words.len() > 400) {
+            fault(format!("`@{BRIEFING}(\"…\")` is what collaborators read of the rule in their briefing"));
+        }
         (reading.count() == before).then(|| Rule {
+            briefing: briefing.map(str::to_owned),
             id: id.to_owned(),
             reason: reason.to_owned(),
             mode,

@@ -38,8 +38,9 @@ const LIVE: &str = "SELECT 'device ' || id AS name FROM devices \
      UNION ALL SELECT 'request ' || id FROM requests WHERE state = 'requested' AND collaborator = $1";
 
 /// What else goes: in this order, since what was approved is known by what it was for.
-const FORGET: [&str; 4] = [
+const FORGET: [&str; 5] = [
     "DELETE FROM approvals WHERE id IN (SELECT id FROM grants WHERE collaborator = $1 UNION ALL SELECT id FROM requests WHERE collaborator = $1)",
+    "UPDATE grants SET body = json_remove(body, '$.replaces.reason') WHERE collaborator = $1 AND json_extract(body, '$.replaces.reason') IS NOT NULL",
     "DELETE FROM requests WHERE collaborator = $1",
     "DELETE FROM event_collaborators WHERE collaborator = $1",
     super::notification::ERASE,

@@ -119,9 +119,10 @@ pub(super) async fn knows(pool: &SqlitePool, scope: &Scope) -> Result<bool, Stor
     any(pool, of(scope, ["TRUE", "TRUE", "TRUE"])).await
 }
 
-/// Whether nothing of theirs can give anybody anything, as the writer sees it.
+/// Whether nothing of theirs can give anybody anything, as the writer sees it. An invitation to a project has a grant there, or is for another's.
 pub(super) async fn nothing_left(connection: &mut SqliteConnection, scope: &Scope) -> Result<bool, StoreError> {
-    let live = ["state NOT IN ('revoked', 'ended')", "state = 'open'", "state <> 'revoked'"];
+    let open = if matches!(scope, Scope::Collaborator(_)) { "state = 'open'" } else { "FALSE" };
+    let live = ["state NOT IN ('revoked', 'ended')", open, "state <> 'revoked'"];
     Ok(!any(connection, of(scope, live)).await?)
 }
 

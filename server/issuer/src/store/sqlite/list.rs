@@ -80,6 +80,14 @@ fn statement(filter: &Filter, within: &Range<u64>, side: Side, limit: u32) -> Qu
     equals("device", along == Along::Device, filter.device.as_ref().map(|device| device.as_str()));
     equals("project", along == Along::Project, filter.project.as_ref().map(|project| project.as_str()));
     equals("kind", along == Along::Kind, filter.kind.map(EventKind::as_str));
+    if !filter.kinds.is_empty() {
+        query.push(" AND +e.kind IN (");
+        let mut kinds = query.separated(", ");
+        for kind in &filter.kinds {
+            kinds.push_bind(kind.as_str());
+        }
+        query.push(")");
+    }
     if let Some(since) = filter.since {
         query.push(" AND +e.at >= ").push_bind(since.seconds());
     }

@@ -79,7 +79,17 @@ fn filters(made: &Made) -> Vec<Filter> {
         Filter { since: Some(now.plus(1)), ..all.clone() },
         Filter { device: device.clone(), collaborator: collaborator.clone(), since, ..all.clone() },
         Filter { project: project.clone(), kind: Some(EventKind::GrantActivated), until, ..all.clone() },
-        Filter { device, project, collaborator, kind: Some(EventKind::GrantActivated), since, until },
+        Filter { project: project.clone(), kinds: vec![EventKind::GrantEnded, EventKind::TokenIssued], ..all.clone() },
+        Filter { device: device.clone(), kinds: vec![EventKind::GrantActivated], ..all.clone() },
+        Filter {
+            device,
+            project,
+            collaborator,
+            kind: Some(EventKind::GrantActivated),
+            kinds: Vec::new(),
+            since,
+            until,
+        },
         all,
     ]
 }
@@ -93,6 +103,7 @@ fn fits(filter: &Filter, entry: &Entry) -> bool {
         && field("project", filter.project.as_ref().map(|project| project.as_str()))
         && filter.collaborator.as_ref().is_none_or(|wanted| who == Some(wanted.as_str()))
         && filter.kind.is_none_or(|kind| leaf["kind"] == kind.as_str())
+        && (filter.kinds.is_empty() || filter.kinds.iter().any(|kind| leaf["kind"] == kind.as_str()))
         && filter.since.is_none_or(|since| entry.at >= since)
         && filter.until.is_none_or(|until| entry.at <= until)
 }
