@@ -10,13 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use daypass_proto::{
-    json::fault,
-    local_api::{
-        AskIssuer, BriefingAccepted, BriefingAsked, EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest,
-        LeaveRequest, MAX_BODY, ProofRequest, RefreshRequest, TokenRequest, WarningsRequest, WithdrawAsked,
-        admin::AdminRequest, ledger::AcceptRequest,
-    },
+use daypass_proto::local_api::{
+    AskIssuer, BriefingAccepted, BriefingAsked, EnrolRequest, Enrolments, GitCredentialRequest, GitEraseRequest,
+    LeaveRequest, MAX_BODY, ProofRequest, RefreshRequest, TokenRequest, WarningsRequest, WithdrawAsked,
+    admin::AdminRequest, ledger::AcceptRequest,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -47,7 +44,7 @@ fn uid(caller: &Caller) -> Result<u32, AgentError> {
 }
 
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, AgentError> {
-    serde_json::from_slice(body).map_err(|error| AgentError::Malformed(fault(&error)))
+    daypass_proto::json::read(body).map_err(AgentError::Malformed)
 }
 
 /// An answer that may hold a credential: nobody on the way keeps it.

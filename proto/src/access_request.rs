@@ -16,9 +16,6 @@ use crate::{
     time::Timestamp,
 };
 
-/// The longest reason, in characters.
-pub const LONGEST_REASON: usize = 1000;
-
 /// What is asked for.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "wanted", rename_all = "snake_case", deny_unknown_fields)]
@@ -57,7 +54,7 @@ pub struct Ask {
     /// grant was given for, as far as its role allows, and another role until the end of what the device has in the project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// Why: one to [`LONGEST_REASON`] characters.
+    /// Why: as [`crate::words`] has it.
     pub reason: String,
 }
 

@@ -11,6 +11,27 @@ pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Resul
     serde_json::from_slice(bytes)
 }
 
+/// Reads `T` from the object that somebody sent, in which no object names a member twice; or what is wrong with it, by the member's name.
+pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    // Of a list, `serde` takes the members by their places; nobody means that.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err("expected a JSON object".to_owned());
+    }
+    serde_json::from_slice::<Unique>(bytes).map_err(|error| fault(&error))?;
+    // That nothing stands behind it was seen above.
+    let reader = &mut serde_json::Deserializer::from_slice(bytes);
+    serde_path_to_error::deserialize(reader).map_err(|error| {
+        let (path, wrong) = (error.path().to_string(), fault(error.inner()));
+        if is_ours(&path) { format!("`{path}`: {wrong}") } else { wrong }
+    })
+}
+
+/// Whether a path is one that a person would write; a name in it may be a code, too.
+fn is_ours(path: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.[]".contains(&byte);
+    path != "." && path.bytes().all(plain) && path.split(['.', '[']).all(|part| part.len() <= MAX_NAME)
+}
+
 /// The longest that is said of somebody's text, in characters.
 const MAX_FAULT: usize = 200;
 
@@ -41,6 +62,8 @@ fn nameless(text: String) -> String {
     let plain = name.len() <= MAX_NAME && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     format!("{kind}{}`, expected {behind}", if plain { name } else { "…" })
 }
+
+const TWICE: &str = "a member stands there twice";
 
 /// Any JSON value whose objects name each member once.
 struct Unique;
@@ -93,9 +116,11 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         let mut names = HashSet::new();
         while let Some(name) = members.next_key::<String>()? {
             members.next_value::<Unique>()?;
-            if !names.insert(name) {
-                return Err(A::Error::custom("a member stands there twice"));
+            if names.contains(&name) {
+                let twice = if is_ours(&name) { format!("`{name}` stands there twice") } else { TWICE.to_owned() };
+                return Err(A::Error::custom(twice));
             }
+            names.insert(name);
         }
         Ok(Unique)
     }
@@ -141,6 +166,39 @@ mod tests {
             );
         }
         assert!(matches!(serde_json::from_str::<Known>(r#"{"a":"One"}"#).unwrap()._a, Some(Choice::One)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_name_unless_that_may_be_a_code() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Outer {
+            #[serde(rename = "inner")]
+            _inner: Vec<Inner>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Inner {
+            #[serde(rename = "number")]
+            _number: u8,
+        }
+        let wrong = |text: &str| read::<Outer>(text.as_bytes()).map(drop).unwrap_err();
+        for (text, begins) in [
+            (r#"{"inner":[{"number":1},{"number":"x"}]}"#, "`inner[1].number`: invalid type: string"),
+            (r#"{"inner":1}"#, "`inner`: invalid type"),
+            (r#"{"inner":[{}]}"#, "`inner[0]`: missing field `number`"),
+            ("{}", "missing field `inner`"),
+            ("[[]]", "expected a JSON object"),
+            ("", "expected a JSON object"),
+            (r#"{"inner":[],"inner":[]}"#, "`inner` stands there twice"),
+            (r#"{"inner":[],"DPinv1_secret":[],"DPinv1_secret":[]}"#, "a member stands there twice"),
+            (r#"{"inner":[{"number":1}],"dpinv1_Secret0":1}"#, "unknown field `…`"),
+        ] {
+            let told = wrong(text);
+            assert!(told.starts_with(begins) && !told.to_lowercase().contains("secret"), "{told}");
+        }
+        read::<Outer>(br#"{"inner":[{"number":1}]}"#).unwrap();
+        read::<Outer>(br#"{"inner":[]} x"#).unwrap_err();
     }
 
     #[test]

@@ -35,3 +35,4 @@ pub mod resource;
 pub mod time;
 pub mod tls_fault;
 pub mod token;
+pub mod words;

@@ -7,7 +7,10 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-use crate::encoding::{base32, is_base32};
+use crate::{
+    encoding::{base32, is_base32},
+    words::is_shown,
+};
 
 /// A name that is not in its allowed form.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -21,7 +24,7 @@ pub struct NameError {
 impl NameError {
     fn new(what: &'static str, expected: &'static str, given: &str) -> Self {
         // What somebody sent is shown shortened: an error is no place for a megabyte.
-        let given = given.chars().take(80).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let given = given.chars().take(80).map(|c| if is_shown(c) { c } else { '\u{fffd}' }).collect();
         Self { what, expected, given }
     }
 }
@@ -250,5 +253,7 @@ mod tests {
     fn an_error_is_short_and_printable() {
         let error = "x\n".repeat(1000).parse::<ProjectName>().unwrap_err().to_string();
         assert!(error.len() < 400 && !error.contains('\n'));
+        let error = "a\u{202e}b".parse::<ProjectName>().unwrap_err().to_string();
+        assert!(!error.contains('\u{202e}'), "{error}");
     }
 }

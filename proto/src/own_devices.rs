@@ -56,6 +56,6 @@ pub struct OwnGrant {
 pub struct Lost {
     /// Which.
     pub device: DeviceId,
-    /// What happened: one to [`crate::access_request::LONGEST_REASON`] characters.
+    /// What happened: as [`crate::words`] has it.
     pub reason: String,
 }

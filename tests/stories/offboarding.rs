@@ -79,7 +79,7 @@ fn a_collaborator_is_offboarded_and_the_next_request_is_refused() -> Story {
     let misspelt = world.issuer.act(["offboard", "alcie", "--reason", "x", "--yes"]).run()?;
     misspelt.code(3)?.says(&["`alcie`", "grant list"])?;
     let wordless = world.issuer.act(["offboard", "alice", "--reason", " ", "--yes"]).run()?;
-    wordless.code(2)?.says(&["a reason has words"]).map(drop)
+    wordless.code(2)?.says(&["a reason is empty"]).map(drop)
 }
 
 #[test]
@@ -229,4 +229,36 @@ fn a_withdrawn_invitation_enrols_nobody() -> Story {
     let name = used[0]["invitation"].as_str().unwrap_or_default().to_owned();
     let refused = world.issuer.act(["invitation", "withdraw", &name]).run()?;
     refused.code(3)?.says(&[&format!("device revoke {device}")]).map(drop)
+}
+
+#[test]
+fn of_a_code_that_is_used_while_it_is_taken_back_one_comes_about() -> Story {
+    let world = World::start()?;
+    for (round, pause) in [0, 20, 60, 120].into_iter().enumerate() {
+        let who = format!("guest-{round}");
+        let laptop = Machine::start(&world, &who, Who::Alice)?;
+        let code = world.issuer.invite(&who, PROJECT, "developer", &[])?;
+        let listed = world.issuer.run(["invitation", "list", "--collaborator", &who, "--json"])?.json()?;
+        let name = listed[0]["invitation"].as_str().unwrap_or_default().to_owned();
+        let enrolling = laptop.daypass(["enroll"]).input(code).start();
+        std::thread::sleep(Duration::from_millis(pause));
+        let withdrawn = world.issuer.act(["invitation", "withdraw", &name]).run()?;
+        let enrolled = enrolling.finish()?;
+        let listed = world.issuer.run(["invitation", "list", "--collaborator", &who, "--json"])?.json()?;
+        let devices = world.issuer.devices()?.iter().filter(|device| device["collaborator"] == who.as_str()).count();
+        match listed[0]["state"].as_str() {
+            Some("withdrawn") => {
+                withdrawn.succeeded()?;
+                enrolled.refused(&["withdrawn"])?;
+                ensure(devices == 0, "no device", devices)?;
+            }
+            Some("used") => {
+                enrolled.succeeded()?;
+                withdrawn.code(3)?;
+                ensure(devices == 1, "one device", devices)?;
+            }
+            _ => return Err(Failure::unexpected("a code that was used or taken back", format!("{listed}"))),
+        }
+    }
+    Ok(())
 }

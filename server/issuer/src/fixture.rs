@@ -119,6 +119,14 @@ impl Made {
         leaves(&self.issuer, kind).await
     }
 
+    /// How many events there are that are of none of these kinds.
+    pub async fn events_but(&self, kinds: &[&str]) -> usize {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.issuer.config.database).read_only(true);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        let all: Vec<String> = sqlx::query_scalar("SELECT kind FROM events").fetch_all(&pool).await.unwrap();
+        all.iter().filter(|kind| !kinds.contains(&kind.as_str())).count()
+    }
+
     /// The reasons in words that events of this kind have.
     pub async fn reasons(&self, kind: &str) -> Vec<String> {
         let statement = "SELECT p.value FROM personal_fields p JOIN events e ON e.id = p.event \

@@ -508,6 +508,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_would_be_allowed_is_within_every_limit_or_is_not_said() {
+        const DAY: i64 = 86_400;
+        let made = Made::new().await;
+        let ends = made.now().plus(80 * DAY);
+        let phase = format!(
+            "[phases.build]\nends = {ends}\n[phases.late]\nbegins = {}\nends = {}\n[roles.developer]\nuses = 9\n",
+            made.now().plus(60 * DAY),
+            made.now().plus(400 * DAY)
+        );
+        made.edit_policy(&[("[roles.developer]\n", &phase)]).await;
+        let near = |who: &str, life: i64, terms: Terms| {
+            let role = ("apollo".parse().unwrap(), "developer".parse().unwrap());
+            let (policy, now) = (made.issuer.policy(), made.now());
+            let judged = judge_grant(&policy, (&role.0, &role.1), &who.parse().unwrap(), now.plus(life), &terms, now);
+            let nearest = nearest(&policy, (&role.0, &role.1), &who.parse().unwrap(), now.plus(life), &terms, now);
+            (judged.excess.len(), nearest.map(|(until, terms)| (until.since(now), terms.uses)))
+        };
+        let with =
+            |uses, phase: bool| Terms { uses, phase: phase.then(|| "build".parse().unwrap()), ..Terms::default() };
+        for (life, terms, excess, expected) in [
+            (DAY, with(Some(9), true), 0, Some((DAY, Some(9)))),
+            (91 * DAY, with(None, false), 1, Some((90 * DAY, None))),
+            (91 * DAY, with(Some(10), true), 3, Some((80 * DAY, Some(9)))),
+            // It begins with its phase, and is as long from there on.
+            (DAY, with(None, false), 0, Some((DAY, None))),
+            (DAY, Terms { phase: "late".parse().ok(), ..Terms::default() }, 1, None),
+            (150 * DAY, Terms { phase: "late".parse().ok(), ..Terms::default() }, 0, Some((150 * DAY, None))),
+            (151 * DAY, Terms { phase: "late".parse().ok(), ..Terms::default() }, 1, Some((150 * DAY, None))),
+            // What would be left after that is no time at all.
+            (91 * DAY, Terms { not_before: Some(ends.plus(1)), ..with(None, true) }, 1, None),
+        ] {
+            assert_eq!(near("alice", life, terms.clone()), (excess, expected), "{life} {terms:?}");
+        }
+        assert_eq!(near("a/../b", 91 * DAY, with(Some(10), false)), (3, None));
+    }
+
+    #[tokio::test]
     async fn what_the_policy_does_not_have_cannot_be_given() {
         let made = Made::new().await;
         let refused = async |project, role, who, life| match ask(&made, project, role, who, life).await {

@@ -199,6 +199,10 @@ mod tests {
         assert_eq!(until("2027-01-31[Europe/Atlantis]", now, &berlin), Err(none));
         assert_eq!(there(until("2027-01-31", now, &berlin).unwrap(), &berlin), "2027-01-31 23:59:59 Europe/Berlin");
         assert!(matches!(until("2020-01-01", now, &berlin), Err(UntilError::Over(_))));
+        // Now is no more than the past.
+        let is_now = now.to_string();
+        assert_eq!(until(&is_now, now, &berlin), Err(UntilError::Over(is_now.clone())));
+        assert_eq!(begin(&is_now, now, &berlin), Err(UntilError::Over(is_now)));
         assert!(matches!(until("tomorrow", now, &berlin), Err(UntilError::Until(_))));
     }
 }

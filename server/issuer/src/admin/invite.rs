@@ -29,7 +29,12 @@ fn malformed(what: &str, error: impl std::fmt::Display) -> AdminError {
 fn narrower(asked: &api::Narrower, now: Timestamp, zone: &TimeZone) -> Result<Terms, AdminError> {
     let networks = asked.networks.iter().map(|text| text.parse().map_err(|error| malformed("networks", error)));
     Ok(Terms {
-        not_before: asked.not_before.as_deref().map(|text| until::begin(text, now, zone)).transpose()?,
+        not_before: asked
+            .not_before
+            .as_deref()
+            .map(|text| until::begin(text, now, zone))
+            .transpose()
+            .map_err(|error| malformed("not_before", error))?,
         phase: asked.phase.clone(),
         uses: asked.uses.map(Into::into),
         grace: 0,
@@ -42,7 +47,7 @@ fn narrower(asked: &api::Narrower, now: Timestamp, zone: &TimeZone) -> Result<Te
 /// The end that is asked for, or that of the phase.
 fn end(asked: &api::Invite, policy: &Policy, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, AdminError> {
     match (&asked.until, &asked.terms.phase) {
-        (Some(text), _) => Ok(until::until(text, now, zone)?),
+        (Some(text), _) => until::until(text, now, zone).map_err(|error| malformed("until", error)),
         (None, None) => Err(AdminError::Malformed("`until` is needed where no phase is named".to_owned())),
         // That there is no such phase is said by what checks the grant.
         (None, Some(phase)) => {

@@ -343,15 +343,18 @@ pub(super) async fn events(
     };
     let now = issuer.environment.now();
     let zone = which.project.as_ref().map_or_else(TimeZone::system, |project| issuer.policy().zone(project));
-    let moment = |text: &Option<String>, edge| text.as_deref().map(|text| past(text, now, &zone, edge)).transpose();
+    let moment = |name: &str, text: &Option<String>, edge| {
+        let found = text.as_deref().map(|text| past(text, now, &zone, edge)).transpose();
+        found.map_err(|error| AdminError::Malformed(format!("`{name}`: {error}")))
+    };
     let filter = Filter {
         collaborator: which.collaborator.clone(),
         project,
         device: which.device.clone(),
         kind: parsed::<EventKind>("kind", which.kind.clone())?,
         kinds: Vec::new(),
-        since: moment(&which.since, Edge::Begin)?,
-        until: moment(&which.until, Edge::End)?,
+        since: moment("since", &which.since, Edge::Begin)?,
+        until: moment("until", &which.until, Edge::End)?,
     };
     let size = issuer.store.ledger().await?.map_or(0, |ledger| ledger.head.size());
     let span = issuer.store.span(&filter).await?;

@@ -4,8 +4,9 @@ use axum::body::Bytes;
 use daypass_proto::{
     admin_api as api,
     enrolment::DeviceLife,
-    json::fault,
+    json::read,
     names::{DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName},
+    words::words,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -30,9 +31,6 @@ use crate::{
     store::{Device, Grant, GrantLife, Scope, device_word},
 };
 
-/// The longest reason, in characters.
-const REASON: usize = 1000;
-
 /// What came with a request.
 pub(super) struct Asked {
     pub(super) params: Vec<(String, String)>,
@@ -48,7 +46,7 @@ impl Asked {
     }
 
     pub(super) fn body<T: DeserializeOwned>(&self) -> Result<T, AdminError> {
-        serde_json::from_slice(&self.body).map_err(|error| AdminError::Malformed(fault(&error)))
+        read(&self.body).map_err(AdminError::Malformed)
     }
 
     /// The reason in the body.
@@ -58,13 +56,7 @@ impl Asked {
 }
 
 pub(super) fn reason(text: &str) -> Result<String, AdminError> {
-    match text.trim() {
-        "" => Err(AdminError::Malformed("a `reason` has words".to_owned())),
-        text if text.chars().count() > REASON => {
-            Err(AdminError::Malformed(format!("a `reason` has at most {REASON} characters")))
-        }
-        text => Ok(text.to_owned()),
-    }
+    words(text).map(str::to_owned).map_err(|error| AdminError::Malformed(format!("`reason` {error}")))
 }
 
 fn answer(value: &impl Serialize) -> Result<Value, AdminError> {

@@ -85,7 +85,8 @@ pub(super) async fn narrow(
     let found = theirs(issuer, decider, Operation::RequestNarrow, asked).await?;
     let less: api::NarrowRequest = asked.body()?;
     let (zone, now) = (issuer.policy().zone(&found.project), issuer.environment.now());
-    let until = less.until.as_deref().map(|text| until::until(text, now, &zone)).transpose()?;
+    let until = less.until.as_deref().map(|text| until::until(text, now, &zone)).transpose();
+    let until = until.map_err(|error| AdminError::Malformed(format!("`until`: {error}")))?;
     let why = less.reason.as_deref().map(reason).transpose()?;
     answer(issuer, decider, &found, Verdict::Narrow { until, role: less.role }, why).await
 }

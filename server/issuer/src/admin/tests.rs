@@ -35,6 +35,7 @@ use crate::{
     token,
 };
 
+mod bad_input;
 mod invite;
 mod requests;
 mod rest;

@@ -136,11 +136,11 @@ pub async fn follow(
                 waiting
             }
         };
+        let id = grant.id.clone();
         let ready = waiting.filter(|waiting| waiting.missing() == 0).map(|waiting| {
             given_today(issuer, &grant, &waiting)?;
             Ok::<_, ApprovalError>(guard(issuer, Action::Approve, device, &grant)?)
         });
-        let id = grant.id.clone();
         let comes = match ready {
             Some(Ok(monitored)) => Some(Succession::of(issuer, grant.clone()).await.map(|given| (given, monitored))),
             Some(Err(error)) => Some(Err(error)),

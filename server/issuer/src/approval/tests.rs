@@ -248,6 +248,10 @@ async fn today_s_policy_decides_again() {
     made.edit_policy(&[("longest_grant = \"90d\"", "longest_grant = \"30m\"")]).await;
     let shorter = approve_grant(&made.issuer, &id, &person("olga@example.com"), None).await.unwrap_err();
     assert!(matches!(shorter, ApprovalError::Policy(GrantError::TooLong { .. })), "{shorter}");
+    // Waiting makes nothing shorter: it was asked for an hour.
+    made.pass(2400);
+    let shorter = approve_grant(&made.issuer, &id, &person("olga@example.com"), None).await.unwrap_err();
+    assert!(matches!(shorter, ApprovalError::Policy(GrantError::TooLong { .. })), "{shorter}");
     made.edit_policy(&[("longest_grant = \"30m\"", "longest_grant = \"90d\"")]).await;
     made.pass(3600);
     let over = approve_grant(&made.issuer, &id, &person("olga@example.com"), None).await.unwrap_err();

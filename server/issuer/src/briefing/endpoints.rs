@@ -8,7 +8,7 @@ use axum::{
 };
 use daypass_proto::{
     briefing::{AcceptRequest, Briefing},
-    json::fault,
+    json,
     names::GrantId,
 };
 use daypass_service::Peer;
@@ -46,7 +46,6 @@ pub async fn accepted(
     Body(body): Body,
 ) -> Result<Json<Briefing>, Refusal> {
     let caller = caller(&issuer, &peer).await?;
-    let asked: AcceptRequest =
-        serde_json::from_slice(&body).map_err(|error| BriefingError::Malformed(fault(&error)))?;
+    let asked: AcceptRequest = json::read(&body).map_err(BriefingError::Malformed)?;
     Ok(Json(accept(&issuer, &caller, &asked, &Source::from(&peer)).await?))
 }

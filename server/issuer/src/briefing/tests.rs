@@ -524,7 +524,7 @@ async fn every_placeholder_says_something() {
         .map(|one| format!("[{}={{{{{}}}}}]\n", one.as_str(), one.as_str()))
         .collect();
     let project = PROJECT
-        .replace("\"apollo on chat\"", "\"chat\\u001b[2J `x`\"")
+        .replace("\"apollo on chat\"", "\"chat [2J `x`\"")
         .replace("[roles.developer]", "[phases.build]\nends = 2026-10-01T00:00:00Z\n[roles.developer]");
     let scene = Scene::with(&project, Some(&all)).await;
     let alice = scene.laptop("alice", "developer").await;
@@ -555,7 +555,7 @@ async fn every_placeholder_says_something() {
         "[token_lifetime=10m]",
         "[longest_grant=90d]",
         "[owners=`olga@example.com`, `otto@example.com`]",
-        "[contact=chat\u{fffd}[2J \u{fffd}x\u{fffd}]",
+        "[contact=chat [2J \u{fffd}x\u{fffd}]",
         "It is used from `192.0.2.0/24` only.",
         "boot with Secure Boot",
         "It gives 3 token(s) in all.",

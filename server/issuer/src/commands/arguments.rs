@@ -6,6 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use daypass_proto::{
     admin_api::Sort,
     names::{Collaborator, ProjectName, RoleName},
+    words::words,
 };
 
 use super::{CommandError, operator};
@@ -84,12 +85,7 @@ impl Behalf {
 
 /// A reason, as it goes to the ledger: words, and not more than somebody reads.
 pub(super) fn reason(text: &str) -> Result<String, String> {
-    const LONGEST: usize = 1000;
-    match text.trim() {
-        "" => Err("a reason has words".to_owned()),
-        text if text.chars().count() > LONGEST => Err(format!("a reason has at most {LONGEST} characters")),
-        text => Ok(text.to_owned()),
-    }
+    words(text).map(str::to_owned).map_err(|error| format!("a reason {error}"))
 }
 
 #[cfg(test)]
@@ -99,7 +95,7 @@ mod tests {
     #[test]
     fn a_reason_is_words() {
         assert_eq!(reason(" lost on a train "), Ok("lost on a train".to_owned()));
-        for bad in ["", "  ", &"x".repeat(1001)] {
+        for bad in ["", "  ", &"x".repeat(1001), "a\nb", "a\u{202e}b"] {
             assert!(reason(bad).is_err(), "{bad:?}");
         }
     }

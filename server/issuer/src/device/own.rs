@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State};
 use daypass_proto::{
-    access_request::LONGEST_REASON,
     enrolment::DeviceLife,
-    json::fault,
+    json,
     ledger::EventKind,
     names::DeviceId,
     oauth_error::{OAuthError, Reason},
     own_devices::{Lost, OwnDevice, OwnDevices, OwnGrant},
+    words::{WordsError, words},
 };
 use daypass_service::Peer;
 use thiserror::Error;
@@ -43,8 +43,8 @@ pub enum LostError {
     #[error("the report does not fit the format: {0}")]
     Malformed(String),
     /// No words, or too many.
-    #[error("a reason has 1 to {LONGEST_REASON} characters")]
-    Reason,
+    #[error("a reason {0}")]
+    Reason(#[from] WordsError),
     /// The caller.
     #[error(transparent)]
     Caller(#[from] CallerError),
@@ -84,7 +84,7 @@ impl LostError {
                 Reason::Malformed,
                 "update the agent, or the issuer, so that both are of one version",
             )),
-            Self::Reason => Some((InvalidRequest, Reason::Malformed, "say in a few words what happened")),
+            Self::Reason(_) => Some((InvalidRequest, Reason::Malformed, "say in a few words what happened")),
             Self::NoDevice(_) => Some((InvalidRequest, Reason::NotFound, LIST)),
             Self::This(_) => {
                 Some((InvalidRequest, Reason::Conflict, "`daypass leave` ends this machine's own enrolment"))
@@ -145,7 +145,7 @@ pub async fn lost(
     Body(body): Body,
 ) -> Result<Json<OwnDevice>, Refusal> {
     let caller = caller(&issuer, &peer).await?;
-    let told: Lost = serde_json::from_slice(&body).map_err(|error| LostError::Malformed(fault(&error)))?;
+    let told: Lost = json::read(&body).map_err(LostError::Malformed)?;
     let device = report(&issuer, caller.device(), &told, &Source::from(&peer)).await?;
     Ok(Json(shown(&issuer, device, &caller.device().id, true).await?))
 }
@@ -171,10 +171,7 @@ pub(super) async fn report(
 }
 
 async fn end(issuer: &Issuer, reporter: &Device, told: &Lost, source: &Source) -> Result<Device, LostError> {
-    let reason = told.reason.trim();
-    if reason.is_empty() || reason.chars().count() > LONGEST_REASON {
-        return Err(LostError::Reason);
-    }
+    let reason = words(&told.reason)?;
     let unknown = || LostError::NoDevice(told.device.clone());
     if told.device == reporter.id {
         return Err(LostError::This(told.device.clone()));

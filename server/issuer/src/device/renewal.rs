@@ -7,7 +7,7 @@ use daypass_proto::{
     attestation::{DeviceKeySet, KeyError as DeviceKeyError, StatementError, verify_quote},
     encoding::Fixed,
     enrolment::{Purpose, RenewalAnswer, RenewalChallenge, RenewalRequest, extra_data, transcript_hash},
-    json::fault,
+    json::read,
     ledger::EventKind,
     names::RenewalId,
     oauth_error::{OAuthError, Reason},
@@ -163,8 +163,7 @@ pub async fn complete(
     Extension(peer): Extension<Peer>,
     Body(body): Body,
 ) -> Result<Json<RenewalAnswer>, Refusal> {
-    let request: RenewalRequest =
-        serde_json::from_slice(&body).map_err(|error| Refusal::from(RenewalError::Malformed(fault(&error))))?;
+    let request: RenewalRequest = read(&body).map_err(|error| Refusal::from(RenewalError::Malformed(error)))?;
     let caller = EnrolledDevice::identify_for_renewal(&issuer, &peer).await?;
     let device = caller.device().clone();
     let source = Source::from(&peer);

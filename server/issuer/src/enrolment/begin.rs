@@ -12,7 +12,7 @@ use daypass_proto::{
     enrolment::DeviceLife,
     enrolment::{BeginAnswer, BeginRequest, MAX_ENDORSEMENT_KEYS, TrustTier, transcript_hash},
     invitation::CodeSecret,
-    json::fault,
+    json::read,
     ledger::EventKind,
     names::EnrolmentId,
     time::Timestamp,
@@ -45,8 +45,7 @@ pub async fn begin(
 }
 
 async fn decide(issuer: &Issuer, source: &Source, body: &[u8]) -> Result<Vec<u8>, EnrolmentError> {
-    let request: BeginRequest =
-        serde_json::from_slice(body).map_err(|error| EnrolmentError::Malformed(fault(&error)))?;
+    let request: BeginRequest = read(body).map_err(EnrolmentError::Malformed)?;
     if request.endorsement_keys.is_empty() || request.endorsement_keys.len() > MAX_ENDORSEMENT_KEYS {
         return Err(EnrolmentError::Malformed(format!("expected 1 to {MAX_ENDORSEMENT_KEYS} endorsement keys")));
     }

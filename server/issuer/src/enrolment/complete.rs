@@ -7,7 +7,7 @@ use daypass_proto::{
     attestation::{DeviceKeySet, Evidence, Expected, VerifiedAttestation, verify_enrolment},
     encoding::{Bytes, Fixed, sha256},
     enrolment::{CompleteAnswer, CompleteRequest, DeviceLife, TrustTier, comparison_code},
-    json::fault,
+    json::read,
     ledger::{Event, EventKind},
     names::DeviceId,
 };
@@ -35,8 +35,7 @@ pub async fn complete(
     Extension(peer): Extension<Peer>,
     Body(body): Body,
 ) -> Result<Json<CompleteAnswer>, Refusal> {
-    let request: CompleteRequest =
-        serde_json::from_slice(&body).map_err(|error| Refusal::from(EnrolmentError::Malformed(fault(&error))))?;
+    let request: CompleteRequest = read(&body).map_err(|error| Refusal::from(EnrolmentError::Malformed(error)))?;
     let challenge = issuer
         .store
         .challenge(request.enrolment.as_str())
@@ -178,19 +177,19 @@ async fn first(
     for grant in grants {
         bound.push(if registered { Bound::judge(issuer, &device, grant).await? } else { Bound::waits(grant) });
     }
-    if bound.iter().any(|bound| bound.forbidden.is_some()) {
+    if bound.iter().any(|bound| bound.refused.is_some()) {
         // A person looks at it, and the guardrails are asked again.
         (device.state, device.reason) = (DeviceLife::Pending, None);
     }
     let used = Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation };
     let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
     let mut decision = Decision::new(enrolled.event(issuer, &used, &device, &certificate));
-    for Bound { grant, forbidden, .. } in &bound {
-        let Some((forbidden, rule)) = forbidden.as_ref().and_then(|error| Some((error, error.rule()?))) else {
+    for Bound { grant, refused, .. } in &bound {
+        let Some((error, rule)) = refused.as_ref().and_then(|error| Some((error, error.rule()?))) else {
             continue;
         };
         let event = environment.event(EventKind::ApprovalRefused).text("rule", rule);
-        let event = match forbidden {
+        let event = match error {
             ApprovalError::Guardrail(forbidden) => event.structure("rules", &forbidden.all),
             _ => event,
         };
@@ -234,28 +233,28 @@ struct Bound {
     waiting: Option<Waiting>,
     /// With the guardrails that would forbid it, were they enforced: it comes into force.
     monitored: Option<Vec<String>>,
-    /// It would, and today's policy does not let it.
-    forbidden: Option<ApprovalError>,
+    /// Why it does not, though the owners have approved it.
+    refused: Option<ApprovalError>,
 }
 
 impl Bound {
     const fn waits(grant: Grant) -> Self {
-        Self { grant, waiting: None, monitored: None, forbidden: None }
+        Self { grant, waiting: None, monitored: None, refused: None }
     }
 
     async fn judge(issuer: &Issuer, device: &Device, grant: Grant) -> Result<Self, EnrolmentError> {
         let waiting = Waiting::of_grant(issuer, &grant).await?;
         let approved = waiting.as_ref().filter(|waiting| waiting.missing() == 0);
-        let judged = approved.map(|waiting| {
+        let allowed = approved.map(|waiting| {
             given_today(issuer, &grant, waiting)?;
-            Ok(guard(issuer, Action::Approve, device, &grant)?)
+            Ok::<_, ApprovalError>(guard(issuer, Action::Approve, device, &grant)?)
         });
-        let (monitored, forbidden) = match judged {
+        let (monitored, refused) = match allowed {
             Some(Ok(monitored)) => (Some(monitored), None),
-            Some(Err(forbidden)) => (None, Some(forbidden)),
+            Some(Err(refused)) => (None, Some(refused)),
             None => (None, None),
         };
-        Ok(Self { grant, waiting, monitored, forbidden })
+        Ok(Self { grant, waiting, monitored, refused })
     }
 }
 

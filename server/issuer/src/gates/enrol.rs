@@ -7,7 +7,7 @@ use daypass_proto::{
     encoding::{Bytes, sha256},
     gate_api::{EnrolRequest, GateCertificates, RenewRequest},
     invitation::CodeSecret,
-    json::fault,
+    json::read,
     ledger::{Event, EventKind},
     oauth_error::{OAuthError, Reason},
     resource::Resource,
@@ -85,8 +85,7 @@ pub async fn enrol(
     Extension(peer): Extension<Peer>,
     Body(body): Body,
 ) -> Result<Json<GateCertificates>, Refusal> {
-    let request: EnrolRequest =
-        serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(fault(&error))))?;
+    let request: EnrolRequest = read(&body).map_err(|error| Refusal::from(GateError::Malformed(error)))?;
     Ok(Json(enrol_with_code(&issuer, &(&peer).into(), &request).await?))
 }
 
@@ -150,8 +149,7 @@ pub async fn renew(
     Body(body): Body,
 ) -> Result<Json<GateCertificates>, Refusal> {
     let caller = EnrolledGate::identify(&issuer, &peer).await?;
-    let request: RenewRequest =
-        serde_json::from_slice(&body).map_err(|error| Refusal::from(GateError::Malformed(fault(&error))))?;
+    let request: RenewRequest = read(&body).map_err(|error| Refusal::from(GateError::Malformed(error)))?;
     let (gate, source) = (caller.gate(), Source::from(&peer));
     let (certificates, not_after, change) =
         match certify(&issuer, gate, &request.client_csr, request.server_csr.as_ref()) {

@@ -183,10 +183,10 @@ fn asker<'t>(reading: &Reading<'t>, value: &Value<'t>, asker: &mut Asker) {
     if let Some(secure_boot) = secure_boot {
         asker.secure_boot = secure_boot;
     }
-    if let Some(os) = fields.optional("os", fields::string) {
+    if let Some(os) = fields.optional("os", fields::plain) {
         asker.os = os;
     }
-    if let Some(version) = fields.optional("agent_version", fields::string) {
+    if let Some(version) = fields.optional("agent_version", fields::plain) {
         asker.agent_version = version;
     }
     for (pcr, name) in (0..).zip(PCRS) {

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, fmt, ops::Range};
 
+use daypass_proto::words::is_shown;
 use serde::Serialize;
 
 /// The most of a line that is shown.
@@ -36,6 +37,11 @@ impl fmt::Display for Fault {
     }
 }
 
+/// As it may stand on a terminal: a file can come from anybody who asks for a review.
+fn plain(c: char) -> char {
+    if c == '\n' || is_shown(c) { c } else { '\u{fffd}' }
+}
+
 /// One file while it is read: every fault is put down, and reading goes on.
 pub(super) struct Reading<'a> {
     pub(super) file: &'a str,
@@ -58,8 +64,9 @@ impl<'a> Reading<'a> {
         let before = self.text.as_bytes().get(..at.start.min(self.text.len())).unwrap_or_default();
         let line = before.iter().filter(|byte| **byte == b'\n').count();
         let text = self.text.lines().nth(line).unwrap_or_default().trim();
-        let shown = text.chars().take(SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        Fault { file: self.file.to_owned(), line: Some(line + 1), text: Some(shown), message: message.into() }
+        let shown = text.chars().take(SHOWN).map(plain).collect();
+        let message = message.into().chars().map(plain).collect();
+        Fault { file: self.file.to_owned(), line: Some(line + 1), text: Some(shown), message }
     }
 
     /// The file itself is wrong.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use daypass_proto::words::words;
 use serde::{Deserialize, de::IntoDeserializer as _};
 use toml::{
     Spanned,
@@ -107,6 +108,11 @@ pub(super) fn string(value: &Value<'_>) -> Result<String, String> {
         DeValue::String(text) => Ok(text.to_string()),
         other => Err(format!("expected a string, and this is {}", kind(other))),
     }
+}
+
+/// A line of words.
+pub(super) fn plain(value: &Value<'_>) -> Result<String, String> {
+    words(&string(value)?).map(str::to_owned).map_err(|error| error.to_string())
 }
 
 /// One of the words of an enumeration of ours.

@@ -5,6 +5,8 @@
 //! decided anew from today's role each time. Guardrails narrow that further. No policy means no access, and a broken one replaces nothing.
 
 mod administration;
+#[cfg(test)]
+mod bad_input;
 mod briefing;
 mod diff;
 mod examples;

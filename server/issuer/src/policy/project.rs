@@ -7,7 +7,7 @@ use std::{
 
 use daypass_proto::{
     authorization::{AuthorizationDetail, GitRepository, HttpApi},
-    names::{PhaseName, ProjectName, RoleName},
+    names::{Collaborator, PhaseName, ProjectName, RoleName},
     time::Timestamp,
 };
 use jiff::tz::TimeZone;
@@ -99,9 +99,13 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
     let mut fields = Fields::of(&reading, table.get_ref(), 0..0);
     let owners = fields.required("owners", |value| {
         let owners = fields::strings(value)?;
-        if owners.is_empty() { Err("is empty: somebody must be able to approve".to_owned()) } else { Ok(owners) }
+        if owners.is_empty() {
+            return Err("is empty: somebody must be able to approve".to_owned());
+        }
+        different_people(&owners)?;
+        Ok(owners)
     });
-    let contact = fields.optional("contact", fields::string);
+    let contact = fields.optional("contact", fields::plain);
     let time_zone = fields
         .optional("time_zone", |value| crate::until::zone(&fields::string(value)?).map_err(|error| error.to_string()));
     let briefing = fields.optional("briefing", fields::one_of).unwrap_or_default();
@@ -123,6 +127,17 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
         owner_role: None,
     });
     reading.finish(project_name.zip(project))
+}
+
+/// Whether each could have a device of theirs, and is there once.
+fn different_people(owners: &[String]) -> Result<(), String> {
+    for (at, owner) in owners.iter().enumerate() {
+        owner.parse::<Collaborator>().map_err(|error| error.to_string())?;
+        if owners.iter().take(at).any(|before| before == owner) {
+            return Err(format!("`{owner}` is there twice"));
+        }
+    }
+    Ok(())
 }
 
 fn roles(reading: &Reading<'_>, value: &Value<'_>) -> BTreeMap<RoleName, Role> {
@@ -219,7 +234,12 @@ pub(super) fn check_detail<'t>(reading: &Reading<'t>, detail: &Value<'t>) {
         return reading
             .fault(&detail.span(), format!("`type` is missing: one of `{}`", AuthorizationDetail::TYPES.join("`, `")));
     };
-    let rest = Spanned::new(probed.span(), DeValue::Table(table)).into_deserializer();
+    // What is wrong with a list as a whole has no place of its own, but its name.
+    let place = |message: &str| {
+        let name = message.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(name, _)| name);
+        name.and_then(|name| table.get(name)).map(Spanned::span)
+    };
+    let rest = Spanned::new(probed.span(), DeValue::Table(table.clone())).into_deserializer();
     let read = match fields::string(&kind).as_deref() {
         Ok("git_repository") => GitRepository::deserialize(rest).map(drop),
         Ok("http_api") => HttpApi::deserialize(rest).map(drop),
@@ -229,7 +249,8 @@ pub(super) fn check_detail<'t>(reading: &Reading<'t>, detail: &Value<'t>) {
         }
     };
     if let Err(error) = read {
-        reading.fault(&error.span().unwrap_or(detail.span()), error.message());
+        let at = place(error.message()).or_else(|| error.span()).unwrap_or(detail.span());
+        reading.fault(&at, error.message());
     }
 }
 

@@ -184,6 +184,13 @@ async fn a_successor_is_no_wider_than_the_one_before() {
     assert!(matches!(later, ReplaceError::Later { latest, .. } if latest == second.until), "{later}");
     let earlier = look(&made.issuer, &old.id, None, Some(second.until.plus(-60))).await.unwrap();
     assert!(earlier.carried.iter().all(|carried| carried.until == second.until.plus(-60)));
+    // Of two with different ends, each keeps its own where a later one is asked for.
+    let shorter = Grant { until: second.until.plus(-1800), ..second.clone() };
+    change(&made, Change::Extend { to: Box::new(shorter.clone()), from: Box::new(second.clone()) }).await;
+    let between = look(&made.issuer, &old.id, None, Some(second.until.plus(-60))).await.unwrap();
+    let ends: Vec<_> = between.carried.iter().map(|carried| (carried.from.id.clone(), carried.until)).collect();
+    assert!(ends.contains(&(second.id.clone(), shorter.until)), "{ends:?}");
+    change(&made, Change::Extend { to: Box::new(second.clone()), from: Box::new(shorter) }).await;
     let invitation = replaced(&made, &old.id).await.unwrap();
     let given = successor(&made, &invitation, &second).await;
     assert_eq!((given.until, given.used, given.made_at), (second.until, 3, second.made_at));
@@ -252,6 +259,12 @@ async fn what_is_held_back_used_up_or_over_has_no_successor_and_says_why() {
             "{nothing}"
         );
     }
+    // Administrators are made in a way of their own.
+    let administration = "administration".parse().unwrap();
+    let (made, old, [_, second]) =
+        with_two(|grant| Grant { project: administration, role: "administrator".parse().unwrap(), ..grant }).await;
+    let found = look(&made.issuer, &old.id, None, None).await.unwrap();
+    assert!(matches!(&found.left[..], [(left, why)] if left.id == second.id && why.contains("admin bootstrap")));
     // Its time is over, and nobody has marked it yet.
     let (made, old, _) = with_one().await;
     made.pass(3600);
@@ -463,4 +476,51 @@ async fn a_token_that_is_counted_while_a_successor_comes_into_force_is_not_lost(
         after += 1 - count;
     }
     assert_eq!(before + after, 30);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_code_that_is_used_and_taken_back_at_once_one_comes_about() {
+    let (mut used, mut taken) = (0, 0);
+    for round in 0..30 {
+        let (made, old, first) = with_one().await;
+        let invitation = replaced(&made, &old.id).await.unwrap();
+        let id = DeviceId::from_random(made.issuer.environment.random());
+        let waits = Device { state: DeviceLife::Pending, id: id.clone(), ..old.clone() };
+        let from = grant(&made, &invitation.grant).await;
+        let made = Arc::new(made);
+        // As an enrolment decides, which proved its keys before.
+        let enrolling = {
+            let (made, invitation) = (Arc::clone(&made), invitation.clone());
+            tokio::spawn(async move {
+                for _ in 0..round % 5 {
+                    tokio::task::yield_now().await;
+                }
+                let to = Invitation { state: InvitationLife::Used, device: Some(id.clone()), ..invitation };
+                let decision = Decision::new(event(&made.issuer.environment))
+                    .change(Change::Invitation { to, from: InvitationLife::Open })
+                    .change(Change::AddDevice(waits))
+                    .change(Change::Grant { from: from.state, to: Grant { device: Some(id), ..from } });
+                made.issuer.store.decide(decision).await
+            })
+        };
+        let source = Source::Actor(root());
+        let told = Told { source: &source, rule: None, reason: None };
+        let withdrawn = withdraw(&made.issuer, &invitation.id, &told).await;
+        let enrolled = enrolling.await.unwrap();
+        let is = made.issuer.store.invitation(&invitation.id).await.unwrap().unwrap();
+        match (&enrolled, &withdrawn) {
+            (Ok(()), Err(EndError::Changed(_) | EndError::Used { .. })) => {
+                assert_eq!(is.state, InvitationLife::Used);
+                used += 1;
+            }
+            (Err(_), Ok(_)) => {
+                assert_eq!(is.state, InvitationLife::Withdrawn);
+                assert_eq!(grant(&made, &invitation.grant).await.state, GrantLife::Revoked);
+                taken += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(grant(&made, &first.id).await.state, GrantLife::Active);
+    }
+    assert_eq!(used + taken, 30);
 }

@@ -1,10 +1,11 @@
 //! Asking, and taking it back.
 
 use daypass_proto::{
-    access_request::{Ask, LONGEST_REASON, RequestLife, Wanted},
+    access_request::{Ask, RequestLife, Wanted},
     ledger::EventKind,
     names::{GrantId, ProjectName, RequestId},
     time::Timestamp,
+    words::words,
 };
 
 use super::{RequestError, about, judge};
@@ -53,10 +54,7 @@ async fn judged(
     device: &Device,
     asked: &Ask,
 ) -> Result<(Request, (GrantId, GrantLife)), RequestError> {
-    let reason = asked.reason.trim();
-    if reason.is_empty() || reason.chars().count() > LONGEST_REASON {
-        return Err(RequestError::Reason);
-    }
+    let reason = words(&asked.reason)?;
     let (now, policy) = (issuer.environment.now(), issuer.policy());
     let grants = issuer.store.grants_of(&device.id).await?;
     let end = |project: &ProjectName, otherwise: Timestamp| match &asked.until {

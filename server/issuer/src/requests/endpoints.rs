@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State};
-use daypass_proto::{
-    access_request::{AccessRequest, Ask, Requests, Withdraw},
-    json::fault,
-};
+use daypass_proto::access_request::{AccessRequest, Ask, Requests, Withdraw};
 use daypass_service::Peer;
 use serde::de::DeserializeOwned;
 
@@ -27,7 +24,7 @@ async fn caller(issuer: &Issuer, peer: &Peer) -> Result<ApprovedDevice, Refusal>
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RequestError> {
-    serde_json::from_slice(body).map_err(|error| RequestError::Malformed(fault(&error)))
+    daypass_proto::json::read(body).map_err(RequestError::Malformed)
 }
 
 /// Takes one down.

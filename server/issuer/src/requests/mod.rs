@@ -12,11 +12,12 @@ mod lapse;
 mod used;
 
 use daypass_proto::{
-    access_request::{AccessRequest, LONGEST_REASON, Narrowed, RequestLife},
+    access_request::{AccessRequest, Narrowed, RequestLife},
     ledger::Event,
     names::{DeviceId, GrantId, ProjectName, RequestId, RoleName},
     oauth_error::{OAuthError, Reason},
     time::Timestamp,
+    words::WordsError,
 };
 use thiserror::Error;
 
@@ -45,9 +46,9 @@ pub enum RequestError {
     /// The body.
     #[error("the request does not fit the format: {0}")]
     Malformed(String),
-    /// No words, or too many.
-    #[error("a reason has 1 to {LONGEST_REASON} characters")]
-    Reason,
+    /// No words, too many, or what is not to be shown to others.
+    #[error("a reason {0}")]
+    Reason(#[from] WordsError),
     /// The caller.
     #[error(transparent)]
     Caller(#[from] CallerError),
@@ -157,7 +158,7 @@ impl RequestError {
             Self::Malformed(_) => {
                 (InvalidRequest, Reason::Malformed, "update the agent, or the issuer, so that both are of one version")
             }
-            Self::Reason => (InvalidRequest, Reason::Malformed, "say in a few words what it is for"),
+            Self::Reason(_) => (InvalidRequest, Reason::Malformed, "say in a few words what it is for"),
             Self::Until(_) => (InvalidRequest, Reason::Malformed, "write the end as the message shows"),
             Self::NoRequest(_) => (InvalidRequest, Reason::NotFound, "`daypass requests` shows those of this machine"),
             Self::NoGrant(_) | Self::NoProject(_) => {

@@ -160,6 +160,8 @@ async fn role_and_policy_decide_when_it_is_asked_and_again_when_it_is_approved()
         Err(RequestError::Grant(GrantError::TooLong { .. }))
     ));
     assert!(matches!(extend(&made, &device, &grant, "1m").await, Err(RequestError::NotLater { .. })));
+    let same = grant.until.to_string();
+    assert!(matches!(extend(&made, &device, &grant, &same).await, Err(RequestError::NotLater { .. })));
     assert!(matches!(extend(&made, &device, &grant, "soon").await, Err(RequestError::Until(_))));
     let request = extend(&made, &device, &grant, "30d").await.unwrap();
     let (as_is, never) = ("[roles.developer]\n", "[roles.developer]\nrenewal = \"none\"\n");
@@ -231,6 +233,26 @@ async fn without_an_end_it_is_for_as_long_again_and_never_for_longer_than_the_ro
     .await;
     let request = ask(&made.issuer, &device, &asked, &from_device()).await.unwrap();
     assert_eq!(request.until, made.now().plus(90 * 60));
+    // Nor beyond its time in all, nor its phase.
+    withdraw(&made.issuer, &device, &request.id, &from_device()).await.unwrap();
+    made.edit_policy(&[
+        ("longest_grant = \"90m\"", "longest_grant = \"70m\""),
+        ("longest_total = \"90d\"", "longest_total = \"75m\""),
+    ])
+    .await;
+    made.pass(600);
+    let request = ask(&made.issuer, &device, &asked, &from_device()).await.unwrap();
+    assert_eq!(request.until, grant.made_at.unwrap().plus(75 * 60));
+    withdraw(&made.issuer, &device, &request.id, &from_device()).await.unwrap();
+    let ends = grant.until.plus(300);
+    let phase = format!("[phases.build]\nends = {ends}\n[roles.developer]\n");
+    made.edit_policy(&[("[roles.developer]\n", &phase)]).await;
+    let phased = Grant { terms: Terms { phase: "build".parse().ok(), ..grant.terms.clone() }, ..grant };
+    let change = Change::Grant { to: phased.clone(), from: GrantLife::Active };
+    let event = crate::fixture::event(&made.issuer.environment);
+    made.issuer.store.decide(Decision::new(event).change(change)).await.unwrap();
+    let request = ask(&made.issuer, &device, &asked, &from_device()).await.unwrap();
+    assert_eq!(request.until, ends);
 }
 
 #[tokio::test]
@@ -336,10 +358,10 @@ async fn a_use_that_is_counted_meanwhile_is_not_lost() {
 async fn a_reason_has_words_and_asking_has_a_pace() {
     let (made, device, grant) = with_grant("developer").await;
     let what = Wanted::Extension { grant: grant.id.clone() };
-    for reason in ["", "  ", &"x".repeat(LONGEST_REASON + 1)] {
+    for reason in ["", "  ", &"x".repeat(daypass_proto::words::LONGEST + 1), "a\nb", "a\u{202e}b"] {
         let asked = Ask { what: what.clone(), until: Some("1d".to_owned()), reason: reason.to_owned() };
         let refused = ask(&made.issuer, &device, &asked, &from_device()).await;
-        assert!(matches!(refused, Err(RequestError::Reason)), "{refused:?}");
+        assert!(matches!(refused, Err(RequestError::Reason(_))), "{refused:?}");
     }
     let mut held_up = false;
     for _ in 0..70 {

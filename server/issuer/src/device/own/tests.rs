@@ -78,7 +78,7 @@ async fn what_is_not_lost_or_over_or_badly_said_ends_nothing() {
     let made = Made::with_software().await;
     let (laptop, desk) = (Caller::of(&made, "alice").await, Caller::of(&made, "alice").await);
     assert_eq!(desk.refused(LOST, &said(&desk.device)).await.1, "conflict");
-    let long = "x".repeat(LONGEST_REASON + 1);
+    let long = "x".repeat(daypass_proto::words::LONGEST + 1);
     for body in [
         json!({}),
         json!({"device": laptop.device.id}),

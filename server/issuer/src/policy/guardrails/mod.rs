@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use cedar_policy::{
     AuthorizationError, Authorizer, Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator,
 };
+use daypass_proto::words::words;
 use jiff::tz::TimeZone;
 use miette::Diagnostic;
 use serde_json::Value;
@@ -218,8 +219,10 @@ impl Found {
             fault(format!("there is another rule with the `@{ID}` `{id}`"));
         }
         let reason = policy.annotation(REASON).unwrap_or_default();
-        if reason.trim().is_empty() || reason.len() > 400 {
-            fault(format!("the rule needs an `@{REASON}(\"…\")`, which whoever is refused reads"));
+        if reason.len() > 400 {
+            fault(format!("`@{REASON}(\"…\")` has at most 400 bytes; whoever is refused reads it"));
+        } else if let Err(error) = words(reason) {
+            fault(format!("the rule needs an `@{REASON}(\"…\")`, which whoever is refused reads, and it {error}"));
         }
         let mode = match policy.annotation(MODE) {
             None | Some("enforce") => Mode::Enforce,

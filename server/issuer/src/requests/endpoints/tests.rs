@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::fixture::{Made, calling::Caller};
-use daypass_proto::{access_request::LONGEST_REASON, enrolment::DeviceLife};
+use daypass_proto::{enrolment::DeviceLife, words};
 
 const REQUESTS: &str = "/device/v1/requests";
 const WITHDRAW: &str = "/device/v1/requests/withdraw";
@@ -58,7 +58,7 @@ async fn bodies_that_are_none_are_refused_with_their_cause_and_take_nothing_down
         json!([]),
         json!({}),
         with("reason", json!("")),
-        with("reason", json!("x".repeat(LONGEST_REASON + 1))),
+        with("reason", json!("x".repeat(words::LONGEST + 1))),
         with("reason", json!(7)),
         with("until", json!("soon")),
         with("until", json!("1m")),

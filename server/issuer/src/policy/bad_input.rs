@@ -1,0 +1,182 @@
+//! Every key of a policy's files is given what it does not take, and says so with its file, its line and the line itself.
+
+use crate::policy::{Files, Policy, fault::Fault};
+
+/// Each key on a line of its own.
+const PROJECT: &str = r#"owners = ["olga@example.com", "oskar@example.com"]
+contact = "olga, extension 12"
+time_zone = "Europe/Berlin"
+[phases.build]
+begins = 2026-10-01
+ends = 2027-01-31
+[roles.developer]
+token_lifetime = "10m"
+longest_grant = "90d"
+longest_total = "180d"
+protection = "hardware"
+renewal = "ask"
+uses = 9
+sensitivity = "sensitive"
+[roles.developer.grace]
+for = "7d"
+[[roles.developer.grace.authorization_details]]
+type = "git_repository"
+locations = ["https://h/team/app"]
+actions = ["read"]
+[[roles.developer.authorization_details]]
+type = "git_repository"
+locations = ["https://h/team/app"]
+actions = ["push"]
+refs = ["refs/heads/{user}/**"]
+[[roles.developer.authorization_details]]
+type = "http_api"
+locations = ["https://api.h/"]
+actions = ["GET"]
+paths = ["/v1/**"]
+"#;
+
+const EXAMPLES: &str = r#"[[allow]]
+collaborator = "alice"
+project = "apollo"
+role = "developer"
+decision = "issue"
+protection = "hardware"
+address = "192.0.2.7"
+at = 2026-11-02T12:00:00Z
+[[allow.ask]]
+type = "git_repository"
+locations = ["https://h/team/app"]
+actions = ["read"]
+[allow.device]
+trust_tier = "ek_chain"
+secure_boot = true
+os = "Debian 12"
+[[deny]]
+collaborator = "alice"
+project = "apollo"
+role = "developer"
+because = "exceeds_grant"
+[[deny.ask]]
+type = "git_repository"
+locations = ["https://h/team/secret"]
+actions = ["read"]
+"#;
+
+/// What no key takes: nothing, other kinds of values, what is too large, and what is not to be seen.
+fn values() -> Vec<String> {
+    let fixed = [
+        "\"\"",
+        "[]",
+        "{}",
+        "1.5",
+        "-1",
+        "99999999999999999999999",
+        "1979-05-27",
+        "\"no such thing\\u0000\"",
+        "\"a\\u202eb\"",
+        "[\"\"]",
+        "[1]",
+        "[\"a\\u202eb\"]",
+        "[\"a\\nb\"]",
+        "[[]]",
+        "\"unknown one\"",
+        "nothing at all",
+    ];
+    let long = "x".repeat(6000);
+    fixed.into_iter().map(str::to_owned).chain([format!("\"{long}\""), format!("[\"{long}\"]")]).collect()
+}
+
+/// What some keys do take of that: words are words, and a day is a day.
+fn is_taken(key: &str, value: &str) -> bool {
+    match key {
+        "contact" | "os" => value == "\"unknown one\"",
+        "begins" => value == "1979-05-27",
+        _ => false,
+    }
+}
+
+fn faults(name: &str, text: &str) -> Vec<Fault> {
+    let project = if name.starts_with("projects") { text } else { PROJECT };
+    let mut files = vec![("projects/apollo.toml", project)];
+    if name.starts_with("tests") {
+        files.push((name, text));
+    }
+    let files: Files = files.into_iter().collect();
+    Policy::check(&files).err().map(|error| error.0).unwrap_or_default()
+}
+
+/// The file with this line in the place of another.
+fn with(text: &str, line: usize, new: &str) -> String {
+    text.lines().enumerate().map(|(at, old)| format!("{}\n", if at == line { new } else { old })).collect()
+}
+
+fn told(name: &str, text: &str, line: usize, faults: &[Fault]) -> bool {
+    let shown: String = text.lines().nth(line).unwrap().chars().take(160).collect();
+    let its = |fault: &&Fault| fault.line == Some(line + 1) && fault.text.as_ref() == Some(&shown);
+    let plain = |fault: &Fault| fault.to_string().chars().all(|c| c == '\n' || daypass_proto::words::is_shown(c));
+    faults.iter().all(|fault| fault.file == name && !fault.message.is_empty() && plain(fault))
+        && faults.iter().find(its).is_some()
+}
+
+#[test]
+fn every_key_refuses_what_it_does_not_take_with_its_line() {
+    let mut wrong = Vec::new();
+    for (name, text) in [("projects/apollo.toml", PROJECT), ("tests/apollo.toml", EXAMPLES)] {
+        assert_eq!(faults(name, text), [], "{name} is good as it is");
+        for (line, old) in text.lines().enumerate() {
+            let Some((key, _)) = old.split_once(" = ") else { continue };
+            for value in values().iter().filter(|value| !is_taken(key, value)) {
+                let changed = with(text, line, &format!("{key} = {value}"));
+                let found = faults(name, &changed);
+                if !told(name, &changed, line, &found) {
+                    let value: String = value.chars().take(30).collect();
+                    wrong.push(format!("{name}:{}: {key} = {value}: {found:?}", line + 1));
+                }
+            }
+            // Twice the same key, and one that nobody knows.
+            let twice = with(text, line, &format!("{old}\n{old}"));
+            let found = faults(name, &twice);
+            if !found.iter().any(|fault| fault.line == Some(line + 2) && fault.message.contains("duplicate")) {
+                wrong.push(format!("{name}:{}: {key} twice: {found:?}", line + 1));
+            }
+            let unknown = with(text, line, &format!("{old}\ncolour = 1"));
+            let found = faults(name, &unknown);
+            let names = |fault: &Fault| fault.line.is_some() && fault.message.contains("`colour`");
+            if !found.iter().any(names) {
+                wrong.push(format!("{name}:{}: a key that nobody knows: {found:?}", line + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn names_files_and_ranges_that_cannot_be_are_refused_where_they_stand() {
+    for (from, to, line, words) in [
+        ("ends = 2027-01-31", "ends = 2026-09-30", 6, "is not after `begins`"),
+        ("[phases.build]", "[phases.\"b u\"]", 4, "the phase's name"),
+        ("[phases.build]", "[phases.\"b\\u202eu\"]", 4, "the phase's name"),
+        ("[roles.developer]", "[roles.\"\"]", 7, "the role's name"),
+        ("\"oskar@example.com\"", "\"olga@example.com\"", 1, "there twice"),
+        ("\"oskar@example.com\"", "\"oskar example\"", 1, "is not a collaborator"),
+        ("\"90d\"", "\"0d\"", 9, "`longest_grant`"),
+        ("\"90d\"", "\"-3d\"", 9, "`longest_grant`"),
+        ("\"90d\"", "\"99999999999999d\"", 9, "`longest_grant`"),
+        ("\"10m\"", "\"10 parsecs\"", 8, "`token_lifetime`"),
+        ("uses = 9", "uses = 4294967296", 13, "from 1 on"),
+    ] {
+        let text = PROJECT.replacen(from, to, 1);
+        assert_ne!(text, PROJECT, "{from}");
+        let found = faults("projects/apollo.toml", &text);
+        assert!(
+            found.iter().any(|fault| fault.line == Some(line) && fault.message.contains(words)),
+            "{to}: {words}: {found:?}"
+        );
+    }
+    let long = format!("projects/{}.toml", "x".repeat(64));
+    for name in ["projects/A b.toml", "projects/.toml", "projects/a\u{202e}b.toml", &long] {
+        let files: Files = [(name, PROJECT)].into_iter().collect();
+        let found = Policy::check(&files).unwrap_err().0;
+        assert!(found.iter().all(|fault| fault.message.contains("the file name")), "{name}: {found:?}");
+    }
+}
