@@ -21,15 +21,6 @@ pub const PATH: &str = "/device/v1/briefings/";
 /// Where it accepts one.
 pub const ACCEPT_PATH: &str = "/device/v1/briefings/accept";
 
-/// Whether a terminal shows nothing of this character, or shows what is around it in another order: what was read would be something else than what
-/// is accepted. A line's end and a tabulator are none of these.
-pub fn is_hidden(c: char) -> bool {
-    let hidden = matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
-    hidden || (c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
-}
-
 /// How a grant stands with its briefing.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

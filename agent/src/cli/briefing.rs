@@ -1,9 +1,10 @@
 //! `daypass briefing`: what somebody may do, and that they accepted it.
 
 use daypass_proto::{
-    briefing::{Briefing, Standing, is_hidden, text_hash},
+    briefing::{Briefing, Standing, text_hash},
     enrolment::GrantState,
     local_api::{BriefingAccepted, BriefingAsked, Enrolment, Enrolments, ErrorCode, RefreshRequest},
+    words::is_shown,
 };
 use serde_json::json;
 
@@ -136,7 +137,7 @@ fn done(briefing: &Briefing, terminal: &mut dyn Terminal, words: &str) -> Result
 
 /// The text, as a terminal may see it: what is a command to a terminal is none here.
 fn shown(briefing: &Briefing) -> String {
-    let plain = |c: char| if c == '\r' || is_hidden(c) { '\u{fffd}' } else { c };
+    let plain = |c: char| if is_shown(c) || matches!(c, '\n' | '\t') { c } else { '\u{fffd}' };
     briefing.text.trim_end().chars().map(plain).chain(['\n']).collect()
 }
 

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use daypass_proto::{
     authorization::{AuthorizationDetail, AuthorizationDetails, GitAction, GitRepository, HttpApi},
-    briefing::is_hidden,
     time::Timestamp,
+    words::is_shown,
 };
 
 use crate::{
@@ -75,7 +75,7 @@ impl Truncated for String {
 
 /// Somebody's words, on one line and in one piece of code.
 fn plain(words: &str) -> String {
-    words.chars().map(|c| if is_hidden(c) || c.is_control() || c == '`' { '\u{fffd}' } else { c }).collect()
+    words.chars().map(|c| if is_shown(c) && c != '`' { c } else { '\u{fffd}' }).collect()
 }
 
 fn quoted<T: ToString>(all: impl IntoIterator<Item = T>, between: &str) -> String {

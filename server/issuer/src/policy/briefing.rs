@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use daypass_proto::{
-    briefing::is_hidden,
     encoding::{Fixed, sha256},
+    words::is_shown,
 };
 
 use super::fault::{Fault, Reading};
@@ -116,7 +116,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Template, Vec<Fault>> {
         reading.fault_of_file(format!("has {} bytes, and a briefing has {MAX_TEXT} at most", text.len()));
     }
     // It is shown on terminals, where these are commands.
-    for (at, found) in text.char_indices().filter(|(_, c)| is_hidden(*c)) {
+    for (at, found) in text.char_indices().filter(|(_, c)| !is_shown(*c) && !matches!(c, '\n' | '\t' | '\r')) {
         reading.fault(&(at..at), format!("the control character U+{:04X} is not taken", u32::from(found)));
     }
     let pieces = pieces(&reading, text);
