@@ -59,7 +59,11 @@ fn a_phase_ends_and_what_is_for_the_whole_project_goes_on() -> Story {
     let end = |phase: &str, more: &[&str]| {
         world.issuer.act(["phase", "end", PROJECT, phase, "--reason", "it was shipped"]).args(more).run()
     };
-    end("build", &[])?.code(3)?.says(&["1 open invitation(s), 2 grant(s), 1 device(s)", &device, "--yes"])?;
+    end("build", &[])?.code(3)?.says(&[
+        "1 open invitation(s), 0 request(s) that wait, 2 grant(s), 1 device(s)",
+        &device,
+        "--yes",
+    ])?;
     end("biuld", &["--yes"])?.code(3)?.says(&["`biuld`"])?;
     ensure(active(&world, &ends)?, "a phase that goes on", &device)?;
     end("build", &["--yes"])?.succeeded()?.says(&["the policy still has phase `build`", "[phases.build]"])?;

@@ -46,7 +46,11 @@ fn a_collaborator_is_offboarded_and_the_next_request_is_refused() -> Story {
     // Nobody is at a terminal, and nobody said yes: it is told, and nothing ends.
     let offboard =
         |more: &[&str]| world.issuer.act(["offboard", "alice", "--reason", "contract over"]).args(more).run();
-    let shown = offboard(&[])?.code(3)?.says(&[&device, "1 open invitation(s), 2 grant(s), 1 device(s)", "--yes"])?;
+    let shown = offboard(&[])?.code(3)?.says(&[
+        &device,
+        "1 open invitation(s), 0 request(s) that wait, 2 grant(s), 1 device(s)",
+        "--yes",
+    ])?;
     let shown_json = offboard(&["--json"])?.code(3)?.json()?;
     ensure(shown_json["ended"] == false && shown_json["devices"] == json!([device]), "what would end", &shown)?;
     laptop.person.git("app", ["fetch"]).run()?.succeeded()?;
@@ -149,7 +153,7 @@ fn a_project_ends_and_another_goes_on() -> Story {
     world.issuer.invite("bob", PROJECT, "reader", &[])?;
 
     let end = |more: &[&str]| world.issuer.act(["project", "end", PROJECT, "--reason", "launched"]).args(more).run();
-    end(&[])?.code(3)?.says(&["1 open invitation(s), 2 grant(s), 1 device(s)"])?;
+    end(&[])?.code(3)?.says(&["1 open invitation(s), 0 request(s) that wait, 2 grant(s), 1 device(s)"])?;
     ensure(active(&world, &ends)?, "a project that goes on", &ends)?;
     // The policy is not touched, and that is said.
     end(&["--yes"])?.succeeded()?.says(&["the policy still has project `apollo`", "policy load"])?;
