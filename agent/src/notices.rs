@@ -60,16 +60,17 @@ impl Notices {
     /// Keeps what the issuer told. Of what was told before, nothing is new again; what a later issuer says, nobody here could read.
     pub(crate) fn add(&self, told: Vec<Notice>, next: Option<u64>) -> Result<(), StateError> {
         let mut stored = self.stored();
-        // Where it stood is written down with the next thing that is told: until then, asking again costs little.
-        stored.next = next.unwrap_or(stored.next);
         let known = |notice: &Notice| {
             stored.notices.iter().any(|kept| (kept.notice.event, kept.notice.at) == (notice.event, notice.at))
         };
         let new: Vec<_> = told.into_iter().filter(|notice| notice.about != About::Other && !known(notice)).collect();
+        let next = next.unwrap_or(stored.next);
         if new.is_empty() {
+            // It is written down with the next thing that is told: until then, asking again costs little.
+            stored.next = next;
             return Ok(());
         }
-        let mut after = stored.clone();
+        let mut after = Stored { next, ..stored.clone() };
         after.notices.extend(new.into_iter().map(|notice| KeptNotice { notice, read: false }));
         let beyond = after.notices.len().saturating_sub(KEPT);
         after.notices.drain(..beyond);

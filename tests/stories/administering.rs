@@ -10,7 +10,7 @@ fn a_phase_a_gate_and_somebody_with_an_odd_name_are_ended_from_ones_own_machine(
     let world = World::start()?;
     let issuer = &world.issuer;
     let text = std::fs::read_to_string(issuer.project(PROJECT)).map_err(Failure::machine("read a project"))?;
-    let phase = "[phases.build]\nends = \"2099-12-31\"\n\n[roles.developer]";
+    let phase = "[phases.build]\nends = \"2099-12-31[Europe/Berlin]\"\n\n[roles.developer]";
     issuer.write_project(PROJECT, &text.replace("[roles.developer]", phase))?;
     let made = issuer.run(["admin", "bootstrap", "ada", "--json"])?;
     let desk = Machine::start(&world, "desk", Who::Alice)?;

@@ -52,7 +52,7 @@ fn git_gets_nothing_before_the_briefing_was_read_and_accepted() -> Story {
         "## What you may do",
         "read, push, create, delete on `refs/heads/alice/**`",
         "Each token lives for 5m at most",
-        "Questions: the chat channel apollo",
+        "Questions: `the chat channel apollo`",
         "there is no token before you accept it",
     ])?;
     let listed = laptop.daypass(["briefing", PROJECT, "--json"]).run()?.succeeded()?.json()?;

@@ -11,16 +11,11 @@ fn joined(world: &World) -> Result<Machine, Failure> {
 
 /// Every report that stands in the issuer's store beside its events.
 fn reports(world: &World) -> Result<Vec<Value>, Failure> {
-    let bytes = world.issuer.store_bytes()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut found = Vec::new();
-    for (at, _) in text.match_indices(r#"{"identified_by""#) {
-        let rest = text.get(at..).unwrap_or_default();
-        if let Some(Ok(report)) = serde_json::Deserializer::from_str(rest).into_iter::<Value>().next() {
-            found.push(report);
-        }
-    }
-    Ok(found)
+    let values = world.issuer.sql("SELECT value FROM personal_fields WHERE name = 'caller' ORDER BY event")?;
+    let read = |value: &String| {
+        serde_json::from_str(value).map_err(|error| Failure::unexpected("a report", error.to_string()))
+    };
+    values.iter().map(read).collect()
 }
 
 fn executable(process: Option<&Value>) -> String {

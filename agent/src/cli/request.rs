@@ -3,7 +3,7 @@
 use daypass_proto::{
     access_request::{AccessRequest, Ask, RequestLife, Wanted},
     enrolment::GrantState,
-    local_api::{AllRequests, AskIssuer, Enrolment, ErrorCode, Status, WithdrawAsked},
+    local_api::{AllRequests, AskIssuer, Enrolment, Enrolments, ErrorCode, RefreshRequest, Status, WithdrawAsked},
     names::RequestId,
     redaction::redacted,
 };
@@ -21,7 +21,10 @@ const LIVE: [&str; 3] = ["active", "grace", "suspended"];
 
 /// `daypass extend`.
 pub(super) fn extend(asked: &Extend, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
-    let status: Status = agent.get("/v1/status", SHORT)?;
+    let status = status_with(agent, asked.issuer.as_deref(), |grant| match &asked.grant {
+        Some(id) => grant.grant == *id,
+        None => LIVE.contains(&grant.state.as_str()),
+    })?;
     let all = of(&status, asked.issuer.as_deref())?;
     let grants: Vec<(&Enrolment, &GrantState)> =
         all.iter().flat_map(|enrolment| enrolment.grants.iter().map(move |grant| (*enrolment, grant))).collect();
@@ -56,7 +59,7 @@ pub(super) fn extend(asked: &Extend, agent: &LocalClient, terminal: &mut dyn Ter
 
 /// `daypass request`.
 pub(super) fn request(asked: &RequestRole, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
-    let status: Status = agent.get("/v1/status", SHORT)?;
+    let status = status_with(agent, asked.issuer.as_deref(), |grant| grant.project == asked.project)?;
     let all = of(&status, asked.issuer.as_deref())?;
     let has = |enrolment: &&&Enrolment| enrolment.grants.iter().any(|grant| grant.project == asked.project);
     let issuer = match all.iter().filter(has).collect::<Vec<_>>().as_slice() {
@@ -133,6 +136,21 @@ fn withdraw(
 }
 
 /// The enrolments that are meant.
+/// What the agent knows; where no grant is meant by what it knows, what the issuer says now: one may have been approved since the agent last asked.
+fn status_with(
+    agent: &LocalClient,
+    issuer: Option<&str>,
+    meant: impl Fn(&GrantState) -> bool,
+) -> Result<Status, Failure> {
+    let status: Status = agent.get("/v1/status", SHORT)?;
+    if of(&status, issuer)?.iter().any(|enrolment| enrolment.grants.iter().any(&meant)) {
+        return Ok(status);
+    }
+    let asked = RefreshRequest { issuer: issuer.map(issuer_named).transpose()? };
+    agent.post::<Enrolments>("/v1/enrolments/refresh", &asked, LONG)?;
+    Ok(agent.get("/v1/status", SHORT)?)
+}
+
 fn of<'s>(status: &'s Status, issuer: Option<&str>) -> Result<Vec<&'s Enrolment>, Failure> {
     let issuer = issuer.map(issuer_named).transpose()?;
     let meant = |enrolment: &&Enrolment| issuer.as_ref().is_none_or(|issuer| enrolment.issuer == *issuer);
@@ -225,12 +243,14 @@ mod tests {
             (Some("gr-0000000000000000"), APPROVED.to_owned()),
             (None, APPROVED.replace(r#""state":"active""#, r#""state":"ended""#)),
         ] {
-            let agent = MockAgent::start([(200, status.as_str())]);
+            // Where nothing could be meant, the issuer is asked what there is by now.
+            let answers = [(200, status.as_str()), (200, r#"{"enrolments":[]}"#), (200, status.as_str())];
+            let agent = MockAgent::start(answers);
             let asked = Extend { grant: grant.map(|grant| grant.parse().unwrap()), issuer: None, end: end(None) };
             let failure = extend(&asked, &agent.client(), &mut Buffer::default()).unwrap_err();
             assert_eq!(failure.exit_code(), 8, "{failure}");
         }
-        let agent = MockAgent::start([(200, APPROVED)]);
+        let agent = MockAgent::start([(200, APPROVED), (200, r#"{"enrolments":[]}"#), (200, APPROVED)]);
         let asked = RequestRole {
             project: "gemini".parse().unwrap(),
             role: "reader".parse().unwrap(),

@@ -133,7 +133,7 @@ pub async fn list(
     let this = caller.device();
     let mut devices = Vec::new();
     for device in issuer.store.devices_of(&Scope::Collaborator(this.collaborator.clone()), TOLD).await? {
-        devices.push(shown(&issuer, device, &this.id, false).await?);
+        devices.push(shown(&issuer, device, &this.id, lives).await?);
     }
     Ok(Json(OwnDevices { devices }))
 }
@@ -146,8 +146,14 @@ pub async fn lost(
 ) -> Result<Json<OwnDevice>, Refusal> {
     let caller = caller(&issuer, &peer).await?;
     let told: Lost = json::read(&body).map_err(LostError::Malformed)?;
+    let before = issuer.store.grants_of(&told.device).await?;
     let device = report(&issuer, caller.device(), &told, &Source::from(&peer)).await?;
-    Ok(Json(shown(&issuer, device, &caller.device().id, true).await?))
+    let ended = |grant: &Grant| {
+        let lived =
+            before.iter().find(|known| known.id == grant.id).is_none_or(|known| known.state != GrantLife::Revoked);
+        grant.state == GrantLife::Revoked && lived
+    };
+    Ok(Json(shown(&issuer, device, &caller.device().id, ended).await?))
 }
 
 /// Ends the device that is reported, by this approved one.
@@ -196,13 +202,18 @@ async fn end(issuer: &Issuer, reporter: &Device, told: &Lost, source: &Source) -
     Ok(ended)
 }
 
-/// A device with its grants: those that are not over, or those that ended with it.
-async fn shown(issuer: &Issuer, device: Device, this: &DeviceId, ended: bool) -> Result<OwnDevice, StoreError> {
-    let is_meant = |grant: &Grant| match grant.state {
-        GrantLife::Requested | GrantLife::Active | GrantLife::Grace | GrantLife::Suspended => !ended,
-        GrantLife::Revoked => ended,
-        GrantLife::Ended => false,
-    };
+/// A grant that is not over.
+const fn lives(grant: &Grant) -> bool {
+    !matches!(grant.state, GrantLife::Revoked | GrantLife::Ended)
+}
+
+/// A device with those of its grants that are meant.
+async fn shown(
+    issuer: &Issuer,
+    device: Device,
+    this: &DeviceId,
+    is_meant: impl Fn(&Grant) -> bool,
+) -> Result<OwnDevice, StoreError> {
     let grants = issuer.store.grants_of(&device.id).await?;
     Ok(OwnDevice {
         this: device.id == *this,

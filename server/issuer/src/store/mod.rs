@@ -140,6 +140,11 @@ pub enum StoreError {
     /// Another program has the store, and this one must have it alone; or the other way round.
     #[error("`{}` is in use by another `daypass-issuer`; stop it first", .0.display())]
     InUse(std::path::PathBuf),
+    /// A copy from before what is read there now.
+    #[error(
+        "{0} is a copy that an earlier version made, and is only read here: let this version open a second copy of it, as a configuration's `database`, which brings that up to date"
+    )]
+    Earlier(std::path::PathBuf),
     /// The file that says who uses the store.
     #[error("could not lock `{}`", path.display())]
     Lock {
@@ -193,7 +198,7 @@ impl StoreError {
             }
             Self::Damaged(_) | Self::Record { .. } | Self::Ledger(_) => Fault::Damaged,
             Self::Slow => Fault::Slow,
-            Self::InUse(_) | Self::Busy => Fault::Busy,
+            Self::InUse(_) | Self::Earlier(_) | Self::Busy => Fault::Busy,
             Self::Lock { .. } => Fault::Io,
             Self::Migrate(_)
             | Self::Transition { .. }

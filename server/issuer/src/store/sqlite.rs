@@ -219,12 +219,13 @@ impl SqliteStore {
         let options = SqliteConnectOptions::new().filename(path).read_only(true);
         // A copy comes without the files that go with a write-ahead log, and may lie where nothing can be written.
         let options = if beside(path, "-wal").exists() { options } else { options.immutable(true) };
+        let failed = engine("open the database for reading");
+        let done = steps_made(&options).await.map_err(&failed)?;
+        if !done.is_empty() && !done.contains(&IN_ORDER) {
+            return Err(StoreError::Earlier(path.to_owned()));
+        }
         let lanes = Lanes::new(options.clone(), READERS as usize);
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options)
-            .await
-            .map_err(engine("open the database for reading"))?;
+        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await.map_err(&failed)?;
         let (writer, _) = mpsc::channel(1);
         let health = Arc::default();
         let (path, turn) = (path.to_owned(), published::Turn::default());
@@ -253,8 +254,17 @@ fn may_write(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The step of the schema from which on events are read as they are now.
+const IN_ORDER: i64 = 28;
+
 /// Whether a step of the schema was not yet made here.
 async fn schema_is_old(options: &SqliteConnectOptions) -> Result<bool, sqlx::Error> {
+    let done = steps_made(options).await?;
+    Ok(SCHEMA.iter().any(|step| !done.contains(&step.version)))
+}
+
+/// The steps of the schema that were made here.
+async fn steps_made(options: &SqliteConnectOptions) -> Result<Vec<i64>, sqlx::Error> {
     let mut connection = options.connect().await?;
     let table = "SELECT COUNT(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
     let done: Vec<i64> = match sqlx::query_scalar::<_, i64>(table).fetch_one(&mut connection).await? {
@@ -262,7 +272,7 @@ async fn schema_is_old(options: &SqliteConnectOptions) -> Result<bool, sqlx::Err
         _ => sqlx::query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(&mut connection).await?,
     };
     connection.close().await?;
-    Ok(SCHEMA.iter().any(|step| !done.contains(&step.version)))
+    Ok(done)
 }
 
 /// The writer has a thread of its own: one connection is called directly, and waits for the disk.

@@ -21,6 +21,7 @@ use daypass_proto::{ledger::EventKind, time::Timestamp};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Along {
     Device,
+    ToldToDevice,
     Collaborator,
     Kind,
     Project,
@@ -32,6 +33,9 @@ impl Along {
     fn of(filter: &Filter) -> Self {
         let common = |kind| matches!(kind, EventKind::TokenIssued | EventKind::TokenRefused);
         match filter {
+            Filter { device: Some(_), kinds, .. } if !kinds.is_empty() && !kinds.iter().copied().any(common) => {
+                Self::ToldToDevice
+            }
             Filter { device: Some(_), .. } => Self::Device,
             Filter { collaborator: Some(_), .. } => Self::Collaborator,
             Filter { kind: Some(kind), .. } if !common(*kind) => Self::Kind,
@@ -46,6 +50,9 @@ impl Along {
     fn from(self) -> &'static str {
         match self {
             Self::Device => "events AS e INDEXED BY events_by_device WHERE",
+            Self::ToldToDevice => {
+                "events AS e INDEXED BY events_told_to_device WHERE e.kind <> 'token_issued' AND e.kind <> 'token_refused' AND"
+            }
             Self::Collaborator => "event_collaborators AS c CROSS JOIN events AS e ON e.sequence = c.sequence WHERE",
             Self::Kind => "events AS e INDEXED BY events_by_kind WHERE e.kind <> 'token_issued' AND",
             Self::Project => "events AS e INDEXED BY events_by_project WHERE",
@@ -77,7 +84,11 @@ fn statement(filter: &Filter, within: &Range<u64>, side: Side, limit: u32) -> Qu
             query.push(if own { " AND e." } else { " AND +e." }).push(name).push(" = ").push_bind(value);
         }
     };
-    equals("device", along == Along::Device, filter.device.as_ref().map(|device| device.as_str()));
+    equals(
+        "device",
+        matches!(along, Along::Device | Along::ToldToDevice),
+        filter.device.as_ref().map(|device| device.as_str()),
+    );
     equals("project", along == Along::Project, filter.project.as_ref().map(|project| project.as_str()));
     equals("kind", along == Along::Kind, filter.kind.map(EventKind::as_str));
     if !filter.kinds.is_empty() {

@@ -73,8 +73,17 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// Takes over what was written since it was last read. Under the write lock nothing is written afterwards.
+    /// Takes over what was written since it was last read. Under the write lock nothing is written afterwards. After a fault halfway all of it is read
+    /// anew: what was taken over would count twice.
     pub(super) fn catch_up(&mut self, connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+        let caught = self.read_on(connection, now);
+        if caught.is_err() {
+            *self = Self::default();
+        }
+        caught
+    }
+
+    fn read_on(&mut self, connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
         let ends = connection
             .prepare_cached(ENDS)?
             .query_row([], |row| Ok(Ends { events: row.get(0)?, proofs: row.get(1)? }))?;

@@ -124,6 +124,9 @@ async fn a_store_of_an_older_program_reads_the_same() {
     assert!(before.iter().all(|rows| !rows.is_empty()));
     old.close().await.unwrap();
 
+    // Who only reads it says what to do.
+    let refused = SqliteStore::open_to_read(&path).await.err();
+    assert!(matches!(refused, Some(StoreError::Earlier(_))), "{refused:?}");
     // Nothing is made anew under somebody who has it open.
     let other = lock::share(&path).unwrap();
     let refused = SqliteStore::open(&path, false).await.err();

@@ -234,9 +234,7 @@ async fn write_one(
     recent: &mut Recent,
 ) -> Result<Result<(), DecideError>, Arc<sqlx::Error>> {
     let at = decision.at().unwrap_or(times.floor);
-    if decision.accepts_the_clock() {
-        *times = Times { floor: at, newest: at };
-    } else if at.plus(Skew::MAX_SECONDS) < times.floor {
+    if !decision.accepts_the_clock() && at.plus(Skew::MAX_SECONDS) < times.floor {
         return Ok(Err(DecideError::Clock { now: at, floor: times.floor }));
     }
     let mark = recent.mark();
@@ -244,6 +242,9 @@ async fn write_one(
     match apply(&mut savepoint, decision, recent).await {
         Ok(()) => {
             savepoint.commit().await?;
+            if decision.accepts_the_clock() {
+                *times = Times { floor: at, newest: at };
+            }
             times.newest = times.newest.max(at);
             Ok(Ok(()))
         }

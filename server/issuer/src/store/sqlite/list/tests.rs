@@ -168,6 +168,7 @@ fn no_page_reads_everything_or_sorts() {
                 let found = plan(made, statement(&filter, &(5..500), side, 10).build().sql().as_str()).await;
                 let along = match Along::of(&filter) {
                     Along::Device => "events_by_device (device=? AND sequence>? AND sequence<?)",
+                    Along::ToldToDevice => "events_told_to_device (device=? AND sequence>? AND sequence<?)",
                     Along::Kind => "events_by_kind (kind=? AND sequence>? AND sequence<?)",
                     Along::Project => "events_by_project (project=? AND sequence>? AND sequence<?)",
                     Along::Collaborator => "PRIMARY KEY (collaborator=? AND sequence>? AND sequence<?)",
