@@ -68,10 +68,10 @@ fn what_a_sensitive_role_gives_and_its_extension_take_two_owners() -> Story {
     let before = until()?;
     let narrow = ["admin", "request", "narrow", &request, "--until", "14d", "--reason", "two weeks will do"];
     olga.daypass(narrow).run()?.succeeded()?.says(&["waits for 1 more, of otto@example.com"])?;
-    ensure(until()? == before, "the same end", &before)?;
+    ensure(until()? == before, "the same end", before)?;
     approve(olga, "request", &request)?.refused(&["has approved this already"])?;
     approve(otto, "request", &request)?.succeeded()?.says(&["is now narrowed", "is active until"])?;
-    ensure(until()? > before + 10 * 86_400, "a later end", &until()?)?;
+    ensure(until()? > before + 10 * 86_400, "a later end", until()?)?;
     approve(otto, "request", &request)?.refused(&["waits for nobody"])?;
     laptop.daypass(["requests"]).run()?.succeeded()?.says(&["is narrowed", "two weeks will do"])?;
 

@@ -19,7 +19,8 @@ fn file(folder: &Path, name: &str, text: &str) -> Story {
 /// Versions with their `by`, as an administrator sees them; and what waits.
 fn listed(desk: &Machine) -> Result<(Vec<Value>, Vec<Value>), Failure> {
     let ran = desk.daypass(["admin", "policy", "list", "--json"]).run()?.succeeded()?;
-    let list = |name: &str| Ok::<_, Failure>(ran.json()?[name].as_array().cloned().unwrap_or_default());
+    let list =
+        |name: &str| Ok::<_, Failure>(ran.json()?.get(name).and_then(Value::as_array).cloned().unwrap_or_default());
     Ok((list("items")?, list("waiting")?))
 }
 

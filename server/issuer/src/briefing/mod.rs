@@ -1,7 +1,7 @@
 //! Briefings: what a collaborator is told of a grant before they use it, and that they accepted it.
 //!
-//! The owner's text and the policy's numbers make one text for each grant ([`text`]). Where the project asks for it, there is no token before the
-//! device's proof key has signed that somebody accepted it ([`accept`]), and every token depends on it again: what is accepted are the [`terms`], and
+//! The owner's text and the policy's numbers make one text for each grant (`text`). Where the project asks for it, there is no token before the
+//! device's proof key has signed that somebody accepted it (`accept`), and every token depends on it again: what is accepted are the `terms`, and
 //! when they become others, it is asked for anew. Who decides by the roles that every project has, its owners and administrators, is briefed by nobody.
 
 mod accept;
