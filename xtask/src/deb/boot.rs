@@ -49,6 +49,7 @@ const KEPT: &str = "/etc/daypass
 /etc/daypass/policy/guardrails/sample.cedar.example
 /etc/daypass/policy/projects
 /etc/daypass/policy/projects/apollo.toml
+/etc/daypass/policy/projects/sample.briefing.md.example
 /etc/daypass/policy/projects/sample.toml.example
 /etc/daypass/policy/tests
 /etc/daypass/policy/tests/sample.toml.example
