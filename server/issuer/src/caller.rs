@@ -204,6 +204,11 @@ pub fn may_ask(device: &Device, software_allowed: bool) -> Result<(), CallerErro
 pub struct ApprovedDevice(Arc<KnownDevice>);
 
 impl ApprovedDevice {
+    /// Whoever calls, looked up, if it is approved.
+    pub async fn identify(issuer: &Issuer, peer: &Peer) -> Result<Self, CallerError> {
+        EnrolledDevice::identify(issuer, peer).await?.approved()
+    }
+
     /// The device.
     pub fn device(&self) -> &Device {
         &self.0.device

@@ -13,6 +13,7 @@ use daypass_proto::{
     ledger::{Event, EventKind},
     time::Timestamp,
 };
+use daypass_service::ClientCertificate;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use tempfile::TempDir;
 
@@ -193,18 +194,29 @@ impl Made {
 
     /// The same, in this role.
     pub async fn client_in(&self, role: &str) -> Device {
+        self.registered("alice", role, 3600, request().0).await.0
+    }
+
+    /// A software client of this person with a grant for so many seconds, and its certificate. Whoever has the key of `proof` can ask for tokens.
+    pub async fn registered(
+        &self,
+        who: &str,
+        role: &str,
+        seconds: i64,
+        proof: EcPublicKey,
+    ) -> (Device, Arc<ClientCertificate>) {
         let (_, csr) = request();
-        let (proof, _) = request();
         let registration = Registration {
-            collaborator: "alice".parse().unwrap(),
+            collaborator: who.parse().unwrap(),
             project: "apollo".parse().unwrap(),
             role: role.parse().unwrap(),
-            until: self.now().plus(3600),
+            until: self.now().plus(seconds),
             csr: &csr,
             proof,
             by: "olga".to_owned(),
         };
-        register_software(&self.issuer, registration).await.unwrap().0
+        let (device, chain) = register_software(&self.issuer, registration).await.unwrap();
+        (device, Arc::new(chain[0].clone().into()))
     }
 }
 

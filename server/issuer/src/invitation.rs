@@ -109,6 +109,13 @@ pub struct Judged {
     pub excess: Vec<GrantError>,
 }
 
+impl Judged {
+    /// The terms, where nothing speaks against them; otherwise the first that does.
+    fn given(self) -> Result<Terms, GrantError> {
+        self.excess.into_iter().next().map_or(Ok(self.terms), Err)
+    }
+}
+
 /// Whether such a grant could be made now; gives the terms that it would have, with what the role adds to those that were asked for.
 pub fn check_grant(
     policy: &Policy,
@@ -118,8 +125,7 @@ pub fn check_grant(
     terms: &Terms,
     now: Timestamp,
 ) -> Result<Terms, GrantError> {
-    not_administration(role.0)?;
-    within_limits(policy, role, collaborator, until, terms, now)
+    judge_grant(policy, role, collaborator, until, terms, now).given()
 }
 
 /// The same, with everything that speaks against it, and not the first alone.
@@ -131,6 +137,7 @@ pub fn judge_grant(
     terms: &Terms,
     now: Timestamp,
 ) -> Judged {
+    // Administrators are made in a way of their own.
     match not_administration(role.0) {
         Ok(()) => judge(policy, role, collaborator, until, terms, now),
         Err(error) => Judged { terms: terms.clone(), excess: vec![error] },
@@ -174,8 +181,7 @@ pub(crate) fn within_limits(
     terms: &Terms,
     now: Timestamp,
 ) -> Result<Terms, GrantError> {
-    let Judged { terms, excess } = judge(policy, role, collaborator, until, terms, now);
-    excess.into_iter().next().map_or(Ok(terms), Err)
+    judge(policy, role, collaborator, until, terms, now).given()
 }
 
 fn judge(

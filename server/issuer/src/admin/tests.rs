@@ -17,7 +17,7 @@ use daypass_proto::{
 };
 use daypass_service::Peer;
 use http_body_util::BodyExt as _;
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::KeyPair;
 use serde_json::{Value, json};
 use tower_service::Service as _;
 
@@ -28,7 +28,6 @@ use super::{
 };
 use crate::{
     actor::Actor,
-    device::{Registration, register_software},
     fixture::{Made, event},
     serve::mtls_routes,
     store::{Change, Decision, Device, Grant, GrantLife, PolicyVersion, Terms},
@@ -110,23 +109,12 @@ impl World {
     }
 
     async fn device(&self, who: &str, role: &str) -> Client {
-        let (identity, proof) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let proof = KeyPair::generate().unwrap();
         let key = SoftwareKey::from_pkcs8(&proof.serialize_der()).unwrap();
-        let csr = CertificateParams::default().serialize_request(&identity).unwrap();
-        let registration = Registration {
-            collaborator: who.parse().unwrap(),
-            project: "apollo".parse().unwrap(),
-            role: role.parse().unwrap(),
-            until: self.made.now().plus(86_400),
-            csr: csr.der(),
-            proof: *key.public(),
-            by: "root".to_owned(),
-        };
-        let (device, chain) = register_software(&self.made.issuer, registration).await.unwrap();
-        let certificate = Some(Arc::new(chain[0].clone().into()));
+        let (device, certificate) = self.made.registered(who, role, 86_400, *key.public()).await;
         Client {
             device: device.id,
-            peer: Peer { address: ([192, 0, 2, 7], 1).into(), certificate },
+            peer: Peer { address: ([192, 0, 2, 7], 1).into(), certificate: Some(certificate) },
             key,
             token: String::new(),
         }

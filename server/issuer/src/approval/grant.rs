@@ -1,10 +1,6 @@
 //! Grants that wait.
 
-use daypass_proto::{
-    enrolment::DeviceLife,
-    ledger::{Event, EventKind},
-    names::GrantId,
-};
+use daypass_proto::{enrolment::DeviceLife, ledger::EventKind, names::GrantId};
 
 use super::{ApprovalError, Waiting, bar, guard};
 use crate::{
@@ -80,13 +76,27 @@ async fn judge(issuer: &Issuer, grant: &Grant, actor: &Actor) -> Result<Waiting,
 }
 
 /// Whether what waits could still come into force: its end is to come, and today's policy gives it, as long as it was asked for then.
-pub fn given_today(issuer: &Issuer, grant: &Grant, waiting: &Waiting) -> Result<(), ApprovalError> {
+fn given_today(issuer: &Issuer, grant: &Grant, waiting: &Waiting) -> Result<(), ApprovalError> {
     if grant.until <= issuer.environment.now() {
         return Err(ApprovalError::Over { grant: grant.id.clone(), until: grant.until });
     }
     let (policy, role, asked_at) = (issuer.policy(), (&grant.project, &grant.role), waiting.record().asked_at);
     within_limits(&policy, role, &grant.collaborator, grant.until, &grant.terms, asked_at)?;
     Ok(())
+}
+
+/// Whether a grant comes into force with this device, once that is let on: with the guardrails that would forbid it, were they enforced; or what speaks
+/// against it today. Nothing where it lacks approvals.
+pub fn comes(
+    issuer: &Issuer,
+    device: &Device,
+    grant: &Grant,
+    waiting: &Waiting,
+) -> Option<Result<Vec<String>, ApprovalError>> {
+    (waiting.missing() == 0).then(|| {
+        given_today(issuer, grant, waiting)?;
+        Ok(guard(issuer, Action::Approve, device, grant)?)
+    })
 }
 
 fn approval(issuer: &Issuer, decision: Decision, grant: &Grant, waiting: &Waiting, told: &Told<'_>) -> Decision {
@@ -137,11 +147,7 @@ pub async fn follow(
             }
         };
         let id = grant.id.clone();
-        let ready = waiting.filter(|waiting| waiting.missing() == 0).map(|waiting| {
-            given_today(issuer, &grant, &waiting)?;
-            Ok::<_, ApprovalError>(guard(issuer, Action::Approve, device, &grant)?)
-        });
-        let comes = match ready {
+        let comes = match waiting.and_then(|waiting| comes(issuer, device, &grant, &waiting)) {
             Some(Ok(monitored)) => Some(Succession::of(issuer, grant.clone()).await.map(|given| (given, monitored))),
             Some(Err(error)) => Some(Err(error)),
             None => None,
@@ -172,12 +178,7 @@ pub async fn follow(
 
 /// Writes down that somebody tried what was not theirs to do.
 async fn refused(issuer: &Issuer, grant: &Grant, told: &Told<'_>, error: ApprovalError) -> ApprovalError {
-    let Some(rule) = error.rule() else { return error };
-    let event: Event = issuer.environment.event(EventKind::ApprovalRefused).text("rule", rule);
-    let event = match &error {
-        ApprovalError::Guardrail(forbidden) => event.structure("rules", &forbidden.all),
-        _ => event,
-    };
+    let Some(event) = error.event(&issuer.environment) else { return error };
     let event = issuer.environment.of_grant(event, grant, &issuer.policy());
     let event = issuer.environment.asked(event, told.source);
     match issuer.store.decide(Decision::new(event)).await {

@@ -13,19 +13,23 @@ mod grant;
 mod guard;
 mod waiting;
 
-use daypass_proto::names::{Collaborator, GrantId};
+use daypass_proto::{
+    ledger::{Event, EventKind},
+    names::{Collaborator, GrantId},
+    time::Timestamp,
+};
 use thiserror::Error;
 
 pub use self::{
-    grant::{Approved, approve as approve_grant, follow, given_today},
+    grant::{Approved, approve as approve_grant, comes, follow},
     guard::{Forbidden, guard},
     waiting::{Waiting, bar},
 };
 use crate::{
+    clock::Environment,
     invitation::GrantError,
     store::{Condition, DecideError, GrantLife, StoreError},
 };
-use daypass_proto::time::Timestamp;
 
 /// Why something is not approved.
 #[derive(Debug, Error)]
@@ -126,8 +130,17 @@ impl ApprovalError {
         matches!(self, Self::Store(_) | Self::Decide(_))
     }
 
+    /// The event that somebody tried what was not theirs to do, or what cannot be given, where it is one; whoever writes it says about what.
+    pub(crate) fn event(&self, environment: &Environment) -> Option<Event> {
+        let event = environment.event(EventKind::ApprovalRefused).text("rule", self.rule()?);
+        Some(match self {
+            Self::Guardrail(forbidden) => event.structure("rules", &forbidden.all),
+            _ => event,
+        })
+    }
+
     /// What the ledger says of it, where somebody tried what was not theirs to do.
-    pub(crate) const fn rule(&self) -> Option<&'static str> {
+    const fn rule(&self) -> Option<&'static str> {
         match self {
             Self::OnBehalfOff => Some("approve_on_behalf_off"),
             Self::OnBehalfSensitive { .. } => Some("approve_on_behalf_sensitive"),

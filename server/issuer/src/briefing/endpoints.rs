@@ -14,17 +14,7 @@ use daypass_proto::{
 use daypass_service::Peer;
 
 use super::{BriefingError, accept, of};
-use crate::{
-    body::Body,
-    caller::{ApprovedDevice, EnrolledDevice},
-    error::Refusal,
-    issuer::Issuer,
-    ledger::Source,
-};
-
-async fn caller(issuer: &Issuer, peer: &Peer) -> Result<ApprovedDevice, Refusal> {
-    Ok(EnrolledDevice::identify(issuer, peer).await?.approved()?)
-}
+use crate::{body::Body, caller::ApprovedDevice, error::Refusal, issuer::Issuer, ledger::Source};
 
 /// The briefing of a grant of the device's own.
 pub async fn read(
@@ -32,7 +22,7 @@ pub async fn read(
     Extension(peer): Extension<Peer>,
     Path(grant): Path<String>,
 ) -> Result<Json<Briefing>, Refusal> {
-    let caller = caller(&issuer, &peer).await?;
+    let caller = ApprovedDevice::identify(&issuer, &peer).await?;
     let id: GrantId = grant.parse().map_err(|error| BriefingError::Malformed(format!("the grant's name: {error}")))?;
     let found = caller.grants().iter().find(|grant| grant.id == id).ok_or(BriefingError::NoGrant(id))?;
     let now = issuer.environment.now();
@@ -45,7 +35,7 @@ pub async fn accepted(
     Extension(peer): Extension<Peer>,
     Body(body): Body,
 ) -> Result<Json<Briefing>, Refusal> {
-    let caller = caller(&issuer, &peer).await?;
+    let caller = ApprovedDevice::identify(&issuer, &peer).await?;
     let asked: AcceptRequest = json::read(&body).map_err(BriefingError::Malformed)?;
     Ok(Json(accept(&issuer, &caller, &asked, &Source::from(&peer)).await?))
 }

@@ -97,12 +97,16 @@ pub(crate) fn standing(policy: &Policy, grant: &Grant, now: Timestamp) -> Option
     if is_over(grant, &Span::of(grant, project, role)?, now) {
         return None;
     }
-    let terms = terms(project, role, grant)?;
-    Some(match project.briefing {
+    Some(stands(project, grant, terms(project, role, grant)?))
+}
+
+/// How a grant stands with these terms.
+fn stands(project: &Project, grant: &Grant, terms: Fixed<32>) -> Standing {
+    match project.briefing {
         _ if grant.briefed == Some(terms) => Standing::Accepted,
         Demand::Required => Standing::Required,
         Demand::Offered => Standing::Offered,
-    })
+    }
 }
 
 /// The briefing of a grant, as it is now.
@@ -123,7 +127,7 @@ pub(crate) fn of(policy: &Policy, issuer: &str, grant: &Grant, now: Timestamp) -
         grant: grant.id.clone(),
         project: grant.project.clone(),
         role: grant.role.clone(),
-        standing: standing(policy, grant, now).ok_or_else(missing)?,
+        standing: stands(project, grant, briefing),
         briefing,
         text: text::text(&facts).ok_or_else(missing)?,
     })

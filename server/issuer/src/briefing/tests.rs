@@ -19,9 +19,8 @@ use tower_service::Service as _;
 use super::*;
 use crate::{
     actor::Actor,
-    device::{Registration, register_software},
     ending::{GrantVerb, Told, decide_grant},
-    fixture::{Made, event, request},
+    fixture::{Made, event},
     ledger::Source,
     policy::Action,
     serve::mtls_routes,
@@ -91,19 +90,9 @@ impl Scene {
     async fn laptop(&self, name: &str, role: &str) -> Laptop {
         let pair = KeyPair::generate().unwrap();
         let key = SoftwareKey::from_pkcs8(&pair.serialize_der()).unwrap();
-        let (_, csr) = request();
-        let registration = Registration {
-            collaborator: name.parse().unwrap(),
-            project: "apollo".parse().unwrap(),
-            role: role.parse().unwrap(),
-            until: self.made.now().plus(30 * DAY),
-            csr: &csr,
-            proof: *key.public(),
-            by: "olga".to_owned(),
-        };
-        let (device, chain) = register_software(&self.made.issuer, registration).await.unwrap();
+        let (device, certificate) = self.made.registered(name, role, 30 * DAY, *key.public()).await;
         let grant = self.made.issuer.store.grants_of(&device.id).await.unwrap().remove(0);
-        Laptop { key, device: device.id, certificate: Arc::new(chain[0].clone().into()), grant: grant.id }
+        Laptop { key, device: device.id, certificate, grant: grant.id }
     }
 
     async fn grant(&self, laptop: &Laptop) -> Grant {

@@ -23,7 +23,7 @@ use super::life::{LifeError, Verb, prepare};
 use crate::{
     actor::Actor,
     body::Body,
-    caller::{ApprovedDevice, CallerError, EnrolledDevice},
+    caller::{ApprovedDevice, CallerError},
     error::Refusal,
     issuer::Issuer,
     ledger::Source,
@@ -120,16 +120,12 @@ impl From<LostError> for Refusal {
     }
 }
 
-async fn caller(issuer: &Issuer, peer: &Peer) -> Result<ApprovedDevice, CallerError> {
-    EnrolledDevice::identify(issuer, peer).await?.approved()
-}
-
 /// The collaborator's devices.
 pub async fn list(
     State(issuer): State<Arc<Issuer>>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Json<OwnDevices>, Refusal> {
-    let caller = caller(&issuer, &peer).await?;
+    let caller = ApprovedDevice::identify(&issuer, &peer).await?;
     let this = caller.device();
     let mut devices = Vec::new();
     for device in issuer.store.devices_of(&Scope::Collaborator(this.collaborator.clone()), TOLD).await? {
@@ -144,7 +140,7 @@ pub async fn lost(
     Extension(peer): Extension<Peer>,
     Body(body): Body,
 ) -> Result<Json<OwnDevice>, Refusal> {
-    let caller = caller(&issuer, &peer).await?;
+    let caller = ApprovedDevice::identify(&issuer, &peer).await?;
     let told: Lost = json::read(&body).map_err(LostError::Malformed)?;
     let before = issuer.store.grants_of(&told.device).await?;
     let device = report(&issuer, caller.device(), &told, &Source::from(&peer)).await?;

@@ -130,10 +130,26 @@ async fn left_with_nothing(
     Ok((ending, staying))
 }
 
+/// A decision with the end of a device on top, which is still in state `from` and has nothing any more by what comes before here.
+pub(crate) fn device_with_nothing(
+    issuer: &Issuer,
+    decision: Decision,
+    device: &Device,
+    from: DeviceLife,
+    reason: &str,
+    told: &Told<'_>,
+) -> Decision {
+    let event = issuer.environment.of_device(issuer.environment.event(EventKind::DeviceRevoked), device);
+    let (id, to, reason) = (device.id.clone(), DeviceLife::Revoked, Some(reason.to_owned()));
+    decision
+        .event(told.on(issuer, event))
+        .change(Change::DeviceLife { id: id.clone(), to, reason, from })
+        .change(Change::RequireNoGrant(id))
+}
+
 /// Ends all of it, or nothing.
 pub async fn end_everything(issuer: &Issuer, ending: Ending, source: &Source, reason: &str) -> Result<(), EndError> {
     let told = Told { source, rule: Some(ending.rule()), reason: Some(reason) };
-    let environment = &issuer.environment;
     let mut decision = Decision::default();
     for invitation in ending.invitations {
         decision = super::invitation::on(issuer, decision, invitation, &told);
@@ -145,12 +161,7 @@ pub async fn end_everything(issuer: &Issuer, ending: Ending, source: &Source, re
         decision = GrantVerb::Revoke.on(issuer, decision, grant, &told);
     }
     for device in ending.devices {
-        let event = environment.of_device(environment.event(EventKind::DeviceRevoked), &device);
-        let (to, reason) = (DeviceLife::Revoked, Some(reason.to_owned()));
-        decision = decision
-            .event(told.on(issuer, event))
-            .change(Change::DeviceLife { id: device.id.clone(), to, reason, from: device.state })
-            .change(Change::RequireNoGrant(device.id));
+        decision = device_with_nothing(issuer, decision, &device, device.state, reason, &told);
     }
     let decision = decision.change(Change::RequireNothingLeft(ending.scope));
     Ok(issuer.store.decide(decision).await?)

@@ -15,14 +15,13 @@ use daypass_service::Peer;
 
 use super::{EnrolmentError, begin::usable, record, refusal};
 use crate::{
-    approval::{ApprovalError, Waiting, given_today, guard},
+    approval::{ApprovalError, Waiting, comes},
     body::Body,
     device::{Issued, device_state, issue_certificate},
     ending::{GrantVerb, Told, carried},
     error::Refusal,
     issuer::Issuer,
     ledger::Source,
-    policy::Action,
     replacement::{Succession, succeed},
     store::{
         Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Grant, GrantLife, Invitation, InvitationLife,
@@ -185,14 +184,7 @@ async fn first(
     let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
     let mut decision = Decision::new(enrolled.event(issuer, &used, &device, &certificate));
     for Bound { grant, refused, .. } in &bound {
-        let Some((error, rule)) = refused.as_ref().and_then(|error| Some((error, error.rule()?))) else {
-            continue;
-        };
-        let event = environment.event(EventKind::ApprovalRefused).text("rule", rule);
-        let event = match error {
-            ApprovalError::Guardrail(forbidden) => event.structure("rules", &forbidden.all),
-            _ => event,
-        };
+        let Some(event) = refused.as_ref().and_then(|error| error.event(environment)) else { continue };
         let event = environment.of_grant(event, grant, &issuer.policy());
         decision = decision.event(environment.asked(event.text("device", &device.id), enrolled.source));
     }
@@ -210,12 +202,12 @@ async fn first(
             decision = decision.change(waiting.unchanged());
         }
         let grant = Grant { device: Some(device.id.clone()), ..grant };
-        let comes = match monitored.filter(|_| device.state == DeviceLife::Approved) {
+        let given = match monitored.filter(|_| device.state == DeviceLife::Approved) {
             // What it would take the place of may have nothing to go on with, which whoever approves it is told.
             Some(monitored) => Succession::of(issuer, grant.clone()).await.ok().map(|given| (given, monitored)),
             None => None,
         };
-        decision = match comes {
+        decision = match given {
             Some(((grant, succession), monitored)) => {
                 successions.extend(succession);
                 GrantVerb::Activate.noting(issuer, decision, grant, &told, &monitored)
@@ -244,12 +236,7 @@ impl Bound {
 
     async fn judge(issuer: &Issuer, device: &Device, grant: Grant) -> Result<Self, EnrolmentError> {
         let waiting = Waiting::of_grant(issuer, &grant).await?;
-        let approved = waiting.as_ref().filter(|waiting| waiting.missing() == 0);
-        let allowed = approved.map(|waiting| {
-            given_today(issuer, &grant, waiting)?;
-            Ok::<_, ApprovalError>(guard(issuer, Action::Approve, device, &grant)?)
-        });
-        let (monitored, refused) = match allowed {
+        let (monitored, refused) = match waiting.as_ref().and_then(|waiting| comes(issuer, device, &grant, waiting)) {
             Some(Ok(monitored)) => (Some(monitored), None),
             Some(Err(refused)) => (None, Some(refused)),
             None => (None, None),

@@ -10,7 +10,7 @@ use daypass_proto::{
 
 use crate::{
     approval::ApprovalError,
-    ending::{Told, standing},
+    ending::{Told, device_with_nothing, standing},
     grant::Standing,
     issuer::Issuer,
     store::{Change, Decision, Grant, GrantLife, Replaces, StoreError},
@@ -73,14 +73,9 @@ pub(crate) async fn succeed(
             issuer.store.grants_of(&id).await?.into_iter().any(|grant| lives(&grant) && !ending.contains(&grant.id));
         let device = issuer.store.device(&id).await?;
         decision = match device {
+            // Whoever holds it back at the same moment is not got round.
             Some(device) if !left => {
-                let event = issuer.environment.of_device(issuer.environment.event(EventKind::DeviceRevoked), &device);
-                // Whoever holds it back at the same moment is not got round.
-                let (from, to, reason) = (DeviceLife::Approved, DeviceLife::Revoked, Some("replaced".to_owned()));
-                decision
-                    .event(told.on(issuer, event))
-                    .change(Change::DeviceLife { id: id.clone(), to, reason, from })
-                    .change(Change::RequireNoGrant(id))
+                device_with_nothing(issuer, decision, &device, DeviceLife::Approved, "replaced", &told)
             }
             _ => decision.change(Change::RequireDevice(id, DeviceLife::Approved)),
         };

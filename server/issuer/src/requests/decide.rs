@@ -230,13 +230,8 @@ async fn given(issuer: &Issuer, request: &Request) -> Result<Given, RequestError
 
 /// Writes down that somebody tried what was not theirs to do.
 async fn not_theirs(issuer: &Issuer, request: &Request, told: &Told<'_>, error: ApprovalError) -> RequestError {
-    let Some(rule) = error.rule() else { return error.into() };
-    let event = issuer.environment.event(EventKind::ApprovalRefused).text("rule", rule);
+    let Some(event) = error.event(&issuer.environment) else { return error.into() };
     let event = about(issuer, event, request, &issuer.policy());
-    let event = match &error {
-        ApprovalError::Guardrail(forbidden) => event.structure("rules", &forbidden.all),
-        _ => event,
-    };
     match issuer.store.decide(Decision::new(issuer.environment.asked(event, told.source))).await {
         Ok(()) => error.into(),
         Err(fault) => fault.into(),

@@ -8,20 +8,10 @@ use daypass_service::Peer;
 use serde::de::DeserializeOwned;
 
 use super::{RequestError, ask, describe, withdraw};
-use crate::{
-    body::Body,
-    caller::{ApprovedDevice, EnrolledDevice},
-    error::Refusal,
-    issuer::Issuer,
-    ledger::Source,
-};
+use crate::{body::Body, caller::ApprovedDevice, error::Refusal, issuer::Issuer, ledger::Source};
 
 /// How many a device is told of.
 const TOLD: u32 = 200;
-
-async fn caller(issuer: &Issuer, peer: &Peer) -> Result<ApprovedDevice, Refusal> {
-    Ok(EnrolledDevice::identify(issuer, peer).await?.approved()?)
-}
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RequestError> {
     daypass_proto::json::read(body).map_err(RequestError::Malformed)
@@ -33,7 +23,7 @@ pub async fn make(
     Extension(peer): Extension<Peer>,
     Body(body): Body,
 ) -> Result<Json<AccessRequest>, Refusal> {
-    let caller = caller(&issuer, &peer).await?;
+    let caller = ApprovedDevice::identify(&issuer, &peer).await?;
     let asked: Ask = read(&body)?;
     let request = ask(&issuer, caller.device(), &asked, &Source::from(&peer)).await?;
     Ok(Json(describe(&issuer, request).await?))
@@ -44,7 +34,7 @@ pub async fn list(
     State(issuer): State<Arc<Issuer>>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Json<Requests>, Refusal> {
-    let caller = caller(&issuer, &peer).await?;
+    let caller = ApprovedDevice::identify(&issuer, &peer).await?;
     let found = issuer.store.requests_of(&caller.device().id, TOLD).await?;
     let mut requests = Vec::with_capacity(found.len());
     for request in found {
@@ -59,7 +49,7 @@ pub async fn take_back(
     Extension(peer): Extension<Peer>,
     Body(body): Body,
 ) -> Result<Json<AccessRequest>, Refusal> {
-    let caller = caller(&issuer, &peer).await?;
+    let caller = ApprovedDevice::identify(&issuer, &peer).await?;
     let asked: Withdraw = read(&body)?;
     let request = withdraw(&issuer, caller.device(), &asked.request, &Source::from(&peer)).await?;
     Ok(Json(describe(&issuer, request).await?))

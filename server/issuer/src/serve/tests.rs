@@ -17,7 +17,6 @@ use tower_service::Service as _;
 use super::*;
 use crate::{
     body::tests::slow,
-    device::{Registration, register_software},
     fixture::{Made, request},
     invitation::{Invite, invite},
     store::{Change, Decision, Device, Terms},
@@ -144,24 +143,14 @@ async fn whoever_holds_an_invitation_fills_no_ledger_with_refusals() {
 #[tokio::test]
 async fn a_device_that_nobody_approved_fills_no_ledger_with_refusals() {
     let made = Made::with_software().await;
-    let (_, csr) = request();
-    let registration = Registration {
-        collaborator: "alice".parse().unwrap(),
-        project: "apollo".parse().unwrap(),
-        role: "developer".parse().unwrap(),
-        until: made.now().plus(3600),
-        csr: &csr,
-        proof: request().0,
-        by: "olga".to_owned(),
-    };
-    let (device, chain) = register_software(&made.issuer, registration).await.unwrap();
+    let (device, certificate) = made.registered("alice", "developer", 3600, request().0).await;
     let from = device.state;
     let pending = Device { state: DeviceLife::Pending, ..device };
     let event = crate::fixture::event(&made.issuer.environment);
     let change = Change::Device { to: Box::new(pending), from };
     made.issuer.store.decide(Decision::new(event).change(change)).await.unwrap();
     let router = mtls_routes(Arc::clone(&made.issuer));
-    let peer = Peer { address: ([192, 0, 2, 1], 1).into(), certificate: Some(Arc::new(chain[0].clone().into())) };
+    let peer = Peer { address: ([192, 0, 2, 1], 1).into(), certificate: Some(certificate) };
     let ask = async |path: &str, body: &str| {
         let request = Request::post(path).extension(peer.clone()).body(Body::from(body.to_owned())).unwrap();
         refused(router.clone().call(request).await.unwrap()).await

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::own_token;
 use crate::{
-    caller::EnrolledDevice,
+    caller::ApprovedDevice,
     error::Refusal,
     issuer::Issuer,
     store::{Change, Condition, DecideError, Decision},
@@ -34,7 +34,7 @@ pub async fn revoke(
     Extension(peer): Extension<Peer>,
     form: Result<Form<RevocationForm>, FormRejection>,
 ) -> Result<StatusCode, Refusal> {
-    let caller = EnrolledDevice::identify(&issuer, &peer).await?.approved()?;
+    let caller = ApprovedDevice::identify(&issuer, &peer).await?;
     let Form(form) = form.map_err(|error| Refusal::malformed(fault(&error)))?;
     // Who it is, the certificate has said already; somebody who names another is mixed up (RFC 8705 section 2).
     if form.client_id.is_some_and(|named| named != caller.device().id.client_id()) {

@@ -19,9 +19,8 @@ use serde_json::Value;
 use super::*;
 use crate::{
     actor::Actor,
-    device::{Registration, register_software},
     ending::{GrantVerb, Told, decide_grant, mark_over},
-    fixture::{Made, event, request},
+    fixture::{Made, event},
     ledger::Source,
     store::{Change, Decision, Grant, GrantLife, Terms},
 };
@@ -76,23 +75,12 @@ impl Asker {
         made.project(PROJECT).await;
         let pair = KeyPair::generate().unwrap();
         let key = SoftwareKey::from_pkcs8(&pair.serialize_der()).unwrap();
-        let (_, csr) = request();
-        let registration = Registration {
-            collaborator: "alice".parse().unwrap(),
-            project: "apollo".parse().unwrap(),
-            role: "developer".parse().unwrap(),
-            until: made.now().plus(until),
-            csr: &csr,
-            proof: *key.public(),
-            by: "olga".to_owned(),
-        };
-        let (device, chain) = register_software(&made.issuer, registration).await.unwrap();
+        let (device, certificate) = made.registered("alice", "developer", until, *key.public()).await;
         let grant = made.issuer.store.grants_of(&device.id).await.unwrap().remove(0);
         assert_eq!(grant.terms.grace, 7 * DAY, "the role's");
         let to = Grant { terms: Terms { grace: grant.terms.grace, ..terms }, ..grant.clone() };
         let change = Change::Grant { to, from: GrantLife::Active };
         made.issuer.store.decide(Decision::new(event(&made.issuer.environment)).change(change)).await.unwrap();
-        let certificate = Arc::new(chain[0].clone().into());
         Self { client_id: device.id.client_id(), made, key, certificate, grant: grant.id }
     }
 

@@ -1,6 +1,6 @@
 //! Phases, gates, notifications, and events by their time.
 
-use daypass_proto::names::GateName;
+use daypass_proto::names::{GateName, GrantId};
 use serde_json::{Value, json};
 
 use super::{Client, World, is};
@@ -8,8 +8,10 @@ use crate::{
     actor::Actor,
     admin::{Bootstrap, bootstrap},
     commands::dead_notification,
+    fixture::event,
     gates::{Registration, add},
-    store::InvitationLife,
+    replacement,
+    store::{Change, Decision, Grant, InvitationLife},
 };
 
 const PHASE: (&str, &str) = ("[roles.developer]\n", "[phases.build]\nends = 2027-12-01T00:00:00Z\n[roles.developer]\n");
@@ -150,4 +152,38 @@ async fn administrators_are_shown_with_how_each_was_made_one() {
         eve["bootstraps"],
         json!([{"invitation": invitation.id, "at": world.made.now(), "by": "root", "reason": "a second one", "administrators": 1}])
     );
+}
+
+#[tokio::test]
+async fn a_code_that_carries_something_of_another_project_is_not_an_owners_to_take_back() {
+    let world = World::new().await;
+    let issuer = &world.made.issuer;
+    let folder = issuer.config.policy.join("projects");
+    let text = std::fs::read_to_string(folder.join("apollo.toml")).unwrap();
+    std::fs::write(folder.join("gemini.toml"), text.replace("olga@example.com", "gene@example.com")).unwrap();
+    world.made.edit_policy(&[]).await;
+    let (owner, ada) = (world.owner().await, world.administrator("ada").await);
+    let dave = world.device("dave", "developer").await;
+    let first = issuer.store.grants_of(&dave.device).await.unwrap().remove(0);
+    // By its name it comes behind the other.
+    let other = Grant { id: GrantId::from_random([0xff; 10]), project: "gemini".parse().unwrap(), ..first };
+    let decision = Decision::new(event(&issuer.environment)).change(Change::AddGrant(other));
+    issuer.store.decide(decision).await.unwrap();
+    let found = replacement::look(issuer, &dave.device, None, None).await.unwrap();
+    let how = replacement::Replace {
+        code_expires_at: world.made.now().plus(600),
+        ek_hash: None,
+        reason: Some("a broken hinge".to_owned()),
+        by: Actor::account("root"),
+    };
+    let (invitation, _) = replacement::replace(issuer, found, how).await.unwrap();
+    assert_eq!((invitation.project.as_str(), invitation.grants().count()), ("apollo", 2));
+    let path = format!("/admin/v1/invitations/{}/withdraw", invitation.id);
+    let asked = json!({"reason": "too early"});
+    let (status, _) = world.refused(&owner, "POST", &path, asked.clone()).await;
+    assert_eq!(status, 403);
+    let state = async || issuer.store.invitation(&invitation.id).await.unwrap().unwrap().state;
+    assert_eq!(state().await, InvitationLife::Open);
+    world.good(&ada, "POST", &path, asked).await;
+    assert_eq!(state().await, InvitationLife::Withdrawn);
 }

@@ -250,4 +250,21 @@ mod tests {
         };
         assert_eq!((count("proofs_seen"), count("events")), (3, 3));
     }
+
+    #[tokio::test]
+    async fn what_was_read_before_a_fault_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.db");
+        SqliteStore::open(&path, true).await.unwrap().close().await;
+        let connection = open(&path).unwrap();
+        let now = Timestamp::from_seconds(1_790_000_000);
+        let tokens = "INSERT INTO tokens (jti, device, grant_id, resource, expires_at, revoked) \
+             VALUES ('a', 'd', 'g', 'r', 1790000600, 0), ('b', 'd', 'g', 'r', 1790000600, 0), ('c', 'd', 'g', 'r', 'damaged', 0)";
+        connection.execute(tokens, []).unwrap();
+        let mut recent = Recent::default();
+        assert!(recent.catch_up(&connection, now).is_err());
+        connection.execute("UPDATE tokens SET expires_at = 1790000600 WHERE jti = 'c'", []).unwrap();
+        recent.catch_up(&connection, now).unwrap();
+        assert_eq!(recent.live("d", now), 3);
+    }
 }
