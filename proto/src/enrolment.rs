@@ -157,6 +157,18 @@ pub enum DeviceLife {
     Revoked,
 }
 
+impl DeviceLife {
+    /// The word, in JSON and elsewhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 /// `GET /device/v1/state`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct DeviceState {

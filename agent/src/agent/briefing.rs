@@ -8,7 +8,7 @@ use daypass_proto::{
 use reqwest::RequestBuilder;
 
 use super::{Agent, member::Member};
-use crate::{error::AgentError, issuer};
+use crate::error::AgentError;
 
 impl Agent {
     /// The briefing of a grant of this user's.
@@ -50,15 +50,11 @@ impl Agent {
         url: &str,
         request: RequestBuilder,
     ) -> Result<Briefing, AgentError> {
-        match issuer::answer::<Briefing>(url, request).await {
-            Ok(answer) if answer.grant == *grant => Ok(answer),
-            Ok(_) => Err(AgentError::IssuerAnswer { url: url.to_owned(), status: 200 }),
-            Err(error) => {
-                if let AgentError::Refused(body) = &error {
-                    self.learn_refusal(member, body).await?;
-                }
-                Err(error)
-            }
+        let answer: Briefing = self.answer(member, url, request).await?;
+        if answer.grant == *grant {
+            Ok(answer)
+        } else {
+            Err(AgentError::IssuerAnswer { url: url.to_owned(), status: 200 })
         }
     }
 }

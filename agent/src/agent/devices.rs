@@ -29,10 +29,6 @@ impl Agent {
     pub async fn report_lost(&self, uid: u32, report: &ReportLost) -> Result<OwnDevice, AgentError> {
         let member = self.member(uid, &report.issuer)?;
         let url = format!("{}{PATH}/lost", member.device().mtls_url);
-        let answer = issuer::answer(&url, member.client().post(&url).json(&report.lost)).await;
-        if let Err(AgentError::Refused(body)) = &answer {
-            self.learn_refusal(&member, body).await?;
-        }
-        answer
+        self.answer(&member, &url, member.client().post(&url).json(&report.lost)).await
     }
 }

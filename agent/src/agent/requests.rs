@@ -40,10 +40,6 @@ impl Agent {
 
     async fn tell(&self, member: &Member, path: &str, said: &impl Serialize) -> Result<AccessRequest, AgentError> {
         let url = format!("{}{path}", member.device().mtls_url);
-        let answer = issuer::answer(&url, member.client().post(&url).json(said)).await;
-        if let Err(AgentError::Refused(body)) = &answer {
-            self.learn_refusal(member, body).await?;
-        }
-        answer
+        self.answer(member, &url, member.client().post(&url).json(said)).await
     }
 }

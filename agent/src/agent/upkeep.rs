@@ -10,6 +10,8 @@ use daypass_proto::{
     oauth_error::{ErrorBody, Reason},
     time::Timestamp,
 };
+use reqwest::RequestBuilder;
+use serde::de::DeserializeOwned;
 
 use super::{Agent, Member};
 use crate::{enrolment::Enroller, error::AgentError, issuer, state::Completed};
@@ -92,13 +94,7 @@ impl Agent {
     async fn ask_state_once(&self, member: &Member) -> Result<(), AgentError> {
         let before = self.clock.moment();
         let url = format!("{}/device/v1/state?notices_after={}", member.device().mtls_url, member.notices.next());
-        let answer: StateAnswer = match issuer::answer(&url, member.client().get(&url)).await {
-            Err(AgentError::Refused(body)) => {
-                self.learn_refusal(member, &body).await?;
-                return Err(AgentError::Refused(body));
-            }
-            other => other?,
-        };
+        let answer: StateAnswer = self.answer(member, &url, member.client().get(&url)).await?;
         let mut device = answer.device;
         let here = self.clock.moment();
         let fast = here.since_boot.saturating_sub(before.since_boot) < FAST;
@@ -116,6 +112,20 @@ impl Agent {
         })
         .await?;
         Ok(member.notices.add(answer.notices, answer.notices_next)?)
+    }
+
+    /// What the issuer answers; a refusal may say what has become of this device.
+    pub(super) async fn answer<T: DeserializeOwned>(
+        &self,
+        member: &Member,
+        url: &str,
+        request: RequestBuilder,
+    ) -> Result<T, AgentError> {
+        let answer = issuer::answer(url, request).await;
+        if let Err(AgentError::Refused(body)) = &answer {
+            self.learn_refusal(member, body).await?;
+        }
+        answer
     }
 
     /// A device that hears that it is suspended or revoked remembers it, and hands out nothing that it still has.

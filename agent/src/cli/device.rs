@@ -1,10 +1,10 @@
 //! `daypass device …`: one's other devices, and the loss of one.
 
 use daypass_proto::{
-    enrolment::DeviceLife,
     local_api::{AllDevices, DevicesAt, ErrorCode, ReportLost},
     own_devices::{Lost, OwnDevice},
     redaction::redacted,
+    words::is_shown,
 };
 
 use super::{
@@ -43,18 +43,9 @@ fn list(all: &AllDevices, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-fn life(state: DeviceLife) -> &'static str {
-    match state {
-        DeviceLife::Pending => "pending",
-        DeviceLife::Approved => "approved",
-        DeviceLife::Suspended => "suspended",
-        DeviceLife::Revoked => "revoked",
-    }
-}
-
 /// What a device called itself, on one line.
 fn hostname(device: &OwnDevice) -> String {
-    let name: String = device.hostname.chars().filter(|character| !character.is_control()).take(64).collect();
+    let name: String = device.hostname.chars().filter(|c| is_shown(*c)).take(64).collect();
     if name.is_empty() { "without a name".to_owned() } else { redacted(&name).into_owned() }
 }
 
@@ -64,7 +55,7 @@ fn describe(device: &OwnDevice) -> String {
         "  {}  {}, {}, {}, enrolled {}{this}",
         device.device,
         hostname(device),
-        life(device.state),
+        device.state.as_str(),
         tier_in_words(device.trust_tier),
         device.enrolled_at
     );

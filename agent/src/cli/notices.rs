@@ -7,7 +7,11 @@ use daypass_proto::{
     redaction::redacted,
 };
 
-use super::{arguments::NoticesArguments, failure::Failure, terminal::Terminal};
+use super::{
+    arguments::NoticesArguments,
+    failure::Failure,
+    terminal::{Terminal, harmless},
+};
 use crate::local_client::{LONG, LocalClient, SHORT};
 
 pub(super) fn run(asked: &NoticesArguments, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {
@@ -89,7 +93,7 @@ fn in_words(notice: &Notice) -> String {
         About::Other => "something that this version cannot say".to_owned(),
     };
     match &notice.answer {
-        Some(answer) => format!("{said}: {}", redacted(answer)),
+        Some(answer) => format!("{said}: {}", redacted(&harmless(answer))),
         None => said,
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     issuer::Issuer,
     policy::{Files, PolicyError},
     requests::Verdict,
-    store::{Device, Grant, GrantLife, Scope, device_word},
+    store::{Device, Grant, GrantLife, Scope},
 };
 
 /// What came with a request.
@@ -190,7 +190,7 @@ async fn decide_device(
     let found = theirs(issuer, decider, operation, asked).await?;
     let reason = asked.reason()?;
     let found = decide_life(issuer, &found.id, verb, &decider.source, None, reason.as_deref()).await?;
-    tracing::info!(device = %found.id, state = device_word(found.state), "decided through the admin API");
+    tracing::info!(device = %found.id, state = found.state.as_str(), "decided through the admin API");
     answer(&device(issuer, &decider.standing, &found).await?)
 }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     device::{ComparisonError, LifeError, Registration, Verb, compare, decide_life, register_software},
     issuer::Issuer,
-    store::{Device, device_word},
+    store::Device,
     until,
 };
 
@@ -154,7 +154,7 @@ async fn list(issuer: &Issuer, state: Option<DeviceLife>, json: bool) -> Result<
         .map(|device| {
             vec![
                 device.id.to_string(),
-                device_word(device.state).to_owned(),
+                device.state.as_str().to_owned(),
                 device.collaborator.to_string(),
                 tier(device),
                 device.comparison_code.clone().unwrap_or_else(|| "-".to_owned()),
@@ -179,7 +179,7 @@ async fn describe(issuer: &Issuer, device: &Device) -> Result<Value, CommandErro
         })
         .collect();
     Ok(json!({
-        "device": device.id, "state": device_word(device.state), "reason": device.reason, "collaborator": device.collaborator,
+        "device": device.id, "state": device.state.as_str(), "reason": device.reason, "collaborator": device.collaborator,
         "trust_tier": device.tier, "software": device.is_software(), "comparison_code": device.comparison_code,
         "posture": device.posture, "facts": device.facts, "enrolled_at": device.enrolled_at,
         "ek_hash": device.keys.as_ref().map(|keys| hex::encode(keys.ek_hash.0)),
@@ -194,7 +194,7 @@ async fn show(issuer: &Issuer, id: &DeviceId, json: bool) -> Result<(), CommandE
     }
     let code = device.comparison_code.as_deref().unwrap_or("none (software keys)");
     line(format!("device          {}", device.id))?;
-    line(format!("state           {}", device_word(device.state)))?;
+    line(format!("state           {}", device.state.as_str()))?;
     line(format!("collaborator    {}", device.collaborator))?;
     line(format!("trust tier      {}", tier(&device)))?;
     line(format!("compare code    {code}"))?;
@@ -254,7 +254,7 @@ async fn decide(issuer: &Issuer, verb: Verb, decision: &Decision) -> Result<(), 
     if decision.json {
         return print_json(&describe(issuer, &device).await?);
     }
-    line(format!("{} is now {}", device.id, device_word(device.state)))
+    line(format!("{} is now {}", device.id, device.state.as_str()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CommandError> {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     ending::{Ending, end_everything, look},
     issuer::Issuer,
-    store::{Scope, device_word},
+    store::Scope,
 };
 
 /// Options of `offboard`.
@@ -170,7 +170,7 @@ fn shown(ending: &Ending) -> Vec<String> {
             "  device {} of {} ({host}), {}: revoked, with its certificates and tokens",
             it.id,
             it.collaborator,
-            device_word(it.state)
+            it.state.as_str()
         )
     });
     let staying = ending.staying.iter().map(|id| format!("  device {id} stays: it has other grants"));

@@ -17,7 +17,7 @@ use crate::{
     error::Refusal,
     issuer::Issuer,
     ledger::Source,
-    store::{Change, DecideError, Decision, Device, Holder, StoreError, device_may_become, device_word},
+    store::{Change, DecideError, Decision, Device, Holder, StoreError, device_may_become},
 };
 
 /// What is to happen to a device.
@@ -82,7 +82,7 @@ pub enum LifeError {
     #[error("there is no device `{0}`; `daypass-issuer device list` shows them")]
     Unknown(DeviceId),
     /// Not from this state.
-    #[error("device `{device}` is {}, and cannot be {}", device_word(*from), verb.word())]
+    #[error("device `{device}` is {}, and cannot be {}", from.as_str(), verb.word())]
     Transition {
         /// Which.
         device: DeviceId,

@@ -28,7 +28,7 @@ use crate::{
     issuer::Issuer,
     keys::csr_key,
     ledger::Source,
-    store::{Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Invitation, InvitationLife, device_word},
+    store::{Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Invitation, InvitationLife},
 };
 
 /// Judges the invitation, the keys and the EKs; answers with a challenge.
@@ -155,7 +155,7 @@ pub(super) async fn usable(
             let device = issuer.store.device(id).await?.ok_or(EnrolmentError::CodeUsed)?;
             match device.state {
                 DeviceLife::Pending | DeviceLife::Approved => Ok(Some(device)),
-                ended => Err(EnrolmentError::DeviceEnded(device_word(ended))),
+                ended => Err(EnrolmentError::DeviceEnded(ended.as_str())),
             }
         }
     }

@@ -123,7 +123,7 @@ impl Enrolled<'_> {
         let event = environment
             .event(EventKind::DeviceEnrolled)
             .text("device", &device.id)
-            .text("state", crate::store::device_word(device.state))
+            .text("state", device.state.as_str())
             .structure("trust_tier", &device.tier)
             .structure("posture", &device.posture)
             .text("comparison_code", &self.code)

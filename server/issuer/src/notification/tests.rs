@@ -144,7 +144,7 @@ async fn a_device_that_waits_is_told_with_whom_it_waits_for_and_without_any_code
         let event = environment
             .event(EventKind::DeviceEnrolled)
             .text("device", &device.id)
-            .text("state", crate::store::device_word(state))
+            .text("state", state.as_str())
             .text("trust_tier", "ek_certified")
             .structure("posture", &json!({}))
             .text("comparison_code", "SECR-ETCO")

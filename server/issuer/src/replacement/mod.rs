@@ -29,7 +29,7 @@ use crate::{
     invitation::{InviteError, Letter, write},
     issuer::Issuer,
     ledger::Source,
-    store::{Change, Decision, GrantLife, Invitation, StoreError, device_word},
+    store::{Change, Decision, GrantLife, Invitation, StoreError},
 };
 
 /// Why a device is not replaced.
@@ -49,7 +49,7 @@ pub enum ReplaceError {
         theirs: Collaborator,
     },
     /// Not in use.
-    #[error("device `{device}` is {}, and only an approved one is replaced; {}", device_word(*state), instead(*state))]
+    #[error("device `{device}` is {}, and only an approved one is replaced; {}", state.as_str(), instead(*state))]
     State {
         /// Which.
         device: DeviceId,

@@ -40,7 +40,7 @@ pub use self::{
     records::{
         CertificateRecord, Challenge, ChallengeKind, Device, DeviceKeys, Gate, GateLife, Grant, GrantLife, Holder,
         Invitation, InvitationLife, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion, Proposal, ProposalLife,
-        Replaces, Terms, device_may_become, device_state as device_word, grant_may_become,
+        Replaces, Terms, device_may_become, grant_may_become,
     },
     requests::{Request, request_may_become},
     sqlite::{PublishedError, SqliteStore},

@@ -143,16 +143,6 @@ pub const fn grant_may_become(from: GrantLife, to: GrantLife) -> bool {
     )
 }
 
-/// The word of a device's state in the store.
-pub const fn device_state(life: DeviceLife) -> &'static str {
-    match life {
-        DeviceLife::Pending => "pending",
-        DeviceLife::Approved => "approved",
-        DeviceLife::Suspended => "suspended",
-        DeviceLife::Revoked => "revoked",
-    }
-}
-
 /// An invitation.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Invitation {

@@ -4,7 +4,7 @@ use daypass_proto::{enrolment::DeviceLife, resource::Resource, time::Timestamp};
 use sqlx::{Row as _, SqlitePool};
 
 use super::{USED_AFTER_END, engine};
-use crate::store::{Dead, DeviceEnd, StoreError, records::device_state};
+use crate::store::{Dead, DeviceEnd, StoreError};
 
 pub(super) const TOKENS: &str = "SELECT t.jti FROM tokens t WHERE t.expires_at > $1 AND t.resource = $2 AND t.revoked <> 0 \
      AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.id = t.device AND (d.state <> 'approved' OR (d.software <> 0 AND $3 = 0))) \
@@ -43,7 +43,7 @@ pub(super) async fn dead(
             let (id, state): (String, String) =
                 (row.try_get("id").map_err(&failed)?, row.try_get("state").map_err(&failed)?);
             let lives = [DeviceLife::Approved, DeviceLife::Pending, DeviceLife::Suspended, DeviceLife::Revoked];
-            let end = match lives.into_iter().find(|life| device_state(*life) == state) {
+            let end = match lives.into_iter().find(|life| life.as_str() == state) {
                 Some(DeviceLife::Approved) => DeviceEnd::Software,
                 Some(life) => DeviceEnd::Life(life),
                 // Nothing that we wrote; whatever it was, it is not approved.

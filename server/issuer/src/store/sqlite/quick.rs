@@ -17,7 +17,7 @@ use super::{
     recent::{Ends, Recent},
     write,
 };
-use crate::store::{Change, Decision, records::device_state};
+use crate::store::{Change, Decision};
 
 /// The connection, opened when it is needed.
 pub(super) struct Quick {
@@ -151,7 +151,7 @@ fn hold(connection: &Connection, decision: &Decision, recent: &mut Recent) -> ru
                     && connection.prepare_cached(write::GRANT_AS_SEEN)?.exists([grant.id.as_str(), &grant.text])?
             }
             Change::RequireDevice(id, state) => {
-                connection.prepare_cached(write::DEVICE_IN)?.exists([id.as_str(), device_state(*state)])?
+                connection.prepare_cached(write::DEVICE_IN)?.exists([id.as_str(), state.as_str()])?
             }
             Change::RequireGrant(id, state) => {
                 connection.prepare_cached(write::GRANT_IN)?.exists([id.as_str(), state.as_str()])?

@@ -11,7 +11,7 @@ use crate::store::{
     Approvals, KnownDevice, Presented, Request, Seen, StoreError,
     records::{
         CertificateRecord, Challenge, Device, Gate, Grant, GrantLife, Holder, Invitation, IssuedToken, KeyPurpose,
-        KeyRecord, PolicyVersion, Proposal, device_state,
+        KeyRecord, PolicyVersion, Proposal,
     },
 };
 
@@ -54,7 +54,7 @@ pub(super) async fn device(pool: &SqlitePool, id: String) -> Result<Option<Devic
 pub(super) async fn devices(pool: &SqlitePool, state: Option<DeviceLife>) -> Result<Vec<Device>, StoreError> {
     match state {
         Some(state) => {
-            let query = sqlx::query("SELECT body FROM devices WHERE state = $1 ORDER BY id").bind(device_state(state));
+            let query = sqlx::query("SELECT body FROM devices WHERE state = $1 ORDER BY id").bind(state.as_str());
             all(pool, "device", query).await
         }
         None => all(pool, "device", sqlx::query("SELECT body FROM devices ORDER BY id")).await,

@@ -18,7 +18,7 @@ use super::{
 use crate::store::{
     Change, Condition, DecideError, Decision, Fault, Grant, GrantLife, KeyRecord, StoreError,
     ledger::{LedgerWork, Outcome},
-    records::{IssuedToken, device_state, grant_may_become},
+    records::{IssuedToken, grant_may_become},
     requests::request_may_become,
 };
 
@@ -354,7 +354,7 @@ async fn apply_quick(
             (holds, Condition::Device(known.device.id.clone()))
         }
         Change::RequireDevice(id, state) => {
-            let holds = there(sqlx::query(DEVICE_IN).bind(id.as_str()).bind(device_state(*state))).await?;
+            let holds = there(sqlx::query(DEVICE_IN).bind(id.as_str()).bind(state.as_str())).await?;
             (holds, Condition::Device(id.clone()))
         }
         Change::RequireGrant(id, state) => {
@@ -562,28 +562,28 @@ async fn apply_change(
         Change::AddDevice(new) => (
             sqlx::query("INSERT INTO devices (id, state, software, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
                 .bind(new.id.to_string())
-                .bind(device_state(new.state))
+                .bind(new.state.as_str())
                 .bind(i64::from(new.is_software()))
                 .bind(json("device", new)?),
             Some(Condition::Name(new.id.to_string())),
         ),
         Change::Device { to, from } => (
             sqlx::query("UPDATE devices SET state = $1, body = $2 WHERE id = $3 AND state = $4")
-                .bind(device_state(to.state))
+                .bind(to.state.as_str())
                 .bind(json("device", to)?)
                 .bind(to.id.to_string())
-                .bind(device_state(*from)),
+                .bind(from.as_str()),
             Some(Condition::Device(to.id.clone())),
         ),
         Change::DeviceLife { id, to, reason, from } => (
             sqlx::query(
                 "UPDATE devices SET state = $1, body = json_set(body, '$.state', json($2), '$.reason', $3) WHERE id = $4 AND state = $5",
             )
-                .bind(device_state(*to))
+                .bind(to.as_str())
                 .bind(json("device", to)?)
                 .bind(reason.clone())
                 .bind(id.to_string())
-                .bind(device_state(*from)),
+                .bind(from.as_str()),
             Some(Condition::Device(id.clone())),
         ),
         Change::AddCertificate { hash, record } => (
