@@ -16,17 +16,12 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use daypass_tests::{Failure, Place, Programs, end_on_signal, ending, say};
-use mimalloc::MiMalloc;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 use crate::{
     figures::{Report, Run},
     scale::Scale,
 };
-
-/// As the issuer's, whose store is measured in this very program.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Measures the issuer: its store, and what a token costs.
 #[derive(Debug, Parser)]

@@ -470,6 +470,7 @@ async fn decide(
     source: &Source,
     asked: &mut Asked,
 ) -> Result<TokenAnswer, TokenError> {
+    let under_way = issuer.store.under_way();
     let form = TokenForm::read(fields)?;
     asked.resource = Some(form.resource.clone());
     if form.client_id != device.device().id.client_id() {
@@ -485,6 +486,7 @@ async fn decide(
         details: asked.details.clone(),
         caller: asked.caller.as_ref(),
         source,
+        under_way,
     };
     issue::issue(issuer, device, wanted).await
 }

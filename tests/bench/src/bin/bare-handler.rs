@@ -28,17 +28,12 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use mimalloc::MiMalloc;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
 };
 use tokio_rustls::TlsAcceptor;
-
-/// As the issuer's: what an allocator saves is nobody's merit here.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 type Failed = Box<dyn Error + Send + Sync>;
 
