@@ -151,11 +151,11 @@ impl AuthorizationDetails {
             Git(git::InOrder<'a>),
             Http(http::InOrder<'a>),
         }
-        let in_order = |detail: &AuthorizationDetail| match detail {
+        let in_order = self.0.iter().map(|detail| match detail {
             AuthorizationDetail::GitRepository(git) => InOrder::Git(git.in_order()),
             AuthorizationDetail::HttpApi(api) => InOrder::Http(api.in_order()),
-        };
-        self.0.iter().map(in_order).collect::<Vec<_>>()
+        });
+        in_order.collect::<Vec<_>>()
     }
 }
 
