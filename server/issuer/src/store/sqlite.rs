@@ -271,7 +271,7 @@ fn may_write(path: &Path) -> Result<(), StoreError> {
 }
 
 /// The step of the schema from which on events are read as they are now.
-const IN_ORDER: i64 = 28;
+const IN_ORDER: i64 = 34;
 
 /// Whether a step of the schema was not yet made here.
 async fn schema_is_old(options: &SqliteConnectOptions) -> Result<bool, sqlx::Error> {

@@ -79,8 +79,8 @@ pub(super) const GROW: &str =
     "UPDATE ledger SET size = ?1, root = ?2, lease_until = ?3 WHERE id = 1 AND epoch = ?4 AND size = ?5 AND root = ?6";
 pub(super) const NUMBER: &str =
     "UPDATE events SET sequence = ?2 WHERE id = ?1 AND leaf_hash = ?3 AND +sequence IS NULL";
-pub(super) const LIST: &str = "INSERT INTO event_collaborators (collaborator, sequence) \
-     SELECT p.value, e.sequence FROM events e CROSS JOIN personal_fields p ON p.event = e.id \
+pub(super) const LIST: &str = "INSERT INTO event_collaborators (block, collaborator, sequence) \
+     SELECT e.sequence >> 14, p.value, e.sequence FROM events e CROSS JOIN personal_fields p ON p.event = e.id \
      WHERE e.sequence >= ?1 AND e.sequence < ?2 AND p.name = 'collaborator'";
 pub(super) const KEEP_TILE: &str = "INSERT INTO ledger_tiles (level, tile, hashes) VALUES (?1, ?2, ?3) \
      ON CONFLICT (level, tile) DO UPDATE SET hashes = excluded.hashes";
@@ -265,14 +265,24 @@ pub(super) async fn checkpoints(pool: &SqlitePool, from: u64, limit: u32) -> Res
     rows.iter().map(checkpoint).collect()
 }
 
+/// The blocks of 16,384 numbers that indexes of keys in no order go by, the newest first.
+macro_rules! blocks {
+    () => {
+        "WITH RECURSIVE blocks (n) AS (SELECT size >> 14 FROM ledger WHERE id = 1 UNION ALL SELECT n - 1 FROM blocks WHERE n > 0)"
+    };
+}
+pub(super) use blocks;
+
 /// The row that is found by a leaf hash: among those without a number, of which there are few, then in each block of the index, the newest first. Most that
 /// are asked for are new.
-pub(super) const FIND: &str = "WITH RECURSIVE blocks (n) AS ( \
-         SELECT size >> 14 FROM ledger WHERE id = 1 UNION ALL SELECT n - 1 FROM blocks WHERE n > 0), \
+pub(super) const FIND: &str = concat!(
+    blocks!(),
+    ", \
      found (id, sequence) AS ( \
          SELECT * FROM (SELECT id, NULL FROM events INDEXED BY events_by_number WHERE sequence IS NULL AND leaf_hash = $1 LIMIT 1) \
          UNION ALL SELECT e.id, e.sequence FROM blocks CROSS JOIN events AS e INDEXED BY events_by_hash \
-             ON e.sequence >> 14 = blocks.n AND e.leaf_hash = $1 WHERE e.sequence IS NOT NULL LIMIT 1) ";
+             ON e.sequence >> 14 = blocks.n AND e.leaf_hash = $1 WHERE e.sequence IS NOT NULL LIMIT 1) "
+);
 
 pub(super) async fn place_of(pool: &SqlitePool, leaf_hash: [u8; 32]) -> Result<Place, StoreError> {
     let failed = engine("look an event up");
@@ -333,7 +343,7 @@ pub(super) async fn entries(pool: &SqlitePool, from: u64, limit: u32) -> Result<
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(entries) };
     let rows = sqlx::query(
         "SELECT e.sequence, p.name, p.salt, p.value, p.name = 'collaborator' AND EXISTS ( \
-             SELECT 1 FROM event_collaborators c WHERE c.collaborator = p.value AND c.sequence = e.sequence) AS listed \
+             SELECT 1 FROM event_collaborators c WHERE c.block = e.sequence >> 14 AND c.collaborator = p.value AND c.sequence = e.sequence) AS listed \
          FROM events e CROSS JOIN personal_fields p ON p.event = e.id WHERE e.sequence BETWEEN $1 AND $2",
     )
     .bind(column(first.sequence))
