@@ -14,7 +14,6 @@ mod notification;
 mod records;
 mod requests;
 mod sqlite;
-mod under_way;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -45,7 +44,6 @@ pub use self::{
     },
     requests::{Request, request_may_become},
     sqlite::{PublishedError, SqliteStore},
-    under_way::UnderWay,
 };
 
 /// What is to happen, whole or not at all.
@@ -53,13 +51,12 @@ pub use self::{
 pub struct Decision {
     pub(crate) changes: Vec<Change>,
     pub(crate) events: Vec<Sealed>,
-    under_way: Option<UnderWay>,
 }
 
 impl Decision {
     /// A decision that is recorded by `event`. There is none without.
     pub fn new(event: impl Into<Sealed>) -> Self {
-        Self { changes: Vec::new(), events: vec![event.into()], under_way: None }
+        Self { changes: Vec::new(), events: vec![event.into()] }
     }
 
     /// With one more change.
@@ -73,13 +70,6 @@ impl Decision {
     #[must_use]
     pub fn event(mut self, event: impl Into<Sealed>) -> Self {
         self.events.push(event.into());
-        self
-    }
-
-    /// By a request that the writer was told of, and waits for.
-    #[must_use]
-    pub fn after(mut self, under_way: UnderWay) -> Self {
-        self.under_way = Some(under_way);
         self
     }
 
@@ -224,8 +214,6 @@ pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E
 
 /// One trait, several engines, one test suite.
 pub trait Store: LedgerStore + NotificationStore {
-    /// Tells the writer of a request that is worked on and will most likely have a decision made.
-    fn under_way(&self) -> UnderWay;
     /// Makes a decision durable; resolves afterwards.
     fn decide(&self, decision: Decision) -> Answer<'_, (), DecideError>;
 

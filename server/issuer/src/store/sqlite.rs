@@ -70,7 +70,6 @@ use super::{
         Challenge, Device, Gate, Grant, GrantLife, Invitation, IssuedToken, KeyPurpose, KeyRecord, PolicyVersion,
         Proposal,
     },
-    under_way::{Road, UnderWay},
 };
 
 /// How many decisions may wait for the writer, and how many one transaction takes.
@@ -111,7 +110,6 @@ pub struct SqliteStore {
     readers: SqlitePool,
     lanes: Lanes,
     writer: mpsc::Sender<Order>,
-    road: Road,
     health: Arc<Health>,
     /// Comes to an end when the writer has.
     writing: Option<oneshot::Receiver<()>>,
@@ -175,13 +173,11 @@ impl SqliteStore {
             .map_err(engine("open the database for reading"))?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let health = Arc::new(Health::default());
-        let road = Road::default();
-        let writing = write_on_a_thread(Writer::new(writer, path), receiver, road.clone(), Arc::clone(&health))?;
+        let writing = write_on_a_thread(Writer::new(writer, path), receiver, Arc::clone(&health))?;
         Ok(Self {
             readers,
             lanes,
             writer: sender,
-            road,
             health,
             writing: Some(writing),
             path: path.to_owned(),
@@ -202,23 +198,14 @@ impl SqliteStore {
         }
     }
 
+    /// Hands an order to the writer, and waits for its answer, but not for ever.
     async fn order<T, E: From<StoreError>>(
         &self,
-        order: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Order,
-    ) -> Result<T, E> {
-        self.order_after(None, order).await
-    }
-
-    /// Hands an order to the writer, and waits for its answer, but not for ever.
-    async fn order_after<T, E: From<StoreError>>(
-        &self,
-        under_way: Option<UnderWay>,
         order: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Order,
     ) -> Result<T, E> {
         let (answer, done) = oneshot::channel();
         let ordered = async {
             self.writer.send(order(answer)).await.map_err(|_| StoreError::Stopped)?;
-            drop(under_way);
             done.await.map_err(|_| StoreError::Stopped)?
         };
         match tokio::time::timeout(PATIENCE, ordered).await {
@@ -245,7 +232,7 @@ impl SqliteStore {
         let (writer, _) = mpsc::channel(1);
         let health = Arc::default();
         let (path, turn) = (path.to_owned(), published::Turn::default());
-        Ok(Self { readers, lanes, writer, road: Road::default(), health, writing: None, path, turn, _lock: None })
+        Ok(Self { readers, lanes, writer, health, writing: None, path, turn, _lock: None })
     }
 }
 
@@ -295,7 +282,6 @@ async fn steps_made(options: &SqliteConnectOptions) -> Result<Vec<i64>, sqlx::Er
 fn write_on_a_thread(
     writer: Writer,
     queue: mpsc::Receiver<Order>,
-    road: Road,
     health: Arc<Health>,
 ) -> Result<oneshot::Receiver<()>, StoreError> {
     let failed = |error| engine("start its writer")(sqlx::Error::Io(error));
@@ -303,7 +289,7 @@ fn write_on_a_thread(
     let (ended, end) = oneshot::channel();
     let askers = Handle::current();
     let write = move || {
-        runtime.block_on(write_loop(writer, queue, road, health, askers));
+        runtime.block_on(write_loop(writer, queue, health, askers));
         drop(ended);
     };
     std::thread::Builder::new().name("store".to_owned()).spawn(write).map_err(failed)?;
@@ -313,13 +299,12 @@ fn write_on_a_thread(
 async fn write_loop(
     mut writer: Writer,
     mut queue: mpsc::Receiver<Order>,
-    road: Road,
     health: Arc<Health>,
     askers: Handle,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
-        gather(&mut batch, &mut queue, &road);
+        gather(&mut batch, &mut queue);
         let (mut decisions, mut answers) = (Vec::new(), Vec::new());
         let (mut works, mut outcomes) = (Vec::new(), Vec::new());
         for order in batch.drain(..) {
@@ -378,10 +363,9 @@ fn answer(answers: Vec<Answered>, askers: &Handle) {
 }
 
 /// Lets whoever is at work on a request come to its order before the batch begins, for as long as that brings more: a commit costs the same for all of them.
-/// Nobody is waited for whose request has not come, so one who asks alone loses nothing by it.
-fn gather(batch: &mut Vec<Order>, queue: &mut mpsc::Receiver<Order>, road: &Road) {
+/// Nobody is waited for, so one who asks alone loses nothing by it.
+fn gather(batch: &mut Vec<Order>, queue: &mut mpsc::Receiver<Order>) {
     loop {
-        road.wait(BATCH.saturating_sub(batch.len() + queue.len()));
         std::thread::yield_now();
         let before = batch.len();
         while batch.len() < BATCH
@@ -575,13 +559,8 @@ impl NotificationStore for SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn under_way(&self) -> UnderWay {
-        self.road.enter()
-    }
-
-    fn decide(&self, mut decision: Decision) -> Answer<'_, (), DecideError> {
-        let under_way = decision.under_way.take();
-        Box::pin(self.order_after(under_way, |answer| Order::Decide(decision, answer)))
+    fn decide(&self, decision: Decision) -> Answer<'_, (), DecideError> {
+        Box::pin(self.order(|answer| Order::Decide(decision, answer)))
     }
 
     fn invitation_by_secret(&self, hash: [u8; 32]) -> Answer<'_, Option<Invitation>> {

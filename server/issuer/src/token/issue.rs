@@ -20,7 +20,7 @@ use crate::{
     issuer::Issuer,
     ledger::Source,
     policy::Action,
-    store::{Change, Decision, Grant, IssuedToken, UnderWay},
+    store::{Change, Decision, Grant, IssuedToken},
 };
 
 /// A request for a token, read and proven.
@@ -31,8 +31,6 @@ pub(super) struct Wanted<'a> {
     pub(super) details: Option<AuthorizationDetails>,
     pub(super) source: &'a Source,
     pub(super) caller: Option<&'a Evidence>,
-    /// What the store was told of this request.
-    pub(super) under_way: UnderWay,
 }
 
 /// Issues a token: its event, its record and the memory of its proof commit together, before the answer leaves.
@@ -41,7 +39,7 @@ pub(super) async fn issue(
     approved: &ApprovedDevice,
     wanted: Wanted<'_>,
 ) -> Result<TokenAnswer, TokenError> {
-    let Wanted { holder, resource, details, source, caller, under_way } = wanted;
+    let Wanted { holder, resource, details, source, caller } = wanted;
     let (device, grants) = (approved.device(), approved.grants());
     let environment = &issuer.environment;
     let now = environment.now();
@@ -144,7 +142,7 @@ pub(super) async fn issue(
         revoked: false,
     };
     let decision = decision.change(Change::AddToken { token, now, most: issuer.config.tokens_per_device });
-    issuer.store.decide(decision.after(under_way)).await?;
+    issuer.store.decide(decision).await?;
     Ok(TokenAnswer {
         access_token,
         token_type: "DPoP",

@@ -470,7 +470,6 @@ async fn decide(
     source: &Source,
     asked: &mut Asked,
 ) -> Result<TokenAnswer, TokenError> {
-    let under_way = issuer.store.under_way();
     let form = TokenForm::read(fields)?;
     asked.resource = Some(form.resource.clone());
     if form.client_id != device.device().id.client_id() {
@@ -486,7 +485,6 @@ async fn decide(
         details: asked.details.clone(),
         caller: asked.caller.as_ref(),
         source,
-        under_way,
     };
     issue::issue(issuer, device, wanted).await
 }
