@@ -98,7 +98,15 @@ async fn enrolled(made: &Made, invitation: &Invitation) -> DeviceId {
 }
 
 async fn approve_device(made: &Made, device: &DeviceId) -> Result<Device, LifeError> {
-    decide_life(&made.issuer, device, Verb::Approve, &Source::Actor(root()), Some("code_compared"), None).await
+    decide_life(
+        &made.issuer,
+        device,
+        Verb::Approve { with_grants: false },
+        &Source::Actor(root()),
+        Some("code_compared"),
+        None,
+    )
+    .await
 }
 
 async fn decide(made: &Made, id: &GrantId, verb: GrantVerb) -> Result<Grant, EndError> {
