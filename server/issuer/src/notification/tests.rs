@@ -213,7 +213,7 @@ async fn a_project_s_end_that_two_looks_see_is_one_message_and_the_same_after_a_
     // Were it all looked at once more, the receiver would know the message by its name.
     let entries = told.made.issuer.store.entries_of(&super::message::EVENTS, begun, 256).await.unwrap();
     let again = entries.iter().filter_map(|entry| super::message::of_event(entry, "https://i"));
-    assert_eq!(again.map(|message| message.id()).collect::<Vec<_>>(), [message.id.clone()]);
+    assert_eq!(again.map(|message| message.id()).collect::<Vec<_>>(), [message.id.as_str()]);
 }
 
 #[tokio::test]
