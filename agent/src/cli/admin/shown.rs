@@ -79,6 +79,11 @@ pub(super) fn grant(found: &api::GrantShown, terminal: &mut dyn Terminal) -> Res
         let owners = plain(&found.waits_for.join(", "));
         terminal.words(&format!("waits for       {} of {owners}", found.approvals_missing))?;
     }
+    for accepted in &found.acceptances {
+        let is = if accepted.current { "as it is now" } else { "which is another by now" };
+        let (hash, device, at) = (plain(&accepted.briefing), &accepted.device, accepted.at);
+        terminal.words(&format!("briefing        {hash} accepted at {at} by {device}, {is}"))?;
+    }
     if found.authorization_details.is_empty() {
         terminal.words("role gives      nothing: the policy in force has no such role for them")?;
     }

@@ -249,6 +249,10 @@ pub trait Store: LedgerStore + NotificationStore {
     fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>>;
     /// What was accepted of a grant's briefings, the oldest first.
     fn acceptances<'a>(&'a self, grant: &'a GrantId) -> Answer<'a, Vec<Acceptance>>;
+    /// The acceptance with this hash.
+    fn acceptance<'a>(&'a self, hash: &'a [u8]) -> Answer<'a, Option<Acceptance>>;
+    /// The hashes of acceptances that come after this one, in their order, up to a limit.
+    fn acceptances_after<'a>(&'a self, hash: &'a [u8], limit: u32) -> Answer<'a, Vec<Vec<u8>>>;
     /// A request for longer, or for more.
     fn request<'a>(&'a self, id: &'a RequestId) -> Answer<'a, Option<Request>>;
     /// The requests that are looked for.

@@ -606,6 +606,14 @@ impl Store for SqliteStore {
         Box::pin(briefing::of_grant(&self.readers, grant))
     }
 
+    fn acceptance<'a>(&'a self, hash: &'a [u8]) -> Answer<'a, Option<Acceptance>> {
+        Box::pin(briefing::one(&self.readers, hash))
+    }
+
+    fn acceptances_after<'a>(&'a self, hash: &'a [u8], limit: u32) -> Answer<'a, Vec<Vec<u8>>> {
+        Box::pin(briefing::after(&self.readers, hash, limit))
+    }
+
     fn request<'a>(&'a self, id: &'a RequestId) -> Answer<'a, Option<Request>> {
         Box::pin(read::request(&self.readers, id.to_string()))
     }
