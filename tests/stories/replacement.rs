@@ -129,7 +129,7 @@ fn an_owner_replaces_a_laptop_from_their_own_machine_and_another_owner_approves_
     olga.daypass(["admin", "device", "approve", &successor, "--code", &code]).run()?.succeeded()?;
     let grant = word(&made, "/invitation/grant")?;
     let approve = ["admin", "grant", "approve", &grant];
-    olga.daypass(approve).run()?.refused(&["invited"])?;
+    olga.daypass(approve).run()?.refused(&["somebody else must approve it"])?;
     otto.daypass(approve).run()?.succeeded()?.says(&["is now active"])?;
 
     let after = grants(&world, &["--device", &successor])?[0].clone();
