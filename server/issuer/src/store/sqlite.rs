@@ -586,6 +586,10 @@ impl Store for SqliteStore {
         Box::pin(find::invitations(&self.readers, find))
     }
 
+    fn find_devices<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Device>> {
+        Box::pin(find::devices(&self.readers, find))
+    }
+
     fn devices_of<'a>(&'a self, scope: &'a Scope, limit: u32) -> Answer<'a, Vec<Device>> {
         Box::pin(find::devices_of(&self.readers, scope, limit))
     }
