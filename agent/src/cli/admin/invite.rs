@@ -5,14 +5,11 @@ use daypass_proto::{
     authorization::AuthorizationDetails,
     local_api::ErrorCode,
     names::{Collaborator, DeviceId, ProjectName, RoleName},
+    words::harmless,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{
-    Api, Failure, Terminal,
-    arguments::Invite,
-    shown::{self, plain},
-};
+use super::{Api, Failure, Terminal, arguments::Invite, shown};
 
 /// What the issuer says of an invitation, made or not.
 trait Offered: DeserializeOwned + Serialize {
@@ -90,7 +87,7 @@ fn send<T: Offered, B: Serialize>(
         }
         let excess = would.excess();
         if !excess.is_empty() {
-            let message = format!("nobody was invited: {}", plain(&excess.join("; ")));
+            let message = format!("nobody was invited: {}", harmless(&excess.join("; ")));
             return Err(Failure::Found { message, error: ErrorCode::RefusedByIssuer });
         }
         if asked.dry_run {
@@ -121,7 +118,7 @@ fn details(details: &AuthorizationDetails, terminal: &mut dyn Terminal) -> Resul
 }
 
 fn beyond(excess: &[String], terminal: &mut dyn Terminal) -> Result<(), Failure> {
-    excess.iter().try_for_each(|excess| terminal.words(&format!("  goes beyond the policy: {}", plain(excess))))
+    excess.iter().try_for_each(|excess| terminal.words(&format!("  goes beyond the policy: {}", harmless(excess))))
 }
 
 impl Offered for api::Invited {
@@ -131,7 +128,7 @@ impl Offered for api::Invited {
             terminal.words(&format!("  {name}: {said}"))?;
         }
         details(&self.authorization_details, terminal)?;
-        let owners = plain(&self.approved_by.join(", "));
+        let owners = harmless(&self.approved_by.join(", "));
         terminal.words(&match self.approvers {
             0 => "  their machine waits until its code was compared".to_owned(),
             count => format!("  waits for {count} of {owners}, and until the code of their machine was compared"),
@@ -160,7 +157,7 @@ impl Offered for api::Replacement {
                 terminal.words(&format!("  tokens given already: {}", grant.used))?;
             }
             details(&grant.authorization_details, terminal)?;
-            let owners = plain(&grant.approved_by.join(", "));
+            let owners = harmless(&grant.approved_by.join(", "));
             terminal.words(&match grant.approvers {
                 None => "  the policy in force has no such role".to_owned(),
                 Some(0) => "  nobody has to approve it beside its machine".to_owned(),
@@ -172,7 +169,7 @@ impl Offered for api::Replacement {
         for left in &self.left {
             let grant = &left.grant;
             let (id, project, role) = (&grant.grant, &grant.project, &grant.role);
-            terminal.words(&format!("  {id} ({project} as {role}) gets no successor: it {}", plain(&left.why)))?;
+            terminal.words(&format!("  {id} ({project} as {role}) gets no successor: it {}", harmless(&left.why)))?;
         }
         let device = &self.device;
         terminal.words(&match self.device_ends {

@@ -1,10 +1,9 @@
 //! Answers of the admin API, for people.
 
-use daypass_proto::{admin_api as api, time::Timestamp};
+use daypass_proto::{admin_api as api, time::Timestamp, words::harmless};
 use serde::Serialize;
 
 use super::{Failure, Terminal};
-use crate::cli::terminal::harmless;
 
 /// The word of a value that is one in JSON.
 pub(super) fn word(value: &impl Serialize) -> String {
