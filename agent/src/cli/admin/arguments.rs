@@ -406,25 +406,38 @@ pub enum EventCommand {
 /// `daypass admin invite`.
 #[derive(Args, Debug)]
 pub struct Invite {
-    /// For whom
-    pub collaborator: Collaborator,
+    /// For whom; with `--replaces` it is whose device that is
+    #[arg(required_unless_present = "replaces")]
+    pub collaborator: Option<Collaborator>,
     /// The project
-    #[arg(long)]
-    pub project: ProjectName,
+    #[arg(long, required_unless_present = "replaces")]
+    pub project: Option<ProjectName>,
     /// The role in it
-    #[arg(long)]
-    pub role: RoleName,
-    /// The hard end: a date (the end of that day where the project is), a time, or a duration such as `90d`; left out, that of the phase
-    #[arg(long, value_name = "WHEN", required_unless_present = "phase")]
+    #[arg(long, required_unless_present = "replaces")]
+    pub role: Option<RoleName>,
+    /// Invite whoever has this device to the same grants on another one: for the same time, with what is left of tokens, approved anew. Every grant that
+    /// lives there must be in a project of yours. Each ends when its successor comes into force, and the device with the last of them
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        conflicts_with_all = ["project", "role", "not_before", "phase", "uses", "networks", "trust_tiers", "secure_boot"]
+    )]
+    pub replaces: Option<DeviceId>,
+    /// The hard end: a date (the end of that day where the project is), a time, or a duration such as `90d`; left out, that of the phase, or of what
+    /// is replaced
+    #[arg(long, value_name = "WHEN", required_unless_present_any = ["phase", "replaces"])]
     pub until: Option<String>,
     #[command(flatten)]
     pub terms: Terms,
     /// How long the code can be used; the issuer's setting where it is left out
     #[arg(long, value_name = "DURATION")]
     pub code_expires: Option<String>,
-    /// Show what the invitation would allow, and make none
+    /// Show what the invitation would allow, and what in it goes beyond the policy, and make none
     #[arg(long)]
     pub dry_run: bool,
+    /// Do not show it first and ask; nobody is asked where no terminal is
+    #[arg(long)]
+    pub yes: bool,
     #[command(flatten)]
     pub why: Why,
 }

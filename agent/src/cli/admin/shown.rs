@@ -1,10 +1,9 @@
 //! Answers of the admin API, for people.
 
-use daypass_proto::{admin_api as api, time::Timestamp};
+use daypass_proto::{admin_api as api, time::Timestamp, words::harmless};
 use serde::Serialize;
 
 use super::{Failure, Terminal};
-use crate::cli::terminal::harmless;
 
 /// The word of a value that is one in JSON.
 pub(super) fn word(value: &impl Serialize) -> String {
@@ -89,6 +88,11 @@ pub(super) fn grant(found: &api::GrantShown, terminal: &mut dyn Terminal) -> Res
         Some((missing, _)) => {
             terminal.words(&format!("waits for       {missing} of {}", plain(&found.waits_for.join(", "))))?;
         }
+    }
+    for accepted in &found.acceptances {
+        let is = if accepted.current { "as it is now" } else { "which is another by now" };
+        let (hash, device, at) = (plain(&accepted.briefing), &accepted.device, accepted.at);
+        terminal.words(&format!("briefing        {hash} accepted at {at} by {device}, {is}"))?;
     }
     if found.authorization_details.is_empty() {
         terminal.words("role gives      nothing: the policy in force has no such role for them")?;

@@ -15,6 +15,7 @@ mod notifications;
 mod openapi;
 mod perform;
 pub(crate) mod policy;
+mod replace;
 mod requests;
 mod route;
 mod shown;

@@ -36,6 +36,7 @@ use crate::{
 
 mod bad_input;
 mod invite;
+mod replace;
 mod requests;
 mod rest;
 
@@ -313,6 +314,8 @@ async fn every_operation_answers_as_the_description_has_it() {
     assert_eq!(approved["approvals_missing"], 0);
 
     let laptop = world.device("erin", "reader").await;
+    let replace = format!("/admin/v1/devices/{}/replace", laptop.device);
+    world.good(&owner, "POST", &replace, json!({"dry_run": true})).await;
     for verb in ["narrow", "approve", "refuse"] {
         let request = world.extends(&laptop, 9).await;
         world.good(&owner, "GET", &format!("/admin/v1/requests/{request}"), Value::Null).await;

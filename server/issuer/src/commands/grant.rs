@@ -13,7 +13,7 @@ use super::{
 use crate::{
     approval::{Waiting, approve_grant},
     ending::{EndError, GrantVerb, Told, decide_grant},
-    grant::{MOST, Shown},
+    grant::{Among, Pages, Shown},
     issuer::Issuer,
     store::{Find, Grant, GrantLife},
 };
@@ -166,14 +166,15 @@ pub(super) async fn standing(issuer: &Issuer, grant: &Grant) -> Result<String, C
 }
 
 async fn list(issuer: &Issuer, List { which, states, device }: List) -> Result<(), CommandError> {
-    let among = states.iter().flat_map(|state| state.among()).map(GrantLife::as_str).collect();
-    let mut find = Find { device, ..which.find(among) };
-    if !states.is_empty() {
-        // What is shown so is known when it was read: the limit counts those.
-        find.limit = MOST;
+    let (policy, now) = (issuer.policy(), issuer.environment.now());
+    let find = Find { device, ..which.find(Vec::new()) };
+    // It is one person's, on the issuer's machine: it is gone through to its end.
+    let mut pages = Pages::up_to(usize::MAX);
+    let mut grants = Vec::new();
+    for among in Among::of(&find, &states, now) {
+        grants.extend(pages.read(issuer.store.as_ref(), &policy, &among, now).await?);
     }
-    let mut grants = issuer.store.find_grants(&find).await?;
-    grants.retain(|grant| states.is_empty() || states.contains(&shown(issuer, grant)));
+    grants.sort_by_cached_key(|grant| grant.place(find.sort));
     let grants = which.cut(grants)?;
     if which.json {
         return print_json(&grants.iter().map(|grant| describe(issuer, grant)).collect::<Vec<_>>());

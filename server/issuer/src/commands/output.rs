@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+use daypass_proto::words::harmless;
 use serde::Serialize;
 
 use super::CommandError;
@@ -42,16 +43,14 @@ pub(super) fn ending(question: &str, json: bool) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What a machine says of itself, as it may stand on a terminal: whoever holds a stolen code could otherwise move the cursor and
-/// write a comparison code of their own over ours.
+/// What a machine says of itself, as it may stand on a terminal, and no longer than a line.
 pub(super) fn untrusted(text: &str) -> String {
     untrusted_up_to(80, text)
 }
 
 /// The same with another length.
 pub(super) fn untrusted_up_to(longest: usize, text: &str) -> String {
-    let shown = |c: char| if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() { c } else { '\u{fffd}' };
-    text.chars().take(longest).map(shown).collect()
+    harmless(&text.chars().take(longest).collect::<String>())
 }
 
 /// Prints rows under a heading, in columns as wide as their widest entry.

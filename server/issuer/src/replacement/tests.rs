@@ -246,7 +246,7 @@ async fn what_is_held_back_used_up_or_over_has_no_successor_and_says_why() {
         (GrantLife::Requested, 0, "waits for approval itself"),
         (GrantLife::Active, 2, "is used up"),
         (GrantLife::Grace, 0, "has come to its hard end"),
-        (GrantLife::Suspended, 0, "is suspended: `daypass-issuer grant resume`"),
+        (GrantLife::Suspended, 0, "is suspended: `grant resume`"),
         (GrantLife::Revoked, 0, "is revoked"),
         (GrantLife::Ended, 0, "is ended"),
     ] {
