@@ -3,6 +3,7 @@
 //! It judges as enrolment does, by the same code, under today's configuration. It needs neither the store nor the keys, so it can be asked
 //! before anybody is invited.
 
+use daypass_service::file_argument;
 use std::{
     fmt, io,
     path::{Path, PathBuf},
@@ -41,6 +42,7 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// One or more certificates, PEM or DER, with the padding of the TPM's NV or without; a regular file, or `-` for standard input.
+    #[arg(value_parser = file_argument())]
     file: PathBuf,
     /// Print JSON.
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! `daypass-issuer gate …`.
 
+use daypass_service::file_argument;
 use std::path::PathBuf;
 
 use daypass_proto::{names::GateName, resource::Resource};
@@ -30,7 +31,7 @@ pub enum Command {
         #[arg(long = "resource", required = true, value_name = "URL")]
         resources: Vec<Resource>,
         /// PEM file with the CA of the gate's own certificate; left out, the gate gets one under the issuer's root.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = file_argument())]
         ca: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
