@@ -60,7 +60,7 @@ pub enum Life {
     /// So many seconds.
     AtLeast(i64),
     /// Two thirds of its life: for git, which may pack for minutes between two requests, says nothing of how long, and does not try again
-    /// after a 401. Where the issuer is silent, what is left has to do.
+    /// after a 401. Where the issuer is silent, what is left has to do; where tokens are counted as well, so that none is spent on a margin.
     Most,
 }
 
@@ -134,6 +134,7 @@ impl HeldToken {
     /// Whether it has this life left.
     pub fn is_fit(&self, now: Moment, life: Life) -> bool {
         let left = self.left(now);
+        let life = if self.uses_left.is_some() { life.least() } else { life };
         left >= 1
             && match life {
                 Life::AtLeast(seconds) => left >= seconds,
@@ -278,6 +279,8 @@ mod tests {
         // What has to do while the issuer is silent.
         assert!(token.is_fit(at(1570), Life::Most.least()) && !token.is_fit(at(1571), Life::Most.least()));
         assert_eq!(Life::AtLeast(400).least(), Life::AtLeast(400));
+        let counted = HeldToken { uses_left: Some(3), ..token };
+        assert!(counted.is_fit(at(1570), Life::Most) && !counted.is_fit(at(1571), Life::Most), "none for a margin");
     }
 
     #[test]

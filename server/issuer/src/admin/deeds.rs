@@ -37,11 +37,18 @@ impl Deed {
     }
 }
 
-/// All events of a kind that have their number, the oldest first.
+/// All events of a kind, the oldest first: also those that have no number yet, so that what was done a moment ago is seen.
 async fn deeds(issuer: &Issuer, kind: EventKind) -> Result<Vec<Deed>, StoreError> {
+    // These first: what gets its number meanwhile is found either way, and counted once.
+    let waiting = issuer.store.unnumbered_of(kind).await?;
     let filter = Filter { kind: Some(kind), ..Filter::default() };
     let span = issuer.store.span(&filter).await?;
-    let found = issuer.store.listed(&filter, span, Side::First, u32::MAX).await?;
+    let mut found = issuer.store.listed(&filter, span, Side::First, u32::MAX).await?;
+    for hash in waiting {
+        if !found.iter().any(|entry| entry.leaf_hash == hash) {
+            found.extend(issuer.store.event(&hash).await?);
+        }
+    }
     let read = found
         .into_iter()
         .filter_map(|entry| Some(Deed { leaf: serde_json::from_slice(&entry.leaf).ok()?, personal: entry.personal }));
@@ -53,7 +60,7 @@ async fn deeds(issuer: &Issuer, kind: EventKind) -> Result<Vec<Deed>, StoreError
 pub struct Versioned {
     /// The version.
     pub version: PolicyVersion,
-    /// The account or the administrator; none where the event has no number yet, or was erased.
+    /// The account or the administrator; none where they were erased.
     pub by: Option<String>,
     /// From which device, where it was an administrator's.
     pub by_device: Option<DeviceId>,
@@ -66,7 +73,7 @@ pub async fn versions(issuer: &Issuer) -> Result<Vec<Versioned>, StoreError> {
     let mut loads = deeds(issuer, EventKind::PolicyLoaded).await?.into_iter().peekable();
     let mut all = Vec::new();
     for version in issuer.store.policies().await? {
-        // Each has one event, in the same order; only the newest may have none yet.
+        // Each has one event, in the same order.
         let hash = hex::encode(version.hash.0);
         let deed = loads.next_if(|deed| deed.field::<String>("policy").is_some_and(|policy| policy == hash));
         let deed = deed.as_ref();

@@ -102,7 +102,9 @@ async fn decide(
         None => first(issuer, invitation, &enrolled, request).await?,
     };
     let decision = decision.change(Change::TakeChallenge(challenge.id.clone())).change(certificate.change());
-    issuer.store.decide(decision).await.map_err(EnrolmentError::from_race)?;
+    if let Err(error) = issuer.store.decide(decision).await {
+        return Err(EnrolmentError::from_race(issuer, error).await);
+    }
     let state = device_state(issuer, &device, certificate.not_after()).await?;
     let root_chain = vec![Bytes(issuer.keyring().root().to_vec())];
     Ok(CompleteAnswer { device: state, certificate_chain: certificate.chain(), root_chain })

@@ -20,8 +20,8 @@ use daypass_proto::{
 };
 use thiserror::Error;
 
-use self::make_credential::MakeCredentialError;
 pub use self::{begin::begin, complete::complete};
+use self::{begin::usable, make_credential::MakeCredentialError};
 use crate::{
     error::Refusal,
     issuer::Issuer,
@@ -109,9 +109,13 @@ pub enum EnrolmentError {
 
 impl EnrolmentError {
     /// What the slower of two is told: the same as if it had come a moment later.
-    fn from_race(error: DecideError) -> Self {
+    async fn from_race(issuer: &Issuer, error: DecideError) -> Self {
         match error {
-            DecideError::Conflict(Condition::Invitation(_)) => Self::CodeUsed,
+            DecideError::Conflict(Condition::Invitation(id)) => match issuer.store.invitation(&id).await {
+                Ok(Some(now)) => usable(issuer, &now, issuer.environment.now()).await.err().unwrap_or(Self::CodeUsed),
+                Ok(None) => Self::CodeUsed,
+                Err(error) => error.into(),
+            },
             DecideError::Conflict(Condition::Challenge) => Self::Challenge,
             other => Self::Decide(other),
         }
@@ -195,13 +199,26 @@ async fn record(issuer: &Issuer, refused: Decision) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        actor::Actor,
+        ending::{Told, withdraw},
+        fixture::Made,
+    };
 
-    #[test]
-    fn whoever_is_slower_is_told_what_he_is_told_a_moment_later() {
-        let conflict = |condition| Refusal::from(EnrolmentError::from_race(DecideError::Conflict(condition))).reason();
-        let id = |text: &str| text.parse().unwrap();
-        assert_eq!(conflict(Condition::Invitation(id("inv-0000000000000000"))), Reason::CodeUsed);
-        assert_eq!(conflict(Condition::Challenge), Reason::ChallengeExpired);
-        assert_eq!(conflict(Condition::Device("dev-0000000000000000".parse().unwrap())), Reason::Conflict);
+    #[tokio::test]
+    async fn whoever_is_slower_is_told_what_he_is_told_a_moment_later() {
+        let made = Made::new().await;
+        let (open, taken_back) = (made.invited("alice").await, made.invited("bob").await);
+        let source = Source::from(Actor::account("olga"));
+        withdraw(&made.issuer, &taken_back.id, &Told { source: &source, rule: None, reason: None }).await.unwrap();
+        let conflict = async |condition| {
+            let error = EnrolmentError::from_race(&made.issuer, DecideError::Conflict(condition)).await;
+            Refusal::from(error).reason()
+        };
+        assert_eq!(conflict(Condition::Invitation(taken_back.id)).await, Reason::CodeWithdrawn);
+        assert_eq!(conflict(Condition::Invitation(open.id)).await, Reason::CodeUsed);
+        assert_eq!(conflict(Condition::Challenge).await, Reason::ChallengeExpired);
+        let device = Condition::Device("dev-0000000000000000".parse().unwrap());
+        assert_eq!(conflict(device).await, Reason::Conflict);
     }
 }

@@ -173,6 +173,8 @@ pub trait LedgerStore: Send + Sync {
     fn take_lease<'a>(&'a self, holder: &'a str, now: Timestamp, until: Timestamp) -> Answer<'a, Option<i64>>;
     /// Events without a number, at most `limit`, in the order in which they were written as far as the engine knows it.
     fn unnumbered(&self, limit: u32) -> Answer<'_, Vec<Unnumbered>>;
+    /// The leaf hashes of events of this kind without a number, in that order.
+    fn unnumbered_of(&self, kind: EventKind) -> Answer<'_, Vec<Vec<u8>>>;
     /// What is not in the tree yet.
     fn backlog(&self) -> Answer<'_, Backlog>;
     /// The tiles of this list that exist.

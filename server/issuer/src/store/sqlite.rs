@@ -409,6 +409,10 @@ impl LedgerStore for SqliteStore {
         Box::pin(ledger::unnumbered(&self.readers, limit))
     }
 
+    fn unnumbered_of(&self, kind: EventKind) -> Answer<'_, Vec<Vec<u8>>> {
+        Box::pin(ledger::unnumbered_of(&self.readers, kind))
+    }
+
     fn backlog(&self) -> Answer<'_, Backlog> {
         Box::pin(ledger::backlog(&self.readers))
     }

@@ -2,6 +2,7 @@
 
 use daypass_proto::{
     ledger::{
+        EventKind,
         checkpoint::Origin,
         tree::{Head, TileId, Tiles},
     },
@@ -205,6 +206,16 @@ pub(super) async fn unnumbered(pool: &SqlitePool, limit: u32) -> Result<Vec<Unnu
             Ok(Unnumbered { row: row.try_get("id").map_err(&failed)?, leaf_hash })
         })
         .collect()
+}
+
+pub(super) async fn unnumbered_of(pool: &SqlitePool, kind: EventKind) -> Result<Vec<Vec<u8>>, StoreError> {
+    sqlx::query_scalar(
+        "SELECT CAST(leaf_hash AS BLOB) FROM events INDEXED BY events_by_number WHERE sequence IS NULL AND kind = $1 ORDER BY id",
+    )
+    .bind(kind.as_str())
+    .fetch_all(pool)
+    .await
+    .map_err(engine("look for events without a number"))
 }
 
 pub(super) async fn backlog(pool: &SqlitePool) -> Result<Backlog, StoreError> {
