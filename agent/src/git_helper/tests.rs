@@ -19,7 +19,7 @@ fn run_with(agent: &MockAgent, helpers: &[(Option<&str>, &str)], line: &[&str], 
         .collect();
     let read = || Ok(entries.clone());
     let surroundings = Surroundings { agent: agent.client(), helpers: &read, watched: false };
-    let invocation = Invocation::parse(line.iter().map(std::ffi::OsString::from)).unwrap();
+    let invocation = Invocation::parse(line.iter().map(OsString::from)).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = super::run(&invocation, &surroundings, &mut input.as_bytes(), &mut out, &mut err);
     Ended { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
@@ -210,7 +210,7 @@ fn a_command_line_that_is_none() {
         (&["get", "get"], "`get` is one operation too many"),
         (&["get", &token], "`eyJhbGciOiJF...` is one operation too many"),
     ] {
-        let refused = Invocation::parse(line.iter().map(std::ffi::OsString::from)).unwrap_err().to_string();
+        let refused = Invocation::parse(line.iter().map(OsString::from)).unwrap_err().to_string();
         assert!(refused.starts_with(told) && refused.chars().count() < 200, "{line:?}: {refused}");
     }
     let full = Invocation::parse(["--socket", "/a b", "--exclusive", "get"].map(Into::into)).unwrap();

@@ -1,9 +1,9 @@
 //! `daypass-issuer backup` and `restore`.
 
-use daypass_service::file_argument;
 use std::path::{Path, PathBuf};
 
 use daypass_proto::ledger::EventKind;
+use daypass_service::file_argument;
 
 use serde_json::json;
 

@@ -1,6 +1,5 @@
 //! `daypass-issuer device …`.
 
-use daypass_service::file_argument;
 use std::path::{Path, PathBuf};
 
 use daypass_proto::{
@@ -9,6 +8,7 @@ use daypass_proto::{
     jose::EcPublicKey,
     names::{Collaborator, DeviceId, ProjectName, RoleName},
 };
+use daypass_service::file_argument;
 use serde_json::{Value, json};
 
 use super::{

@@ -3,7 +3,6 @@
 //! It judges as enrolment does, by the same code, under today's configuration. It needs neither the store nor the keys, so it can be asked
 //! before anybody is invited.
 
-use daypass_service::file_argument;
 use std::{
     fmt, io,
     path::{Path, PathBuf},
@@ -14,7 +13,7 @@ use daypass_proto::{
     enrolment::TrustTier,
     time::Timestamp,
 };
-use daypass_service::{read_file, read_up_to};
+use daypass_service::{file_argument, read_file, read_up_to};
 use serde_json::{Value, json};
 
 use super::{

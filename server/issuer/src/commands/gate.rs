@@ -1,6 +1,5 @@
 //! `daypass-issuer gate …`.
 
-use daypass_service::file_argument;
 use std::path::PathBuf;
 
 use daypass_proto::{names::GateName, resource::Resource};
@@ -19,6 +18,7 @@ use crate::{
     issuer::Issuer,
     store::GateLife,
 };
+use daypass_service::file_argument;
 
 /// What can be done.
 #[derive(Debug, clap::Subcommand)]

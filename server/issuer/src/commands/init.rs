@@ -1,6 +1,5 @@
 //! `daypass-issuer init`: a new issuer in an empty folder.
 
-use daypass_service::file_argument;
 use std::{
     fs, io,
     net::IpAddr,
@@ -13,6 +12,7 @@ use daypass_proto::{
     invitation::canonical_issuer,
     ledger::{EventKind, checkpoint::Origin},
 };
+use daypass_service::file_argument;
 use serde_json::json;
 use thiserror::Error;
 use url::Url;

@@ -5,7 +5,6 @@ mod list;
 mod show;
 mod which;
 
-use daypass_service::file_argument;
 use std::{
     fs,
     io::{self, BufReader},
@@ -17,6 +16,7 @@ use daypass_proto::{
     ledger::checkpoint::{CheckpointKey, MAX_CHECKPOINT, VerifiedCheckpoint},
     pin::Pin,
 };
+use daypass_service::file_argument;
 use serde_json::json;
 
 use super::{

@@ -24,7 +24,6 @@ mod policy;
 mod request;
 mod terms;
 
-use daypass_service::file_argument;
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -55,6 +54,7 @@ use crate::{
     store::{DecideError, StoreError},
     until::UntilError,
 };
+use daypass_service::file_argument;
 
 pub(crate) use ledger::event_json;
 

@@ -6,10 +6,10 @@ mod facts;
 mod test;
 mod version;
 
-use daypass_service::file_argument;
 use std::path::{Path, PathBuf};
 
 use daypass_proto::names::ProposalId;
+use daypass_service::file_argument;
 use serde_json::json;
 
 use super::{
