@@ -1,9 +1,9 @@
 //! `daypass`. What the agent and the issuer judge, they judge here: one machine is an administrator's, one an owner's.
 
 use clap::CommandFactory as _;
-use daypass_tests::{Act, Issuer, Machine, OWNER, PROJECT, Story, Who, World, ensure};
+use daypass_tests::{Act, Failure, Issuer, Machine, OWNER, PROJECT, Ran, Story, Who, World, ensure};
 
-use crate::fields::{Field, Files, Program};
+use crate::fields::{Field, Files, Program, asking};
 
 /// What a name that is none is told.
 const NAME: &[&str] = &["expected", "there is no"];
@@ -121,6 +121,74 @@ const ADMINISTRATORS: [&str; 6] =
 fn lets_on(issuer: &Issuer, machine: &Machine, code: &str, who: &str) -> Story {
     machine.enrol(code)?;
     issuer.run(["device", "approve", &issuer.device_of(who)?, "--yes"]).map(drop)
+}
+
+/// The commands that ask first, and what they are given here; of the others a story tells.
+const ASKING: &[(&str, Asked)] = &[
+    ("briefing accept", Asked::Elsewhere), // `briefing`
+    ("device lost", Asked::Elsewhere),     // `notices`
+    ("setup git", Asked::Elsewhere),       // `git`
+    ("ledger accept", Asked::Elsewhere),   // `ledger`
+    ("leave", Asked::Here(&[])),
+    ("admin device revoke", Asked::Here(&["{device}"])),
+    ("admin grant revoke", Asked::Here(&["{grant}"])),
+    ("admin invitation withdraw", Asked::Here(&["{invitation}"])),
+    ("admin offboard", Asked::Here(&["bob", "--reason=left"])),
+    ("admin project end", Asked::Here(&[PROJECT, "--reason=over"])),
+    ("admin phase end", Asked::Elsewhere),      // `administering`
+    ("admin policy confirm", Asked::Elsewhere), // `proposals`
+    ("admin gate remove", Asked::Here(&["gate"])),
+    ("admin notification drop", Asked::Here(&["--all"])),
+];
+
+/// Where it is tried that a command asks.
+enum Asked {
+    /// Here, with these arguments.
+    Here(&'static [&'static str]),
+    /// In the story of what it needs.
+    Elsewhere,
+}
+
+#[test]
+fn what_ends_something_is_not_done_where_nobody_can_say_yes() -> Story {
+    let world = World::start()?;
+    let issuer = &world.issuer;
+    let text = |ran: &Ran, at: &str| -> Result<String, Failure> {
+        let json = ran.json()?;
+        Ok(json.pointer(at).and_then(|text| text.as_str()).unwrap_or_default().to_owned())
+    };
+    let made = issuer.run(["admin", "bootstrap", "ada", "--json"])?;
+    let desk = Machine::start(&world, "desk", Who::Alice)?;
+    lets_on(issuer, &desk, &text(&made, "/code")?, "ada")?;
+    let office = Machine::start(&world, "office", Who::Bob)?;
+    lets_on(issuer, &office, &issuer.invite(OWNER, PROJECT, "owner", &[])?, OWNER)?;
+    issuer.invite("bob", PROJECT, "reader", &[])?;
+    let of_bob = issuer.run(["invitation", "list", "--collaborator", "bob", "--json"])?;
+    let (invitation, grant) = (text(&of_bob, "/0/invitation")?, text(&of_bob, "/0/grant")?);
+    let device = issuer.device_of(OWNER)?;
+
+    let mut here = asking(&daypass_agent::cli::Arguments::command());
+    here.sort();
+    let mut told: Vec<_> = ASKING.iter().map(|(path, _)| (*path).to_owned()).collect();
+    told.sort();
+    ensure(here == told, format!("{told:?}"), format!("{here:?}"))?;
+    for (path, asked) in ASKING {
+        let Asked::Here(more) = asked else { continue };
+        let machine = if ADMINISTRATORS.iter().chain(&["admin device"]).any(|asked| path.starts_with(asked)) {
+            &desk
+        } else {
+            &office
+        };
+        let fill = |word: &&str| {
+            word.replace("{device}", &device).replace("{grant}", &grant).replace("{invitation}", &invitation)
+        };
+        let act = machine.daypass(path.split(' ')).args(more.iter().map(fill));
+        // Programs are told the same.
+        act.clone().run()?.code(2)?.says(&["--yes"])?;
+        act.arg("--json").run()?.code(2)?.says(&["\"error\": \"unconfirmed\"", "--yes"])?;
+    }
+    let after = issuer.sql("SELECT count(*) FROM events WHERE kind LIKE '%revoked' OR kind LIKE '%withdrawn' OR kind LIKE '%ended' OR kind LIKE '%removed' OR kind LIKE '%offboarded'")?;
+    ensure(after == ["0"], "nothing that ended", format!("{after:?}"))
 }
 
 #[test]

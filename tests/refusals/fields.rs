@@ -138,6 +138,16 @@ fn commands<'c>(command: &'c Command, path: &str, all: &mut Vec<(String, &'c Com
     }
 }
 
+/// The commands of a program that ask first, unless `--yes` is given.
+pub(crate) fn asking(command: &Command) -> Vec<String> {
+    let mut built = command.clone();
+    built.build();
+    let mut all = Vec::new();
+    commands(&built, "", &mut all);
+    let asks = |command: &Command| command.get_arguments().any(|arg| arg.get_long() == Some("yes"));
+    all.into_iter().filter(|(_, command)| asks(command)).map(|(path, _)| path).collect()
+}
+
 impl Program<'_> {
     fn field(&self, path: &str, arg: &Arg) -> Option<&Field> {
         let name = name(arg);
