@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use daypass_proto::{
     access_request::{AccessRequest, RequestLife},
     admin_api::{self as api, LIST, Sort},
+    arguments::word as known,
     enrolment::DeviceLife,
     ledger::EventKind,
     names::{Collaborator, DeviceId, ProjectName, RoleName},
+    redaction::glimpse,
 };
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::{
     Bootstrapped, Operation, Versioned, bootstraps,
@@ -97,8 +98,9 @@ impl Which {
         let words = self.state.iter().flat_map(|states| states.split(','));
         words
             .map(|word| {
-                serde_json::from_value(Value::from(word))
-                    .map_err(|_| AdminError::Malformed(format!("`state`: `{word}` is none here")))
+                known(word).map_err(|known| {
+                    AdminError::Malformed(format!("`state`: `{}` is none here; {known}", glimpse(word)))
+                })
             })
             .collect()
     }

@@ -18,6 +18,7 @@ use crate::{
     issuer::Issuer,
     store::GateLife,
 };
+use daypass_service::file_argument;
 
 /// What can be done.
 #[derive(Debug, clap::Subcommand)]
@@ -30,7 +31,7 @@ pub enum Command {
         #[arg(long = "resource", required = true, value_name = "URL")]
         resources: Vec<Resource>,
         /// PEM file with the CA of the gate's own certificate; left out, the gate gets one under the issuer's root.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = file_argument())]
         ca: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]

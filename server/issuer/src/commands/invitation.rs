@@ -1,6 +1,7 @@
 //! `daypass-issuer invitation …`.
 
 use daypass_proto::{
+    arguments::word,
     names::{GrantId, InvitationId},
     time::Timestamp,
 };
@@ -45,12 +46,8 @@ pub struct List {
     #[command(flatten)]
     which: Which,
     /// Only those in this state; can be given again. An open one may have a code whose time is over.
-    #[arg(long = "state", value_name = "STATE", value_parser = state)]
+    #[arg(long = "state", value_name = "STATE", value_parser = word::<InvitationLife>)]
     states: Vec<InvitationLife>,
-}
-
-fn state(text: &str) -> Result<InvitationLife, String> {
-    serde_json::from_value(Value::from(text)).map_err(|_| "expected open, used or withdrawn".to_owned())
 }
 
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {

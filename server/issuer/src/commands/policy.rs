@@ -9,6 +9,7 @@ mod version;
 use std::path::{Path, PathBuf};
 
 use daypass_proto::names::ProposalId;
+use daypass_service::file_argument;
 use serde_json::json;
 
 use super::{
@@ -79,6 +80,7 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Folder {
     /// The policy folder [default: the configuration's `policy`]
+    #[arg(value_parser = file_argument())]
     folder: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
