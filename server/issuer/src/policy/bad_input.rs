@@ -227,7 +227,7 @@ permit (principal, action, resource) when { principal.nothing };
         .replace("\"ek_chain\"", "\"ek\"");
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in [
-        ("projects/apollo.toml", project + &details),
+        ("projects/apollo.toml", project + details),
         ("projects/no.briefing.md", "{{nothing}}".to_owned()),
         ("projects/dead.briefing.md", "of a file that cannot be read".to_owned()),
         ("guardrails/g.cedar", guardrails.to_owned()),
