@@ -42,6 +42,9 @@ pub struct Decide {
 pub struct ApproveDevice {
     /// The code that the collaborator reads out; a wrong one refuses.
     pub code: String,
+    /// Whether what the device was invited to is approved with it, as far as it is the caller's to approve. Otherwise each grant waits for its owners.
+    #[serde(default)]
+    pub with_grants: bool,
     /// Why, for the ledger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -298,6 +301,12 @@ pub struct GrantShown {
     /// What it gives; nothing where today's policy has no such role for them.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub authorization_details: AuthorizationDetails,
+    /// Whose place it takes when it comes into force, which ends that one.
+    #[serde(default)]
+    pub replaces: Option<GrantId>,
+    /// Where it waits: who has approved it.
+    #[serde(default)]
+    pub approved_by: Vec<Collaborator>,
     /// Where it waits: whose approval is missing.
     pub waits_for: Vec<String>,
     /// Where it waits: how many approvals are missing.

@@ -162,7 +162,7 @@ fn of_two_who_replace_a_laptop_at_once_one_does_and_a_withdrawn_code_leaves_it_a
     }
     ensure(winners.len() == 1, "one invitation", format!("{winners:?}"))?;
     let invitation = winners[0]["invitation"].as_str().unwrap_or_default();
-    world.issuer.run(["invitation", "withdraw", invitation])?.says(&["is now withdrawn"])?;
+    world.issuer.run(["invitation", "withdraw", invitation, "--yes"])?.says(&["is now withdrawn"])?;
     let new = Machine::start(&world, "new", Who::Bob)?;
     new.daypass(["enroll"]).input(winners[0]["code"].as_str().unwrap_or_default()).run()?.refused(&["withdrawn"])?;
     old.person.clones(&world.clone_url(), "app", &[]).run()?.succeeded().map(drop)

@@ -95,13 +95,18 @@ pub enum DeviceCommand {
         /// Which
         device: DeviceId,
     },
-    /// Approve a device whose code was compared
+    /// Approve a device whose code was compared. What it was invited to waits for its owners: `grant approve`
     Approve {
         /// Which
         device: DeviceId,
         /// The code that the collaborator reads out; a wrong one refuses
         #[arg(long, value_name = "XXXX-XXXX")]
         code: String,
+        /// Approve as an owner what it was invited to as well: shows it, and asks
+        #[arg(long)]
+        with_grants: bool,
+        #[command(flatten)]
+        yes: Yes,
         #[command(flatten)]
         why: Why,
     },

@@ -150,6 +150,9 @@ fn list<T: columns::Row + DeserializeOwned + Serialize>(
     Ok(())
 }
 
+/// The state of a grant that waits.
+const REQUESTED: &str = "requested";
+
 /// Asks before something is done that is not undone.
 fn confirmed(what: &str, yes: bool, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     if yes {
@@ -185,15 +188,26 @@ fn device(command: &DeviceCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -
             let found: api::Device = api.get(format!("devices/{device}"))?;
             return if terminal.json() { terminal.document(&found) } else { shown::device(&found, terminal) };
         }
-        DeviceCommand::Approve { device, code, why } => {
-            let body = api::ApproveDevice { code: code.clone(), reason: why.reason.clone() };
+        DeviceCommand::Approve { device, code, with_grants, yes, why } => {
+            if *with_grants && !yes.yes {
+                let found: api::Device = api.get(format!("devices/{device}"))?;
+                let waiting = found.grants.iter().filter(|grant| grant.state == REQUESTED);
+                for grant in waiting.take(if terminal.json() { 0 } else { usize::MAX }) {
+                    shown::grant(&api.get(format!("grants/{}", grant.grant))?, terminal)?;
+                }
+                confirmed("approve this device, and what it was invited to, as far as that is yours", false, terminal)?;
+            }
+            let (code, reason) = (code.clone(), why.reason.clone());
+            let body = api::ApproveDevice { code, with_grants: *with_grants, reason };
             let found: api::Device = api.post(format!("devices/{device}/approve"), &body)?;
-            let waiting = found.grants.iter().filter(|grant| grant.state == "requested").count();
-            done(&found, format!("approved {device} for {}", found.collaborator), terminal)?;
-            if waiting > 0 && !terminal.json() {
-                terminal.words(&format!(
-                    "  {waiting} grant(s) of it still wait for owners: `daypass admin grant list --device {device}`"
-                ))?;
+            if terminal.json() {
+                return terminal.document(&found);
+            }
+            terminal.words(&format!("approved {device} for {}", found.collaborator))?;
+            for api::Grant { grant, project, role, state, .. } in &found.grants {
+                let waits =
+                    if state == REQUESTED { format!(": `daypass admin grant approve {grant}`") } else { String::new() };
+                terminal.words(&format!("  {grant} to {project} as {role} is {}{waits}", plain(state)))?;
             }
             return Ok(());
         }

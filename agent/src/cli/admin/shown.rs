@@ -74,9 +74,20 @@ pub(super) fn grant(found: &api::GrantShown, terminal: &mut dyn Terminal) -> Res
     for (name, value) in lines.into_iter().chain(terms(&found.terms, grant.until)) {
         terminal.words(&format!("{name:<15} {value}"))?;
     }
-    if found.approvals_missing > 0 {
-        let owners = plain(&found.waits_for.join(", "));
-        terminal.words(&format!("waits for       {} of {owners}", found.approvals_missing))?;
+    if let Some(replaces) = &found.replaces {
+        terminal.words(&format!("in place of     {replaces}, which ends when this one comes into force"))?;
+    }
+    for by in &found.approved_by {
+        terminal.words(&format!("approved by     {by}"))?;
+    }
+    let waits = (grant.state == "requested").then_some((found.approvals_missing, grant.device.is_some()));
+    match waits {
+        None => {}
+        Some((0, false)) => terminal.words("waits for       its machine")?,
+        Some((0, true)) => terminal.words("waits for       the approval of its machine")?,
+        Some((missing, _)) => {
+            terminal.words(&format!("waits for       {missing} of {}", plain(&found.waits_for.join(", "))))?;
+        }
     }
     for accepted in &found.acceptances {
         let is = if accepted.current { "as it is now" } else { "which is another by now" };

@@ -178,7 +178,8 @@ async fn approve_device(issuer: &Issuer, decider: &Decider, asked: &Asked) -> Re
         compare(issuer, &found, &given.code, &decider.source).await?;
     }
     let (rule, reason) = (Some("code_compared"), reason.as_deref());
-    let found = decide_life(issuer, &found.id, Verb::Approve, &decider.source, rule, reason).await?;
+    let verb = Verb::Approve { with_grants: given.with_grants };
+    let found = decide_life(issuer, &found.id, verb, &decider.source, rule, reason).await?;
     device(issuer, &decider.standing, &found).await
 }
 

@@ -49,6 +49,8 @@ pub(super) async fn grant_shown(issuer: &Issuer, found: &Grant) -> Result<api::G
         terms: terms(&found.terms),
         used: found.used,
         authorization_details,
+        replaces: found.replaces.as_ref().map(|replaces| replaces.grant.clone()),
+        approved_by: waiting.iter().flat_map(|waiting| &waiting.record().given).map(|it| it.by.clone()).collect(),
         waits_for: waiting.as_ref().map(Waiting::open_to).unwrap_or_default(),
         approvals_missing: waiting.as_ref().map_or(0, Waiting::missing),
         acceptances: accepted(issuer, found).await?,

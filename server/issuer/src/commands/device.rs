@@ -13,7 +13,7 @@ use super::{
     CommandError,
     arguments::{Behalf, reason},
     grant, on_this_machine, operator,
-    output::{confirm, json as print_json, line, table, untrusted},
+    output::{confirm, ending, json as print_json, line, table, untrusted},
 };
 use crate::{
     device::{ComparisonError, LifeError, Registration, Verb, compare, decide_life, register_software},
@@ -62,8 +62,8 @@ pub enum Command {
     Suspend(Decision),
     /// Let a suspended device on again.
     Resume(Decision),
-    /// End a device and its grants for good.
-    Revoke(Decision),
+    /// End a device and its grants for good: shows them, and asks.
+    Revoke(End),
     /// Register a software client (keys in files), and print its certificate. Needs `allow_software_keys`.
     Register(Register),
 }
@@ -79,6 +79,16 @@ pub struct Decision {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// A decision that is not undone.
+#[derive(Debug, clap::Args)]
+pub struct End {
+    #[command(flatten)]
+    decision: Decision,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
 }
 
 /// A software client.
@@ -131,7 +141,13 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
         }
         Command::Suspend(decision) => decide(issuer, Verb::Suspend, &decision).await,
         Command::Resume(decision) => decide(issuer, Verb::Resume, &decision).await,
-        Command::Revoke(decision) => decide(issuer, Verb::Revoke, &decision).await,
+        Command::Revoke(End { decision, yes }) => {
+            if !yes {
+                show(issuer, &decision.device, decision.json).await?;
+                ending("end this device, its grants and its tokens, for good? [y/N] ", decision.json)?;
+            }
+            decide(issuer, Verb::Revoke, &decision).await
+        }
         Command::Register(register) => software(issuer, register).await,
     }
 }
@@ -222,9 +238,11 @@ async fn approve(
     behalf: &Behalf,
 ) -> Result<Device, CommandError> {
     let device = find(issuer, id).await?;
+    // Whoever decides for an owner says so by that, and shows it by the grants' lines.
+    let verb = Verb::Approve { with_grants: behalf.on_behalf_of.is_some() };
     // Nobody is asked to compare where nothing can be approved; the decision itself looks again.
     if device.state != DeviceLife::Pending {
-        return Err(LifeError::Transition { device: id.clone(), from: device.state, verb: Verb::Approve }.into());
+        return Err(LifeError::Transition { device: id.clone(), from: device.state, verb }.into());
     }
     let expected = device.comparison_code.clone().unwrap_or_default();
     let source = behalf.actor().into();
@@ -245,7 +263,7 @@ async fn approve(
             "code_confirmed"
         }
     };
-    Ok(decide_life(issuer, id, Verb::Approve, &source, Some(rule), behalf.reason.as_deref()).await?)
+    Ok(decide_life(issuer, id, verb, &source, Some(rule), behalf.reason.as_deref()).await?)
 }
 
 async fn decide(issuer: &Issuer, verb: Verb, decision: &Decision) -> Result<(), CommandError> {

@@ -7,7 +7,7 @@ use super::{
     CommandError,
     arguments::{Behalf, Which, reason},
     on_this_machine,
-    output::{json as print_json, line, table},
+    output::{ending, json as print_json, line, table},
     terms::told,
 };
 use crate::{
@@ -47,8 +47,8 @@ pub enum Command {
     Suspend(Decision),
     /// Let a suspended grant on again.
     Resume(Decision),
-    /// End a grant for good. A code that still waits for its machine ends with it.
-    Revoke(Decision),
+    /// End a grant for good: shows it, and asks. A code that still waits for its machine ends with it.
+    Revoke(End),
 }
 
 /// Which grants.
@@ -77,6 +77,16 @@ pub struct Decision {
     json: bool,
 }
 
+/// A decision that is not undone.
+#[derive(Debug, clap::Args)]
+pub struct End {
+    #[command(flatten)]
+    decision: Decision,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
     match command {
         Command::List(which) => list(issuer, which).await,
@@ -92,7 +102,13 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
         }
         Command::Suspend(decision) => decide(issuer, GrantVerb::Suspend, &decision).await,
         Command::Resume(decision) => decide(issuer, GrantVerb::Resume, &decision).await,
-        Command::Revoke(decision) => decide(issuer, GrantVerb::Revoke, &decision).await,
+        Command::Revoke(End { decision, yes }) => {
+            if !yes {
+                show(issuer, &decision.grant, decision.json).await?;
+                ending("end this grant and the tokens under it, for good? [y/N] ", decision.json)?;
+            }
+            decide(issuer, GrantVerb::Revoke, &decision).await
+        }
     }
 }
 

@@ -35,6 +35,14 @@ pub(super) fn confirm(question: &str) -> Result<bool, CommandError> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
+/// Asks before something that was shown is ended for good. Where JSON is wanted nobody is asked, and it takes `--yes`.
+pub(super) fn ending(question: &str, json: bool) -> Result<(), CommandError> {
+    if json || !confirm(question)? {
+        return Err(CommandError::EndUnconfirmed);
+    }
+    Ok(())
+}
+
 /// What a machine says of itself, as it may stand on a terminal, and no longer than a line.
 pub(super) fn untrusted(text: &str) -> String {
     untrusted_up_to(80, text)

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     actor::Actor,
     admin::{
-        Versioned,
+        Versioned, acting, administrators,
         policy::{LoadError, Loaded, load as load_policy, withdraw as withdraw_proposal},
         versions,
     },
@@ -178,7 +178,13 @@ async fn load(issuer: &Issuer, folder: &Path, json: bool) -> Result<(), CommandE
             line(format!(
                 "the policy in force stays until one confirms it: `daypass admin policy confirm {}`",
                 proposal.id
-            ))
+            ))?;
+            if acting(&administrators(issuer).await?, issuer.environment.now()) == 0 {
+                line(
+                    "there is none who could now: `daypass-issuer admin bootstrap NAME` makes one, and the ledger says so",
+                )?;
+            }
+            Ok(())
         }
     }
 }
