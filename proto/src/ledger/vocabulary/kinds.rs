@@ -52,7 +52,7 @@ pub const fn entry(kind: EventKind) -> Entry {
             "a machine that showed a known code, or answered a challenge, was refused",
             Request,
             &[REASON, WHY, INVITATION, GRANT, PROJECT, ROLE, POLICY, COLLABORATOR, OWNER],
-            &[ENROLMENT],
+            &[ENROLMENT, DEVICE],
         ),
         K::DeviceEnrolled => (
             "a machine proved its keys, and is a device",
@@ -74,6 +74,12 @@ pub const fn entry(kind: EventKind) -> Entry {
                 HOSTNAME,
             ],
             &[AGAIN],
+        ),
+        K::InvitationAccepted => (
+            "a device that is enrolled took what another invitation carries, one event for each grant; without missing approvals it comes into force",
+            Request,
+            &[DEVICE, INVITATION, GRANT, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER],
+            &[APPROVALS, APPROVERS, PHASE],
         ),
         K::SoftwareDeviceRegistered => (
             "a client with keys in files was registered, with its grant",
