@@ -96,7 +96,7 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::DeviceApproved => ("a device may use its grants", Either, &[DEVICE, COLLABORATOR, RULE], &[WHY]),
         K::DeviceSuspended => ("a device was held back", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceResumed => ("a device was let on again", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
-        K::DeviceRevoked => ("a device was ended", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
+        K::DeviceRevoked => ("a device was ended", Either, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceLeft => ("a device ended itself", Request, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceLossRefused => (
             "this device reported another one as lost, and nothing was ended",

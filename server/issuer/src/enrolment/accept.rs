@@ -24,7 +24,7 @@ use super::{
     record, refusal,
 };
 use crate::{
-    approval::Waiting,
+    approval::{ApprovalError, Waiting},
     body::Body,
     caller::ApprovedDevice,
     device::device_state,
@@ -118,16 +118,27 @@ async fn judge(
         // It waits for nobody on this machine, and the code may be of use on another one, or later.
         record(issuer, with_refusals(issuer, Decision::default(), device, &bound, &told)).await;
         let refused = bound.into_iter().find_map(|bound| bound.refused.map(|error| (bound.grant.id, error)));
-        return Err(refused.map_or(EnrolmentError::CodeWithdrawn, |(grant, error)| {
-            EnrolmentError::NotGiven { grant, error: Box::new(error) }
+        return Err(refused.map_or(EnrolmentError::CodeWithdrawn, |(grant, error)| EnrolmentError::NotGiven {
+            grant,
+            error: Box::new(error),
         }));
+    }
+    for one in &bound {
+        match one.without_predecessor(issuer).await {
+            None => {}
+            Some(ApprovalError::Store(error)) => return Err(error.into()),
+            Some(error) => {
+                return Err(EnrolmentError::NotGiven { grant: one.grant.id.clone(), error: Box::new(error) });
+            }
+        }
     }
     let accepted = bound.iter().map(|bound| bound.grant.id.clone()).collect();
     let mut decision = Decision::default();
     for Bound { grant, waiting, .. } in &bound {
         decision = decision.event(event(issuer, invitation, device, grant, waiting.as_ref(), source));
     }
-    decision = used(decision, invitation, device).change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved));
+    decision =
+        used(decision, invitation, device).change(Change::RequireDevice(device.id.clone(), DeviceLife::Approved));
     issuer.store.decide(bind(issuer, decision, device, bound, &told).await?).await?;
     Ok(accepted)
 }

@@ -36,6 +36,12 @@ impl Bound {
         };
         Ok(Self { grant, waiting, monitored, refused })
     }
+
+    /// Why a grant that could come into force has nothing to go on with, where it would take another's place.
+    pub(super) async fn without_predecessor(&self, issuer: &Issuer) -> Option<ApprovalError> {
+        self.monitored.as_ref()?;
+        Succession::of(issuer, self.grant.clone()).await.err()
+    }
 }
 
 /// The grants of an open invitation that still wait for a device.
@@ -64,8 +70,7 @@ pub(super) fn with_refusals(
 
 /// The decision, with the end of the code.
 pub(super) fn used(decision: Decision, invitation: &Invitation, device: &Device) -> Decision {
-    let to =
-        Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation.clone() };
+    let to = Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation.clone() };
     decision.change(Change::Invitation { to, from: InvitationLife::Open })
 }
 

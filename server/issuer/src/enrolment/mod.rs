@@ -190,6 +190,7 @@ impl EnrolmentError {
                 let reason = match error.as_ref() {
                     ApprovalError::Guardrail(_) => Reason::Guardrail,
                     ApprovalError::Over { .. } => Reason::GrantEnded,
+                    ApprovalError::Predecessor { .. } => Reason::WrongState,
                     _ => Reason::PolicyMissing,
                 };
                 (AccessDenied, reason, OWNER)

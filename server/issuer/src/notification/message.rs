@@ -203,7 +203,8 @@ pub(super) fn of_event(entry: &Entry, issuer_url: &str) -> Option<Message> {
         EventKind::DeviceApproved => (Kind::DeviceApproved, None),
         // What a machine took that is enrolled waits for nobody else. The last one that was missing puts the grant in force, and then nothing waits.
         EventKind::GrantApproved | EventKind::RequestApproved | EventKind::InvitationAccepted
-            if number("approvals") < number("approvers") => {
+            if number("approvals") < number("approvers") =>
+        {
             (Kind::ApprovalPending, None)
         }
         EventKind::RequestMade => (Kind::RequestPending, None),
