@@ -38,6 +38,18 @@ fn keys(laptop: &Machine) -> Result<Vec<Vec<u8>>, Failure> {
     Ok(files.into_iter().map(|(_, content)| content).collect())
 }
 
+/// The same secret and address with another pin, and a good checksum.
+fn repinned(code: &str) -> Result<String, Failure> {
+    use daypass_proto::encoding::{base64url, from_base64url, sha256};
+    let mut bytes = code.strip_prefix("dpinv1_").and_then(from_base64url).unwrap_or_default();
+    bytes.truncate(bytes.len().saturating_sub(4));
+    let Some(first) = bytes.first_mut() else { return Err(Failure::unexpected("a code", code)) };
+    *first ^= 1;
+    let checksum = sha256(&[b"dpinv1_", &bytes]);
+    bytes.extend_from_slice(checksum.get(..4).unwrap_or_default());
+    Ok(format!("dpinv1_{}", base64url(&bytes)))
+}
+
 #[test]
 fn a_machine_that_is_enrolled_accepts_another_project_and_works_for_both() -> Story {
     let world = World::start()?;
@@ -54,7 +66,7 @@ fn a_machine_that_is_enrolled_accepts_another_project_and_works_for_both() -> St
     // Somebody else's code is of no use on it, and stays good for them.
     let carols = world.issuer.invite("carol", GEMINI, "developer", &[])?;
     let refused =
-        laptop.daypass(["enroll"]).input(&carols).run()?.refused(&["for somebody else than alice"])?.code(5)?;
+        laptop.daypass(["enroll"]).input(carols.as_str()).run()?.refused(&["for somebody else than alice"])?.code(5)?;
     ensure(!refused.complaints().contains("carol"), "nobody's name", &refused)?;
     // A code that is none of this issuer's any more.
     let taken_back =
@@ -66,8 +78,11 @@ fn a_machine_that_is_enrolled_accepts_another_project_and_works_for_both() -> St
     world.issuer.run(["invitation", "withdraw", &part("invitation")?])?;
     laptop.daypass(["enroll"]).input(part("code")?).run()?.refused(&["withdrawn"])?.code(5)?;
 
-    // It is added, without new keys, and waits for the owner of its project.
+    // One with another root, as of an issuer that somebody set up at the same address.
     let code = world.issuer.invite("alice", GEMINI, "developer", &[])?;
+    laptop.daypass(["enroll"]).input(repinned(&code)?).run()?.refused(&["it names another root"])?.code(5)?;
+
+    // It is added, without new keys, and waits for the owner of its project.
     let waits = format!("waits for  {OTTO}");
     laptop.enrol(&code)?.says(&[
         &format!(
@@ -111,8 +126,8 @@ fn a_machine_that_is_enrolled_accepts_another_project_and_works_for_both() -> St
 
     // The code is spent, for everybody else.
     let other = Machine::start(&world, "other", Who::Bob)?;
-    other.daypass(["enroll"]).input(&code).run()?.refused(&["was used already"])?.code(5)?;
-    other.daypass(["enroll"]).input(&carols).run()?.succeeded()?.says(&["for carol"])?;
+    other.daypass(["enroll"]).input(code.as_str()).run()?.refused(&["was used already"])?.code(5)?;
+    other.daypass(["enroll"]).input(carols.as_str()).run()?.succeeded()?.says(&["for carol"])?;
     eventually("the event with its number", || {
         let listed = world.issuer.run(["ledger", "list", "--kind", "invitation_accepted", "--json"])?.text();
         Ok((listed.lines().count() == 1 && listed.contains(&device)).then_some(()))
@@ -126,9 +141,14 @@ fn an_enrolment_that_is_over_takes_no_invitation_and_says_what_to_do() -> Story 
     let device = laptop.join(&world, "alice", "developer")?;
     let code = world.issuer.invite("alice", PROJECT, "reader", &[])?;
     world.issuer.run(["device", "suspend", &device])?;
-    laptop.daypass(["enroll"]).input(&code).run()?.refused(&["is suspended", "ask an owner"])?.code(7)?;
-    world.issuer.run(["device", "revoke", &device, "--yes"])?;
-    laptop.daypass(["enroll"]).input(&code).run()?.refused(&["takes no invitation", "run `daypass leave`"])?.code(7)?;
+    laptop.daypass(["enroll"]).input(code.as_str()).run()?.refused(&["is suspended", "ask an owner"])?.code(7)?;
+    world.issuer.run(["device", "revoke", &device])?;
+    laptop
+        .daypass(["enroll"])
+        .input(code.as_str())
+        .run()?
+        .refused(&["takes no invitation", "run `daypass leave`"])?
+        .code(7)?;
     laptop.daypass(["leave", "--yes"]).run()?.succeeded()?;
     laptop.enrol(&code)?.says(&["enrolled dev-", "waits for"]).map(drop)
 }
