@@ -184,7 +184,7 @@ impl Message {
 }
 
 /// The kinds of events that may be told of.
-pub(super) const EVENTS: [EventKind; 16] = [
+pub(super) const EVENTS: [EventKind; 17] = [
     EventKind::RequestMade,
     EventKind::RequestApproved,
     EventKind::RequestRefused,
