@@ -75,7 +75,7 @@ fn a_machine_that_is_enrolled_accepts_another_project_and_works_for_both() -> St
         let word = taken_back.json()?[name].as_str().map(str::to_owned);
         word.ok_or_else(|| taken_back.clone().surprise(name))
     };
-    world.issuer.run(["invitation", "withdraw", &part("invitation")?])?;
+    world.issuer.run(["invitation", "withdraw", &part("invitation")?, "--yes"])?;
     laptop.daypass(["enroll"]).input(part("code")?).run()?.refused(&["withdrawn"])?.code(5)?;
 
     // One with another root, as of an issuer that somebody set up at the same address.
@@ -142,7 +142,7 @@ fn an_enrolment_that_is_over_takes_no_invitation_and_says_what_to_do() -> Story 
     let code = world.issuer.invite("alice", PROJECT, "reader", &[])?;
     world.issuer.run(["device", "suspend", &device])?;
     laptop.daypass(["enroll"]).input(code.as_str()).run()?.refused(&["is suspended", "ask an owner"])?.code(7)?;
-    world.issuer.run(["device", "revoke", &device])?;
+    world.issuer.run(["device", "revoke", &device, "--yes"])?;
     laptop
         .daypass(["enroll"])
         .input(code.as_str())
