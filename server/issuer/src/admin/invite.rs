@@ -14,7 +14,7 @@ use super::{
     shown::{invitation, terms},
 };
 use crate::{
-    approval::bar,
+    approval::{approvable, bar, eligible},
     invitation::{Invite, InviteError, check_grant, invite},
     issuer::Issuer,
     policy::Policy,
@@ -69,7 +69,10 @@ pub(super) async fn make(issuer: &Issuer, decider: &Decider, asked: api::Invite)
     let bar = bar(&policy, &asked.project, &asked.role).map_err(InviteError::from)?;
     let role = policy.role(&asked.project, &asked.role);
     let authorization_details = role.and_then(|role| role.details_for(&asked.collaborator).ok()).unwrap_or_default();
-    let given = terms(&given);
+    approvable(&bar, &asked.role, &asked.collaborator, decider.actor.person()).map_err(InviteError::from)?;
+    let given = terms(&given, policy.project(&asked.project), until);
+    let approved_by =
+        eligible(&bar, &asked.collaborator, decider.actor.person()).into_iter().map(str::to_owned).collect();
     let (made, code) = if asked.dry_run {
         (None, None)
     } else {
@@ -94,7 +97,7 @@ pub(super) async fn make(issuer: &Issuer, decider: &Decider, asked: api::Invite)
         until,
         terms: given,
         authorization_details,
-        approved_by: bar.owners.into_iter().collect(),
+        approved_by,
         approvers: bar.approvers,
     })
 }

@@ -265,6 +265,9 @@ fn is(status: u16, reason: &str) -> (u16, String) {
 #[tokio::test]
 async fn every_operation_answers_as_the_description_has_it() {
     let world = World::new().await;
+    // Whoever invites does not approve it, and somebody must.
+    let two = format!("owners = [\"{OWNER}\", \"otto@example.com\"]");
+    world.made.edit_policy(&[(&format!("owners = [\"{OWNER}\"]"), &two)]).await;
     let (owner, ada) = (world.owner().await, world.administrator("ada").await);
     let bob = world.pending("bob").await;
     let device = |verb: &str| format!("/admin/v1/devices/{}{verb}", bob.device);

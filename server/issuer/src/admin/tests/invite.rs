@@ -18,6 +18,9 @@ fn with(terms: Value, until: Option<&str>) -> Value {
 #[tokio::test]
 async fn an_invitation_is_narrowed_as_on_the_issuers_machine() {
     let world = World::new().await;
+    // Whoever invites does not approve it, and somebody must.
+    let two = format!("owners = [\"{OWNER}\", \"otto@example.com\"]");
+    world.made.edit_policy(&[(&format!("owners = [\"{OWNER}\"]"), &two)]).await;
     let owner = world.owner().await;
     let text = std::fs::read_to_string(world.made.issuer.config.policy.join("projects/apollo.toml")).unwrap();
     let phase = "[phases.build]\nends = 2026-12-01T00:00:00Z\n[roles.developer]\nuses = 9\n";
