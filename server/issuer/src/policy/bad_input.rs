@@ -181,6 +181,74 @@ fn names_files_and_ranges_that_cannot_be_are_refused_where_they_stand() {
     }
 }
 
+const RULE: &str = r#"@id("by-day")
+@reason("work here is done by day")
+@mode("enforce")
+@briefing("You work from 8 to 18 o'clock.")
+forbid (principal, action, resource)
+unless { context.risk < 5 };
+"#;
+
+#[test]
+fn every_annotation_of_a_guardrail_refuses_what_it_does_not_take_with_its_line() {
+    let name = "guardrails/apollo.cedar";
+    assert_eq!(faults(name, RULE), [], "it is good as it is");
+    let long = "x".repeat(401);
+    let values = ["", " ", "a\\u{202e}b", "a\\u{1b}[2Jb", "a\\nb", long.as_str()];
+    let mut wrong = Vec::new();
+    for (line, annotation, more) in [
+        (1, "id", &["By Day", "by_day", "ä"][..]),
+        (2, "reason", &[]),
+        (3, "mode", &["Enforce", "off"]),
+        (4, "briefing", &[]),
+    ] {
+        for value in values.iter().chain(more) {
+            let changed = with(RULE, line - 1, &format!("@{annotation}(\"{value}\")"));
+            let found = faults(name, &changed);
+            let names = |fault: &Fault| fault.line.is_some() && fault.message.contains(&format!("`@{annotation}("));
+            let plain =
+                |fault: &Fault| fault.to_string().chars().all(|c| c == '\n' || daypass_proto::words::is_shown(c));
+            let short = |fault: &Fault| fault.message.len() < 400;
+            if !found.iter().any(names) || !found.iter().all(|fault| plain(fault) && short(fault)) {
+                wrong.push(format!("@{annotation}({value:?}): {found:?}"));
+            }
+        }
+        let twice = with(RULE, line - 1, &format!("@{annotation}(\"enforce\") @{annotation}(\"enforce\")"));
+        if !faults(name, &twice).iter().any(|fault| fault.line == Some(line) && fault.message.contains("duplicate")) {
+            wrong.push(format!("@{annotation} twice: {:?}", faults(name, &twice)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn files_that_cannot_be_read_or_belong_to_nothing_are_refused_by_their_names() {
+    let of = |name: &str, text: &str| faults(name, text);
+    let lonely = of("projects/artemis.briefing.md", "Read me.");
+    assert!(
+        lonely
+            .iter()
+            .any(|fault| fault.file == "projects/artemis.briefing.md" && fault.message.contains("no file beside")),
+        "{lonely:?}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["projects", "guardrails", "tests"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("projects/apollo.toml"), PROJECT).unwrap();
+    for name in ["projects/apollo.briefing.md", "guardrails/apollo.cedar", "tests/apollo.toml", "projects/other.toml"] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, b"read \xff me").unwrap();
+        let found = Files::read(folder.path()).unwrap_err().faults;
+        assert!(found.len() == 1 && found[0].file == name && found[0].message.contains("UTF-8"), "{name}: {found:?}");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let found = Files::read(folder.path()).unwrap_err().faults;
+        assert!(found.len() == 1 && found[0].file == name, "{name}: {found:?}");
+        std::fs::remove_dir(&path).unwrap();
+    }
+}
+
 /// All that is wrong, each as `file:line` and words of what is said of it, in this folder.
 fn all_told(folder: &std::path::Path) -> Vec<String> {
     let files = Files::read(folder).map_err(PolicyError::from);
@@ -285,73 +353,5 @@ permit (principal, action, resource) when { principal.nothing };
     }
     for told in told {
         assert!(expected.iter().any(|start| told.starts_with(start)), "and this follows from another: {told}");
-    }
-}
-
-const RULE: &str = r#"@id("by-day")
-@reason("work here is done by day")
-@mode("enforce")
-@briefing("You work from 8 to 18 o'clock.")
-forbid (principal, action, resource)
-unless { context.risk < 5 };
-"#;
-
-#[test]
-fn every_annotation_of_a_guardrail_refuses_what_it_does_not_take_with_its_line() {
-    let name = "guardrails/apollo.cedar";
-    assert_eq!(faults(name, RULE), [], "it is good as it is");
-    let long = "x".repeat(401);
-    let values = ["", " ", "a\\u{202e}b", "a\\u{1b}[2Jb", "a\\nb", long.as_str()];
-    let mut wrong = Vec::new();
-    for (line, annotation, more) in [
-        (1, "id", &["By Day", "by_day", "ä"][..]),
-        (2, "reason", &[]),
-        (3, "mode", &["Enforce", "off"]),
-        (4, "briefing", &[]),
-    ] {
-        for value in values.iter().chain(more) {
-            let changed = with(RULE, line - 1, &format!("@{annotation}(\"{value}\")"));
-            let found = faults(name, &changed);
-            let names = |fault: &Fault| fault.line.is_some() && fault.message.contains(&format!("`@{annotation}("));
-            let plain =
-                |fault: &Fault| fault.to_string().chars().all(|c| c == '\n' || daypass_proto::words::is_shown(c));
-            let short = |fault: &Fault| fault.message.len() < 400;
-            if !found.iter().any(names) || !found.iter().all(|fault| plain(fault) && short(fault)) {
-                wrong.push(format!("@{annotation}({value:?}): {found:?}"));
-            }
-        }
-        let twice = with(RULE, line - 1, &format!("@{annotation}(\"enforce\") @{annotation}(\"enforce\")"));
-        if !faults(name, &twice).iter().any(|fault| fault.line == Some(line) && fault.message.contains("duplicate")) {
-            wrong.push(format!("@{annotation} twice: {:?}", faults(name, &twice)));
-        }
-    }
-    assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
-}
-
-#[test]
-fn files_that_cannot_be_read_or_belong_to_nothing_are_refused_by_their_names() {
-    let of = |name: &str, text: &str| faults(name, text);
-    let lonely = of("projects/artemis.briefing.md", "Read me.");
-    assert!(
-        lonely
-            .iter()
-            .any(|fault| fault.file == "projects/artemis.briefing.md" && fault.message.contains("no file beside")),
-        "{lonely:?}"
-    );
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["projects", "guardrails", "tests"] {
-        std::fs::create_dir(folder.path().join(name)).unwrap();
-    }
-    std::fs::write(folder.path().join("projects/apollo.toml"), PROJECT).unwrap();
-    for name in ["projects/apollo.briefing.md", "guardrails/apollo.cedar", "tests/apollo.toml", "projects/other.toml"] {
-        let path = folder.path().join(name);
-        std::fs::write(&path, b"read \xff me").unwrap();
-        let found = Files::read(folder.path()).unwrap_err().faults;
-        assert!(found.len() == 1 && found[0].file == name && found[0].message.contains("UTF-8"), "{name}: {found:?}");
-        std::fs::remove_file(&path).unwrap();
-        std::fs::create_dir(&path).unwrap();
-        let found = Files::read(folder.path()).unwrap_err().faults;
-        assert!(found.len() == 1 && found[0].file == name, "{name}: {found:?}");
-        std::fs::remove_dir(&path).unwrap();
     }
 }
