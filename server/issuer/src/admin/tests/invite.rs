@@ -62,6 +62,7 @@ async fn an_invitation_is_narrowed_as_on_the_issuers_machine() {
 #[tokio::test]
 async fn everything_that_goes_beyond_the_policy_is_shown_before_it_is_refused() {
     let world = World::new().await;
+    world.second_owner("otto@example.com").await;
     let owner = world.owner().await;
     world.made.edit_policy(&[("[roles.developer]\n", "[roles.developer]\nuses = 3\n")]).await;
     let asked = |dry_run: bool| {
