@@ -10,8 +10,10 @@ fn a_phase_a_gate_and_somebody_with_an_odd_name_are_ended_from_ones_own_machine(
     let world = World::start()?;
     let issuer = &world.issuer;
     let text = std::fs::read_to_string(issuer.project(PROJECT)).map_err(Failure::machine("read a project"))?;
+    // Whoever invites does not approve it.
+    let two = format!("{OWNER}\", \"otto@example.com");
     let phase = "[phases.build]\nends = \"2099-12-31[Europe/Berlin]\"\n\n[roles.developer]";
-    issuer.write_project(PROJECT, &text.replace("[roles.developer]", phase))?;
+    issuer.write_project(PROJECT, &text.replace("[roles.developer]", phase).replace(OWNER, &two))?;
     let made = issuer.run(["admin", "bootstrap", "ada", "--json"])?;
     let desk = Machine::start(&world, "desk", Who::Alice)?;
     lets_on(issuer, &desk, &word(&made, "/code")?, "ada")?;

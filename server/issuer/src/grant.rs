@@ -184,6 +184,16 @@ impl Grant {
 }
 
 impl Terms {
+    /// The end of what is left after this hard end, where something is: the phase's at the latest.
+    pub fn grace_until(&self, project: Option<&Project>, until: Timestamp) -> Option<Timestamp> {
+        let over = until.plus(self.grace);
+        let over = match &self.phase {
+            Some(name) => project?.phase(name).map(|phase| over.min(phase.ends))?,
+            None => over,
+        };
+        (over > until).then_some(over)
+    }
+
     /// What speaks against this device, asking from there: in people's words.
     pub fn against(&self, subject: &Subject<'_>, address: Option<IpAddr>) -> Option<String> {
         let from = |address: IpAddr| self.networks.iter().any(|network| network.contains(address));

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{
     actor::Actor,
-    approval::bar,
+    approval::{approvable, bar},
     clock::Environment,
     policy::{Policy, Project, Role, is_administration},
     store::{
@@ -74,6 +74,18 @@ pub enum GrantError {
         uses: u32,
         /// The most.
         most: u32,
+    },
+    /// It would wait for ever.
+    #[error(
+        "role `{role}` needs {approvers} approval(s) by owners of its project, and could get them of {left} alone: nobody approves what is for them, or what they asked for; name another owner in the policy first, or have somebody invite who does not approve"
+    )]
+    NobodyApproves {
+        /// The role.
+        role: RoleName,
+        /// How many it needs.
+        approvers: u32,
+        /// Who could give one.
+        left: String,
     },
     /// The collaborator's name does not fit the role's templates.
     #[error("role `{0}` cannot be given to this collaborator: {1}")]
@@ -394,6 +406,7 @@ pub(crate) fn write(
             None => event,
         };
         let bar = bar(policy, &grant.project, &grant.role)?;
+        approvable(&bar, &grant.role, &grant.collaborator, by.person())?;
         let waits = Approvals::new(grant.id.to_string(), by.person().cloned(), environment.now(), bar);
         decision = decision.event(event).change(Change::AddGrant(grant)).change(Change::Approvals(waits));
     }
@@ -511,6 +524,30 @@ mod tests {
         }
         // The role's time counts from the begin on.
         with(100 * DAY, Terms { not_before: later(10), ..Terms::default() }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_is_invited_to_what_nobody_could_approve() {
+        let made = Made::new().await;
+        let sensitive = ("[roles.developer]\n", "[roles.developer]\nsensitivity = \"sensitive\"\n");
+        let owners = |names: &str| ("owners = [\"olga@example.com\"]", format!("owners = [{names}]"));
+        let refused = async |role, who| ask(&made, "apollo", role, who, 60).await.err().map(|error| error.to_string());
+        // Their own, in other letters.
+        let alone = refused("developer", "Olga@example.com").await.unwrap();
+        assert!(alone.contains("needs 1 approval(s)") && alone.contains("of nobody alone"), "{alone}");
+        assert_eq!(refused("developer", "alice").await, None);
+        let (from, two) = owners("\"olga@example.com\", \"otto@example.com\"");
+        made.edit_policy(&[(from, &two), sensitive]).await;
+        let one = refused("developer", "olga@example.com").await.unwrap();
+        assert!(one.contains("needs 2 approval(s)") && one.contains("of otto@example.com alone"), "{one}");
+        assert_eq!(refused("developer", "alice").await, None);
+        // Whoever asks does not approve.
+        let otto = "otto@example.com".parse().unwrap();
+        let bar = bar(&made.issuer.policy(), &"apollo".parse().unwrap(), &"developer".parse().unwrap()).unwrap();
+        let asked = approvable(&bar, &"developer".parse().unwrap(), &"alice".parse().unwrap(), Some(&otto));
+        assert!(matches!(asked, Err(GrantError::NobodyApproves { .. })), "{asked:?}");
+        // An owner's device needs nobody.
+        assert_eq!(refused("owner", "olga@example.com").await, None);
     }
 
     #[tokio::test]

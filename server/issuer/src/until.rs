@@ -4,7 +4,7 @@ use daypass_proto::duration::seconds;
 use daypass_proto::time::Timestamp;
 use jiff::{
     civil::{Date, DateTime},
-    tz::TimeZone,
+    tz::{AmbiguousOffset, TimeZone},
 };
 use thiserror::Error;
 
@@ -28,7 +28,7 @@ pub enum UntilError {
     )]
     Begin(String),
     /// Not after now.
-    #[error("`{0}` is not in the future")]
+    #[error("`{0}` is not in the future: write a later date, or a duration such as `90d`")]
     Over(String),
     /// Not a moment.
     #[error(
@@ -38,6 +38,9 @@ pub enum UntilError {
     /// Neither a time nor a date.
     #[error("`{0}` is neither a date (`2027-01-31`) nor a time (`2027-01-31T18:00`)")]
     Moment(String),
+    /// Two different moments.
+    #[error("`{0}` names an offset that its zone does not have at that time: leave one of them out")]
+    Offset(String),
     /// No such zone.
     #[error("`{0}` is not the name of a time zone: write one such as `Europe/Berlin`, as the IANA database has it")]
     Zone(String),
@@ -100,6 +103,24 @@ pub fn there(time: Timestamp, zone: &TimeZone) -> String {
     moment.to_zoned_datetime(zone.clone()).strftime(&format!("%F %T {name}")).to_string()
 }
 
+/// What is to be said of a time that is not there, since clocks go forward over it: which one is meant.
+pub fn moved(text: &str, zone: &TimeZone) -> Option<String> {
+    let text = short(text).ok()?;
+    let (civil, zone) = match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
+        Some((civil, name)) => (civil, self::zone(name).ok()?),
+        None => (text, zone.clone()),
+    };
+    if civil.parse::<jiff::Timestamp>().is_ok() || !civil.contains(':') {
+        return None;
+    }
+    let time = zone.to_ambiguous_zoned_datetime(civil.parse::<DateTime>().ok()?);
+    if !matches!(time.offset(), AmbiguousOffset::Gap { .. }) {
+        return None;
+    }
+    let meant = Timestamp::from_seconds(time.compatible().ok()?.timestamp().as_second());
+    Some(format!("`{text}` is not there, since clocks go forward over it: {} is meant", there(meant, &zone)))
+}
+
 /// The text without what surrounds it: errors repeat it.
 fn short(text: &str) -> Result<&str, UntilError> {
     let text = text.trim();
@@ -108,11 +129,24 @@ fn short(text: &str) -> Result<&str, UntilError> {
 
 /// A date or a time, in `zone` where it names none; nothing where `text` is neither.
 fn named(text: &str, zone: &TimeZone, edge: Edge) -> Result<Option<Timestamp>, UntilError> {
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+    // Of a text with a zone, that would leave the zone out.
+    if !text.ends_with(']')
+        && let Ok(time) = text.parse::<jiff::Timestamp>()
+    {
         return Ok(Some(Timestamp::from_seconds(time.as_second())));
     }
     let (civil, zone) = match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
-        Some((civil, name)) => (civil, self::zone(name)?),
+        Some((civil, name)) => {
+            let zone = self::zone(name)?;
+            if let Ok(time) = civil.parse::<jiff::Timestamp>() {
+                // RFC 9557 section 3.4: `Z` says nothing of the local offset, and a number says what it is.
+                let agrees = civil.ends_with(['Z', 'z'])
+                    || civil.parse::<DateTime>().is_ok_and(|civil| civil == zone.to_datetime(time));
+                let time = agrees.then(|| Timestamp::from_seconds(time.as_second()));
+                return time.map(Some).ok_or_else(|| UntilError::Offset(text.to_owned()));
+            }
+            (civil, zone)
+        }
         None => (text, zone.clone()),
     };
     // A time with a date reads as a date, too: its time would be lost.
@@ -193,6 +227,32 @@ mod tests {
         ] {
             let ends_at = until(text, now, &super::zone(zone).unwrap()).unwrap().to_string();
             assert_eq!(ends_at, ends, "{text} in {zone}");
+        }
+        for (text, is) in [
+            ("2026-12-01T10:00+01:00[Europe/Berlin]", Ok("2026-12-01T09:00:00Z")),
+            ("2026-12-01T10:00Z[Europe/Berlin]", Ok("2026-12-01T10:00:00Z")),
+            // Twice there: the offset says which.
+            ("2026-10-25T02:30+02:00[Europe/Berlin]", Ok("2026-10-25T00:30:00Z")),
+            ("2026-10-25T02:30+01:00[Europe/Berlin]", Ok("2026-10-25T01:30:00Z")),
+            ("2026-12-01T10:00+02:00[Europe/Berlin]", Err(())),
+            ("2026-10-25T02:30+00:00[Europe/Berlin]", Err(())),
+        ] {
+            let ends = until(text, now, &berlin);
+            assert_eq!(ends.as_ref().map(ToString::to_string).ok().as_deref(), is.ok(), "{text}");
+            assert!(is.is_ok() || ends == Err(UntilError::Offset(text.to_owned())), "{text}: {ends:?}");
+        }
+        for (text, said) in [
+            ("2027-03-28T02:30", Some("2027-03-28 03:30:00 Europe/Berlin")),
+            ("2027-03-14T02:00[America/New_York]", Some("2027-03-14 03:00:00 America/New_York")),
+            ("2027-03-28T03:00", None),
+            ("2026-10-25T02:30", None),
+            ("2027-03-28T02:30+01:00", None),
+            ("2027-03-28", None),
+            ("90d", None),
+        ] {
+            let moved = moved(text, &berlin);
+            assert_eq!(moved.is_some(), said.is_some(), "{text}: {moved:?}");
+            assert!(said.is_none_or(|said| moved.unwrap().contains(said)), "{text}");
         }
         assert_eq!(until(&"1".repeat(101), now, &berlin), Err(UntilError::TooLong));
         let none = UntilError::Zone("Europe/Atlantis".to_owned());

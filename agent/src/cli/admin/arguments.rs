@@ -197,7 +197,7 @@ pub enum RequestCommand {
         #[arg(long)]
         device: Option<DeviceId>,
     },
-    /// Show a request, and what was really used beside what is granted
+    /// Show a request, and what tokens were taken for beside what is granted
     Show {
         /// Which
         request: RequestId,
@@ -342,7 +342,7 @@ pub struct WhichMessages {
 pub enum PolicyCommand {
     /// List the versions that were in force, who put them there, and what waits
     List,
-    /// Put the policy in a folder in force; where it touches owners, sensitivity or what is trusted of devices, it waits for another administrator
+    /// Put the policy in a folder in force; where it touches owners, sensitivity or what is trusted of devices, it waits for another administrator, and that ends with 0 as well
     Load {
         /// The folder, with `projects/`, `guardrails/` and `tests/`
         #[arg(value_hint = ValueHint::DirPath, value_parser = file())]

@@ -77,7 +77,7 @@ fn shown(found: &api::RequestShown, terminal: &mut dyn Terminal) -> Result<(), F
     for beside in &found.grants {
         let grant = &beside.grant;
         terminal.words(&format!(
-            "\n{} as {}, {} until {}, and what of it was used:",
+            "\n{} as {}, {} until {}, and the tokens that were taken for each part of it:",
             grant.grant,
             grant.role,
             plain(&grant.state),

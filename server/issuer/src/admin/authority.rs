@@ -49,7 +49,7 @@ pub enum Forbidden {
         project: ProjectName,
     },
     /// No owner of anything, where an owner decides.
-    #[error("this is for the owners of a project, and `{0}` is none")]
+    #[error("this is for the owners of a project, and `{0}` is none: an administrator takes away, and gives nothing")]
     NoProject(Collaborator),
     /// Of all that a device has.
     #[error(

@@ -119,8 +119,14 @@ impl From<AdminError> for Refusal {
                     .with_status(StatusCode::NOT_FOUND)
             }
             AdminError::Forbidden(Forbidden::Own(_)) => denied(Reason::OwnRequest, text, OTHERS),
+            AdminError::Forbidden(Forbidden::NoProject(_) | Forbidden::NotOwner { .. }) => {
+                denied(Reason::NotTheirs, text, "ask an owner of that project")
+            }
+            AdminError::Forbidden(Forbidden::NotAdministrator(_)) => {
+                denied(Reason::NotTheirs, text, "ask an administrator")
+            }
             AdminError::Forbidden(_) => denied(Reason::NotTheirs, text, OTHERS),
-            AdminError::Comparison(ComparisonError::Differs { .. }) => denied(
+            AdminError::Comparison(ComparisonError::Differs) => denied(
                 Reason::CodeDiffers,
                 text,
                 "do not approve it: this may be another machine than the one that is meant; ask the collaborator again",
@@ -162,6 +168,10 @@ fn end(error: EndError, text: String) -> Refusal {
         EndError::NoGrant(_) => AdminError::NotFound("grant").into(),
         EndError::NoInvitation(_) => AdminError::NotFound("invitation").into(),
         EndError::Unknown(_) => AdminError::NotFound("person, project or phase").into(),
+        EndError::Similar { .. } => {
+            Refusal::new(OAuthError::InvalidRequest, Reason::NotFound, text, "write the name as it stands there")
+                .with_status(StatusCode::NOT_FOUND)
+        }
         EndError::Changed(condition) => DecideError::Conflict(condition).into(),
         EndError::Store(error) => error.into(),
         EndError::Decide(error) => error.into(),

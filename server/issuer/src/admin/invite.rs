@@ -14,7 +14,7 @@ use super::{
     shown::{invitation, terms},
 };
 use crate::{
-    approval::bar,
+    approval::{approvable, bar, eligible},
     invitation::{GrantError, Invite, InviteError, invite, judge_grant},
     issuer::Issuer,
     policy::Policy,
@@ -74,11 +74,14 @@ pub(super) async fn make(issuer: &Issuer, decider: &Decider, asked: api::Invite)
         // There is no such phase, which is what is wrong with it.
         judged.excess.retain(|error| !matches!(error, GrantError::NoTime { .. }));
     }
-    let excess = judged.excess.iter().map(ToString::to_string).collect();
     let bar = bar(&policy, &asked.project, &asked.role).map_err(InviteError::from)?;
     let role = policy.role(&asked.project, &asked.role);
     let authorization_details = role.and_then(|role| role.details_for(&asked.collaborator).ok()).unwrap_or_default();
-    let given = terms(&judged.terms);
+    let asked_by = decider.actor.person();
+    judged.excess.extend(approvable(&bar, &asked.role, &asked.collaborator, asked_by).err());
+    let excess = judged.excess.iter().map(ToString::to_string).collect();
+    let given = terms(&judged.terms, policy.project(&asked.project), until);
+    let approved_by = eligible(&bar, &asked.collaborator, asked_by).into_iter().map(str::to_owned).collect();
     let (made, code) = if asked.dry_run {
         (None, None)
     } else {
@@ -103,7 +106,7 @@ pub(super) async fn make(issuer: &Issuer, decider: &Decider, asked: api::Invite)
         until,
         terms: given,
         authorization_details,
-        approved_by: bar.owners.into_iter().collect(),
+        approved_by,
         approvers: bar.approvers,
         excess,
     })

@@ -4,7 +4,7 @@
 
 use daypass_proto::{
     admin_api as api,
-    names::{DeviceId, ProjectName},
+    names::{Collaborator, DeviceId, ProjectName},
 };
 use jiff::tz::TimeZone;
 
@@ -18,7 +18,7 @@ use super::{
     shown::{grant, invitation, terms},
 };
 use crate::{
-    approval::bar,
+    approval::{approvable, bar, eligible},
     issuer::Issuer,
     replacement::{Carried, Replace, ReplaceError, look, replace},
     store::{Grant, GrantLife},
@@ -46,23 +46,24 @@ fn seen(standing: &Standing, left: Vec<(Grant, String)>) -> Vec<(Grant, String)>
     left.into_iter().filter(seen).collect()
 }
 
-fn successor(issuer: &Issuer, carried: &Carried) -> api::Successor {
+fn successor(issuer: &Issuer, asked_by: Option<&Collaborator>, carried: &Carried) -> api::Successor {
     let (policy, from) = (issuer.policy(), &carried.from);
     let role = policy.role(&from.project, &from.role);
     let bar = bar(&policy, &from.project, &from.role).ok();
     let approvers = bar.as_ref().map(|bar| bar.approvers);
-    let owners = bar.into_iter().flat_map(|bar| bar.owners);
+    let owners = bar.iter().flat_map(|bar| eligible(bar, &from.collaborator, asked_by));
+    let nobody = bar.as_ref().and_then(|bar| approvable(bar, &from.role, &from.collaborator, asked_by).err());
     api::Successor {
         replaces: from.id.clone(),
         project: from.project.clone(),
         role: from.role.clone(),
         until: carried.until,
-        terms: terms(&carried.terms),
+        terms: terms(&carried.terms, policy.project(&from.project), carried.until),
         used: from.used,
         authorization_details: role.and_then(|role| role.details_for(&from.collaborator).ok()).unwrap_or_default(),
-        approved_by: owners.filter(|owner| *owner != from.collaborator.as_str()).collect(),
+        approved_by: owners.map(str::to_owned).collect(),
         approvers,
-        excess: carried.excess.iter().map(ToString::to_string).collect(),
+        excess: carried.excess.iter().chain(&nobody).map(ToString::to_string).collect(),
     }
 }
 
@@ -92,7 +93,7 @@ pub(super) async fn make(issuer: &Issuer, decider: &Decider, asked: &Asked) -> R
         found.carried.iter().map(|carried| &carried.from).chain(found.left.iter().map(|(it, _)| it)).cloned().collect();
     theirs(standing, &all)?;
     let (device, collaborator, device_ends) = (id, found.device.collaborator.clone(), found.ends);
-    let grants = found.carried.iter().map(|carried| successor(issuer, carried)).collect();
+    let grants = found.carried.iter().map(|carried| successor(issuer, decider.actor.person(), carried)).collect();
     let left = seen(standing, found.left.clone());
     let left = left.into_iter().map(|(left, why)| api::LeftGrant { grant: grant(issuer, &left), why }).collect();
     let (made, code) = match body.dry_run {

@@ -1,4 +1,4 @@
-//! Requests for longer, or for more: the owners of a project see what was really used, and decide.
+//! Requests for longer, or for more: the owners of a project see what tokens were taken for, and decide.
 
 use daypass_proto::{
     access_request::{AccessRequest, RequestLife},

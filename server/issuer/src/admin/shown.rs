@@ -8,7 +8,7 @@ use crate::{
     briefing::terms as terms_now,
     ending::Ending,
     issuer::Issuer,
-    policy::{Policy, Version, differences},
+    policy::{Policy, Project, Version, differences},
     store::{Device, Gate, Grant, GrantLife, Invitation, Proposal, Terms},
 };
 
@@ -24,12 +24,13 @@ pub(super) fn grant(issuer: &Issuer, grant: &Grant) -> api::Grant {
     }
 }
 
-pub(super) fn terms(terms: &Terms) -> api::Terms {
+/// The terms of a grant of this project with this hard end.
+pub(super) fn terms(terms: &Terms, project: Option<&Project>, until: Timestamp) -> api::Terms {
     api::Terms {
         not_before: terms.not_before,
         phase: terms.phase.clone(),
         uses: terms.uses,
-        grace: terms.grace,
+        grace: terms.grace_until(project, until).map_or(0, |over| over.since(until)),
         networks: terms.networks.iter().map(ToString::to_string).collect(),
         trust_tiers: terms.trust_tiers.clone(),
         secure_boot: terms.secure_boot,
@@ -46,7 +47,7 @@ pub(super) async fn grant_shown(issuer: &Issuer, found: &Grant) -> Result<api::G
     };
     Ok(api::GrantShown {
         grant: grant(issuer, found),
-        terms: terms(&found.terms),
+        terms: terms(&found.terms, policy.project(&found.project), found.until),
         used: found.used,
         authorization_details,
         replaces: found.replaces.as_ref().map(|replaces| replaces.grant.clone()),

@@ -266,6 +266,7 @@ fn is(status: u16, reason: &str) -> (u16, String) {
 #[tokio::test]
 async fn every_operation_answers_as_the_description_has_it() {
     let world = World::new().await;
+    world.second_owner("otto@example.com").await;
     let (owner, ada) = (world.owner().await, world.administrator("ada").await);
     let bob = world.pending("bob").await;
     let device = |verb: &str| format!("/admin/v1/devices/{}{verb}", bob.device);
@@ -429,6 +430,11 @@ async fn each_reaches_what_is_theirs_and_every_refusal_is_an_event() {
 
 impl World {
     /// The policy in force, with one owner more.
+    /// Another owner, before there is an administrator. Whoever invites does not approve it, and somebody must.
+    async fn second_owner(&self, owner: &str) {
+        self.made.edit_policy(&[(OWNER, &format!("{OWNER}\", \"{owner}"))]).await;
+    }
+
     fn policy_with_owner(&self, owner: &str) -> Value {
         let issuer = &self.made.issuer;
         let folder = &issuer.config.policy;

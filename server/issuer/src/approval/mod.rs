@@ -23,7 +23,7 @@ use thiserror::Error;
 pub use self::{
     grant::{Approved, approve as approve_grant, comes, follow},
     guard::{Forbidden, guard},
-    waiting::{Waiting, bar},
+    waiting::{Waiting, approvable, bar, eligible},
 };
 use crate::{
     clock::Environment,
@@ -38,7 +38,7 @@ pub enum ApprovalError {
     #[error("there is no grant `{0}`; `daypass-issuer grant list` shows them")]
     NoGrant(GrantId),
     /// It waits for nobody.
-    #[error("grant `{grant}` is {state} and waits for no approval")]
+    #[error("grant `{grant}` is {state} and waits for no approval; `grant list --state requested` shows what does")]
     NotWaiting {
         /// Which.
         grant: GrantId,
@@ -71,7 +71,7 @@ pub enum ApprovalError {
     OnBehalfOff,
     /// It is for two people.
     #[error(
-        "role asks for {approvers} approvers, and nobody approves that on behalf of somebody: each owner does it from a device of theirs"
+        "the role asks for {approvers} approvers, and nobody approves that on behalf of somebody: each owner does it from a device of theirs"
     )]
     OnBehalfSensitive {
         /// How many.

@@ -24,6 +24,28 @@ pub fn bar(policy: &Policy, project: &ProjectName, role: &RoleName) -> Result<Ba
     Ok(Bar { owners: found.owners.iter().cloned().collect(), approvers: limits.approvers() })
 }
 
+/// Those who could approve what is for this person, where that one asked for it.
+pub fn eligible<'b>(bar: &'b Bar, whose: &Collaborator, asked_by: Option<&Collaborator>) -> Vec<&'b str> {
+    let is = |owner: &str, who: &Collaborator| owner.eq_ignore_ascii_case(who.as_str());
+    let theirs = |owner: &str| is(owner, whose) || asked_by.is_some_and(|asked| is(owner, asked));
+    bar.owners.iter().map(String::as_str).filter(|owner| !theirs(owner)).collect()
+}
+
+/// Nothing, if enough of them are there: what nobody can approve is not asked for.
+pub fn approvable(
+    bar: &Bar,
+    role: &RoleName,
+    whose: &Collaborator,
+    asked_by: Option<&Collaborator>,
+) -> Result<(), GrantError> {
+    let left = eligible(bar, whose, asked_by);
+    if u32::try_from(left.len()).unwrap_or(u32::MAX) >= bar.approvers {
+        return Ok(());
+    }
+    let left = if left.is_empty() { "nobody".to_owned() } else { left.join(", ") };
+    Err(GrantError::NobodyApproves { role: role.clone(), approvers: bar.approvers, left })
+}
+
 /// Something that waits.
 #[derive(Clone, Debug)]
 pub struct Waiting {

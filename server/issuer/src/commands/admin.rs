@@ -1,11 +1,12 @@
 //! `daypass-issuer admin …`: who administers this issuer.
 
-use daypass_proto::names::Collaborator;
+use daypass_proto::{invitation::Code, names::Collaborator};
 use serde_json::{Value, json};
 
 use super::{
     CommandError,
     arguments::{end, reason},
+    invite::or_withdrawn,
     on_this_machine, operator,
     output::{confirm, json as print_json, line, table, untrusted},
 };
@@ -13,7 +14,7 @@ use crate::{
     actor::Actor,
     admin::{self, Bootstrap, Bootstrapped, administrators},
     issuer::Issuer,
-    store::Grant,
+    store::{Grant, Invitation},
     until,
 };
 
@@ -82,6 +83,10 @@ async fn bootstrap(
         by: Actor::account(operator()),
     };
     let (invitation, code, there) = admin::bootstrap(issuer, asked).await?;
+    or_withdrawn(issuer, &invitation, made(&invitation, &code, there, json)).await
+}
+
+fn made(invitation: &Invitation, code: &Code, there: usize, json: bool) -> Result<(), CommandError> {
     if json {
         return print_json(&json!({
             "collaborator": invitation.collaborator, "invitation": invitation.id, "grant": invitation.grant,

@@ -263,7 +263,7 @@ async fn approve(
     let rule = match code {
         Some(given) => {
             compare(issuer, &device, given, &source).await.map_err(|error| match error {
-                ComparisonError::Differs { expected } => CommandError::Code { expected, given: untrusted(given) },
+                ComparisonError::Differs => CommandError::Code { given: untrusted(given) },
                 ComparisonError::Decide(error) => error.into(),
             })?;
             "code_compared"

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use daypass_proto::{names::GateName, resource::Resource};
+use daypass_proto::{invitation::Code, names::GateName, resource::Resource, time::Timestamp};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::json;
 
@@ -67,17 +67,14 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
             let code_expires_at = issuer.environment.now().plus(issuer.config.code_lifetime);
             let registration = Registration { name: name.clone(), resources, ca, code_expires_at, by };
             let code = add(issuer, registration).await?;
-            if json {
-                return print_json(
-                    &json!({"gate": name, "code": code.expose().as_str(), "expires_at": code_expires_at}),
-                );
-            }
-            line(format!("registered gate {name}; its code works once, until {code_expires_at}"))?;
-            line(
-                "  on the gate: `daypass-gate enrol`, which asks for the code; as an argument every user there would see it",
-            )?;
-            line("")?;
-            line(code.expose().as_str())
+            added(&name, &code, code_expires_at, json).map_err(|error| match error {
+                CommandError::Output(source) => CommandError::CodeLost {
+                    what: format!("gate {name}"),
+                    next: format!("`daypass-issuer gate remove {name}` takes it out, and then it can be added anew"),
+                    source,
+                },
+                other => other,
+            })
         }
         Command::List { json } => {
             let gates = issuer.store.gates().await?;
@@ -113,6 +110,16 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
             line(format!("removed gate {name}"))
         }
     }
+}
+
+fn added(name: &GateName, code: &Code, expires_at: Timestamp, json: bool) -> Result<(), CommandError> {
+    if json {
+        return print_json(&json!({"gate": name, "code": code.expose().as_str(), "expires_at": expires_at}));
+    }
+    line(format!("registered gate {name}; its code works once, until {expires_at}"))?;
+    line("  on the gate: `daypass-gate enrol`, which asks for the code; as an argument every user there would see it")?;
+    line("")?;
+    line(code.expose().as_str())
 }
 
 fn read_ca(path: PathBuf) -> Result<String, CommandError> {

@@ -219,7 +219,7 @@ async fn show(issuer: &Issuer, id: &GrantId, json: bool) -> Result<(), CommandEr
     line(format!("collaborator    {}", grant.collaborator))?;
     line(format!("project         {} as {}", grant.project, grant.role))?;
     line(format!("until           {}", grant.until))?;
-    for (name, said) in told(&grant.terms, grant.until, grant.used) {
+    for (name, said) in told(&grant.terms, issuer.policy().project(&grant.project), grant.until, grant.used) {
         line(format!("{name:<15} {said}"))?;
     }
     line(format!("device          {}", grant.device.as_ref().map_or("none yet", DeviceId::as_str)))?;

@@ -12,12 +12,13 @@ use self::offer::{Offer, Offers, offer, replacing};
 use super::{
     CommandError,
     arguments::{duration, end, reason},
-    operator,
+    on_this_machine, operator,
     output::{confirm, json as print_json, line, somebody_is_there},
     terms::Narrower,
 };
 use crate::{
     actor::Actor,
+    ending::{Told, withdraw},
     invitation::{GrantError, Invite, invite, judge_grant, nearest},
     issuer::Issuer,
     replacement::{Replace, look, replace},
@@ -64,7 +65,7 @@ pub struct Args {
     /// Show what the invitation would allow, what in it goes beyond the policy, and who would have to approve, and make none. Ends with 3 where it
     /// would be refused.
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Do not ask before it is made; nobody is asked where no terminal is.
     #[arg(long)]
     yes: bool,
@@ -102,7 +103,8 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
         }
         let with = Replace { code_expires_at, ek_hash: args.ek_hash, reason: args.reason, by };
         let (invitation, code) = replace(issuer, found, with).await?;
-        return made(issuer, &offers, &invitation, &code, &how);
+        let printed = made(issuer, &offers, &invitation, &code, &how);
+        return or_withdrawn(issuer, &invitation, printed).await;
     }
     let (Some(collaborator), Some(project), Some(role)) = (args.collaborator, args.project, args.role) else {
         // The command line asks for them where nothing is replaced.
@@ -111,6 +113,10 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     let policy = issuer.policy();
     let zone = policy.zone(&project);
     let asked = args.narrower.terms(now, &zone)?;
+    if !args.json {
+        let times = [&args.until, &args.narrower.not_before];
+        times.into_iter().flatten().filter_map(|text| until::moved(text, &zone)).try_for_each(line)?;
+    }
     let phase = args.narrower.phase.as_ref();
     let phase_ends = phase.and_then(|phase| Some(policy.project(&project)?.phase(phase)?.ends));
     let until = match (&args.until, phase_ends) {
@@ -124,6 +130,7 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     let nearest = nearest(&policy, (&project, &role), &collaborator, end, &asked, now);
     let mut offer = offer(issuer, &collaborator, (&project, &role), end, judged);
     offer.nearest = nearest;
+    offer.has_end = until.is_some();
     let registered = args.ek_hash.is_some();
     let offers = Offers { collaborator: collaborator.clone(), grants: vec![offer], replaces: None, registered };
     if !offered(issuer, &offers, &how)? {
@@ -133,7 +140,8 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     let asked = Invite { collaborator, project, role, until: end, terms: asked, code_expires_at, ek_hash, reason, by };
     let (store, pin) = (issuer.store.as_ref(), issuer.keyring().pin());
     let (invitation, code) = invite(store, &issuer.environment, &policy, &issuer.config.issuer_url, pin, asked).await?;
-    made(issuer, &offers, &invitation, &code, &how)
+    let printed = made(issuer, &offers, &invitation, &code, &how);
+    or_withdrawn(issuer, &invitation, printed).await
 }
 
 /// How it is done.
@@ -170,6 +178,30 @@ fn offered(issuer: &Issuer, offers: &Offers, how: &How) -> Result<bool, CommandE
     Ok(true)
 }
 
+/// A code that could not be printed is nowhere: its invitation is taken back.
+pub(super) async fn or_withdrawn(
+    issuer: &Issuer,
+    invitation: &Invitation,
+    printed: Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let Err(CommandError::Output(source)) = printed else { return printed };
+    let by = on_this_machine();
+    let told = Told { source: &by, rule: None, reason: Some("its code could not be printed") };
+    let id = &invitation.id;
+    Err(match withdraw(issuer, id, &told).await {
+        Ok(_) => CommandError::CodeLost {
+            what: format!("invitation {id}, which was withdrawn again"),
+            next: "run the command anew where its output can be written".to_owned(),
+            source,
+        },
+        Err(_) => CommandError::CodeLost {
+            what: format!("invitation {id}"),
+            next: format!("`daypass-issuer invitation withdraw {id}` takes it back"),
+            source,
+        },
+    })
+}
+
 fn made(issuer: &Issuer, offers: &Offers, invitation: &Invitation, code: &Code, how: &How) -> Result<(), CommandError> {
     let code = code.expose();
     if how.json {
@@ -195,4 +227,27 @@ fn made(issuer: &Issuer, offers: &Offers, invitation: &Invitation, code: &Code, 
     line("  on the machine: `daypass enroll`, which asks for the code; as an argument every user there would see it")?;
     line("")?;
     line(code.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{fixture::Made, store::InvitationLife};
+
+    #[tokio::test]
+    async fn a_code_that_could_not_be_printed_is_taken_back() {
+        let made = Made::new().await;
+        let invitation = made.invited("alice").await;
+        let state = async || made.issuer.store.invitation(&invitation.id).await.unwrap().unwrap().state;
+        or_withdrawn(&made.issuer, &invitation, Ok(())).await.unwrap();
+        assert_eq!(state().await, InvitationLife::Open);
+        let full = || Err(CommandError::Output(std::io::ErrorKind::StorageFull.into()));
+        let lost = or_withdrawn(&made.issuer, &invitation, full()).await.unwrap_err().to_string();
+        assert!(lost.contains(invitation.id.as_str()) && lost.contains("was withdrawn again"), "{lost}");
+        assert_eq!(state().await, InvitationLife::Withdrawn);
+        assert_eq!(made.reasons("invitation_withdrawn").await, ["its code could not be printed"]);
+        // Where it cannot be taken back, the command that does is named.
+        let lost = or_withdrawn(&made.issuer, &invitation, full()).await.unwrap_err().to_string();
+        assert!(lost.contains(&format!("invitation withdraw {}", invitation.id)), "{lost}");
+    }
 }

@@ -157,6 +157,18 @@ enum Command {
     Man,
 }
 
+impl Command {
+    /// Whether it makes a code that is shown once.
+    fn prints_a_code(&self) -> bool {
+        match self {
+            Self::Invite(args) => !args.dry_run,
+            Self::Gate(command) => matches!(command, gate::Command::Add { .. }),
+            Self::Admin(command) => matches!(command, admin::Command::Bootstrap { .. }),
+            _ => false,
+        }
+    }
+}
+
 /// Why a command failed. Each has one exit code.
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "each says it in its message")]
@@ -165,6 +177,15 @@ pub enum CommandError {
     Runtime(#[source] std::io::Error),
     #[error("could not write the output")]
     Output(#[source] std::io::Error),
+    #[error("the code would be lost: standard output is closed, or the null device; nothing was made")]
+    Nowhere,
+    #[error("the code could not be printed, of {what}; {next}")]
+    CodeLost {
+        what: String,
+        next: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Init(#[from] init::InitError),
     #[error(transparent)]
@@ -179,9 +200,9 @@ pub enum CommandError {
     Policy(#[from] PolicyError),
     #[error("what would be asked for is not understood: {0}")]
     Ask(String),
-    #[error("nothing is called `{0}` here")]
+    #[error("nothing is called `{0}` here; `daypass-issuer device list` and `grant list` show what there is")]
     NoSuch(String),
-    #[error("nothing was ever granted to this device")]
+    #[error("nothing was ever granted to this device; `daypass-issuer grant list` shows what was granted to whom")]
     NoGrants,
     #[error(transparent)]
     Version(#[from] policy::VersionError),
@@ -249,9 +270,9 @@ pub enum CommandError {
         source: CertificatesError,
     },
     #[error(
-        "the code is `{expected}` here, and `{given}` was given: this may be another machine than the one you mean; do not approve it"
+        "`{given}` is not the code of this machine: have the collaborator read theirs out once more; where it still differs, another machine than the one you mean has enrolled: do not approve it, and end it with `daypass-issuer device revoke`"
     )]
-    Code { expected: String, given: String },
+    Code { given: String },
     #[error("nothing was decided; pass `--code XXXX-XXXX` with the code that the collaborator reads out, or `--yes`")]
     NotConfirmed,
     #[error(transparent)]
@@ -318,6 +339,7 @@ impl CommandError {
         ExitCode::from(match self {
             Self::Runtime(_)
             | Self::Output(_)
+            | Self::CodeLost { .. }
             | Self::Run(_)
             | Self::Store(_)
             | Self::Decide(_)
@@ -338,6 +360,7 @@ impl CommandError {
             | Self::Replace(_)
             | Self::Exceeds(_)
             | Self::NotInvited
+            | Self::Nowhere
             | Self::Life(_)
             | Self::Approval(_)
             | Self::Request(_)
@@ -382,8 +405,15 @@ impl CommandError {
     }
 }
 
-/// Runs one command.
+/// Runs one command. A reader that has seen enough (`| head`) is no failure.
 pub fn run(cli: Cli) -> Result<(), CommandError> {
+    match perform(cli) {
+        Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
+
+fn perform(cli: Cli) -> Result<(), CommandError> {
     match &cli.command {
         Command::Completions { shell } => {
             // Into memory first: the generator panics where its reader goes away.
@@ -394,6 +424,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Man => {
             return clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).map_err(CommandError::Output);
         }
+        command if command.prints_a_code() => output::is_kept()?,
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CommandError::Runtime)?;

@@ -1,6 +1,13 @@
 //! What commands print: text for people, JSON for programs.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    fs::File,
+    io::{IsTerminal as _, Write as _},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileTypeExt as _, MetadataExt as _},
+    },
+};
 
 use daypass_proto::words::harmless;
 use serde::Serialize;
@@ -16,6 +23,16 @@ pub(super) fn line(text: impl std::fmt::Display) -> Result<(), CommandError> {
 pub(super) fn json(value: &impl Serialize) -> Result<(), CommandError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| CommandError::Output(error.into()))?;
     line(text)
+}
+
+/// Refuses to write what is nowhere else to where it is lost. A standard output that is closed is the null device, too: the runtime puts it there.
+pub(super) fn is_kept() -> Result<(), CommandError> {
+    let out = std::io::stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|out| out.metadata());
+    let (out, null) = (out.map_err(CommandError::Output)?, std::fs::metadata("/dev/null"));
+    match null {
+        Ok(null) if out.file_type().is_char_device() && out.rdev() == null.rdev() => Err(CommandError::Nowhere),
+        _ => Ok(()),
+    }
 }
 
 /// Whether somebody is at the terminal who sees what is shown, and can answer.

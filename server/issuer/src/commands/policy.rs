@@ -43,7 +43,7 @@ pub enum Command {
     /// Check a policy folder: every fault at once, each with its file and line. Changes nothing.
     Check(Folder),
     /// Check a policy folder, run its examples, and put it in force: all of it or nothing. A running issuer follows within seconds. Where it touches owners, sensitivity or
-    /// what is trusted of devices, it waits for an administrator, once there is one.
+    /// what is trusted of devices, it waits for an administrator, once there is one: that ends with 0 as well, and `--json` tells it by `waiting`.
     Load(Folder),
     /// Run the examples that stand beside a policy, `tests/*.toml`: what it must allow and what it must refuse. Changes nothing.
     Test(Folder),
@@ -222,6 +222,12 @@ async fn withdraw(issuer: &Issuer, id: &ProposalId, reason: Option<&str>, json: 
     line(format!("{id} is withdrawn; the policy in force stays"))
 }
 
+/// Who brought what was confirmed then.
+fn brought(proposals: &[Proposal], id: &ProposalId) -> String {
+    let by = proposals.iter().find(|proposal| proposal.id == *id).and_then(|proposal| proposal.by.as_ref());
+    by.map_or_else(|| "this machine".to_owned(), ToString::to_string)
+}
+
 async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
     let all = versions(issuer).await?;
     if json {
@@ -237,10 +243,16 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
         return print_json(&all);
     }
     let newest = all.len();
+    let proposals = issuer.store.proposals().await?;
     let rows: Vec<Vec<String>> = all
         .iter()
         .enumerate()
         .map(|(index, Versioned { version, by, proposal, .. })| {
+            let by = by.as_deref().map_or_else(|| "-".to_owned(), untrusted);
+            let (by, confirmed) = match proposal {
+                Some(id) => (brought(&proposals, id), format!("{by}, {id}")),
+                None => (by, "-".to_owned()),
+            };
             let state = if index + 1 == newest { "in force" } else { "-" };
             let hash: String = hex::encode(version.hash.0).chars().take(SHORT).collect();
             vec![
@@ -249,13 +261,13 @@ async fn list(issuer: &Issuer, json: bool) -> Result<(), CommandError> {
                 version.at.to_string(),
                 version.files.len().to_string(),
                 state.to_owned(),
-                by.as_deref().map_or_else(|| "-".to_owned(), untrusted),
-                proposal.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+                by,
+                confirmed,
             ]
         })
         .collect();
-    table(&["NUMBER", "VERSION", "IN FORCE FROM", "FILES", "STATE", "BY", "CONFIRMED"], &rows)?;
-    for waiting in issuer.store.proposals().await?.iter().filter(|found| found.state == ProposalLife::Waiting) {
+    table(&["NUMBER", "VERSION", "IN FORCE FROM", "FILES", "STATE", "BROUGHT BY", "CONFIRMED BY"], &rows)?;
+    for waiting in proposals.iter().filter(|found| found.state == ProposalLife::Waiting) {
         line(format!(
             "{} waits for an administrator since {}: `daypass-issuer policy proposals` shows what it touches",
             waiting.id, waiting.at

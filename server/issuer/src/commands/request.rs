@@ -25,7 +25,7 @@ use crate::{
 pub enum Command {
     /// List requests for longer, or for more.
     List(List),
-    /// Show a request, and what was really used beside what is granted.
+    /// Show a request, and what tokens were taken for beside what is granted.
     Show {
         /// Which.
         request: RequestId,
@@ -155,10 +155,10 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
     for (grant, used) in &grants {
         line("")?;
         line(format!(
-            "{} as {}, {} until {}, and what of it was used:",
+            "{} as {}, {} until {}, and the tokens that were taken for each part of it:",
             grant.id, grant.role, grant.state, grant.until
         ))?;
-        for (name, said) in told(&grant.terms, grant.until, grant.used) {
+        for (name, said) in told(&grant.terms, issuer.policy().project(&grant.project), grant.until, grant.used) {
             line(format!("  {name}: {said}"))?;
         }
         let rows: Vec<Vec<String>> = used

@@ -9,14 +9,19 @@ use daypass_proto::{
 use jiff::tz::TimeZone;
 
 use super::{CommandError, arguments::begin};
-use crate::{network::Network, policy::word, store::Terms, until};
+use crate::{
+    network::Network,
+    policy::{Project, word},
+    store::Terms,
+    until,
+};
 
 /// What narrows a grant.
 #[derive(Debug, clap::Args)]
 pub struct Narrower {
     /// It gives nothing before: a date (the begin of that day), a time, or how long it takes until then.
     #[arg(long, value_name = "WHEN", value_parser = begin)]
-    not_before: Option<String>,
+    pub(super) not_before: Option<String>,
     /// It is for this phase of the project, and ends with it at the latest.
     #[arg(long)]
     pub(super) phase: Option<PhaseName>,
@@ -50,15 +55,18 @@ impl Narrower {
     }
 }
 
-/// The terms of a grant with this hard end: each with its name.
-pub(super) fn told(terms: &Terms, until: Timestamp, used: u32) -> Vec<(&'static str, String)> {
+/// The terms of a grant of this project with this hard end: each with its name.
+pub(super) fn told(
+    terms: &Terms,
+    project: Option<&Project>,
+    until: Timestamp,
+    used: u32,
+) -> Vec<(&'static str, String)> {
     let mut told = Vec::new();
     told.extend(terms.not_before.map(|begins| ("not before", begins.to_string())));
     told.extend(terms.phase.as_ref().map(|phase| ("phase", format!("{phase}, and ends with it"))));
     told.extend(terms.uses.map(|uses| ("tokens", format!("{uses} at most, {used} given"))));
-    if terms.grace > 0 {
-        told.push(("grace", format!("less than that until {}", until.plus(terms.grace))));
-    }
+    told.extend(terms.grace_until(project, until).map(|over| ("grace", format!("less than that until {over}"))));
     told.extend(terms.networks.iter().map(|network| ("from", network.to_string())));
     told.extend(terms.trust_tiers.iter().map(|tier| ("trust tier", word(tier))));
     if terms.secure_boot {

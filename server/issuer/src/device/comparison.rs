@@ -13,11 +13,8 @@ use crate::{
 #[derive(Debug, Error)]
 pub enum ComparisonError {
     /// Another one. What was given is the caller's to show.
-    #[error("the code is `{expected}` here")]
-    Differs {
-        /// What the device shows.
-        expected: String,
-    },
+    #[error("that is not the code of this machine")]
+    Differs,
     /// The store.
     #[error(transparent)]
     Decide(#[from] DecideError),
@@ -33,12 +30,18 @@ pub async fn compare(issuer: &Issuer, device: &Device, given: &str, source: &Sou
     let event = environment.event(EventKind::ApprovalRefused).text("rule", "code_differs");
     let event = environment.asked(environment.of_device(event, device), source);
     issuer.store.decide(Decision::new(event)).await?;
-    Err(ComparisonError::Differs { expected: expected.to_owned() })
+    Err(ComparisonError::Differs)
 }
 
-/// A device without a code has nothing to compare, and an empty code compares nothing.
+/// A device without a code has nothing to compare, and an empty code compares nothing. It is read out and typed: hyphens, blanks and the size of
+/// letters are no part of it.
 fn fits(expected: &str, given: &str) -> bool {
-    !expected.is_empty() && given.eq_ignore_ascii_case(expected)
+    let typed = |code: &str| -> String {
+        let letters = code.chars().filter(|c| *c != '-' && !c.is_whitespace());
+        letters.map(|c| c.to_ascii_uppercase()).collect()
+    };
+    let (expected, given) = (typed(expected), typed(given));
+    !expected.is_empty() && expected == given
 }
 
 #[cfg(test)]
@@ -47,8 +50,19 @@ mod tests {
 
     #[test]
     fn only_the_code_that_both_sides_show_approves() {
-        assert!(fits("AB12-CD34", "ab12-cd34"));
-        for (expected, given) in [("AB12-CD34", "AB12-CD35"), ("AB12-CD34", ""), ("AB12-CD34", "AB12"), ("", "")] {
+        for given in ["AB12-CD34", "ab12-cd34", "AB12CD34", " ab12 cd34 ", "AB-12-CD-34"] {
+            assert!(fits("AB12-CD34", given), "{given}");
+        }
+        for (expected, given) in [
+            ("AB12-CD34", "-"),
+            ("-", "-"),
+            ("AB12-CD34", "AB12-CD34-5"),
+            ("AB12-CD34", "AB12_CD34"),
+            ("AB12-CD34", "AB12-CD35"),
+            ("AB12-CD34", ""),
+            ("AB12-CD34", "AB12"),
+            ("", ""),
+        ] {
             assert!(!fits(expected, given), "{expected} {given}");
         }
     }

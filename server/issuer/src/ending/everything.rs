@@ -125,7 +125,14 @@ pub async fn look(issuer: &Issuer, scope: Scope) -> Result<Ending, EndError> {
         Scope::Collaborator(_) => false,
     };
     if ending.is_empty() && !in_policy && !store.knows(&ending.scope).await? {
-        return Err(EndError::Unknown(ending.scope));
+        let alike = match &ending.scope {
+            Scope::Collaborator(name) => store.named_alike(name).await?,
+            Scope::Project(_) | Scope::Phase(..) => Vec::new(),
+        };
+        return Err(match ending.scope {
+            Scope::Collaborator(name) if !alike.is_empty() => EndError::Similar { name, alike },
+            scope => EndError::Unknown(scope),
+        });
     }
     Ok(ending)
 }

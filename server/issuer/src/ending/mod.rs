@@ -24,7 +24,7 @@ pub use self::{
 };
 use crate::store::{DecideError, GrantLife, InvitationLife, Scope, StoreError};
 use daypass_proto::{
-    names::{DeviceId, GrantId, InvitationId},
+    names::{Collaborator, DeviceId, GrantId, InvitationId},
     time::Timestamp,
 };
 
@@ -42,6 +42,17 @@ pub enum EndError {
         "there never was anything of {0}; `daypass-issuer grant list` and `invitation list` show whose and where there is something"
     )]
     Unknown(Scope),
+    /// Nobody of that name, and somebody of one that looks like it.
+    #[error(
+        "there never was anything of `{name}`, and there is of {}: whose name differs in small and capital letters alone is somebody else here",
+        .alike.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
+    )]
+    Similar {
+        /// As it was given.
+        name: Collaborator,
+        /// As it could be.
+        alike: Vec<Collaborator>,
+    },
     /// Not from this state.
     #[error("grant `{grant}` is {from}, and cannot be {}; {}", verb.word(), verb.instead(*from))]
     Transition {

@@ -148,3 +148,21 @@ fn what_is_shown_is_what_time_and_use_have_made_of_it() {
     assert_eq!(with(Active, 0, None, 0).shown(&gone, now).as_str(), "ended");
     assert!("dead".parse::<Shown>().is_err());
 }
+
+#[test]
+fn grace_is_told_up_to_the_end_of_its_phase_and_not_where_nothing_is_left() {
+    let policy = policy("[phases.build]\nends = 2027-01-05T04:00:00Z", "");
+    let at = |hours: i64| Timestamp::from_seconds(START + hours * HOUR);
+    for (phase, grace, until, over) in [
+        (None, 24, 48, Some(72)),
+        (None, 0, 48, None),
+        (Some("build"), 24, 48, Some(72)),
+        (Some("build"), 24, 90, Some(100)),
+        (Some("build"), 24, 100, None),
+        (Some("gone"), 24, 48, None),
+    ] {
+        let terms = Terms { phase: phase.map(|name| name.parse().unwrap()), grace: grace * HOUR, ..Terms::default() };
+        let project = policy.project(&"p".parse().unwrap());
+        assert_eq!(terms.grace_until(project, at(until)), over.map(at), "{phase:?} {grace} {until}");
+    }
+}

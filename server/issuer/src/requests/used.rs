@@ -1,4 +1,4 @@
-//! What was really used, beside what is granted: read from the ledger's own events when somebody decides, so that no token pays for it.
+//! What tokens were taken for, beside what is granted: read from the ledger's own events when somebody decides, so that no token pays for it.
 
 use std::collections::BTreeMap;
 

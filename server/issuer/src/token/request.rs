@@ -299,9 +299,12 @@ impl From<TokenError> for Refusal {
                 "send what docs/wire.md section 6 describes",
             ),
             TokenError::NoGrant(_) => Self::new(InvalidTarget, Reason::NoGrant, text, ASK),
-            TokenError::GrantEnded { .. } => {
-                Self::new(AccessDenied, Reason::GrantEnded, text, "ask an owner of the project for an extension")
-            }
+            TokenError::GrantEnded { .. } => Self::new(
+                AccessDenied,
+                Reason::GrantEnded,
+                text,
+                "ask an owner of the project for a new invitation: what is over is not extended",
+            ),
             TokenError::BeyondGrace { .. } => Self::new(
                 AccessDenied,
                 Reason::GrantEnded,

@@ -18,6 +18,7 @@ fn with(terms: Value, until: Option<&str>) -> Value {
 #[tokio::test]
 async fn an_invitation_is_narrowed_as_on_the_issuers_machine() {
     let world = World::new().await;
+    world.second_owner("otto@example.com").await;
     let owner = world.owner().await;
     let text = std::fs::read_to_string(world.made.issuer.config.policy.join("projects/apollo.toml")).unwrap();
     let phase = "[phases.build]\nends = 2026-12-01T00:00:00Z\n[roles.developer]\nuses = 9\n";
@@ -61,6 +62,7 @@ async fn an_invitation_is_narrowed_as_on_the_issuers_machine() {
 #[tokio::test]
 async fn everything_that_goes_beyond_the_policy_is_shown_before_it_is_refused() {
     let world = World::new().await;
+    world.second_owner("otto@example.com").await;
     let owner = world.owner().await;
     world.made.edit_policy(&[("[roles.developer]\n", "[roles.developer]\nuses = 3\n")]).await;
     let asked = |dry_run: bool| {

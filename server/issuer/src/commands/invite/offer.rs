@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::{CommandError, output::line, terms::told};
 use crate::{
-    approval::bar,
+    approval::{approvable, bar, eligible},
     invitation::{GrantError, Judged, nearest},
     issuer::Issuer,
     replacement::{Carried, Replacement},
@@ -22,6 +22,8 @@ pub(super) struct Offer {
     project: ProjectName,
     role: RoleName,
     until: Timestamp,
+    /// Whether that was asked for: of a phase that is not there nobody knows the end.
+    pub(super) has_end: bool,
     terms: Terms,
     /// What today's role gives.
     details: AuthorizationDetails,
@@ -68,16 +70,20 @@ pub(super) fn offer(
     let details = limits.and_then(|role| role.details_for(collaborator).ok()).unwrap_or_default();
     let bar = bar(&policy, project, role).ok();
     let approvers = bar.as_ref().map(|bar| bar.approvers);
-    let owners = bar.into_iter().flat_map(|bar| bar.owners);
+    // An account on this machine is none of those who approve.
+    let owners = bar.iter().flat_map(|bar| eligible(bar, collaborator, None)).map(str::to_owned).collect();
+    let mut excess = judged.excess;
+    excess.extend(bar.as_ref().and_then(|bar| approvable(bar, role, collaborator, None).err()));
     Offer {
         project: project.clone(),
         role: role.clone(),
         until,
+        has_end: true,
         terms: judged.terms,
         details,
-        owners: owners.filter(|owner| *owner != collaborator.as_str()).collect(),
+        owners,
         approvers,
-        excess: judged.excess,
+        excess,
         nearest: None,
         of: None,
     }
@@ -110,15 +116,20 @@ impl Offer {
 
     /// What would be allowed instead, as one says it to `invite`.
     fn instead(&self) -> Option<String> {
-        let (until, terms) = self.nearest.as_ref().filter(|_| !self.excess.is_empty())?;
+        let (until, terms) = self.nearest.as_ref().filter(|_| !self.excess.is_empty() && !self.is_nobody_s())?;
         let uses = terms.uses.filter(|uses| Some(*uses) != self.terms.uses).map(|uses| format!("--uses {uses}"));
         let until = (*until != self.until).then(|| format!("--until {until}"));
         Some([until, uses].into_iter().flatten().collect::<Vec<_>>().join(" "))
     }
 
+    /// Whether nobody could ever approve it.
+    fn is_nobody_s(&self) -> bool {
+        self.excess.iter().any(|error| matches!(error, GrantError::NobodyApproves { .. }))
+    }
+
     fn json(&self, collaborator: &Collaborator, registered: bool) -> Value {
         let mut told = json!({
-            "collaborator": collaborator, "project": self.project, "role": self.role, "until": self.until,
+            "collaborator": collaborator, "project": self.project, "role": self.role, "until": self.has_end.then_some(self.until),
             "terms": self.terms, "authorization_details": self.details, "approved_by": self.owners,
             "approvers": self.approvers, "device_approved_by_ek": registered,
             "excess": self.excess.iter().map(ToString::to_string).collect::<Vec<_>>(), "nearest": self.instead(),
@@ -137,14 +148,17 @@ impl Offer {
         if let Some(from) = &self.of {
             line(format!("  in place of {}: {} as {}", from.id, self.project, self.role))?;
         }
-        line(format!("  until {} ({})", self.until, until::there(self.until, &zone)))?;
-        for (name, said) in told(&self.terms, self.until, used) {
+        if self.has_end {
+            line(format!("  until {} ({})", self.until, until::there(self.until, &zone)))?;
+        }
+        for (name, said) in told(&self.terms, issuer.policy().project(&self.project), self.until, used) {
             line(format!("  {name}: {said}"))?;
         }
         for detail in self.details.iter() {
             line(format!("  allows {}", serde_json::to_string(detail).unwrap_or_default()))?;
         }
-        self.approvers.map_or(Ok(()), |approvers| line(told_approval(&self.owners, approvers)))?;
+        let approvers = self.approvers.filter(|_| !self.is_nobody_s());
+        approvers.map_or(Ok(()), |approvers| line(told_approval(&self.owners, approvers)))?;
         for error in &self.excess {
             line(format!("  goes beyond the policy: {error}"))?;
         }
@@ -198,11 +212,6 @@ impl Offers {
 
 /// Who has to say yes to the grant.
 fn told_approval(owners: &[String], approvers: u32) -> String {
-    if owners.len() < usize::try_from(approvers).unwrap_or(usize::MAX) {
-        return format!(
-            "  it needs {approvers} approval(s), and there are not so many owners who are not invited themselves: nobody can give them"
-        );
-    }
     match approvers {
         0 => "  nobody has to approve it beside its machine".to_owned(),
         1 => format!("  it waits for approval by {}", owners.join(" or ")),

@@ -19,6 +19,7 @@ use crate::{
     caller::{CallerError, may_ask},
     clock::Environment,
     error::Refusal,
+    invitation::{InviteError, limits as role_limits},
     issuer::Issuer,
     policy::{Mode, Policy, limits},
     store::{Device, Grant},
@@ -80,6 +81,11 @@ pub(super) async fn run(config: &Path, environment: Environment, args: Args) -> 
     resources.sort();
     resources.dedup();
     let only = if resources.len() == 1 { resources.pop() } else { None };
+    if only.is_none() && args.request.is_open() {
+        // What is not there gives nothing of which it could be said for what.
+        let missing = grants.iter().find_map(|grant| role_limits(&chosen.policy, &grant.project, &grant.role).err());
+        missing.map_or(Ok(()), |error| Err(InviteError::from(error)))?;
+    }
     let (resource, asked) = args.request.read(only)?;
     let Some(first) = grants.first() else { return Err(CommandError::NoGrants) };
     let mut trial = Trial::under(first.clone(), resource, now);
@@ -178,8 +184,10 @@ struct RuleSays {
 }
 
 /// What a grant is bound to itself.
-fn own(grant: &Grant) -> impl Iterator<Item = String> {
-    told(&grant.terms, grant.until, grant.used).into_iter().map(|(name, said)| format!("{name}: {said}"))
+fn own(policy: &Policy, grant: &Grant) -> impl Iterator<Item = String> {
+    told(&grant.terms, policy.project(&grant.project), grant.until, grant.used)
+        .into_iter()
+        .map(|(name, said)| format!("{name}: {said}"))
 }
 
 /// Asks, where tokens are decided.
@@ -201,7 +209,7 @@ fn explain(policy: &Policy, trial: &Trial, grants: &[Grant], served: Result<(), 
                 .map(limits)
                 .into_iter()
                 .flatten()
-                .chain(own(grant))
+                .chain(own(policy, grant))
                 .collect(),
         }
     };

@@ -73,6 +73,11 @@ pub struct Circumstances {
 struct SecureBoot(Option<bool>);
 
 impl Request {
+    /// Whether it names nothing that is asked for.
+    pub(super) fn is_open(&self) -> bool {
+        self.location.is_empty() && self.resource.is_none()
+    }
+
     /// What is asked for, and where; `only` is the one resource that there is, if there is but one.
     pub(super) fn read(
         &self,

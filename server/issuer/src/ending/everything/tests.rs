@@ -220,6 +220,9 @@ async fn names_that_differ_in_their_letters_size_are_found() {
     assert_eq!(alike("ALICE").await, ["Alice", "alice"]);
     assert_eq!(alike("aLiCe").await, ["ALICE", "Alice", "alice"]);
     assert_eq!(alike("bob").await, [""; 0]);
+    // Whoever writes a name otherwise hears whom there is.
+    let other = look(&made.issuer, Scope::Collaborator("aLICE".parse().unwrap())).await.unwrap_err().to_string();
+    assert!(other.contains("`aLICE`, and there is of `ALICE` and `Alice` and `alice`"), "{other}");
 }
 
 /// Copies a grant until there are `count` of them, beside the issuer.
