@@ -54,7 +54,8 @@ mod tests {
             count: u32::MAX,
             last: Timestamp::from_seconds(i64::MAX),
         };
-        let report = UsageReport { run: Fixed([7; 16]), number: u32::MAX, uses: vec![one; MAX_USES], dropped: u32::MAX };
+        let report =
+            UsageReport { run: Fixed([7; 16]), number: u32::MAX, uses: vec![one; MAX_USES], dropped: u32::MAX };
         let text = serde_json::to_string(&report).unwrap();
         assert!(text.len() + MAX_LOCATIONS < 64 * 1024, "{}", text.len());
         assert_eq!(serde_json::from_str::<UsageReport>(&text).unwrap(), report);
