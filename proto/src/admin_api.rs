@@ -42,6 +42,9 @@ pub struct Decide {
 pub struct ApproveDevice {
     /// The code that the collaborator reads out; a wrong one refuses.
     pub code: String,
+    /// Whether what the device was invited to is approved with it, as far as it is the caller's to approve. Otherwise each grant waits for its owners.
+    #[serde(default)]
+    pub with_grants: bool,
     /// Why, for the ledger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -207,6 +210,26 @@ pub struct Invite {
     pub dry_run: bool,
 }
 
+/// A replacement: whoever has the device is invited to the same grants on another one.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplaceDevice {
+    /// Whose device that is; refused where it is somebody else's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collaborator: Option<Collaborator>,
+    /// The hard end: before those of what is replaced; a date, a time or a duration, in the project's zone. Theirs where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// How long the code can be used, such as `2d`; the issuer's setting where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_expires: Option<String>,
+    /// Why, for the ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Only say what it would carry over, and what in that goes beyond the policy.
+    pub dry_run: bool,
+}
+
 /// A list.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 pub struct List<T> {
@@ -278,10 +301,34 @@ pub struct GrantShown {
     /// What it gives; nothing where today's policy has no such role for them.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub authorization_details: AuthorizationDetails,
+    /// Whose place it takes when it comes into force, which ends that one.
+    #[serde(default)]
+    pub replaces: Option<GrantId>,
+    /// Where it waits: who has approved it.
+    #[serde(default)]
+    pub approved_by: Vec<Collaborator>,
     /// Where it waits: whose approval is missing.
     pub waits_for: Vec<String>,
     /// Where it waits: how many approvals are missing.
     pub approvals_missing: u32,
+    /// What was accepted of its briefings, the oldest first.
+    #[serde(default)]
+    pub acceptances: Vec<Acceptance>,
+}
+
+/// That somebody accepted a briefing, as their device signed it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Acceptance {
+    /// The hash of what was accepted, base64url; the ledger has it as `briefing`.
+    pub briefing: String,
+    /// SHA-256 over the signed acceptance, base64url, by which the ledger names it.
+    pub acceptance: String,
+    /// By which device.
+    pub device: DeviceId,
+    /// When.
+    pub at: Timestamp,
+    /// Whether that is the briefing as it is now; where it is not, and the project asks for one, it is to be accepted anew.
+    pub current: bool,
 }
 
 /// Less than a request asks for.
@@ -389,6 +436,64 @@ pub struct Invited {
     pub approved_by: Vec<String>,
     /// How many of them must.
     pub approvers: u32,
+    /// What in it goes beyond the policy in force: such an invitation is not made.
+    #[serde(default)]
+    pub excess: Vec<String>,
+}
+
+/// What becomes of a device's grants.
+#[derive(Deserialize, JsonSchema, Serialize)]
+pub struct Replacement {
+    /// The invitation; null where it was only asked what it would carry over.
+    pub invitation: Option<Invitation>,
+    /// The code; null likewise. It works.
+    pub code: Option<String>,
+    /// The device that gives way.
+    pub device: DeviceId,
+    /// Whose it is: who is invited.
+    pub collaborator: Collaborator,
+    /// Whether it ends with the last grant that has a successor.
+    pub device_ends: bool,
+    /// The successors.
+    pub grants: Vec<Successor>,
+    /// What gets none, of projects that are theirs to see.
+    pub left: Vec<LeftGrant>,
+}
+
+/// A grant that takes another one's place.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct Successor {
+    /// The grant whose place it takes.
+    pub replaces: GrantId,
+    /// In which project.
+    pub project: ProjectName,
+    /// In which role.
+    pub role: RoleName,
+    /// The hard end.
+    pub until: Timestamp,
+    /// What it is bound to beside its role and its end.
+    pub terms: Terms,
+    /// How many tokens were given already, which count on.
+    pub used: u32,
+    /// What the role gives.
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub authorization_details: AuthorizationDetails,
+    /// Who can approve it.
+    pub approved_by: Vec<String>,
+    /// How many of them must; null where the policy in force has no such role.
+    pub approvers: Option<u32>,
+    /// What in it goes beyond the policy in force: with anything here nobody is invited.
+    pub excess: Vec<String>,
+}
+
+/// A grant that gets no successor.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct LeftGrant {
+    /// The grant.
+    #[serde(flatten)]
+    pub grant: Grant,
+    /// Why not: what follows "it".
+    pub why: String,
 }
 
 /// What ended, or would end.

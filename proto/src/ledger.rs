@@ -85,6 +85,7 @@ kinds! {
     GrantActivated = "grant_activated",
     GrantSuspended = "grant_suspended",
     GrantResumed = "grant_resumed",
+    EverythingEnded = "everything_ended",
     GrantRevoked = "grant_revoked",
     GrantGraceBegun = "grant_grace_begun",
     GrantEnded = "grant_ended",

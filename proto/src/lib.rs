@@ -9,6 +9,7 @@
 
 pub mod access_request;
 pub mod admin_api;
+pub mod arguments;
 pub mod attestation;
 pub mod authorization;
 pub mod briefing;

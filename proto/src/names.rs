@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::{
     encoding::{base32, is_base32},
-    words::is_shown,
+    redaction::glimpse,
 };
 
 /// A name that is not in its allowed form.
@@ -23,9 +23,7 @@ pub struct NameError {
 
 impl NameError {
     fn new(what: &'static str, expected: &'static str, given: &str) -> Self {
-        // What somebody sent is shown shortened: an error is no place for a megabyte.
-        let given = given.chars().take(80).map(|c| if is_shown(c) { c } else { '\u{fffd}' }).collect();
-        Self { what, expected, given }
+        Self { what, expected, given: glimpse(given) }
     }
 }
 

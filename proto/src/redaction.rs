@@ -6,10 +6,16 @@
 
 use std::{borrow::Cow, io};
 
+use crate::words::is_shown;
+
 /// Longer runs of base64url are tokens, proofs, signatures and codes. Names, thumbprints and hashes in hex are shorter.
 const LONGEST: usize = 64;
 /// What is left of a longer one: enough to know it again.
 const SHOWN: usize = 12;
+/// The most characters of what was given that an error repeats: it is no place for a megabyte.
+const REPEATED: usize = 80;
+/// Stands for a character that is not shown.
+const HIDDEN: char = '\u{fffd}';
 
 /// `text` with every run of more than 64 characters of base64url cut down to its first twelve.
 pub fn redacted(text: &str) -> Cow<'_, str> {
@@ -30,6 +36,21 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// What an error repeats of what it was given: without secrets, in one line of what is to be seen, and not all of it where it is long.
+pub fn glimpse(given: &str) -> String {
+    glimpse_up_to(REPEATED, given)
+}
+
+/// The same with another length, in characters.
+pub fn glimpse_up_to(longest: usize, given: &str) -> String {
+    redacted(given).chars().take(longest).map(|c| if is_shown(c) { c } else { HIDDEN }).collect()
+}
+
+/// What a program tells whoever typed its command: without secrets, and with nothing that is not shown but the ends of its lines.
+pub fn told(text: &str) -> String {
+    redacted(text).chars().map(|c| if c == '\n' || is_shown(c) { c } else { HIDDEN }).collect()
 }
 
 /// A log without secrets: what is written to it goes on redacted. Each write is taken for whole lines, as a log's are.
@@ -64,6 +85,21 @@ mod tests {
         assert_eq!(redacted(&format!("https://h/dpinv1_{part}/x")), "https://h/dpinv1_eyJhb.../x");
         assert_eq!(redacted(&"x".repeat(65)), "xxxxxxxxxxxx...");
         assert_eq!(redacted(&"é".repeat(65)), "é".repeat(65));
+    }
+
+    #[test]
+    fn what_is_repeated_is_one_short_line_of_what_is_to_be_seen() {
+        assert_eq!(glimpse("team/app, é"), "team/app, é");
+        assert_eq!(glimpse("a\nb\u{202e}c\u{1b}[2J"), "a\u{fffd}b\u{fffd}c\u{fffd}[2J");
+        assert_eq!(glimpse(&"word ".repeat(1000)).chars().count(), 80);
+        let behind = format!("{} {}", "x".repeat(40), "s".repeat(65));
+        assert!(glimpse(&behind).ends_with(" ssssssssssss..."), "cut as a secret, and not into what is none");
+    }
+
+    #[test]
+    fn what_is_told_keeps_its_lines_and_nothing_hidden() {
+        assert_eq!(told("`a\u{202e}b` is wrong\n\tand\r so"), "`a\u{fffd}b` is wrong\n\u{fffd}and\u{fffd} so");
+        assert_eq!(told(&"x".repeat(65)), "xxxxxxxxxxxx...");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 use thiserror::Error;
 use url::Url;
 
-use crate::names::serde_as_text;
+use crate::{names::serde_as_text, redaction::glimpse_up_to};
 
 /// The longest URL of a resource or repository, in bytes: a host, and 16 components of 100.
 const MAX_URL: usize = 2048;
@@ -17,7 +17,7 @@ const MAX_URL: usize = 2048;
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum ResourceError {
     /// Not a URL at all, or longer than any here.
-    #[error("`{0}` is not a URL")]
+    #[error("`{0}` is not a URL; write one such as `https://git.example.com/`")]
     NotAUrl(String),
     /// Only TLS protects a proof on its way.
     #[error("`{0}` does not begin with `https://`")]
@@ -36,7 +36,7 @@ pub enum ResourceError {
 }
 
 fn shown(text: &str) -> String {
-    text.chars().take(200).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    glimpse_up_to(200, text)
 }
 
 /// What a token is for: the origin of a gate, with a final slash. The `aud` of a token, the `resource` of RFC 8707.
@@ -255,8 +255,10 @@ mod tests {
         }
         let deep = format!("https://h/{}", ["a"; 17].join("/"));
         assert!(deep.parse::<Repository>().is_err());
-        let long = format!("https://{}/", "a".repeat(MAX_URL));
+        let long = format!("https://{}/", "a.".repeat(MAX_URL / 2));
         assert!(matches!(long.parse::<Resource>(), Err(ResourceError::NotAUrl(shown)) if shown.len() == 200));
+        let hidden = "https://h\u{202e}/".parse::<Resource>();
+        assert!(matches!(hidden, Err(ResourceError::NotAUrl(shown)) if shown == "https://h\u{fffd}/"));
         assert!(format!("{long}a").parse::<Repository>().is_err());
         assert!(format!("https://h/{}", "a".repeat(101)).parse::<Repository>().is_err());
     }

@@ -48,6 +48,13 @@ pub fn is_shown(c: char) -> bool {
             '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// What a machine, or somebody who was not asked for words, says, as it may stand on a terminal: each character that is no letter, digit, space or ASCII
+/// sign becomes U+FFFD. It could otherwise move the cursor, and write another comparison code over the one that is shown.
+pub fn harmless(text: &str) -> String {
+    let is_harmless = |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
+    text.chars().map(|c| if is_harmless(c) { c } else { '\u{fffd}' }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +87,17 @@ mod tests {
             assert_eq!(words(bad), Err(error), "{bad:?}");
         }
         assert!(WordsError::Character('\u{202e}').to_string().contains("U+202E"));
+    }
+
+    #[test]
+    fn what_others_say_moves_no_cursor() {
+        for (said, shown) in [
+            ("büro-7 (Debian 12)", "büro-7 (Debian 12)"),
+            ("laptop\u{1b}[2ACode: AAAA-AAAA", "laptop\u{fffd}[2ACode: AAAA-AAAA"),
+            ("a\nb\tc\u{9b}d", "a\u{fffd}b\u{fffd}c\u{fffd}d"),
+            ("a\u{202e}b\u{200b}c\u{2066}", "a\u{fffd}b\u{fffd}c\u{fffd}"),
+        ] {
+            assert_eq!(harmless(said), shown, "{said:?}");
+        }
     }
 }

@@ -57,11 +57,19 @@ fn the_first_administrator_lets_an_owner_on_who_decides_about_their_project() ->
     let grant = word(&shown, "/items/0/grant")?;
     desk.daypass(["admin", "grant", "approve", &grant]).run()?.refused(&["for the owners of a project"])?;
     let code = code_of(&laptop)?;
-    office
-        .daypass(["admin", "device", "approve", &daves, "--code", &code, "--reason", "knows him"])
-        .run()?
-        .succeeded()?;
+    let approve = ["admin", "device", "approve", &daves, "--code", &code, "--reason", "knows him"];
+    // Nobody is there to see what it would give.
+    office.daypass(approve).arg("--with-grants").run()?.code(2)?.says(&["as developer", "--yes"])?;
+    let approved = office.daypass(approve).run()?.succeeded()?;
+    approved.says(&["is requested: `daypass admin grant approve"])?;
+    let another = Machine::start(&world, "tablet", Who::Alice)?;
+    another.enrol(&issuer.invite("erin", PROJECT, "developer", &[])?)?;
+    let (erins, code) = (issuer.device_of("erin")?, code_of(&another)?);
+    let both = ["admin", "device", "approve", &erins, "--code", &code, "--with-grants", "--yes"];
+    office.daypass(both).run()?.succeeded()?.says(&["as developer is active"])?;
     let resource = world.gate.resource();
+    laptop.daypass(["token", &resource]).run()?.refused(&["nothing is granted"])?;
+    office.daypass(["admin", "grant", "approve", &grant]).run()?.succeeded()?.says(&["is now active"])?;
     let token = laptop.daypass(["token", &resource]).run()?.succeeded()?.text().trim().to_owned();
     ensure(crate::conformance::introspected(&world, &token)?["active"] == true, "a token that lives", &token)?;
     // Nobody is there to ask, so it is only shown.

@@ -504,7 +504,10 @@ fn a_suspended_device_does_not_attest_again() -> Story {
     let code = scene.invite("alice")?;
     let device = hand.enrol(&scene.issuer, &code)?;
     scene.issuer.approve("alice")?;
-    let decide = |verb: &str| scene.issuer.run(["device", verb, &device.device, "--reason", "a test"]);
+    let decide = |verb: &str| {
+        let decided = scene.issuer.act(["device", verb, &device.device, "--reason", "a test"]);
+        if verb == "revoke" { decided.arg("--yes") } else { decided }.run()?.succeeded()
+    };
 
     // Begun before, answered after: an enrolment with the same invitation, and a renewal.
     let enrolment = hand.begin(&scene.issuer, &code, EkKind::Rsa)?;

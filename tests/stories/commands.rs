@@ -24,7 +24,8 @@ fn what_commands_decide_they_also_say_in_json() -> Story {
     ensure(certificate.starts_with("-----BEGIN CERTIFICATE-----"), "a certificate", &registered)?;
     let device = answer.get("device").and_then(Value::as_str).unwrap_or_default();
     for (verb, state) in [("suspend", "suspended"), ("resume", "approved"), ("revoke", "revoked")] {
-        let done = issuer(&["device", verb, device])?.succeeded()?;
+        let yes: &[&str] = if verb == "revoke" { &["--yes"] } else { &[] };
+        let done = issuer(&[&["device", verb, device], yes].concat())?.succeeded()?;
         field(&done, "/state", &json!(state))?;
         field(&done, "/device", &json!(device))?;
     }
@@ -36,8 +37,8 @@ fn what_commands_decide_they_also_say_in_json() -> Story {
     field(&checked, "/loosenings/0", &json!("allow_software_keys"))?;
     // What is wrong is there too, and the exit code is as without.
     world.issuer.run(["gate", "add", "second", "--resource", "https://second.example.com/"])?;
-    field(&issuer(&["gate", "remove", "second"])?.succeeded()?, "/gate", &json!("second"))?;
-    issuer(&["gate", "remove", "gate"])?.succeeded()?;
+    field(&issuer(&["gate", "remove", "second", "--yes"])?.succeeded()?, "/gate", &json!("second"))?;
+    issuer(&["gate", "remove", "gate", "--yes"])?.succeeded()?;
     let gate_is_gone = issuer(&["check"])?.refused(&["1 problem(s)"])?.code(4)?;
     field(&gate_is_gone, "/ok", &json!(false))
 }

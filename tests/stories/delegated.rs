@@ -245,7 +245,7 @@ fn a_delegation_of_a_suspended_or_revoked_device_is_worth_nothing() -> Story {
     attack.world.issuer.run(["device", "suspend", &attack.client.device, "--reason", "a test"])?;
     let answer = attack.ask(&attack.client, &attack.delegated, &before)?.status(403)?;
     answer.says(&["device_suspended"])?;
-    attack.world.issuer.run(["device", "revoke", &attack.client.device, "--reason", "a test"])?;
+    attack.world.issuer.run(["device", "revoke", &attack.client.device, "--reason", "a test", "--yes"])?;
     attack.ask(&attack.client, &attack.delegated, &before)?.status(403)?.says(&["device_revoked"])?;
     Ok(())
 }

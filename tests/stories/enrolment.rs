@@ -289,3 +289,29 @@ fn who_is_not_reached_is_not_said_to_have_been_told() -> Story {
     laptop.daypass(["enroll", "--wait"]).run()?.refused(&["no enrolment waits"])?.code(4)?;
     Ok(())
 }
+
+#[test]
+fn of_two_machines_that_use_one_code_at_once_one_enrols_and_the_other_is_told() -> Story {
+    let world = World::start()?;
+    let machines = [Machine::start(&world, "laptop", Who::Alice)?, Machine::start(&world, "desk", Who::Bob)?];
+    for round in 0..3 {
+        let code = world.issuer.invite(&format!("dave{round}"), PROJECT, "reader", &[])?;
+        let both = machines.each_ref().map(|machine| machine.daypass(["enroll", &code, "--json"]).start());
+        let mut enrolled = Vec::new();
+        for (machine, started) in machines.iter().zip(both) {
+            let ran = started.finish()?;
+            match ran.code {
+                Some(0) => enrolled.push(machine),
+                _ => drop(ran.code(5)?.says(&["used", "next_step"])?),
+            }
+        }
+        let [machine] = enrolled.as_slice() else {
+            return Err(Failure::unexpected("one machine that enrolled", enrolled.len()));
+        };
+        let devices = world.issuer.devices()?;
+        let of_code = devices.iter().filter(|device| device["collaborator"] == format!("dave{round}")).count();
+        ensure(of_code == 1, "one device", of_code)?;
+        machine.daypass(["leave", "--yes"]).run()?.succeeded()?;
+    }
+    Ok(())
+}

@@ -251,7 +251,7 @@ fn a_download_is_cut_when_its_device_is_suspended_or_revoked() -> Story {
     let cut = [scene.holds_a_download(&suspended, &noise)?, scene.holds_a_download(&revoked, &noise)?];
     let kept = scene.holds_a_download(&scene.client, &noise)?;
     scene.world.issuer.run(["device", "suspend", &suspended.device])?;
-    scene.world.issuer.run(["device", "revoke", &revoked.device])?;
+    scene.world.issuer.run(["device", "revoke", &revoked.device, "--yes"])?;
     scene.gate_hears()?;
     for download in cut {
         download.comes(Came::Cut)?;

@@ -297,7 +297,7 @@ fn a_removed_gate_serves_nobody() -> Story {
     let client = world.software_client("client", "developer")?;
     let presentation = world.presentation(&client, REPOSITORY, "git-upload-pack")?;
     ask(&world, &presentation)?.status(200)?;
-    world.issuer.run(["gate", "remove", "gate"])?;
+    world.issuer.run(["gate", "remove", "gate", "--yes"])?;
     world.gate.act(["check"]).run()?.refused(&[])?;
     world.advance(Duration::from_secs(70))?;
     ask(&world, &presentation)?.status(503)?;

@@ -54,9 +54,9 @@ fn an_owner_is_told_of_a_device_and_of_its_end_and_a_kill_loses_nothing() -> Sto
     world.issuer.serve()?;
     ensure(one(&world.issuer, "device.approved")?["data"]["device"] == json!(device), "the approval", &device)?;
     world.issuer.run(["offboard", "alice", "--reason", "contract over", "--yes"])?;
-    let ended = one(&world.issuer, "grant.ended")?;
-    ensure(ended["data"]["how"] == "revoked" && !ended.to_string().contains("contract"), "the end alone", &ended)?;
-    one(&world.issuer, "device.ended")?;
+    let ended = one(&world.issuer, "everything.ended")?;
+    let how = &ended["data"]["how"];
+    ensure(how == "collaborator_offboarded" && !ended.to_string().contains("contract"), "the end alone", &ended)?;
     ensure(got(&world.issuer, "device.pending").len() == 1, "nothing twice", &ended)?;
     let left = world.issuer.run(["notification", "list", "--json"])?.json()?;
     ensure(left == json!([]), "nothing that waits", &left)
@@ -132,6 +132,31 @@ fn a_webhook_gets_signed_messages_again_after_a_fault_and_what_is_dead_when_a_pe
     let taken = came("device.approved", 200)?;
     receiver.verify(&taken)?;
     ensure(taken.id == message, "the message that was dead", &taken.id)?;
+    // However much a person loses by one decision, it is one message.
+    for role in ["developer", "reader"] {
+        world.issuer.invite("alice", PROJECT, role, &[])?;
+    }
+    world.issuer.run(["offboard", "alice", "--reason", "contract over", "--yes"])?;
+    let ended = came("everything.ended", 200)?;
+    receiver.verify(&ended)?;
+    let data = serde_json::from_str::<Value>(&ended.body).unwrap_or_default()["data"].take();
+    let counts = ["grants", "devices", "invitations", "people"].map(|name| data[name].as_u64());
+    ensure(counts == [Some(3), Some(1), Some(2), Some(1)], "how much ended", &data)?;
+    ensure(data["collaborator"] == "alice" && !ended.body.contains("contract"), "whose, and not why", &data)?;
+    // Decided later, and told later: nothing of the former is behind it.
+    let guest = world.issuer.invite("bob", PROJECT, "reader", &[]).and_then(|_| {
+        world.issuer.act(["grant", "list", "--collaborator", "bob", "--json"]).run()?.succeeded()?.json()
+    })?;
+    let grant = guest[0]["grant"].as_str().unwrap_or_default();
+    world.issuer.run(["grant", "revoke", grant, "--reason", "a mistake"])?;
+    let single = came("grant.ended", 200)?;
+    ensure(
+        single.body.contains(grant) && receiver.got("grant.ended").len() == 1,
+        "the one that ended by itself",
+        &single.body,
+    )?;
+    let others = (receiver.got("device.ended").len(), receiver.got("everything.ended").len());
+    ensure(others == (0, 1), "one message of one decision", format!("{others:?}"))?;
     let left = eventually("an empty list", || {
         let left = world.issuer.run(["notification", "list", "--json"])?.json()?;
         Ok((left == json!([])).then_some(left))

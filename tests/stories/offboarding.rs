@@ -96,7 +96,8 @@ fn a_grant_is_held_back_let_on_again_and_ended() -> Story {
     };
     let grant = list(&["--device", &client.device])?[0]["grant"].as_str().unwrap_or_default().to_owned();
     let decide = |verb: &str| -> Result<Ran, Failure> {
-        world.issuer.act(["grant", verb, &grant, "--reason", "an audit", "--json"]).run()
+        let yes: &[&str] = if verb == "revoke" { &["--yes"] } else { &[] };
+        world.issuer.act(["grant", verb, &grant, "--reason", "an audit", "--json"]).args(yes).run()
     };
     ensure(at_the_gate(&world, &client, &token)? == 200, "access", &grant)?;
 
@@ -112,6 +113,9 @@ fn a_grant_is_held_back_let_on_again_and_ended() -> Story {
         Ok((at_the_gate(&world, &client, &token)? == 200).then_some(()))
     })?;
 
+    let unsure = world.issuer.act(["grant", "revoke", &grant]).run()?.code(3)?;
+    unsure.says(&["as developer", "nothing was ended", "--yes"])?;
+    ensure(active(&world, &token)?, "what nobody said yes to", &grant)?;
     decide("revoke")?.succeeded()?.says(&["revoked"])?;
     ensure(!active(&world, &token)?, "no token that lives under a revoked grant", &grant)?;
     world.until_refused(|| at_the_gate(&world, &client, &token))?;
@@ -202,7 +206,8 @@ fn a_lost_laptop_is_ended_with_all_beneath_it() -> Story {
     let laptop = Machine::start(&world, "laptop", Who::Alice)?;
     let device = laptop.join(&world, "alice", "developer")?;
     let token = laptop.daypass(["token", &world.gate.resource()]).run()?.succeeded()?.text().trim().to_owned();
-    let ended = world.issuer.run(["device", "revoke", &device, "--reason", "lost on a train", "--json"])?.json()?;
+    let ended =
+        world.issuer.run(["device", "revoke", &device, "--reason", "lost on a train", "--yes", "--json"])?.json()?;
     ensure(ended["grants"][0]["state"] == "revoked", "its grant revoked", &ended)?;
     ensure(!active(&world, &token)?, "no token that lives", &device)?;
     for kind in ["device_revoked", "grant_revoked"] {
@@ -221,7 +226,7 @@ fn a_withdrawn_invitation_enrols_nobody() -> Story {
     let code = world.issuer.invite("alice", PROJECT, "developer", &[])?;
     let listed = world.issuer.run(["invitation", "list", "--state", "open", "--json"])?.json()?;
     let name = listed[0]["invitation"].as_str().unwrap_or_default().to_owned();
-    let withdraw = || world.issuer.act(["invitation", "withdraw", &name, "--reason", "wrong address"]).run();
+    let withdraw = || world.issuer.act(["invitation", "withdraw", &name, "--reason", "wrong address", "--yes"]).run();
     withdraw()?.succeeded()?.says(&["is now withdrawn"])?;
     laptop.daypass(["enroll"]).input(code).run()?.refused(&["withdrawn"])?;
     withdraw()?.code(3)?.says(&["is withdrawn already"])?;
@@ -231,7 +236,7 @@ fn a_withdrawn_invitation_enrols_nobody() -> Story {
     let device = laptop.join(&world, "alice", "developer")?;
     let used = world.issuer.run(["invitation", "list", "--state", "used", "--json"])?.json()?;
     let name = used[0]["invitation"].as_str().unwrap_or_default().to_owned();
-    let refused = world.issuer.act(["invitation", "withdraw", &name]).run()?;
+    let refused = world.issuer.act(["invitation", "withdraw", &name, "--yes"]).run()?;
     refused.code(3)?.says(&[&format!("device revoke {device}")]).map(drop)
 }
 
@@ -246,7 +251,7 @@ fn of_a_code_that_is_used_while_it_is_taken_back_one_comes_about() -> Story {
         let name = listed[0]["invitation"].as_str().unwrap_or_default().to_owned();
         let enrolling = laptop.daypass(["enroll"]).input(code).start();
         std::thread::sleep(Duration::from_millis(pause));
-        let withdrawn = world.issuer.act(["invitation", "withdraw", &name]).run()?;
+        let withdrawn = world.issuer.act(["invitation", "withdraw", &name, "--yes"]).run()?;
         let enrolled = enrolling.finish()?;
         let listed = world.issuer.run(["invitation", "list", "--collaborator", &who, "--json"])?.json()?;
         let devices = world.issuer.devices()?.iter().filter(|device| device["collaborator"] == who.as_str()).count();

@@ -153,7 +153,7 @@ fn a_suspended_device_is_cut_off_and_told_so() -> Story {
     laptop.daypass(["token", &world.gate.resource()]).run()?.refused(&["suspended"])?.code(7)?;
     world.issuer.run(["device", "resume", &device])?;
     daypass_tests::eventually("a fetch that works again", || Ok(fetch.run()?.succeeded().ok()))?;
-    world.issuer.run(["device", "revoke", &device])?;
+    world.issuer.run(["device", "revoke", &device, "--yes"])?;
     world.until_refused(|| Ok(if fetch.run()?.code == Some(0) { 200 } else { 403 }))?;
     laptop.daypass(["token", &world.gate.resource()]).run()?.refused(&["revoked"])?.code(7)?;
     Ok(())

@@ -101,7 +101,7 @@ fn a_token_s_event_is_found_by_whom_and_what_it_is_about_and_a_person_no_longer_
 
     // The person goes. The events stay, and tell of nobody.
     issuer.act(["ledger", "erase-person", "software-client", "--yes"]).run()?.refused(&[&device])?.code(3)?;
-    issuer.run(["device", "revoke", &device])?.succeeded()?;
+    issuer.run(["device", "revoke", &device, "--yes"])?.succeeded()?;
     issuer.act(["ledger", "erase-person", "software-client"]).run()?.refused(&["--yes"])?.code(3)?;
     issuer.run(["ledger", "erase-person", "software-client", "--yes"])?.says(&["verifies as before"])?;
     ensure(list(&["--collaborator", "software-client"])?.is_empty(), "nobody of that name", "")?;

@@ -1,7 +1,12 @@
 //! A replacement laptop: a new invitation for the same grants, after which the old one has nothing.
 
-use daypass_tests::{Failure, Machine, PROJECT, Ran, Story, Who, World, ensure, eventually, on_behalf_of};
+use daypass_tests::{Failure, Machine, OWNER, PROJECT, Ran, Story, Who, World, ensure, eventually, on_behalf_of};
 use serde_json::{Value, json};
+
+use crate::owners::{lets_on, word};
+
+/// Who owns the project beside [`OWNER`].
+const OTHER: &str = "otto@example.com";
 
 fn replace(world: &World, device: &str, more: &[&str]) -> Result<Ran, Failure> {
     world.issuer.act(["invite", "--replaces", device, "--reason", "a broken hinge"]).args(more).run()
@@ -85,6 +90,58 @@ fn a_replacement_laptop_goes_on_where_the_old_one_was() -> Story {
 }
 
 #[test]
+fn an_owner_replaces_a_laptop_from_their_own_machine_and_another_owner_approves_it() -> Story {
+    let world = World::start()?;
+    let issuer = &world.issuer;
+    let text = std::fs::read_to_string(issuer.project(PROJECT)).map_err(Failure::machine("read a project"))?;
+    issuer.write_project(PROJECT, &text.replace(&format!("\"{OWNER}\""), &format!("\"{OWNER}\", \"{OTHER}\"")))?;
+    let mut offices = Vec::new();
+    for (name, owner) in [("office", OWNER), ("attic", OTHER)] {
+        let machine = Machine::start(&world, name, Who::Bob)?;
+        lets_on(issuer, &machine, &issuer.invite(owner, PROJECT, "owner", &[])?, owner)?;
+        offices.push(machine);
+    }
+    let [olga, otto] = offices.as_slice() else { return Err(Failure::unexpected("two offices", "fewer")) };
+    let old = Machine::start(&world, "old", Who::Alice)?;
+    let device = old.join(&world, "alice", "developer")?;
+    let before = grants(&world, &["--device", &device])?[0].clone();
+
+    let invite = |more: &[&str]| olga.daypass(["admin", "invite", "--replaces", &device]).args(more).run();
+    invite(&["--dry-run"])?.succeeded()?.says(&[
+        &format!("this would invite alice to replace {device}, with 1 grant(s)"),
+        &format!("waits for 1 of {OWNER}, {OTHER}"),
+        "and the device with the last",
+        "nothing was made",
+    ])?;
+    invite(&["--until", "300d"])?.refused(&["or before"])?;
+    invite(&["--project", PROJECT])?.code(2)?.says(&["cannot be used with"])?;
+    ensure(grants(&world, &["--state", "requested"])? == json!([]), "nothing made", &device)?;
+    // Nor by whoever has it, who owns nothing.
+    old.daypass(["admin", "invite", "--replaces", &device, "--yes"]).run()?.refused(&[])?;
+
+    let made = invite(&["--yes", "--reason", "a broken hinge", "--json"])?.succeeded()?;
+    invite(&["--yes"])?.refused(&["replaces device"])?;
+    let new = Machine::start(&world, "new", Who::Alice)?;
+    new.enrol(&word(&made, "/code")?)?;
+    let shown = new.daypass(["status", "--refresh", "--json"]).run()?.succeeded()?;
+    let code = word(&shown, "/enrolments/0/comparison_code")?;
+    let successor = waiting(&world)?;
+    olga.daypass(["admin", "device", "approve", &successor, "--code", &code]).run()?.succeeded()?;
+    let grant = word(&made, "/invitation/grant")?;
+    let approve = ["admin", "grant", "approve", &grant];
+    olga.daypass(approve).run()?.refused(&["somebody else must approve it"])?;
+    otto.daypass(approve).run()?.succeeded()?.says(&["is now active"])?;
+
+    let after = grants(&world, &["--device", &successor])?[0].clone();
+    for same in ["until", "made_at", "role", "terms", "collaborator"] {
+        ensure(after[same] == before[same], format!("the same `{same}`"), format!("{before} {after}"))?;
+    }
+    new.daypass(["token", &world.gate.resource()]).run()?.succeeded()?;
+    let shown = world.issuer.run(["device", "show", &device, "--json"])?.json()?;
+    ensure(shown["state"] == "revoked" && shown["reason"] == "replaced", "an end of the old one", &shown)
+}
+
+#[test]
 fn of_two_who_replace_a_laptop_at_once_one_does_and_a_withdrawn_code_leaves_it_alone() -> Story {
     let world = World::start()?;
     let old = Machine::start(&world, "old", Who::Alice)?;
@@ -105,7 +162,7 @@ fn of_two_who_replace_a_laptop_at_once_one_does_and_a_withdrawn_code_leaves_it_a
     }
     ensure(winners.len() == 1, "one invitation", format!("{winners:?}"))?;
     let invitation = winners[0]["invitation"].as_str().unwrap_or_default();
-    world.issuer.run(["invitation", "withdraw", invitation])?.says(&["is now withdrawn"])?;
+    world.issuer.run(["invitation", "withdraw", invitation, "--yes"])?.says(&["is now withdrawn"])?;
     let new = Machine::start(&world, "new", Who::Bob)?;
     new.daypass(["enroll"]).input(winners[0]["code"].as_str().unwrap_or_default()).run()?.refused(&["withdrawn"])?;
     old.person.clones(&world.clone_url(), "app", &[]).run()?.succeeded().map(drop)

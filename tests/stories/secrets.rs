@@ -322,7 +322,7 @@ fn a_whole_run_leaves_no_secret_behind() -> Story {
     laptop.stop_agent()?;
     laptop.start_agent()?;
     eventually("a fetch that works again", || Ok(fetch.run()?.succeeded().ok()))?;
-    world.issuer.run(["device", "revoke", &device])?;
+    world.issuer.run(["device", "revoke", &device, "--yes"])?;
     robot.daypass(["leave", "--yes"]).run()?.succeeded()?;
     // What they hold in memory is written by nobody, at the end either.
     laptop.stop_agent()?;

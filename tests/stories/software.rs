@@ -213,7 +213,7 @@ fn whoever_had_a_token_a_moment_ago_gets_none_from_the_moment_on_at_which_somebo
     expect(403, "device_suspended")?;
     scene.issuer.run(["device", "resume", &client.device])?;
     expect(200, "access_token")?;
-    scene.issuer.run(["device", "revoke", &client.device])?;
+    scene.issuer.run(["device", "revoke", &client.device, "--yes"])?;
     expect(403, "device_revoked")
 }
 

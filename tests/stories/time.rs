@@ -172,7 +172,8 @@ fn a_suspended_or_revoked_device_does_not_attest_anew() -> Story {
         let mut scene = Scene::joined()?;
         let device = scene.world.issuer.device_of("alice")?;
         scene.laptop.stop_agent()?;
-        scene.world.issuer.run(["device", verb, &device, "--reason", "a test"])?;
+        let decided = scene.world.issuer.act(["device", verb, &device, "--reason", "a test"]);
+        if verb == "revoke" { decided.arg("--yes") } else { decided }.run()?.succeeded()?;
         for clock in [Some(&scene.clock), scene.world.clock.as_ref()].into_iter().flatten() {
             clock.advance(SLEEP)?;
         }

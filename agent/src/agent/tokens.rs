@@ -1,6 +1,7 @@
 //! Obtaining tokens and making DPoP proofs.
 
 use daypass_proto::{
+    arguments::method,
     attestation::TpmPublic,
     authorization::AuthorizationDetails,
     delegation::{self, DelegatedKey},
@@ -128,12 +129,7 @@ impl Agent {
         caller: &CallerEvidence,
         request: &ProofRequest,
     ) -> Result<ProofAnswer, AgentError> {
-        if !request.method.bytes().all(|byte| byte.is_ascii_uppercase())
-            || request.method.is_empty()
-            || request.method.len() > 16
-        {
-            return Err(AgentError::Malformed("`method` must be an HTTP method in upper case".to_owned()));
-        }
+        method(&request.method).map_err(|error| AgentError::Malformed(format!("`method`: {error}")))?;
         // Only https URLs have a resource, and only resources have proofs; the issuer is none.
         let resource = Resource::of_url(&request.url).map_err(AgentError::Url)?;
         let member = self.member_at(uid, &resource, Ask::All).await.map_err(|error| match error {

@@ -19,9 +19,13 @@ fn main() -> ExitCode {
         let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
         return ExitCode::FAILURE;
     }
-    let Some(invocation) = Invocation::parse(env::args_os().skip(1)) else {
-        let _ = io::Write::write_all(&mut io::stderr(), format!("{}\n", git_helper::USAGE).as_bytes());
-        return ExitCode::from(2);
+    let invocation = match Invocation::parse(env::args_os().skip(1)) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            let text = format!("git-credential-daypass: {error}\n{}\n", git_helper::USAGE);
+            let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
+            return ExitCode::from(2);
+        }
     };
     let surroundings = Surroundings {
         agent: LocalClient::new(find_socket(invocation.socket.as_deref(), None)),

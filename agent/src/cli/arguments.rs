@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 pub use super::admin::arguments::Admin;
+use super::values::{file, issuer};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use daypass_proto::{
+    arguments::{method, number, text},
     local_api::ProofProtection,
     names::{GrantId, ProjectName, RequestId, RoleName},
     resource::Resource,
@@ -40,12 +42,12 @@ pub struct Arguments {
     ///
     /// Without it: the `socket` of the configuration; then /run/daypass/agent.sock, which is root's and the service's; then that of an agent which
     /// you run yourself, $XDG_RUNTIME_DIR/daypass/agent.sock, or without that folder ~/.local/state/daypass/run/agent.sock. `daypass agent` opens it there.
-    #[arg(long, global = true, env = "DAYPASS_SOCKET", value_name = "PATH", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, env = "DAYPASS_SOCKET", value_name = "PATH", value_hint = ValueHint::FilePath, value_parser = file())]
     pub socket: Option<PathBuf>,
     /// The agent's configuration
     ///
     /// Without it: /etc/daypass/agent.toml.
-    #[arg(long, global = true, env = "DAYPASS_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, env = "DAYPASS_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = file())]
     pub config: Option<PathBuf>,
     /// Answer with one JSON document on stdout
     #[arg(long, global = true)]
@@ -122,7 +124,7 @@ pub enum Command {
     /// Print the man page, or write all of them into a folder
     Man {
         /// The folder
-        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, value_parser = file())]
         out: Option<PathBuf>,
     },
 }
@@ -131,10 +133,10 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct Inspector {
     /// The user that the agent runs as: nobody else is answered
-    #[arg(long, value_name = "USER", default_value = "daypass")]
+    #[arg(long, value_name = "USER", default_value = "daypass", value_parser = text)]
     pub asker: String,
     /// The socket, where no service manager opens it
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, value_parser = file())]
     pub listen: Option<PathBuf>,
 }
 
@@ -148,7 +150,7 @@ pub struct Enroll {
     #[arg(long)]
     pub wait: bool,
     /// Whose enrolment to wait for, where several are pending
-    #[arg(long, value_name = "URL", requires = "wait", conflicts_with = "invitation")]
+    #[arg(long, value_name = "URL", requires = "wait", conflicts_with = "invitation", value_parser = issuer)]
     pub issuer: Option<String>,
 }
 
@@ -187,7 +189,7 @@ pub enum LedgerCommand {
 #[derive(Args, Debug)]
 pub struct OneLedger {
     /// Whose ledger, where there are several issuers
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = issuer)]
     pub issuer: Option<String>,
 }
 
@@ -223,10 +225,10 @@ pub enum BriefingCommand {
 #[derive(Args, Debug)]
 pub struct OneBriefing {
     /// The grant, or the project; all of this machine's where it is left out
-    #[arg(value_name = "GRANT|PROJECT")]
+    #[arg(value_name = "GRANT|PROJECT", value_parser = text)]
     pub name: Option<String>,
     /// The issuer, where several have something for this machine
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = issuer)]
     pub issuer: Option<String>,
 }
 
@@ -240,7 +242,7 @@ pub struct Token {
     #[arg(long, value_name = "JSON")]
     pub details: Option<String>,
     /// The life that the token must have left, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..=86_400))]
+    #[arg(long, value_name = "SECONDS", value_parser = |given: &str| number::<i64>(given, 0..=86_400))]
     pub min_ttl: Option<i64>,
     /// Who signs the proofs; what the project's role says where it is left out
     #[arg(long, value_enum)]
@@ -269,12 +271,13 @@ impl From<Protection> for ProofProtection {
 #[derive(Args, Debug)]
 pub struct Proof {
     /// The HTTP method
+    #[arg(value_parser = method)]
     pub method: String,
     /// The URL
-    #[arg(value_hint = ValueHint::Url)]
+    #[arg(value_hint = ValueHint::Url, value_parser = text)]
     pub url: String,
     /// The nonce of the resource's `DPoP-Nonce` header
-    #[arg(long)]
+    #[arg(long, value_parser = text)]
     pub nonce: Option<String>,
     /// Who signs; what the project's role says where it is left out
     #[arg(long, value_enum)]
@@ -312,7 +315,7 @@ pub struct Extend {
     #[arg(value_name = "GRANT")]
     pub grant: Option<GrantId>,
     /// The issuer, where several have something for this machine
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = issuer)]
     pub issuer: Option<String>,
     /// The end
     #[command(flatten)]
@@ -329,7 +332,7 @@ pub struct RequestRole {
     #[arg(long)]
     pub role: RoleName,
     /// The issuer, where several have such a project
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = issuer)]
     pub issuer: Option<String>,
     /// The end
     #[command(flatten)]
@@ -342,13 +345,13 @@ pub struct AskedEnd {
     /// Until when: a date (the end of that day) or a time, in the project's time zone where it names none
     ///
     /// Without it and without `--for`: as long again as the grant was given for, and of another role as long as what is there.
-    #[arg(long, value_name = "WHEN", conflicts_with = "length")]
+    #[arg(long, value_name = "WHEN", conflicts_with = "length", value_parser = text)]
     pub until: Option<String>,
     /// For how long from now: `30d`, `8h`
-    #[arg(long = "for", id = "length", value_name = "DURATION")]
+    #[arg(long = "for", id = "length", value_name = "DURATION", value_parser = text)]
     pub length: Option<String>,
     /// Why: whoever decides reads it
-    #[arg(long, value_name = "WORDS")]
+    #[arg(long, value_name = "WORDS", value_parser = text)]
     pub reason: String,
 }
 
@@ -375,13 +378,13 @@ pub enum DeviceCommand {
 #[derive(Args, Debug)]
 pub struct LostDevice {
     /// The device: its name, or what it calls itself where no other one of yours does
-    #[arg(value_name = "DEVICE")]
+    #[arg(value_name = "DEVICE", value_parser = text)]
     pub device: String,
     /// What happened: it is kept in the issuer's ledger
-    #[arg(long, value_name = "WORDS")]
+    #[arg(long, value_name = "WORDS", value_parser = text)]
     pub reason: String,
     /// The issuer, where there are several
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = issuer)]
     pub issuer: Option<String>,
     /// Do not ask
     #[arg(long)]
@@ -400,7 +403,7 @@ pub struct NoticesArguments {
 #[derive(Args, Debug)]
 pub struct Leave {
     /// The issuer to leave; needed where there are several
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = issuer)]
     pub issuer: Option<String>,
     /// Do not ask
     #[arg(long)]

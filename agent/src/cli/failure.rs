@@ -4,7 +4,7 @@ use std::io;
 
 use daypass_proto::{
     local_api::{ErrorCode, Problem},
-    redaction::redacted,
+    redaction::told,
 };
 use serde::Serialize;
 use thiserror::Error;
@@ -71,8 +71,8 @@ impl Failure {
 
     fn next_step(&self) -> Option<String> {
         match self {
-            Self::Agent(error) => Some(error.next_step()),
-            Self::Problem(problem) => Some(problem.next_step.clone()),
+            Self::Agent(error) => Some(told(&error.next_step())),
+            Self::Problem(problem) => Some(told(&problem.next_step)),
             Self::Unconfirmed(_) => Some("give `--yes` to go ahead".to_owned()),
             Self::Declined | Self::Output(_) | Self::Found { .. } => None,
         }
@@ -90,9 +90,9 @@ impl Failure {
         code_name(code)
     }
 
-    /// Some of it repeats what was typed, which may have been a token in place of a resource.
+    /// Some of it repeats what was typed, which may have been a token in place of a resource, or what others wrote.
     fn words(&self) -> String {
-        redacted(&self.to_string()).into_owned()
+        told(&self.to_string())
     }
 
     /// Says it: in words on stderr, or as the one JSON document on stdout.

@@ -21,11 +21,18 @@ mod request;
 mod setup_git;
 mod status;
 mod terminal;
+mod values;
 
 use std::{io::Write as _, process::ExitCode};
 
-use clap::Parser as _;
-use daypass_proto::redaction::redacted;
+use clap::{
+    Parser as _,
+    error::{ContextKind, ContextValue},
+};
+use daypass_proto::{
+    local_api::ErrorCode,
+    redaction::{glimpse, told},
+};
 
 pub use self::arguments::{Arguments, Command};
 use self::{
@@ -33,6 +40,7 @@ use self::{
     failure::Failure,
     terminal::{StandardTerminal, Terminal},
 };
+use crate::file_kind::read_text;
 use crate::local_client::{LocalClient, find_socket};
 
 /// Parses the command line, does what it says, and ends with the exit code of the cause. `agent` is the daemon, which alone of all
@@ -41,8 +49,7 @@ pub fn main(agent: impl FnOnce(&Arguments) -> ExitCode) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() => {
-            // It repeats what was typed, which may have been a token in place of a resource.
-            let _ = write!(std::io::stderr(), "{}", redacted(&error.render().to_string()));
+            let _ = write!(std::io::stderr(), "{}", misunderstood(error));
             return ExitCode::from(2);
         }
         // Help and version.
@@ -61,7 +68,28 @@ pub fn main(agent: impl FnOnce(&Arguments) -> ExitCode) -> ExitCode {
     }
 }
 
+/// Why a command line is none. It repeats what was typed, which may have been a token in place of a resource, or anything.
+fn misunderstood(mut error: clap::Error) -> String {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(typed)) = error.get(kind) {
+            let typed = glimpse(typed);
+            error.insert(kind, ContextValue::String(typed));
+        }
+    }
+    told(&error.render().to_string())
+}
+
 fn run(arguments: &Arguments, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    // The agent judges what is in it; but one that was named and is not there is not passed over for another agent.
+    if let (None, Some(config)) = (&arguments.socket, &arguments.config)
+        && let Err(error) = read_text(config)
+    {
+        return Err(Failure::new(
+            ErrorCode::Configuration,
+            format!("could not read the configuration `{}`: {error}", config.display()),
+            "name the agent's configuration with `--config`, or its socket with `--socket`",
+        ));
+    }
     let socket = find_socket(arguments.socket.as_deref(), arguments.config.as_deref());
     let agent = LocalClient::new(socket);
     match &arguments.command {

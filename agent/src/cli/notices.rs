@@ -5,13 +5,10 @@ use daypass_proto::{
     local_api::{AllNotices, KeptNotice, NoticesAt, ReadNotices},
     notice::{About, Notice},
     redaction::redacted,
+    words::harmless,
 };
 
-use super::{
-    arguments::NoticesArguments,
-    failure::Failure,
-    terminal::{Terminal, harmless},
-};
+use super::{arguments::NoticesArguments, failure::Failure, terminal::Terminal};
 use crate::local_client::{LONG, LocalClient, SHORT};
 
 pub(super) fn run(asked: &NoticesArguments, agent: &LocalClient, terminal: &mut dyn Terminal) -> Result<(), Failure> {

@@ -6,13 +6,14 @@ use daypass_proto::{
     local_api::{AllRequests, AskIssuer, Enrolment, Enrolments, ErrorCode, RefreshRequest, Status, WithdrawAsked},
     names::RequestId,
     redaction::redacted,
+    words::harmless,
 };
 
 use super::{
     arguments::{AskedEnd, Extend, RequestRole, RequestsArguments},
     failure::Failure,
     leave::issuer_named,
-    terminal::{Terminal, harmless},
+    terminal::Terminal,
 };
 use crate::local_client::{LONG, LocalClient, SHORT};
 

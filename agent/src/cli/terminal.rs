@@ -42,11 +42,6 @@ impl dyn Terminal + '_ {
     }
 }
 
-/// What others wrote, as it may stand on a terminal: a machine's name could otherwise write over the code that is compared.
-pub(crate) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() { c } else { '\u{fffd}' }).collect()
-}
-
 /// A reader that has seen enough (`| head`) is no failure.
 fn written(result: io::Result<()>) -> Result<(), Failure> {
     match result {

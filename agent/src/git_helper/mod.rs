@@ -10,15 +10,18 @@
 mod attributes;
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fmt,
     io::{Read, Write},
     path::PathBuf,
 };
 
-use daypass_proto::local_api::{
-    ErrorCode, GitCredential, GitCredentialRequest, GitEraseRequest, Warnings, WarningsRequest,
+use daypass_proto::{
+    arguments::{ValueError, path},
+    local_api::{ErrorCode, GitCredential, GitCredentialRequest, GitEraseRequest, Warnings, WarningsRequest},
+    redaction::glimpse,
 };
+use thiserror::Error;
 
 pub use self::attributes::{Attributes, FormatError};
 use crate::{
@@ -41,21 +44,48 @@ pub struct Invocation {
 pub const USAGE: &str = "usage: git-credential-daypass [--socket PATH] [--exclusive] get|store|erase|capability
 git runs this; `daypass setup git` writes the configuration for it";
 
+/// Why a command line is none of the helper's.
+#[derive(Debug, Error)]
+pub enum InvocationError {
+    /// It says nothing.
+    #[error("no operation was given: git says `get`, `store`, `erase` or `capability`")]
+    NoOperation,
+    /// It says more than one thing.
+    #[error("`{0}` is one operation too many: git gives one")]
+    Another(String),
+    /// Something else.
+    #[error("`{0}` is no option of this helper: it has `--socket PATH` and `--exclusive`")]
+    Unknown(String),
+    /// No socket.
+    #[error("`--socket` needs the path of the agent's socket behind it")]
+    NoSocket,
+    /// Not a path.
+    #[error("`--socket`: {0}")]
+    Socket(#[source] ValueError),
+}
+
 impl Invocation {
-    /// Reads the command line; `None` where it is none of ours.
-    pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Option<Self> {
+    /// Reads the command line. What an operation of a later git is called does not matter: it is left alone.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, InvocationError> {
         let mut invocation = Self::default();
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
-            match argument.to_str() {
-                Some("--exclusive") => invocation.exclusive = true,
-                Some("--socket") => invocation.socket = Some(arguments.next()?.into()),
-                Some(flag) if flag.starts_with('-') => return None,
-                _ if invocation.operation.is_some() => return None,
-                _ => invocation.operation = Some(argument.to_string_lossy().into_owned()),
+            let given = argument.to_string_lossy();
+            match &*given {
+                "--exclusive" => invocation.exclusive = true,
+                "--socket" => {
+                    let given = arguments.next().ok_or(InvocationError::NoSocket)?;
+                    invocation.socket = Some(path(given).map_err(InvocationError::Socket)?);
+                }
+                flag if flag.starts_with('-') => return Err(InvocationError::Unknown(glimpse(flag))),
+                more if invocation.operation.is_some() => return Err(InvocationError::Another(glimpse(more))),
+                operation => invocation.operation = Some(operation.to_owned()),
             }
         }
-        invocation.operation.is_some().then_some(invocation)
+        if invocation.operation.as_deref().unwrap_or_default().is_empty() {
+            return Err(InvocationError::NoOperation);
+        }
+        Ok(invocation)
     }
 }
 

@@ -19,7 +19,7 @@ fn run_with(agent: &MockAgent, helpers: &[(Option<&str>, &str)], line: &[&str], 
         .collect();
     let read = || Ok(entries.clone());
     let surroundings = Surroundings { agent: agent.client(), helpers: &read, watched: false };
-    let invocation = Invocation::parse(line.iter().map(std::ffi::OsString::from)).unwrap();
+    let invocation = Invocation::parse(line.iter().map(OsString::from)).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = super::run(&invocation, &surroundings, &mut input.as_bytes(), &mut out, &mut err);
     Ended { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
@@ -196,8 +196,22 @@ fn capabilities_and_operations_to_come() {
 
 #[test]
 fn a_command_line_that_is_none() {
-    for line in [&[][..], &["--socket"], &["--what", "get"], &["get", "get"]] {
-        assert_eq!(Invocation::parse(line.iter().map(std::ffi::OsString::from)), None, "{line:?}");
+    let long = "x".repeat(5000);
+    let token = "eyJhbGciOiJFUzI1NiIs".repeat(40);
+    for (line, told) in [
+        (&[][..], "no operation was given"),
+        (&[""], "no operation was given"),
+        (&["--socket"], "`--socket` needs the path"),
+        (&["--socket", "", "get"], "`--socket`: the value is empty"),
+        (&["--socket", "a\u{202e}b", "get"], "`--socket`: the value has the character U+202E"),
+        (&["--socket", &long, "get"], "`--socket`: the path has 5000 bytes"),
+        (&["--what", "get"], "`--what` is no option of this helper"),
+        (&["--\u{1b}[2J\n", "get"], "`--\u{fffd}[2J\u{fffd}` is no option"),
+        (&["get", "get"], "`get` is one operation too many"),
+        (&["get", &token], "`eyJhbGciOiJF...` is one operation too many"),
+    ] {
+        let refused = Invocation::parse(line.iter().map(OsString::from)).unwrap_err().to_string();
+        assert!(refused.starts_with(told) && refused.chars().count() < 200, "{line:?}: {refused}");
     }
     let full = Invocation::parse(["--socket", "/a b", "--exclusive", "get"].map(Into::into)).unwrap();
     assert_eq!(full, Invocation { socket: Some("/a b".into()), exclusive: true, operation: Some("get".to_owned()) });

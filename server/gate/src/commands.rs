@@ -9,6 +9,7 @@ use std::{
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use daypass_proto::invitation::{Code, CodeError, CodeKind};
+use daypass_service::file_argument;
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -28,7 +29,8 @@ pub struct Cli {
         global = true,
         env = "DAYPASS_GATE_CONFIG",
         default_value = "/etc/daypass/gate.toml",
-        value_name = "FILE"
+        value_name = "FILE",
+        value_parser = file_argument()
     )]
     config: PathBuf,
     #[command(subcommand)]
@@ -40,7 +42,7 @@ enum Command {
     /// Write a configuration with every key explained.
     Init {
         /// Where the gate is to keep its keys and certificates; a folder beside the configuration when left out.
-        #[arg(long, value_name = "FOLDER")]
+        #[arg(long, value_name = "FOLDER", value_parser = file_argument())]
         state_dir: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
@@ -182,12 +184,16 @@ fn init(path: &Path, state_dir: Option<&Path>, json: bool) -> Result<(), Command
 }
 
 async fn enrol_gate(path: &Path, code: String, json: bool) -> Result<(), CommandError> {
+    let parse = |code: &str| Code::parse(CodeKind::Gate, code);
+    let given = (code != "-").then(|| parse(&code)).transpose()?;
     let config = Config::load(path)?;
     if GateState::exists(&config.state_dir) {
         return Err(StateError::Enrolled(config.state_dir).into());
     }
-    let code = if code == "-" { code_from_stdin().map_err(failed("read the code"))? } else { code };
-    let code = Code::parse(CodeKind::Gate, &code)?;
+    let code = match given {
+        Some(code) => code,
+        None => parse(&code_from_stdin().map_err(failed("read the code"))?)?,
+    };
     let state = enrol(&code, config.tls.is_none()).await?;
     state.save(&config.state_dir)?;
     if json {

@@ -7,18 +7,18 @@
 //! The hard end is that of the grant or of its phase, whichever comes first, and nothing is left of a grant whose phase is over. Its state says what
 //! people decided; this says what time did, whether somebody has marked it yet or not.
 
+mod listing;
+
 use std::net::IpAddr;
 
 use daypass_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::listing::{Among, Pages};
 use crate::{
     policy::{Policy, Project, Role, Subject, word},
     store::{Grant, GrantLife, Terms},
 };
-
-/// More than a list shows at once.
-pub(crate) const MOST: u32 = 100_001;
 
 /// The times of a grant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -122,13 +122,15 @@ impl Shown {
         }
     }
 
-    /// The states in the store among which those are that are shown so.
-    pub fn among(self) -> Vec<GrantLife> {
-        use GrantLife::{Active, Ended, Grace};
+    /// Those that time and use make of a grant that was approved; the store has what people decided.
+    pub(crate) const OF_TIME: [Self; 4] =
+        [Self::Life(GrantLife::Active), Self::Life(GrantLife::Grace), Self::Life(GrantLife::Ended), Self::UsedUp];
+
+    /// The state in the store that is shown so, whatever the time.
+    pub(crate) const fn decided(self) -> Option<GrantLife> {
         match self {
-            Self::UsedUp | Self::Life(Active | Grace) => vec![Active, Grace],
-            Self::Life(Ended) => vec![Active, Grace, Ended],
-            Self::Life(other) => vec![other],
+            Self::UsedUp | Self::Life(GrantLife::Active | GrantLife::Grace) => None,
+            Self::Life(other) => Some(other),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use daypass_proto::redaction::glimpse;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -60,7 +61,7 @@ impl FromStr for Network {
     type Err = NetworkError;
 
     fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let wrong = || NetworkError::Form(text.to_owned());
+        let wrong = || NetworkError::Form(glimpse(text));
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let mapped = address.to_canonical() != address;
@@ -74,7 +75,7 @@ impl FromStr for Network {
         let address = address.to_canonical();
         let first = begin(address, bits).ok_or_else(wrong)?;
         if first != address {
-            return Err(NetworkError::Beyond { text: text.to_owned(), first, bits });
+            return Err(NetworkError::Beyond { text: glimpse(text), first, bits });
         }
         Ok(Self { first, bits })
     }

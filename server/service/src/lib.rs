@@ -5,6 +5,7 @@
 //! certificate where one was asked for. On a resumed session rustls restores the certificate and runs no verifier, so
 //! whoever maps a certificate to rights does it on every request.
 
+mod argument;
 mod certificate;
 mod client;
 mod clock;
@@ -18,6 +19,7 @@ mod tell;
 mod tls;
 
 pub use self::{
+    argument::file as file_argument,
     certificate::ClientCertificate,
     clock::{Clock, random, system_clock},
     file::{MAX_TEXT, beside, folder_of, open_file, read_file, read_text, read_up_to, sync_folder},

@@ -2,13 +2,16 @@
 
 use std::{error::Error, process::ExitCode};
 
-use clap::Parser;
-use daypass_proto::redaction::redacted;
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue},
+};
+use daypass_proto::redaction::{glimpse, told as harmless};
 
 use crate::tell::{keep_memory_private, told};
 
 /// Closes the process's memory to others, reads the command line, runs it, and says on standard error why it failed. Neither what was typed
-/// nor what went wrong repeats a secret that stood in the wrong place.
+/// nor what went wrong repeats a secret that stood in the wrong place, or anything that is not to be seen.
 pub fn program<C: Parser, E: Error + 'static>(
     name: &str,
     run: impl FnOnce(C) -> Result<(), E>,
@@ -21,7 +24,7 @@ pub fn program<C: Parser, E: Error + 'static>(
     let cli = match C::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            tell(name, &redacted(&error.render().to_string()));
+            tell(name, &misunderstood(error));
             return ExitCode::from(2);
         }
         // Help and version.
@@ -30,10 +33,21 @@ pub fn program<C: Parser, E: Error + 'static>(
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(name, &redacted(&told(&error)));
+            tell(name, &harmless(&told(&error)));
             exit_code(&error)
         }
     }
+}
+
+/// Why a command line is none, where what was typed may have been anything.
+fn misunderstood(mut error: clap::Error) -> String {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(typed)) = error.get(kind) {
+            let typed = glimpse(typed);
+            error.insert(kind, ContextValue::String(typed));
+        }
+    }
+    harmless(&error.render().to_string())
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]

@@ -8,6 +8,7 @@ use clap::{
 };
 use daypass_proto::{
     admin_api::{Narrower, Sort},
+    arguments::{ValueError, number, text, word},
     enrolment::TrustTier,
     names::{
         Collaborator, DeviceId, GateName, GrantId, InvitationId, PhaseName, ProjectName, ProposalId, RequestId,
@@ -15,11 +16,13 @@ use daypass_proto::{
     },
 };
 
+use crate::cli::values::{file, issuer, kind};
+
 /// `daypass admin`.
 #[derive(Args, Debug)]
 pub struct Admin {
     /// Whose admin API, where there are several issuers
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(long, value_name = "URL", global = true, value_parser = issuer)]
     pub issuer: Option<String>,
     /// What to do
     #[command(subcommand)]
@@ -85,7 +88,7 @@ pub enum DeviceCommand {
         #[arg(long)]
         project: Option<ProjectName>,
         /// Only in this state: pending, approved, suspended or revoked; can be given again
-        #[arg(long, value_name = "STATE")]
+        #[arg(long, value_name = "STATE", value_parser = text)]
         state: Vec<String>,
         #[command(flatten)]
         limit: Limit,
@@ -95,13 +98,18 @@ pub enum DeviceCommand {
         /// Which
         device: DeviceId,
     },
-    /// Approve a device whose code was compared
+    /// Approve a device whose code was compared. What it was invited to waits for its owners: `grant approve`
     Approve {
         /// Which
         device: DeviceId,
         /// The code that the collaborator reads out; a wrong one refuses
-        #[arg(long, value_name = "XXXX-XXXX")]
+        #[arg(long, value_name = "XXXX-XXXX", value_parser = text)]
         code: String,
+        /// Approve as an owner what it was invited to as well: shows it, and asks
+        #[arg(long)]
+        with_grants: bool,
+        #[command(flatten)]
+        yes: Yes,
         #[command(flatten)]
         why: Why,
     },
@@ -206,7 +214,7 @@ pub enum RequestCommand {
         /// Which
         request: RequestId,
         /// The end: before the one that was asked for
-        #[arg(long, value_name = "WHEN", required_unless_present = "role")]
+        #[arg(long, value_name = "WHEN", required_unless_present = "role", value_parser = text)]
         until: Option<String>,
         /// A role that gives less than the one that was asked for
         #[arg(long)]
@@ -322,7 +330,7 @@ pub enum NotificationCommand {
 #[group(required = true, multiple = false)]
 pub struct WhichMessages {
     /// This one
-    #[arg(value_name = "MESSAGE")]
+    #[arg(value_name = "MESSAGE", value_parser = text)]
     pub message: Option<String>,
     /// All of them
     #[arg(long)]
@@ -337,7 +345,7 @@ pub enum PolicyCommand {
     /// Put the policy in a folder in force; where it touches owners, sensitivity or what is trusted of devices, it waits for another administrator
     Load {
         /// The folder, with `projects/`, `guardrails/` and `tests/`
-        #[arg(value_hint = ValueHint::DirPath)]
+        #[arg(value_hint = ValueHint::DirPath, value_parser = file())]
         folder: PathBuf,
     },
     /// List the policies that wait for another administrator, or waited, and what they change
@@ -382,16 +390,16 @@ pub enum EventCommand {
         #[arg(long)]
         device: Option<DeviceId>,
         /// Only of this kind; docs/ledger.md has them all
-        #[arg(long)]
+        #[arg(long, value_parser = kind)]
         kind: Option<String>,
         /// Not before: a time (`2026-11-24T18:00:00Z`), a date (its begin, where the named project is or else the issuer), or how long ago (`2h`, `3d`)
-        #[arg(long, value_name = "WHEN")]
+        #[arg(long, value_name = "WHEN", value_parser = text)]
         since: Option<String>,
         /// Not after: a time, a date (its end there), or how long ago
-        #[arg(long, value_name = "WHEN")]
+        #[arg(long, value_name = "WHEN", value_parser = text)]
         until: Option<String>,
         /// Only events behind this one: the last of an earlier list
-        #[arg(long, value_name = "EVENT")]
+        #[arg(long, value_name = "EVENT", value_parser = |given: &str| number::<u64>(given, 0..=u64::MAX))]
         after: Option<u64>,
         #[command(flatten)]
         limit: Limit,
@@ -401,25 +409,38 @@ pub enum EventCommand {
 /// `daypass admin invite`.
 #[derive(Args, Debug)]
 pub struct Invite {
-    /// For whom
-    pub collaborator: Collaborator,
+    /// For whom; with `--replaces` it is whose device that is
+    #[arg(required_unless_present = "replaces")]
+    pub collaborator: Option<Collaborator>,
     /// The project
-    #[arg(long)]
-    pub project: ProjectName,
+    #[arg(long, required_unless_present = "replaces")]
+    pub project: Option<ProjectName>,
     /// The role in it
-    #[arg(long)]
-    pub role: RoleName,
-    /// The hard end: a date (the end of that day where the project is), a time, or a duration such as `90d`; left out, that of the phase
-    #[arg(long, value_name = "WHEN", required_unless_present = "phase")]
+    #[arg(long, required_unless_present = "replaces")]
+    pub role: Option<RoleName>,
+    /// Invite whoever has this device to the same grants on another one: for the same time, with what is left of tokens, approved anew. Every grant that
+    /// lives there must be in a project of yours. Each ends when its successor comes into force, and the device with the last of them
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        conflicts_with_all = ["project", "role", "not_before", "phase", "uses", "networks", "trust_tiers", "secure_boot"]
+    )]
+    pub replaces: Option<DeviceId>,
+    /// The hard end: a date (the end of that day where the project is), a time, or a duration such as `90d`; left out, that of the phase, or of what
+    /// is replaced
+    #[arg(long, value_name = "WHEN", required_unless_present_any = ["phase", "replaces"], value_parser = text)]
     pub until: Option<String>,
     #[command(flatten)]
     pub terms: Terms,
     /// How long the code can be used; the issuer's setting where it is left out
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = text)]
     pub code_expires: Option<String>,
-    /// Show what the invitation would allow, and make none
+    /// Show what the invitation would allow, and what in it goes beyond the policy, and make none
     #[arg(long)]
     pub dry_run: bool,
+    /// Do not show it first and ask; nobody is asked where no terminal is
+    #[arg(long)]
+    pub yes: bool,
     #[command(flatten)]
     pub why: Why,
 }
@@ -428,28 +449,28 @@ pub struct Invite {
 #[derive(Args, Debug)]
 pub struct Terms {
     /// It gives nothing before: a date (the begin of that day where the project is), a time, or how long it takes until then
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", value_parser = text)]
     not_before: Option<String>,
     /// It is for this phase of the project, and ends with it at the latest
     #[arg(long)]
     phase: Option<PhaseName>,
     /// It gives so many tokens at most; the role's number where it has one
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = uses)]
     uses: Option<NonZeroU32>,
     /// It is used from this network only (`192.0.2.0/24`, or one address); can be given again
-    #[arg(long = "from-network", value_name = "NETWORK")]
+    #[arg(long = "from-network", value_name = "NETWORK", value_parser = text)]
     networks: Vec<String>,
     /// It is used by devices of this trust tier only; can be given again
-    #[arg(long = "trust-tier", value_name = "TIER", value_parser = tier)]
+    #[arg(long = "trust-tier", value_name = "TIER", value_parser = word::<TrustTier>)]
     trust_tiers: Vec<TrustTier>,
     /// It is used by devices only that boot with Secure Boot
     #[arg(long)]
     secure_boot: bool,
 }
 
-fn tier(text: &str) -> Result<TrustTier, String> {
-    serde_json::from_value(text.into())
-        .map_err(|_| "expected ek_chain, ek_registered, ek_unknown, virtual or software".to_owned())
+fn uses(given: &str) -> Result<NonZeroU32, ValueError> {
+    let range = 1..=u64::from(u32::MAX);
+    NonZeroU32::new(number(given, range.clone())?).ok_or(ValueError::Number(range))
 }
 
 impl From<&Terms> for Narrower {
@@ -479,7 +500,7 @@ pub struct Which {
     #[arg(long)]
     pub role: Option<RoleName>,
     /// Only in this state; can be given again
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", value_parser = text)]
     pub state: Vec<String>,
     /// In this order; `until` is the end, of an invitation that of its code
     #[arg(long, default_value_t = Sort::Id, value_parser = sort())]
@@ -496,7 +517,7 @@ fn sort() -> impl TypedValueParser<Value = Sort> {
 #[derive(Args, Debug)]
 pub struct Limit {
     /// No more than so many; standard error says where there are more
-    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = |given: &str| number::<u32>(given, 1..=1000))]
     pub limit: u32,
 }
 
@@ -504,7 +525,7 @@ pub struct Limit {
 #[derive(Args, Debug)]
 pub struct Why {
     /// Why, for the ledger
-    #[arg(long)]
+    #[arg(long, value_parser = text)]
     pub reason: Option<String>,
 }
 
@@ -520,7 +541,7 @@ pub struct Yes {
 #[derive(Args, Debug)]
 pub struct How {
     /// Why, for the ledger
-    #[arg(long)]
+    #[arg(long, value_parser = text)]
     pub reason: String,
     /// Do not ask
     #[arg(long)]

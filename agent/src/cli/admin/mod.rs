@@ -1,6 +1,7 @@
 //! `daypass admin`: deciding from one's own machine. The agent asks the issuer; here is what is asked, and how the answer is shown.
 
 pub(crate) mod arguments;
+mod invite;
 mod policy;
 mod request;
 mod shown;
@@ -18,7 +19,7 @@ use url::form_urlencoded::Serializer;
 use self::{
     arguments::{
         Admin, AdminCommand, AdministratorCommand, DeviceCommand, EventCommand, GateCommand, GrantCommand, How,
-        InvitationCommand, Invite, NotificationCommand, PhaseCommand, ProjectCommand, Which, Why,
+        InvitationCommand, NotificationCommand, PhaseCommand, ProjectCommand, Which, Why,
     },
     shown::{columns, plain},
 };
@@ -83,7 +84,7 @@ pub(super) fn run(asked: &Admin, agent: &LocalClient, terminal: &mut dyn Termina
         AdminCommand::Device(command) => device(command, &api, terminal),
         AdminCommand::Grant(command) => grant(command, &api, terminal),
         AdminCommand::Request(command) => request::run(command, &api, terminal),
-        AdminCommand::Invite(asked) => invite(asked, &api, terminal),
+        AdminCommand::Invite(asked) => invite::run(asked, &api, terminal),
         AdminCommand::Invitation(command) => invitation(command, &api, terminal),
         AdminCommand::Offboard { collaborator, how } => {
             let body =
@@ -149,6 +150,9 @@ fn list<T: columns::Row + DeserializeOwned + Serialize>(
     Ok(())
 }
 
+/// The state of a grant that waits.
+const REQUESTED: &str = "requested";
+
 /// Asks before something is done that is not undone.
 fn confirmed(what: &str, yes: bool, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     if yes {
@@ -184,15 +188,26 @@ fn device(command: &DeviceCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -
             let found: api::Device = api.get(format!("devices/{device}"))?;
             return if terminal.json() { terminal.document(&found) } else { shown::device(&found, terminal) };
         }
-        DeviceCommand::Approve { device, code, why } => {
-            let body = api::ApproveDevice { code: code.clone(), reason: why.reason.clone() };
+        DeviceCommand::Approve { device, code, with_grants, yes, why } => {
+            if *with_grants && !yes.yes {
+                let found: api::Device = api.get(format!("devices/{device}"))?;
+                let waiting = found.grants.iter().filter(|grant| grant.state == REQUESTED);
+                for grant in waiting.take(if terminal.json() { 0 } else { usize::MAX }) {
+                    shown::grant(&api.get(format!("grants/{}", grant.grant))?, terminal)?;
+                }
+                confirmed("approve this device, and what it was invited to, as far as that is yours", false, terminal)?;
+            }
+            let (code, reason) = (code.clone(), why.reason.clone());
+            let body = api::ApproveDevice { code, with_grants: *with_grants, reason };
             let found: api::Device = api.post(format!("devices/{device}/approve"), &body)?;
-            let waiting = found.grants.iter().filter(|grant| grant.state == "requested").count();
-            done(&found, format!("approved {device} for {}", found.collaborator), terminal)?;
-            if waiting > 0 && !terminal.json() {
-                terminal.words(&format!(
-                    "  {waiting} grant(s) of it still wait for owners: `daypass admin grant list --device {device}`"
-                ))?;
+            if terminal.json() {
+                return terminal.document(&found);
+            }
+            terminal.words(&format!("approved {device} for {}", found.collaborator))?;
+            for api::Grant { grant, project, role, state, .. } in &found.grants {
+                let waits =
+                    if state == REQUESTED { format!(": `daypass admin grant approve {grant}`") } else { String::new() };
+                terminal.words(&format!("  {grant} to {project} as {role} is {}{waits}", plain(state)))?;
             }
             return Ok(());
         }
@@ -249,46 +264,6 @@ fn grant(command: &GrantCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -> 
     };
     let found: api::Grant = api.post(format!("grants/{id}/{verb}"), &decide(why))?;
     done(&found, format!("{id} is now {}", found.state), terminal)
-}
-
-fn invite(asked: &Invite, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {
-    let body = api::Invite {
-        collaborator: asked.collaborator.clone(),
-        project: asked.project.clone(),
-        role: asked.role.clone(),
-        until: asked.until.clone(),
-        terms: (&asked.terms).into(),
-        code_expires: asked.code_expires.clone(),
-        reason: asked.why.reason.clone(),
-        dry_run: asked.dry_run,
-    };
-    let made: api::Invited = api.post("invitations", &body)?;
-    if terminal.json() {
-        return terminal.document(&made);
-    }
-    let (who, project, role) = (&asked.collaborator, &asked.project, &asked.role);
-    let begin = if asked.dry_run { "this would invite" } else { "invited" };
-    terminal.words(&format!("{begin} {who} to {project} as {role}"))?;
-    terminal.words(&format!("  until {}", made.until))?;
-    for (name, said) in shown::terms(&made.terms, made.until) {
-        terminal.words(&format!("  {name}: {said}"))?;
-    }
-    for detail in made.authorization_details.iter() {
-        terminal.words(&format!("  allows {}", serde_json::to_string(detail).unwrap_or_default()))?;
-    }
-    terminal.words(&match made.approvers {
-        0 => "  their machine waits until its code was compared".to_owned(),
-        count => format!(
-            "  waits for {count} of {}, and until the code of their machine was compared",
-            made.approved_by.join(", ")
-        ),
-    })?;
-    let (Some(invitation), Some(code)) = (made.invitation, made.code) else {
-        return terminal.words("nothing was made: leave out `--dry-run`");
-    };
-    terminal.words(&format!("the code works once, until {}; whoever has it can use it", invitation.expires_at))?;
-    terminal.words("  on the machine: `daypass enroll`, which asks for the code\n")?;
-    terminal.words(&code)
 }
 
 fn invitation(command: &InvitationCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -> Result<(), Failure> {

@@ -1,10 +1,9 @@
 //! Answers of the admin API, for people.
 
-use daypass_proto::{admin_api as api, time::Timestamp};
+use daypass_proto::{admin_api as api, time::Timestamp, words::harmless};
 use serde::Serialize;
 
 use super::{Failure, Terminal};
-use crate::cli::terminal::harmless;
 
 /// The word of a value that is one in JSON.
 pub(super) fn word(value: &impl Serialize) -> String {
@@ -75,9 +74,25 @@ pub(super) fn grant(found: &api::GrantShown, terminal: &mut dyn Terminal) -> Res
     for (name, value) in lines.into_iter().chain(terms(&found.terms, grant.until)) {
         terminal.words(&format!("{name:<15} {value}"))?;
     }
-    if found.approvals_missing > 0 {
-        let owners = plain(&found.waits_for.join(", "));
-        terminal.words(&format!("waits for       {} of {owners}", found.approvals_missing))?;
+    if let Some(replaces) = &found.replaces {
+        terminal.words(&format!("in place of     {replaces}, which ends when this one comes into force"))?;
+    }
+    for by in &found.approved_by {
+        terminal.words(&format!("approved by     {by}"))?;
+    }
+    let waits = (grant.state == "requested").then_some((found.approvals_missing, grant.device.is_some()));
+    match waits {
+        None => {}
+        Some((0, false)) => terminal.words("waits for       its machine")?,
+        Some((0, true)) => terminal.words("waits for       the approval of its machine")?,
+        Some((missing, _)) => {
+            terminal.words(&format!("waits for       {missing} of {}", plain(&found.waits_for.join(", "))))?;
+        }
+    }
+    for accepted in &found.acceptances {
+        let is = if accepted.current { "as it is now" } else { "which is another by now" };
+        let (hash, device, at) = (plain(&accepted.briefing), &accepted.device, accepted.at);
+        terminal.words(&format!("briefing        {hash} accepted at {at} by {device}, {is}"))?;
     }
     if found.authorization_details.is_empty() {
         terminal.words("role gives      nothing: the policy in force has no such role for them")?;

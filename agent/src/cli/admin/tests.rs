@@ -121,6 +121,23 @@ fn what_ends_for_good_is_shown_and_asked_about_first() {
 }
 
 #[test]
+fn a_grant_shows_what_was_accepted_of_its_briefing() {
+    let accepted =
+        r#"{"briefing":"AAAA","acceptance":"BBBB","device":"dev-0123456789abcdef","at":1790000000,"current":"#;
+    let shown = format!(
+        r#"{{{},"terms":{{}},"used":0,"authorization_details":[],"waits_for":[],"approvals_missing":0,"acceptances":[{accepted}false}},{accepted}true}}]}}"#,
+        &GRANT[1..GRANT.len() - 1]
+    );
+    let agent = MockAgent::start([(200, shown.as_str())]);
+    let (result, terminal) = ask(&agent, &["grant", "show", "gr-0123456789abcdef"], Buffer::default());
+    result.unwrap();
+    let line = "briefing        AAAA accepted at 2026-09-21T14:13:20Z by dev-0123456789abcdef, ";
+    for words in ["which is another by now", "as it is now"] {
+        assert!(terminal.said().contains(&format!("{line}{words}")), "{}", terminal.said());
+    }
+}
+
+#[test]
 fn a_machine_does_not_write_over_the_code_that_is_compared() {
     let hostile = device("laptop\\u001b[2Acompare code AAAA-AAAA");
     let list = format!(r#"{{"items":[{hostile}],"more":false}}"#);
@@ -257,7 +274,7 @@ fn a_policy_is_read_from_its_folder_and_what_waits_is_shown_before_it_is_confirm
 
 #[test]
 fn an_invitation_says_what_narrows_it_and_a_phase_is_an_end() {
-    let invited = r#"{"invitation":null,"code":null,"until":1790000000,"terms":{"not_before":1780000000,"phase":"build","uses":3,"grace":60,"networks":["192.0.2.0/24"],"trust_tiers":["ek_chain"],"secure_boot":true},"authorization_details":[],"approved_by":["olga"],"approvers":1}"#;
+    let invited = r#"{"invitation":null,"code":null,"until":1790000000,"terms":{"not_before":1780000000,"phase":"build","uses":3,"grace":60,"networks":["192.0.2.0/24"],"trust_tiers":["ek_chain"],"secure_boot":true},"authorization_details":[],"approved_by":["olga"],"approvers":1,"excess":[]}"#;
     let agent = MockAgent::start([(200, invited)]);
     let line = "invite bob --project apollo --role reader --phase build --not-before 1d --uses 3 --from-network 192.0.2.0/24 --trust-tier ek_chain --secure-boot --dry-run";
     let (result, terminal) = ask(&agent, &line.split(' ').collect::<Vec<_>>(), Buffer::default());
@@ -278,6 +295,79 @@ fn an_invitation_says_what_narrows_it_and_a_phase_is_an_end() {
         let full = format!("daypass admin invite bob --project apollo --role reader {wrong}");
         assert!(Arguments::try_parse_from(full.split_whitespace()).is_err(), "{wrong}");
     }
+}
+
+const OFFER: &str = r#""replaces":"gr-0123456789abcdef","project":"apollo","role":"reader","until":1790000000,"terms":{},"used":2,"authorization_details":[],"approved_by":["olga"],"approvers":1"#;
+
+/// What the issuer says of a replacement, with this for its invitation and in its excess.
+fn replacement(made: &str, excess: &str) -> String {
+    let left = format!(r#"{{{},"why":"is used up\u001b[2J"}}"#, &GRANT[1..GRANT.len() - 1]);
+    format!(
+        r#"{{{made},"device":"dev-0123456789abcdef","collaborator":"bob","device_ends":false,"grants":[{{{OFFER},"excess":[{excess}]}}],"left":[{left}]}}"#
+    )
+}
+
+#[test]
+fn a_replacement_is_shown_and_asked_about_before_it_is_made() {
+    const INVITATION: &str = r#""invitation":{"invitation":"inv-0123456789abcdef","state":"open","collaborator":"bob","project":"apollo","role":"reader","grant":"gr-0123456789abcdef","expires_at":1790000000,"expired":false,"device":null},"code":"dpinv1_x""#;
+    let (would, made) = (replacement(r#""invitation":null,"code":null"#, ""), replacement(INVITATION, ""));
+    let line = ["invite", "--replaces", "dev-0123456789abcdef", "--reason", "broken", "--until", "2d"];
+    let asks = |dry_run: bool| serde_json::json!({"until": "2d", "reason": "broken", "dry_run": dry_run});
+    for (more, json, answer, dry) in [
+        (None, false, Some(true), Some(true)),
+        (None, false, None, Some(true)),
+        (None, false, Some(false), Some(false)),
+        (Some("--dry-run"), false, None, Some(false)),
+        (Some("--dry-run"), true, None, Some(false)),
+        (Some("--yes"), false, None, None),
+        (None, true, None, None),
+    ] {
+        // Whether it is asked what it would be, and whether it is made then.
+        let (agent, requests) = match dry {
+            Some(true) => (MockAgent::start([(200, would.as_str()), (200, made.as_str())]), 2),
+            Some(false) => (MockAgent::start([(200, would.as_str())]), 1),
+            None => (MockAgent::start([(200, made.as_str())]), 1),
+        };
+        let line: Vec<&str> = line.into_iter().chain(more).collect();
+        let (result, terminal) = ask(&agent, &line, Buffer { answer, json, ..Buffer::default() });
+        let declined = answer == Some(false);
+        assert_eq!(result.map_err(|failure| failure.exit_code()), if declined { Err(2) } else { Ok(()) });
+        assert_eq!(agent.requests().len(), requests, "{more:?} {answer:?}");
+        for index in 0..requests {
+            assert_eq!(asked(&agent, index)["path"], "/admin/v1/devices/dev-0123456789abcdef/replace");
+            assert_eq!(asked(&agent, index)["body"], asks(dry.is_some() && index == 0));
+        }
+        let said = terminal.said();
+        assert_eq!(said.contains("dpinv1_x"), dry != Some(false), "{said}");
+        if !json {
+            for words in [
+                "invite bob to replace dev-0123456789abcdef, with 1 grant(s)",
+                "in place of gr-0123456789abcdef: apollo as reader",
+                "tokens given already: 2",
+                "waits for 1 of olga",
+                "gets no successor: it is used up",
+                "the device stays for its others",
+            ] {
+                assert!(said.replace("invited", "invite").contains(words), "{words} in {said}");
+            }
+            assert!(!said.contains('\u{1b}'), "{said}");
+        }
+    }
+    let beyond = replacement(r#""invitation":null,"code":null"#, r#""there is no role","too\u001b[2J long""#);
+    for json in [false, true] {
+        let agent = MockAgent::start([(200, beyond.as_str())]);
+        let dry = ["invite", "bob", "--replaces", "dev-0123456789abcdef", "--dry-run"];
+        let (result, terminal) = ask(&agent, &dry, Buffer { json, answer: Some(true), ..Buffer::default() });
+        let failure = result.unwrap_err();
+        assert_eq!((failure.exit_code(), asked(&agent, 0)["body"]["collaborator"].as_str()), (8, Some("bob")));
+        assert!(failure.to_string().contains("there is no role; too") && !failure.to_string().contains('\u{1b}'));
+        assert!(json || terminal.said().contains("goes beyond the policy: there is no role"), "{}", terminal.said());
+    }
+    for wrong in ["--project apollo", "--role reader", "--phase build", "--uses 3", "--secure-boot"] {
+        let full = format!("daypass admin invite --replaces dev-0123456789abcdef {wrong}");
+        assert!(Arguments::try_parse_from(full.split(' ')).is_err(), "{wrong}");
+    }
+    assert!(Arguments::try_parse_from(["daypass", "admin", "invite", "bob", "--until", "2d"]).is_err());
 }
 
 #[test]

@@ -20,6 +20,8 @@ const fn personal(name: &'static str, meaning: &'static str) -> Field {
 
 // Who.
 pub(super) const COLLABORATOR: Field = personal("collaborator", "for whom");
+pub(super) const COLLABORATORS: Field =
+    personal("collaborators", "the first of those who lost something, by name, a JSON list");
 pub(super) const OWNER: Field = personal("owner", "the project's owners at that time, a JSON list");
 pub(super) const BY: Field = personal(
     "by",
@@ -51,6 +53,7 @@ pub(super) const CODE: Field = text("comparison_code", "what both sides show");
 pub(super) const CONTINUES: Field = text("continues", "the ledger's former name");
 pub(super) const DELEGATION: Field =
     text("delegation", "the `jti` of the delegation, where the proof was made by a delegated key");
+pub(super) const DEVICES: Field = number("devices", "how many devices were ended");
 pub(super) const DETAILS: Field =
     personal("authorization_details", "what is granted, or was asked for: JSON; refs and paths name people");
 pub(super) const ENROLMENT: Field = text("enrolment", "the enrolment in flight");
@@ -60,9 +63,11 @@ pub(super) const EXPIRES_AT: Field = number("expires_at", "the end of the code o
 pub(super) const FLOOR: Field = number("floor", "the time up to which there were decisions");
 pub(super) const FORMER_MASTER: Field = text("former_master", "the master key that opened the private keys before");
 pub(super) const GRANT: Field = text("grant", "the grant");
+pub(super) const GRANTS: Field = number("grants", "how many grants were ended");
 pub(super) const INSTEAD_OF: Field =
     text("instead_of", "a name under which more was published meanwhile, which is not in this tree");
 pub(super) const INVITATION: Field = text("invitation", "the invitation");
+pub(super) const INVITATIONS: Field = number("invitations", "how many open invitations were taken back");
 pub(super) const ISSUER: Field = text("issuer", "the issuer's URL");
 pub(super) const JKT: Field = text("jkt", "the thumbprint of the key that the token is bound to");
 pub(super) const JTI: Field = text("jti", "the token's identifier");
@@ -77,7 +82,8 @@ pub(super) const NOTIFICATIONS: Field = number("notifications", "how many messag
 pub(super) const OPERATION: Field =
     text("operation", "what was asked of the admin API, by its name in docs/admin-api.json");
 pub(super) const ORIGIN: Field = text("origin", "the ledger's name");
-pub(super) const PHASE: Field = text("phase", "the phase of the project that the grant is for");
+pub(super) const PEOPLE: Field = number("people", "how many people lost something");
+pub(super) const PHASE: Field = text("phase", "the phase of the project that the grant is for, or that was ended");
 pub(super) const POSTURE: Field = plain("posture", Form::Object, "what was learned from the quote");
 pub(super) const PROJECT: Field = text("project", "the project");
 pub(super) const PROPOSAL: Field = text("proposal", "the proposal by which a policy waits, or waited");
@@ -86,6 +92,7 @@ pub(super) const PURPOSE: Field = text("purpose", "what the key is for");
 pub(super) const RENEWAL: Field = text("renewal", "the renewal in flight");
 pub(super) const REPLACES: Field = text("replaces", "the grant on another device of theirs whose place it takes");
 pub(super) const REQUEST: Field = text("request", "the request for longer, or for more");
+pub(super) const REQUESTS: Field = number("requests", "how many requests that waited lapsed");
 pub(super) const RESOURCE: Field =
     text("resource", "the one resource that the token is for; of a refused one, where a project has it");
 pub(super) const RESOURCES: Field = plain("resources", Form::List, "what the gate guards");

@@ -145,6 +145,12 @@ pub const fn entry(kind: EventKind) -> Entry {
         }
         K::GrantSuspended => ("a grant was held back", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
         K::GrantResumed => ("a grant was let on again", Command, GRANTED, &[DEVICE, PHASE, RULE, WHY]),
+        K::EverythingEnded => (
+            "everything of a person, a project or a phase was ended by one decision, whose other events come after this one",
+            Command,
+            &[RULE, POLICY, INVITATIONS, REQUESTS, GRANTS, DEVICES, PEOPLE],
+            &[PROJECT, PHASE, COLLABORATOR, COLLABORATORS, OWNER, WHY],
+        ),
         K::GrantRevoked => {
             ("a grant was ended before its time", Either, GRANTED, &[DEVICE, PHASE, SUCCESSOR, RULE, WHY])
         }

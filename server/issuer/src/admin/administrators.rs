@@ -70,6 +70,13 @@ pub async fn administrators(issuer: &Issuer) -> Result<Administrators, Administr
     Ok(all)
 }
 
+/// Whether there ever was an administrator, with a device: also where the last one is suspended or ended by now.
+pub(crate) async fn was_administered(issuer: &Issuer) -> Result<bool, AdministratorError> {
+    let find = Find { project: Some(project()?), ..Find::up_to(MOST) };
+    let all = issuer.store.find_grants(&find).await?;
+    Ok(all.iter().any(|grant| grant.state != GrantLife::Requested && grant.device.is_some()))
+}
+
 /// Whether a grant makes whoever has it an administrator now.
 pub fn is_administrator(grant: &Grant, now: Timestamp) -> bool {
     is_administration(&grant.project) && grant.is_in_force(now)

@@ -5,6 +5,7 @@
 //! devices: see                      all                    those with grants in their projects
 //! devices: approve, resume,         all                    those whose grants are all in their projects
 //!   suspend, revoke
+//! devices: replace                  no                     those whose grants are all in their projects
 //! grants: see, suspend, revoke      all                    in their projects
 //! grants: approve, resume           no                     in their projects
 //! requests: see                     all                    in their projects
@@ -52,9 +53,14 @@ pub enum Forbidden {
     NoProject(Collaborator),
     /// Of all that a device has.
     #[error(
-        "the device has grants in project `{0}` too, which is not theirs; suspend or revoke the grant instead, or ask an administrator"
+        "there are grants in a project that is not theirs, too; suspend or revoke their own instead, or ask an administrator"
     )]
-    Elsewhere(ProjectName),
+    Elsewhere,
+    /// Of all that a device has, where an administrator cannot either.
+    #[error(
+        "the device has grants in a project that is not theirs, too, and whoever replaces it owns all of them; invite to their own projects, or ask whoever runs the issuer to replace it there"
+    )]
+    NotAll,
     /// Of what there is at all.
     #[error("nothing of it is in a project of theirs")]
     NothingTheirs,
@@ -94,7 +100,7 @@ const fn right(operation: Operation) -> Right {
         | O::LedgerList => (true, true, false),
         O::DeviceApprove | O::DeviceResume => (true, true, true),
         O::GrantApprove | O::GrantResume | O::RequestApprove | O::RequestNarrow => (false, true, true),
-        O::Invite | O::RequestRefuse => (false, true, false),
+        O::Invite | O::DeviceReplace | O::RequestRefuse => (false, true, false),
         O::Offboard
         | O::PolicyList
         | O::PolicyLoad
@@ -166,12 +172,14 @@ impl Standing {
         if self.everywhere(operation) {
             return Ok(());
         }
+        // What the others are is not theirs to know.
         let (theirs, others): (Vec<_>, Vec<_>) = projects.partition(|project| self.projects.contains(*project));
         // Whoever decides about a device decides about all that it has.
         let whole = !matches!(operation, Operation::DeviceList | Operation::DeviceShow);
-        match (theirs.is_empty(), others.first()) {
+        match (theirs.is_empty(), !others.is_empty()) {
             (true, _) => Err(Forbidden::NothingTheirs),
-            (_, Some(other)) if whole => Err(Forbidden::Elsewhere((*other).clone())),
+            (_, true) if operation == Operation::DeviceReplace => Err(Forbidden::NotAll),
+            (_, true) if whole => Err(Forbidden::Elsewhere),
             _ => Ok(()),
         }
     }
@@ -199,6 +207,7 @@ mod tests {
             (Operation::DeviceSuspend, true, true),
             (Operation::DeviceResume, true, true),
             (Operation::DeviceRevoke, true, true),
+            (Operation::DeviceReplace, false, true),
             (Operation::GrantList, true, true),
             (Operation::GrantShow, true, true),
             (Operation::GrantApprove, false, true),
@@ -266,11 +275,16 @@ mod tests {
         for operation in
             [Operation::DeviceApprove, Operation::DeviceSuspend, Operation::DeviceResume, Operation::DeviceRevoke]
         {
-            assert!(matches!(owner.may_about(operation, both()), Err(Forbidden::Elsewhere(_))));
+            assert_eq!(owner.may_about(operation, both()), Err(Forbidden::Elsewhere));
             assert_eq!(owner.may_about(operation, [&apollo].into_iter()), Ok(()));
             assert_eq!(owner.may_about(operation, [&gemini].into_iter()), Err(Forbidden::NothingTheirs));
             assert_eq!(standing(true, &[]).may_about(operation, both()), Ok(()));
         }
+        let replace = Operation::DeviceReplace;
+        assert_eq!(owner.may_about(replace, both()), Err(Forbidden::NotAll));
+        assert_eq!(owner.may_about(replace, [&apollo].into_iter()), Ok(()));
+        assert_eq!(standing(true, &["apollo"]).may_about(replace, both()), Err(Forbidden::NotAll));
+        assert_eq!(standing(true, &[]).may_about(replace, both()), Err(Forbidden::NothingTheirs));
         assert_eq!(owner.may_about(Operation::DeviceShow, both()), Ok(()));
         assert_eq!(owner.may_about(Operation::DeviceShow, std::iter::empty()), Err(Forbidden::NothingTheirs));
     }

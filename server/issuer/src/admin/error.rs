@@ -16,6 +16,7 @@ use crate::{
     error::Refusal,
     gates::RegistryError,
     invitation::InviteError,
+    replacement::ReplaceError,
     requests::RequestError,
     store::{DecideError, StoreError},
     until::UntilError,
@@ -58,6 +59,8 @@ pub(super) enum AdminError {
     Request(#[from] RequestError),
     #[error(transparent)]
     Invite(#[from] InviteError),
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
     #[error(transparent)]
     Gate(#[from] RegistryError),
     #[error(transparent)]
@@ -127,6 +130,7 @@ impl From<AdminError> for Refusal {
             AdminError::Approval(error) => approval(error, text),
             AdminError::Request(error) => request(error, text),
             AdminError::Invite(error) => invite(error, text),
+            AdminError::Replace(error) => replace(error, text),
             AdminError::Gate(RegistryError::Unknown(_)) => AdminError::NotFound("gate").into(),
             AdminError::Gate(RegistryError::Store(error)) => error.into(),
             AdminError::Gate(RegistryError::Decide(error)) => error.into(),
@@ -224,5 +228,23 @@ fn invite(error: InviteError, text: String) -> Refusal {
         InviteError::Changed(condition) => DecideError::Conflict(condition).into(),
         InviteError::Decide(error) => error.into(),
         error => Refusal::internal(&error),
+    }
+}
+
+fn replace(error: ReplaceError, text: String) -> Refusal {
+    match error {
+        ReplaceError::NoDevice(_) => AdminError::NotFound("device").into(),
+        ReplaceError::Whose { .. } | ReplaceError::Later { .. } => Refusal::new(
+            OAuthError::InvalidRequest,
+            Reason::Malformed,
+            text,
+            "leave `collaborator` and `until` out: a replacement is for the same person and the same time",
+        ),
+        ReplaceError::State { .. }
+        | ReplaceError::Nothing { .. }
+        | ReplaceError::Invited { .. }
+        | ReplaceError::Enrolled { .. } => state(text),
+        ReplaceError::Invite(error) => invite(error, text),
+        ReplaceError::Store(error) => error.into(),
     }
 }

@@ -15,15 +15,21 @@ use super::{
 };
 use crate::{
     approval::bar,
-    invitation::{Invite, InviteError, check_grant, invite},
+    invitation::{GrantError, Invite, InviteError, invite, judge_grant},
     issuer::Issuer,
     policy::Policy,
     store::Terms,
     until,
 };
 
-fn malformed(what: &str, error: impl std::fmt::Display) -> AdminError {
+pub(super) fn malformed(what: &str, error: impl std::fmt::Display) -> AdminError {
     AdminError::Malformed(format!("`{what}`: {error}"))
+}
+
+/// How long the code can be used, in seconds.
+pub(super) fn lifetime(issuer: &Issuer, asked: Option<&str>) -> Result<i64, AdminError> {
+    let lifetime = asked.map(daypass_proto::duration::seconds).transpose();
+    Ok(lifetime.map_err(|error| malformed("code_expires", error))?.unwrap_or(issuer.config.code_lifetime))
 }
 
 fn narrower(asked: &api::Narrower, now: Timestamp, zone: &TimeZone) -> Result<Terms, AdminError> {
@@ -61,15 +67,18 @@ pub(super) async fn make(issuer: &Issuer, decider: &Decider, asked: api::Invite)
     let (policy, now) = (issuer.policy(), issuer.environment.now());
     let zone = policy.zone(&asked.project);
     let (until, wanted) = (end(&asked, &policy, now, &zone)?, narrower(&asked.terms, now, &zone)?);
-    let lifetime = asked.code_expires.as_deref().map(daypass_proto::duration::seconds).transpose();
-    let lifetime = lifetime.map_err(|error| malformed("code_expires", error))?;
+    let lifetime = lifetime(issuer, asked.code_expires.as_deref())?;
     let reason = asked.reason.as_deref().map(reason).transpose()?;
-    let given = check_grant(&policy, (&asked.project, &asked.role), &asked.collaborator, until, &wanted, now)
-        .map_err(InviteError::from)?;
+    let mut judged = judge_grant(&policy, (&asked.project, &asked.role), &asked.collaborator, until, &wanted, now);
+    if asked.until.is_none() && judged.excess.iter().any(|error| matches!(error, GrantError::Phase(..))) {
+        // There is no such phase, which is what is wrong with it.
+        judged.excess.retain(|error| !matches!(error, GrantError::NoTime { .. }));
+    }
+    let excess = judged.excess.iter().map(ToString::to_string).collect();
     let bar = bar(&policy, &asked.project, &asked.role).map_err(InviteError::from)?;
     let role = policy.role(&asked.project, &asked.role);
     let authorization_details = role.and_then(|role| role.details_for(&asked.collaborator).ok()).unwrap_or_default();
-    let given = terms(&given);
+    let given = terms(&judged.terms);
     let (made, code) = if asked.dry_run {
         (None, None)
     } else {
@@ -79,7 +88,7 @@ pub(super) async fn make(issuer: &Issuer, decider: &Decider, asked: api::Invite)
             role: asked.role,
             until,
             terms: wanted,
-            code_expires_at: now.plus(lifetime.unwrap_or(issuer.config.code_lifetime)),
+            code_expires_at: now.plus(lifetime),
             ek_hash: None,
             reason,
             by: decider.actor.clone(),
@@ -96,5 +105,6 @@ pub(super) async fn make(issuer: &Issuer, decider: &Decider, asked: api::Invite)
         authorization_details,
         approved_by: bar.owners.into_iter().collect(),
         approvers: bar.approvers,
+        excess,
     })
 }

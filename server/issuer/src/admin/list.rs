@@ -1,17 +1,18 @@
 //! Lists of the admin API: of what is theirs to see, by filters that stand in the query.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use daypass_proto::{
     access_request::{AccessRequest, RequestLife},
     admin_api::{self as api, LIST, Sort},
+    arguments::word as known,
     enrolment::DeviceLife,
     ledger::EventKind,
     names::{Collaborator, DeviceId, ProjectName, RoleName},
+    redaction::glimpse,
 };
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::{
     Bootstrapped, Operation, Versioned, bootstraps,
@@ -23,12 +24,15 @@ use super::{
 };
 use crate::{
     commands::event_json,
-    grant::{MOST, Shown},
+    grant::{Among, Pages, Shown},
     issuer::Issuer,
     requests::describe,
-    store::{Filter, Find, GrantLife, InvitationLife, ProposalLife, Side},
+    store::{Filter, Find, InvitationLife, ProposalLife, Side},
     until::{Edge, past},
 };
+
+/// How many grants are looked at for one list at most, where their state is one that time makes.
+const LOOKED_AT: usize = 20_000;
 
 /// The filters of a list. Each list knows some of them; the table of routes says which.
 #[derive(Debug)]
@@ -94,8 +98,9 @@ impl Which {
         let words = self.state.iter().flat_map(|states| states.split(','));
         words
             .map(|word| {
-                serde_json::from_value(Value::from(word))
-                    .map_err(|_| AdminError::Malformed(format!("`state`: `{word}` is none here")))
+                known(word).map_err(|known| {
+                    AdminError::Malformed(format!("`state`: `{}` is none here; {known}", glimpse(word)))
+                })
             })
             .collect()
     }
@@ -152,22 +157,19 @@ pub(super) async fn devices(
     query: &str,
 ) -> Result<api::List<api::Device>, AdminError> {
     let which = Which::read(query, &["collaborator", "project", "state", "limit"])?;
-    let (states, projects) = (which.states::<DeviceLife>()?, which.projects(decider, Operation::DeviceList)?);
-    let mut found = Vec::new();
-    for device in issuer.store.devices(None).await? {
-        if !states.is_empty() && !states.contains(&device.state)
-            || which.collaborator.as_ref().is_some_and(|whose| *whose != device.collaborator)
-        {
-            continue;
-        }
-        let grants = issuer.store.grants_of(&device.id).await?;
-        let there = projects.as_ref().is_none_or(|in_these| grants.iter().any(|it| in_these.contains(&it.project)));
-        if there {
-            found.push(device_with(issuer, &decider.standing, &device, &grants));
-        }
+    let states: Vec<_> = which.states::<DeviceLife>()?.into_iter().map(DeviceLife::as_str).collect();
+    let mut devices = BTreeMap::new();
+    for find in which.finds(decider, Operation::DeviceList, &states)? {
+        devices.extend(issuer.store.find_devices(&find).await?.into_iter().map(|device| (device.id.clone(), device)));
     }
-    found.sort_by(|one, other| one.device.cmp(&other.device));
-    Ok(which.cut(found))
+    // By name, each once, and no more than are shown.
+    let api::List { items, more } = which.cut(devices.into_values().collect());
+    let mut found = Vec::with_capacity(items.len());
+    for device in items {
+        let grants = issuer.store.grants_of(&device.id).await?;
+        found.push(device_with(issuer, &decider.standing, &device, &grants));
+    }
+    Ok(api::List { items: found, more })
 }
 
 pub(super) async fn grants(
@@ -177,26 +179,22 @@ pub(super) async fn grants(
 ) -> Result<api::List<api::Grant>, AdminError> {
     let which = Which::read(query, &["collaborator", "project", "role", "device", "state", "sort", "limit"])?;
     let states = which.states::<Shown>()?;
-    let among: Vec<_> = states.iter().flat_map(|state| state.among()).map(GrantLife::as_str).collect();
-    let words: BTreeSet<_> = states.iter().map(|state| state.as_str()).collect();
+    let (policy, now) = (issuer.policy(), issuer.environment.now());
+    let mut pages = Pages::up_to(LOOKED_AT);
     let mut found = Vec::new();
-    for mut find in which.finds(decider, Operation::GrantList, &among)? {
-        if !states.is_empty() {
-            // What is shown so is known when it was read: the limit counts those.
-            find.limit = MOST;
+    for find in which.finds(decider, Operation::GrantList, &[])? {
+        for among in Among::of(&find, &states, now) {
+            found.extend(pages.read(issuer.store.as_ref(), &policy, &among, now).await?);
         }
-        found.extend(issuer.store.find_grants(&find).await?.iter().map(|it| grant(issuer, it)));
     }
-    found.retain(|it| words.is_empty() || words.contains(it.state.as_str()));
-    match which.sort {
-        Sort::Id => found.sort_by(|one, other| one.grant.cmp(&other.grant)),
-        Sort::Collaborator => found.sort_by(|one, other| one.collaborator.cmp(&other.collaborator)),
-        Sort::Project => found.sort_by(|one, other| one.project.cmp(&other.project)),
-        Sort::Role => found.sort_by(|one, other| one.role.cmp(&other.role)),
-        Sort::State => found.sort_by(|one, other| one.state.cmp(&other.state)),
-        Sort::Until => found.sort_by_key(|it| it.until),
+    found.sort_by_cached_key(|it| it.place(which.sort));
+    let mut found: Vec<_> = found.iter().map(|it| grant(issuer, it)).collect();
+    if which.sort == Sort::State {
+        // As it is shown, and not as the store has it.
+        found.sort_by(|one, other| one.state.cmp(&other.state));
     }
-    Ok(which.cut(found))
+    let api::List { items, more } = which.cut(found);
+    Ok(api::List { items, more: more || pages.is_cut() })
 }
 
 pub(super) async fn invitations(

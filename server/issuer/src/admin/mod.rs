@@ -15,14 +15,15 @@ mod notifications;
 mod openapi;
 mod perform;
 pub(crate) mod policy;
+mod replace;
 mod requests;
 mod route;
 mod shown;
 
-pub(crate) use self::administrators::acting;
 pub use self::administrators::{
     AdministratorError, Administrators, Bootstrap, administrators, bootstrap, is_administrator, remove,
 };
+pub(crate) use self::administrators::{acting, was_administered};
 use self::authority::Standing;
 pub(crate) use self::deeds::{Bootstrapped, Versioned, bootstraps, versions};
 pub use self::{

@@ -13,11 +13,12 @@ use serde_json::Value;
 
 use super::{
     Operation,
+    authority::Forbidden,
     caller::Decider,
     error::AdminError,
     invite, list, notifications,
     openapi::description,
-    policy, requests,
+    policy, replace, requests,
     shown::{device, ended, gate, grant, grant_shown, invitation, proposal},
 };
 use crate::{
@@ -81,6 +82,7 @@ pub(super) async fn perform(
         O::DeviceSuspend => decide_device(issuer, decider, operation, Verb::Suspend, &asked).await,
         O::DeviceResume => decide_device(issuer, decider, operation, Verb::Resume, &asked).await,
         O::DeviceRevoke => decide_device(issuer, decider, operation, Verb::Revoke, &asked).await,
+        O::DeviceReplace => answer(&replace::make(issuer, decider, &asked).await?),
         O::GrantList => answer(&list::grants(issuer, decider, &asked.query).await?),
         O::GrantShow => answer(&grant_shown(issuer, &their_grant(issuer, decider, operation, &asked).await?).await?),
         O::GrantApprove => {
@@ -105,7 +107,7 @@ pub(super) async fn perform(
             decider.standing.may_in(operation, &found.project).map_err(|_| AdminError::NotFound("invitation"))?;
             // One for another machine of somebody's may carry grants of several projects.
             for grant in carried(issuer, &found).await? {
-                decider.standing.may_in(operation, &grant.project)?;
+                decider.standing.may_in(operation, &grant.project).map_err(|_| Forbidden::Elsewhere)?;
             }
             let reason = asked.reason()?;
             let told = Told { source: &decider.source, rule: None, reason: reason.as_deref() };
@@ -176,7 +178,8 @@ async fn approve_device(issuer: &Issuer, decider: &Decider, asked: &Asked) -> Re
         compare(issuer, &found, &given.code, &decider.source).await?;
     }
     let (rule, reason) = (Some("code_compared"), reason.as_deref());
-    let found = decide_life(issuer, &found.id, Verb::Approve, &decider.source, rule, reason).await?;
+    let verb = Verb::Approve { with_grants: given.with_grants };
+    let found = decide_life(issuer, &found.id, verb, &decider.source, rule, reason).await?;
     device(issuer, &decider.standing, &found).await
 }
 

@@ -6,8 +6,9 @@
 //!            └─────► withdrawn
 //! ```
 //!
-//! An account on the issuer's machine is nobody: what it brings waits as well, and it confirms nothing. Before there is an administrator there is
-//! nobody to ask; then a load says so in its event. What waits follows the version that it was compared with, and no other.
+//! An account on the issuer's machine is nobody: what it brings waits as well, and it confirms nothing. Before there ever was an administrator there is
+//! nobody to ask; then a load says so in its event. Once there was one, it waits for the next: otherwise whoever ends or suspends them would be asked
+//! by nobody. What waits follows the version that it was compared with, and no other.
 
 use daypass_proto::{
     encoding::Fixed,
@@ -16,7 +17,7 @@ use daypass_proto::{
 };
 use thiserror::Error;
 
-use super::{AdministratorError, acting, administrators};
+use super::{AdministratorError, was_administered};
 use crate::{
     actor::Actor,
     issuer::Issuer,
@@ -96,7 +97,7 @@ pub async fn load(issuer: &Issuer, files: Files, actor: &Actor) -> Result<Loaded
         touched.insert(0, UNREAD.to_owned());
     }
     // Whoever asks through the admin API is an administrator, or was a moment ago.
-    let alone = matches!(actor, Actor::Machine { .. }) && acting(&administrators(issuer).await?, now) == 0;
+    let alone = matches!(actor, Actor::Machine { .. }) && !was_administered(issuer).await?;
     if touched.is_empty() || alone {
         let event = loaded(issuer, &policy.hash(), before.as_ref(), actor);
         let event = if touched.is_empty() { event } else { event.text("rule", "no_administrator") };

@@ -1,10 +1,11 @@
 //! Records as the admin API shows them.
 
-use daypass_proto::{admin_api as api, time::Timestamp};
+use daypass_proto::{admin_api as api, encoding::base64url, time::Timestamp};
 
 use super::{Operation, Standing, error::AdminError};
 use crate::{
     approval::Waiting,
+    briefing::terms as terms_now,
     ending::Ending,
     issuer::Issuer,
     policy::{Policy, Version, differences},
@@ -48,9 +49,28 @@ pub(super) async fn grant_shown(issuer: &Issuer, found: &Grant) -> Result<api::G
         terms: terms(&found.terms),
         used: found.used,
         authorization_details,
+        replaces: found.replaces.as_ref().map(|replaces| replaces.grant.clone()),
+        approved_by: waiting.iter().flat_map(|waiting| &waiting.record().given).map(|it| it.by.clone()).collect(),
         waits_for: waiting.as_ref().map(Waiting::open_to).unwrap_or_default(),
         approvals_missing: waiting.as_ref().map_or(0, Waiting::missing),
+        acceptances: accepted(issuer, found).await?,
     })
+}
+
+/// What was accepted of a grant's briefings.
+async fn accepted(issuer: &Issuer, found: &Grant) -> Result<Vec<api::Acceptance>, AdminError> {
+    let policy = issuer.policy();
+    let project = policy.project(&found.project);
+    let now = project.and_then(|project| terms_now(project, project.role(&found.role)?, found));
+    let kept = issuer.store.acceptances(&found.id).await?;
+    let told = kept.into_iter().map(|kept| api::Acceptance {
+        briefing: base64url(&kept.briefing.0),
+        acceptance: base64url(&kept.hash.0),
+        device: kept.device,
+        at: kept.at,
+        current: now == Some(kept.briefing),
+    });
+    Ok(told.collect())
 }
 
 /// As whoever asks may see it: an administrator all of it, an owner what it is granted in their projects.

@@ -36,6 +36,7 @@ use crate::{
 
 mod bad_input;
 mod invite;
+mod replace;
 mod requests;
 mod rest;
 
@@ -313,6 +314,8 @@ async fn every_operation_answers_as_the_description_has_it() {
     assert_eq!(approved["approvals_missing"], 0);
 
     let laptop = world.device("erin", "reader").await;
+    let replace = format!("/admin/v1/devices/{}/replace", laptop.device);
+    world.good(&owner, "POST", &replace, json!({"dry_run": true})).await;
     for verb in ["narrow", "approve", "refuse"] {
         let request = world.extends(&laptop, 9).await;
         world.good(&owner, "GET", &format!("/admin/v1/requests/{request}"), Value::Null).await;
@@ -605,6 +608,26 @@ async fn before_there_is_an_administrator_a_load_says_that_nobody_was_asked() {
     assert!(matches!(loaded, super::policy::Loaded::InForce), "{loaded:?}");
     assert!(world.owns("eve@example.com").await);
     assert!(world.made.events("policy_loaded").await.last().unwrap().contains("no_administrator"));
+}
+
+#[tokio::test]
+async fn whoever_puts_the_last_administrator_out_of_the_way_is_not_alone() {
+    use crate::ending::{GrantVerb, Told, decide_grant};
+    for verb in [GrantVerb::Suspend, GrantVerb::Revoke] {
+        let world = World::new().await;
+        let ada = world.administrator("ada").await;
+        let issuer = &world.made.issuer;
+        let administration = |grant: &Grant| grant.project.as_str() == "administration";
+        let grants = issuer.store.grants_of(&ada.device).await.unwrap();
+        let grant = grants.into_iter().find(administration).unwrap();
+        let source = crate::ledger::Source::from(Actor::account("root"));
+        let told = Told { source: &source, rule: None, reason: Some("in the way") };
+        decide_grant(issuer, &grant.id, verb, &told).await.unwrap();
+        let files = serde_json::from_value(world.policy_with_owner("eve@example.com")["files"].clone()).unwrap();
+        let loaded = super::policy::load(issuer, files, &Actor::account("root")).await.unwrap();
+        assert!(matches!(loaded, super::policy::Loaded::Waits(_)), "{loaded:?}");
+        assert!(!world.owns("eve@example.com").await);
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use daypass_proto::{enrolment::DeviceLife, ledger::EventKind, names::GrantId};
 use super::{ApprovalError, Waiting, bar, guard};
 use crate::{
     actor::Actor,
+    device::Verb,
     ending::{GrantVerb, Told},
     invitation::within_limits,
     issuer::Issuer,
@@ -38,7 +39,14 @@ pub async fn approve(
         Some(device) => store.device(device).await?,
         None => None,
     };
-    let judged = judge(issuer, &grant, actor).await;
+    let ready = device.as_ref().is_some_and(|device| device.state == DeviceLife::Approved);
+    let before = Waiting::of_grant(issuer, &grant).await?;
+    let enough = before.is_some_and(|waiting| !waiting.record().given.is_empty() && waiting.missing() == 0);
+    let judged = match judge(issuer, &grant, actor).await {
+        // Of several owners who need not all approve, one does; the others are told.
+        Ok(_) | Err(ApprovalError::Already(_)) if enough && !ready => Err(ApprovalError::Enough(grant.id.clone())),
+        judged => judged,
+    };
     // Where the machine is not known yet, it is asked once it comes into force.
     let judged = judged.and_then(|waiting| {
         let monitored = device.as_ref().map(|device| guard(issuer, Action::Approve, device, &grant)).transpose()?;
@@ -49,7 +57,6 @@ pub async fn approve(
         Err(error) => return Err(refused(issuer, &grant, &told, error).await),
     };
     let mut decision = approval(issuer, Decision::default(), &grant, &waiting, &told);
-    let ready = device.as_ref().is_some_and(|device| device.state == DeviceLife::Approved);
     if let Some(device) = device {
         decision = decision.change(Change::RequireDevice(device.id, device.state));
     }
@@ -106,15 +113,17 @@ fn approval(issuer: &Issuer, decision: Decision, grant: &Grant, waiting: &Waitin
 }
 
 /// What becomes of a device's grants when the device itself is let on: those that have their approvals come into force. Somebody who approves the
-/// device for an owner, or is one, approves what it waits for with it.
+/// device for an owner, or is one, approves what it waits for with it where they say so.
 pub async fn follow(
     issuer: &Issuer,
     mut decision: Decision,
     device: &Device,
     grants: Vec<Grant>,
-    approves: bool,
+    verb: Verb,
     told: &Told<'_>,
 ) -> Result<Decision, ApprovalError> {
+    let approves = matches!(verb, Verb::Approve { .. });
+    let with_grants = verb == Verb::Approve { with_grants: true };
     let (mut successions, mut others, mut held) = (Vec::new(), false, None);
     for grant in grants.into_iter().filter(|grant| grant.state == GrantLife::Requested) {
         let actor = match told.source {
@@ -126,7 +135,7 @@ pub async fn follow(
             None => None,
         };
         let waiting = match (judged, actor) {
-            (Some(Ok(waiting)), _) => {
+            (Some(Ok(waiting)), _) if with_grants => {
                 decision = approval(issuer, decision, &grant, &waiting, told);
                 Some(waiting)
             }

@@ -96,6 +96,9 @@ pub enum ApprovalError {
     /// Once is enough.
     #[error("`{0}` has approved this already; it waits for somebody else")]
     Already(Collaborator),
+    /// It needs no more.
+    #[error("grant `{0}` has all approvals that it takes, and waits for its machine")]
+    Enough(GrantId),
     /// A guardrail of the policy.
     #[error(transparent)]
     Guardrail(#[from] Forbidden),
@@ -153,6 +156,7 @@ impl ApprovalError {
             | Self::NotWaiting { .. }
             | Self::Nobody { .. }
             | Self::Already(_)
+            | Self::Enough(_)
             | Self::Predecessor { .. }
             | Self::Changed(_)
             | Self::Store(_)

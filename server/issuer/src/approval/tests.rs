@@ -61,7 +61,8 @@ async fn enrolled_by(made: &Made, id: GrantId) -> (GrantId, DeviceId) {
 }
 
 async fn approve_device(made: &Made, device: &DeviceId, actor: Actor) -> Result<Device, LifeError> {
-    decide_life(&made.issuer, device, Verb::Approve, &Source::Actor(actor), Some("code_compared"), Some("met")).await
+    let verb = Verb::Approve { with_grants: true };
+    decide_life(&made.issuer, device, verb, &Source::Actor(actor), Some("code_compared"), Some("met")).await
 }
 
 #[tokio::test]
@@ -75,6 +76,31 @@ async fn an_approved_device_has_nothing_until_an_owner_approves_its_grant() {
     assert_eq!(grant(&made, &id).await.state, GrantLife::Active);
     assert_eq!(made.reasons("grant_approved").await, ["asked her"]);
     assert_eq!(made.events("grant_activated").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_owner_who_compares_a_code_approves_what_it_was_invited_to_where_they_say_so() {
+    for (with_grants, state, approvals) in [(false, GrantLife::Requested, 0), (true, GrantLife::Active, 1)] {
+        let made = Made::with_software().await;
+        let (id, device) = enrolled(&made).await;
+        let (verb, olga) = (Verb::Approve { with_grants }, Source::Actor(person("olga@example.com")));
+        decide_life(&made.issuer, &device, verb, &olga, Some("code_compared"), None).await.unwrap();
+        assert_eq!(grant(&made, &id).await.state, state);
+        assert_eq!(made.events("grant_approved").await.len(), approvals);
+    }
+}
+
+#[tokio::test]
+async fn of_owners_one_of_whom_is_enough_the_second_is_told_while_the_machine_is_not_there() {
+    let made = Made::with_software().await;
+    made.edit_policy(&[("owners = [", "owners = [\"otto@example.com\", ")]).await;
+    let id = made.invited("alice").await.grant;
+    approve_grant(&made.issuer, &id, &person("olga@example.com"), None).await.unwrap();
+    for who in ["otto@example.com", "olga@example.com"] {
+        let told = approve_grant(&made.issuer, &id, &person(who), None).await;
+        assert!(matches!(told, Err(ApprovalError::Enough(_))), "{who}: {told:?}");
+    }
+    assert_eq!(made.events("grant_approved").await.len(), 1);
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ pub enum BackupError {
     #[error("`{}` is another root than the backup's: every device and gate trusts one of both only; move it away to restore", .0.display())]
     OtherRoot(PathBuf),
     /// The checkpoint that was given is none.
-    #[error("`{}` is not a checkpoint", .0.display())]
+    #[error("`{}` is not a checkpoint; `daypass ledger show` prints one, and so does whoever else follows the ledger", .0.display())]
     Checkpoint(PathBuf),
     /// The configuration.
     #[error(transparent)]

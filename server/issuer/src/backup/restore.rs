@@ -71,6 +71,8 @@ pub struct Restored {
 
 /// Restores a backup.
 pub async fn restore(environment: &Environment, order: Restore<'_>) -> Result<Restored, BackupError> {
+    // Before anything is changed.
+    order.checkpoint.map(handed_over).transpose()?;
     let (manifest, small) = look_at(order.from)?;
     let text = |name: &str| {
         let bytes = small.get(name).ok_or_else(|| not_whole(order.from, format!("it has no `{name}`")))?;
@@ -175,15 +177,18 @@ async fn record(
 fn published(config: &Config, order: &Restore<'_>) -> Result<Vec<String>, BackupError> {
     let beside = SqliteStore::published_at(&config.database);
     let mut notes = Vec::new();
-    for path in order.checkpoint.into_iter().chain(beside.exists().then_some(beside.as_path())) {
-        let note = read_text(path).map_err(failed("read", path))?;
-        // What lies beside may be as damaged as the rest; what somebody hands over is theirs to get right.
-        if peek(&note).is_err() && order.checkpoint == Some(path) {
-            return Err(BackupError::Checkpoint(path.to_owned()));
-        }
-        notes.push(note);
+    notes.extend(order.checkpoint.map(handed_over).transpose()?);
+    if beside.exists() {
+        // It may be as damaged as the rest.
+        notes.push(read_text(&beside).map_err(failed("read", &beside))?);
     }
     Ok(notes)
+}
+
+/// The checkpoint that somebody hands over, which is theirs to get right.
+fn handed_over(path: &Path) -> Result<String, BackupError> {
+    let note = read_text(path).map_err(failed("read", path))?;
+    if peek(&note).is_err() { Err(BackupError::Checkpoint(path.to_owned())) } else { Ok(note) }
 }
 
 /// Why this store may be behind what was published, unless it is shown that it is not: two trees under one name would be a lie.

@@ -28,6 +28,8 @@ use crate::{
     token::trial::Trial,
 };
 
+mod evidence;
+
 const DAY: i64 = 86_400;
 const PROJECT: &str = r#"
 owners = ["olga@example.com", "otto@example.com"]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    arguments::reason,
+    arguments::{end, reason},
     on_this_machine, operator,
     output::{confirm, json as print_json, line, table, untrusted},
 };
@@ -25,7 +25,7 @@ pub enum Command {
         /// Whom.
         collaborator: Collaborator,
         /// Until when: a date, a time or a duration; a year at most.
-        #[arg(long, value_name = "WHEN", default_value = "365d")]
+        #[arg(long, value_name = "WHEN", default_value = "365d", value_parser = end)]
         until: String,
         /// Why, for the ledger.
         #[arg(long, value_parser = reason)]

@@ -1,16 +1,19 @@
 //! Options that several commands have.
 
-use std::io::Write as _;
+use std::{fmt::Display, io::Write as _};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use daypass_proto::{
     admin_api::Sort,
+    arguments::{number, text},
     names::{Collaborator, ProjectName, RoleName},
+    time::Timestamp,
     words::words,
 };
+use jiff::tz::TimeZone;
 
 use super::{CommandError, operator};
-use crate::{actor::Actor, store::Find};
+use crate::{actor::Actor, store::Find, until};
 
 /// Which grants or invitations are listed, and how.
 #[derive(Debug, clap::Args)]
@@ -28,7 +31,7 @@ pub struct Which {
     #[arg(long, default_value_t = Sort::Id, value_parser = sort())]
     sort: Sort,
     /// No more than so many; standard error says where there are more.
-    #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = |given: &str| number::<u32>(given, 1..=100_000))]
     limit: u32,
     /// Print JSON.
     #[arg(long)]
@@ -86,6 +89,32 @@ impl Behalf {
 /// A reason, as it goes to the ledger: words, and not more than somebody reads.
 pub(super) fn reason(text: &str) -> Result<String, String> {
     words(text).map(str::to_owned).map_err(|error| format!("a reason {error}"))
+}
+
+/// An end; which one it is shows where its zone and the time are known.
+pub(super) fn end(given: &str) -> Result<String, String> {
+    formed(given, |text| until::until(text, Timestamp::from_seconds(0), &TimeZone::UTC))
+}
+
+/// A begin, likewise.
+pub(super) fn begin(given: &str) -> Result<String, String> {
+    formed(given, |text| until::begin(text, Timestamp::from_seconds(0), &TimeZone::UTC))
+}
+
+/// A moment that is looked back to, likewise.
+pub(super) fn moment(given: &str) -> Result<String, String> {
+    formed(given, |text| until::past(text, Timestamp::from_seconds(0), &TimeZone::UTC, until::Edge::Begin))
+}
+
+/// How long something takes.
+pub(super) fn duration(given: &str) -> Result<String, String> {
+    formed(given, daypass_proto::duration::seconds)
+}
+
+fn formed<T, E: Display>(given: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Result<String, String> {
+    let given = text(given).map_err(|error| error.to_string())?;
+    read(&given).map_err(|error| error.to_string())?;
+    Ok(given)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use daypass_proto::ledger::EventKind;
+use daypass_service::file_argument;
 
 use serde_json::json;
 
@@ -21,6 +22,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct BackupArgs {
     /// The new file.
+    #[arg(value_parser = file_argument())]
     file: PathBuf,
     /// Put the master key in: whoever has the file then has the issuer. Without it, keep the key elsewhere.
     #[arg(long)]
@@ -37,13 +39,14 @@ pub struct BackupArgs {
 #[derive(Debug, clap::Args)]
 pub struct RestoreArgs {
     /// The backup.
+    #[arg(value_parser = file_argument())]
     file: PathBuf,
     /// Put it in the place of a store that is there, which is kept beside under another name. Stop the issuer first.
     #[arg(long)]
     replace: bool,
     /// The newest checkpoint that somebody else has. Only where it shows that nothing is missing does the ledger keep its name; so does the one that
     /// lies beside the database.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = file_argument())]
     checkpoint: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]

@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use daypass_proto::{
+    arguments::{path, text, word},
     enrolment::DeviceLife,
     jose::EcPublicKey,
     names::{Collaborator, DeviceId, ProjectName, RoleName},
 };
+use daypass_service::file_argument;
 use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    arguments::{Behalf, reason},
+    arguments::{Behalf, end, reason},
     grant, on_this_machine, operator,
-    output::{confirm, json as print_json, line, table, untrusted},
+    output::{confirm, ending, json as print_json, line, table, untrusted},
 };
 use crate::{
     device::{ComparisonError, LifeError, Registration, Verb, compare, decide_life, register_software},
@@ -28,7 +30,7 @@ pub enum Command {
     /// List devices.
     List {
         /// Only those in this state.
-        #[arg(long, value_parser = state)]
+        #[arg(long, value_parser = word::<DeviceLife>)]
         state: Option<DeviceLife>,
         /// Print JSON.
         #[arg(long)]
@@ -47,7 +49,7 @@ pub enum Command {
         /// Which.
         device: DeviceId,
         /// The code that the collaborator read out; a wrong one refuses.
-        #[arg(long, value_name = "XXXX-XXXX")]
+        #[arg(long, value_name = "XXXX-XXXX", value_parser = text)]
         code: Option<String>,
         /// Approve without comparing.
         #[arg(long)]
@@ -62,8 +64,8 @@ pub enum Command {
     Suspend(Decision),
     /// Let a suspended device on again.
     Resume(Decision),
-    /// End a device and its grants for good.
-    Revoke(Decision),
+    /// End a device and its grants for good: shows them, and asks.
+    Revoke(End),
     /// Register a software client (keys in files), and print its certificate. Needs `allow_software_keys`.
     Register(Register),
 }
@@ -79,6 +81,16 @@ pub struct Decision {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// A decision that is not undone.
+#[derive(Debug, clap::Args)]
+pub struct End {
+    #[command(flatten)]
+    decision: Decision,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
 }
 
 /// A software client.
@@ -97,21 +109,33 @@ pub struct Register {
     #[arg(long, default_value = "software-client")]
     collaborator: Collaborator,
     /// Until when; the role's longest grant at most.
-    #[arg(long, default_value = "1d", value_name = "WHEN")]
+    #[arg(long, default_value = "1d", value_name = "WHEN", value_parser = end)]
     until: String,
     /// PKCS#10 request for the client certificate, PEM or DER.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = file_argument())]
     csr: PathBuf,
     /// The public proof key: a JWK, or a file with one.
-    #[arg(long, value_name = "JWK")]
-    proof_key: String,
+    #[arg(long, value_name = "JWK", value_parser = proof_key)]
+    proof_key: ProofKey,
     /// Print JSON: the device, and the certificate and those above it in PEM.
     #[arg(long)]
     json: bool,
 }
 
-fn state(text: &str) -> Result<DeviceLife, String> {
-    serde_json::from_value(Value::from(text)).map_err(|_| "expected pending, approved, suspended or revoked".to_owned())
+/// A public proof key, or where it is.
+#[derive(Clone, Debug)]
+enum ProofKey {
+    Jwk(EcPublicKey),
+    File(PathBuf),
+}
+
+fn proof_key(given: &str) -> Result<ProofKey, String> {
+    if given.trim_start().starts_with('{') {
+        let expected =
+            "expected a public P-256 key as a JWK, such as `{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":…,\"y\":…}`";
+        return serde_json::from_str(given).map(ProofKey::Jwk).map_err(|_| expected.to_owned());
+    }
+    path(given.into()).map(ProofKey::File).map_err(|error| error.to_string())
 }
 
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
@@ -131,7 +155,13 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
         }
         Command::Suspend(decision) => decide(issuer, Verb::Suspend, &decision).await,
         Command::Resume(decision) => decide(issuer, Verb::Resume, &decision).await,
-        Command::Revoke(decision) => decide(issuer, Verb::Revoke, &decision).await,
+        Command::Revoke(End { decision, yes }) => {
+            if !yes {
+                show(issuer, &decision.device, decision.json).await?;
+                ending("end this device, its grants and its tokens, for good? [y/N] ", decision.json)?;
+            }
+            decide(issuer, Verb::Revoke, &decision).await
+        }
         Command::Register(register) => software(issuer, register).await,
     }
 }
@@ -222,9 +252,11 @@ async fn approve(
     behalf: &Behalf,
 ) -> Result<Device, CommandError> {
     let device = find(issuer, id).await?;
+    // Whoever decides for an owner says so by that, and shows it by the grants' lines.
+    let verb = Verb::Approve { with_grants: behalf.on_behalf_of.is_some() };
     // Nobody is asked to compare where nothing can be approved; the decision itself looks again.
     if device.state != DeviceLife::Pending {
-        return Err(LifeError::Transition { device: id.clone(), from: device.state, verb: Verb::Approve }.into());
+        return Err(LifeError::Transition { device: id.clone(), from: device.state, verb }.into());
     }
     let expected = device.comparison_code.clone().unwrap_or_default();
     let source = behalf.actor().into();
@@ -245,7 +277,7 @@ async fn approve(
             "code_confirmed"
         }
     };
-    Ok(decide_life(issuer, id, Verb::Approve, &source, Some(rule), behalf.reason.as_deref()).await?)
+    Ok(decide_life(issuer, id, verb, &source, Some(rule), behalf.reason.as_deref()).await?)
 }
 
 async fn decide(issuer: &Issuer, verb: Verb, decision: &Decision) -> Result<(), CommandError> {
@@ -264,17 +296,14 @@ fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
 
 async fn software(issuer: &Issuer, register: Register) -> Result<(), CommandError> {
     use rustls_pki_types::{CertificateSigningRequestDer, pem::PemObject as _};
+    let until = until::until(&register.until, issuer.environment.now(), &issuer.policy().zone(&register.project))?;
     let bytes = read(&register.csr)?;
     let csr = CertificateSigningRequestDer::from_pem_slice(&bytes).map(|csr| csr.to_vec()).unwrap_or(bytes);
-    let (jwk, from) = if register.proof_key.trim_start().starts_with('{') {
-        (register.proof_key.into_bytes(), PathBuf::from("--proof-key"))
-    } else {
-        let path = PathBuf::from(register.proof_key);
-        (read(&path)?, path)
+    let proof = match register.proof_key {
+        ProofKey::Jwk(key) => key,
+        ProofKey::File(path) => serde_json::from_slice(&read(&path)?)
+            .map_err(|_| CommandError::FileForm { path, expected: "a public P-256 key as a JWK" })?,
     };
-    let proof: EcPublicKey = serde_json::from_slice(&jwk)
-        .map_err(|_| CommandError::FileForm { path: from, expected: "a public P-256 key as a JWK" })?;
-    let until = until::until(&register.until, issuer.environment.now(), &issuer.policy().zone(&register.project))?;
     let (device, chain) = register_software(
         issuer,
         Registration {

@@ -13,7 +13,7 @@ use daypass_proto::{
     enrolment::TrustTier,
     time::Timestamp,
 };
-use daypass_service::{read_file, read_up_to};
+use daypass_service::{file_argument, read_file, read_up_to};
 use serde_json::{Value, json};
 
 use super::{
@@ -41,6 +41,7 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// One or more certificates, PEM or DER, with the padding of the TPM's NV or without; a regular file, or `-` for standard input.
+    #[arg(value_parser = file_argument())]
     file: PathBuf,
     /// Print JSON.
     #[arg(long)]

@@ -79,10 +79,11 @@ mod tests {
     use crate::{
         actor::Actor,
         device::{Verb, decide_life},
+        ending::{end_everything, look},
         fixture::Made,
         ledger::{Source, audit::audit_store, integrate},
         requests::{ask, lapse},
-        store::{DecideError, LedgerStore as _, Proposal, ProposalLife, SqliteStore, Store as _},
+        store::{DecideError, LedgerStore as _, Proposal, ProposalLife, Scope, SqliteStore, Store as _},
     };
 
     fn args(name: &str, yes: bool) -> Args {
@@ -144,6 +145,32 @@ mod tests {
         let change = Change::ErasePerson { name: "olga".parse().unwrap(), fields: 3, now: environment.now() };
         store.decide(Decision::new(crate::fixture::event(&environment)).change(change)).await.unwrap();
         assert_eq!((traces("olga").await, traces("otto").await, traces("alice").await), (0, 1, 6));
+    }
+
+    #[tokio::test]
+    async fn whoever_lost_something_with_others_is_erased_from_their_list() {
+        let made = Made::new().await;
+        let issuer = &made.issuer;
+        for name in ["alice", "alicia", "bob"] {
+            made.invited(name).await;
+        }
+        let scope = Scope::Project("apollo".parse().unwrap());
+        let ending = look(issuer, scope).await.unwrap();
+        end_everything(issuer, ending, &Source::from(Actor::account("olga")), "over").await.unwrap();
+        let named = async || {
+            let entries = issuer.store.entries(0, 100).await.unwrap();
+            let event = entries.into_iter().find(|entry| entry.kind == "everything_ended").unwrap();
+            event.personal.get("collaborators").map(|(_, value)| value.clone())
+        };
+        // With its number and without.
+        let counted = async |name: &str| issuer.store.traces(&name.parse().unwrap(), made.now()).await.unwrap().fields;
+        let before = (counted("bob").await, counted("ali").await);
+        integrate(issuer).await;
+        assert_eq!((counted("bob").await, counted("ali").await), before);
+        assert!(before.0 > 0 && before.1 == 0, "{before:?}");
+        assert_eq!(named().await.unwrap(), r#"["alice","alicia","bob"]"#);
+        erase(issuer, &args("bob", true), "otto").await.unwrap();
+        assert_eq!((named().await, counted("bob").await), (None, 0));
     }
 
     #[tokio::test]

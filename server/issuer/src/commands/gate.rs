@@ -10,14 +10,15 @@ use super::{
     CommandError,
     arguments::reason,
     operator,
-    output::{json as print_json, line, table},
+    output::{ending, json as print_json, line, table},
 };
 use crate::{
     actor::Actor,
-    gates::{Registration, add, remove},
+    gates::{Registration, RegistryError, add, remove},
     issuer::Issuer,
     store::GateLife,
 };
+use daypass_service::file_argument;
 
 /// What can be done.
 #[derive(Debug, clap::Subcommand)]
@@ -30,7 +31,7 @@ pub enum Command {
         #[arg(long = "resource", required = true, value_name = "URL")]
         resources: Vec<Resource>,
         /// PEM file with the CA of the gate's own certificate; left out, the gate gets one under the issuer's root.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = file_argument())]
         ca: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
@@ -42,13 +43,16 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Take a gate out.
+    /// Take a gate out: says what it guards, and asks.
     Remove {
         /// Which.
         name: GateName,
         /// Why, for the ledger.
         #[arg(long, value_parser = reason)]
         reason: Option<String>,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -93,7 +97,15 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
                 .collect();
             table(&["GATE", "STATE", "RESOURCES"], &rows)
         }
-        Command::Remove { name, reason, json } => {
+        Command::Remove { name, reason, yes, json } => {
+            if !yes {
+                let found = issuer.store.gate(&name).await?.ok_or_else(|| RegistryError::Unknown(name.clone()))?;
+                let guards: Vec<&str> = found.resources.iter().map(Resource::as_str).collect();
+                if !json {
+                    line(format!("gate {name}, {}, guards {}, and will serve nobody", found.state, guards.join(" ")))?;
+                }
+                ending("take this gate out? [y/N] ", json)?;
+            }
             remove(issuer, &name, &by, reason.as_deref()).await?;
             if json {
                 return print_json(&json!({"gate": name, "state": GateLife::Removed}));

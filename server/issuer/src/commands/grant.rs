@@ -7,13 +7,13 @@ use super::{
     CommandError,
     arguments::{Behalf, Which, reason},
     on_this_machine,
-    output::{json as print_json, line, table},
+    output::{ending, json as print_json, line, table},
     terms::told,
 };
 use crate::{
     approval::{Waiting, approve_grant},
     ending::{EndError, GrantVerb, Told, decide_grant},
-    grant::{MOST, Shown},
+    grant::{Among, Pages, Shown},
     issuer::Issuer,
     store::{Find, Grant, GrantLife},
 };
@@ -47,8 +47,8 @@ pub enum Command {
     Suspend(Decision),
     /// Let a suspended grant on again.
     Resume(Decision),
-    /// End a grant for good. A code that still waits for its machine ends with it.
-    Revoke(Decision),
+    /// End a grant for good: shows it, and asks. A code that still waits for its machine ends with it.
+    Revoke(End),
 }
 
 /// Which grants.
@@ -77,6 +77,16 @@ pub struct Decision {
     json: bool,
 }
 
+/// A decision that is not undone.
+#[derive(Debug, clap::Args)]
+pub struct End {
+    #[command(flatten)]
+    decision: Decision,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
     match command {
         Command::List(which) => list(issuer, which).await,
@@ -92,7 +102,13 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
         }
         Command::Suspend(decision) => decide(issuer, GrantVerb::Suspend, &decision).await,
         Command::Resume(decision) => decide(issuer, GrantVerb::Resume, &decision).await,
-        Command::Revoke(decision) => decide(issuer, GrantVerb::Revoke, &decision).await,
+        Command::Revoke(End { decision, yes }) => {
+            if !yes {
+                show(issuer, &decision.grant, decision.json).await?;
+                ending("end this grant and the tokens under it, for good? [y/N] ", decision.json)?;
+            }
+            decide(issuer, GrantVerb::Revoke, &decision).await
+        }
     }
 }
 
@@ -150,14 +166,15 @@ pub(super) async fn standing(issuer: &Issuer, grant: &Grant) -> Result<String, C
 }
 
 async fn list(issuer: &Issuer, List { which, states, device }: List) -> Result<(), CommandError> {
-    let among = states.iter().flat_map(|state| state.among()).map(GrantLife::as_str).collect();
-    let mut find = Find { device, ..which.find(among) };
-    if !states.is_empty() {
-        // What is shown so is known when it was read: the limit counts those.
-        find.limit = MOST;
+    let (policy, now) = (issuer.policy(), issuer.environment.now());
+    let find = Find { device, ..which.find(Vec::new()) };
+    // It is one person's, on the issuer's machine: it is gone through to its end.
+    let mut pages = Pages::up_to(usize::MAX);
+    let mut grants = Vec::new();
+    for among in Among::of(&find, &states, now) {
+        grants.extend(pages.read(issuer.store.as_ref(), &policy, &among, now).await?);
     }
-    let mut grants = issuer.store.find_grants(&find).await?;
-    grants.retain(|grant| states.is_empty() || states.contains(&shown(issuer, grant)));
+    grants.sort_by_cached_key(|grant| grant.place(find.sort));
     let grants = which.cut(grants)?;
     if which.json {
         return print_json(&grants.iter().map(|grant| describe(issuer, grant)).collect::<Vec<_>>());

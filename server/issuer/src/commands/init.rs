@@ -8,9 +8,11 @@ use std::{
 };
 
 use daypass_proto::{
+    arguments::{address, text},
     invitation::canonical_issuer,
     ledger::{EventKind, checkpoint::Origin},
 };
+use daypass_service::file_argument;
 use serde_json::json;
 use thiserror::Error;
 use url::Url;
@@ -42,17 +44,17 @@ const POLICY: [(&str, &str); 7] = [
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The issuer's URL, where devices enrol: an https origin.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = text)]
     url: String,
     /// The URL of the mTLS listener; the issuer's host with the next port when left out.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = text)]
     mtls_url: Option<String>,
     /// Address to listen on; ports are taken from the URLs.
-    #[arg(long, default_value = "0.0.0.0", value_name = "ADDRESS")]
+    #[arg(long, default_value = "0.0.0.0", value_name = "ADDRESS", value_parser = address)]
     listen: IpAddr,
     /// An existing folder for the store and the keys; the configuration's own when left out. Store and keys are made for whoever that
     /// folder belongs to, but for the root's private key.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = file_argument())]
     state_dir: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! `daypass-issuer invitation …`.
 
 use daypass_proto::{
+    arguments::word,
     names::{GrantId, InvitationId},
     time::Timestamp,
 };
@@ -10,10 +11,10 @@ use super::{
     CommandError,
     arguments::{Which, reason},
     on_this_machine,
-    output::{json as print_json, line, table},
+    output::{ending, json as print_json, line, table},
 };
 use crate::{
-    ending::{Told, withdraw},
+    ending::{EndError, Told, withdraw},
     issuer::Issuer,
     store::{Invitation, InvitationLife},
 };
@@ -23,13 +24,16 @@ use crate::{
 pub enum Command {
     /// List invitations.
     List(List),
-    /// Take an open invitation back, and the grant that it carries. A device that it would replace keeps what it has.
+    /// Take an open invitation back, and the grant that it carries: shows it, and asks. A device that it would replace keeps what it has.
     Withdraw {
         /// Which.
         invitation: InvitationId,
         /// Why, for the ledger.
         #[arg(long, value_parser = reason)]
         reason: Option<String>,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -42,18 +46,18 @@ pub struct List {
     #[command(flatten)]
     which: Which,
     /// Only those in this state; can be given again. An open one may have a code whose time is over.
-    #[arg(long = "state", value_name = "STATE", value_parser = state)]
+    #[arg(long = "state", value_name = "STATE", value_parser = word::<InvitationLife>)]
     states: Vec<InvitationLife>,
-}
-
-fn state(text: &str) -> Result<InvitationLife, String> {
-    serde_json::from_value(Value::from(text)).map_err(|_| "expected open, used or withdrawn".to_owned())
 }
 
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
     match command {
         Command::List(which) => list(issuer, which).await,
-        Command::Withdraw { invitation, reason, json } => {
+        Command::Withdraw { invitation, reason, yes, json } => {
+            if !yes {
+                show(issuer, &invitation, json).await?;
+                ending("take this invitation back with what it carries, for good? [y/N] ", json)?;
+            }
             let source = on_this_machine();
             let told = Told { source: &source, rule: None, reason: reason.as_deref() };
             let invitation = withdraw(issuer, &invitation, &told).await?;
@@ -68,6 +72,22 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
             line(format!("{} is now {}, and {grants}", invitation.id, invitation.state))
         }
     }
+}
+
+/// What would be taken back.
+async fn show(issuer: &Issuer, id: &InvitationId, json: bool) -> Result<(), CommandError> {
+    let found = issuer.store.invitation(id).await?.ok_or_else(|| EndError::NoInvitation(id.clone()))?;
+    if json {
+        return print_json(&describe(&found, issuer.environment.now()));
+    }
+    let Invitation { collaborator, project, role, state, expires_at, .. } = &found;
+    line(format!(
+        "invitation      {id} of {collaborator} to {project} as {role}, {state}, its code until {expires_at}"
+    ))?;
+    for grant in found.grants() {
+        line(format!("grant           {grant}"))?;
+    }
+    Ok(())
 }
 
 pub(super) fn describe(invitation: &Invitation, now: Timestamp) -> Value {

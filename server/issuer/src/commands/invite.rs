@@ -11,7 +11,7 @@ use serde_json::json;
 use self::offer::{Offer, Offers, offer, replacing};
 use super::{
     CommandError,
-    arguments::reason,
+    arguments::{duration, end, reason},
     operator,
     output::{confirm, json as print_json, line, somebody_is_there},
     terms::Narrower,
@@ -48,12 +48,12 @@ pub struct Args {
     /// The hard end: a date (the end of that day), a time, or a duration such as `90d`. Without a zone, such as `2027-01-31[Europe/Berlin]`,
     /// the project's is meant, or this machine's.
     /// Left out, that of the phase, or of what is replaced.
-    #[arg(long, value_name = "WHEN", required_unless_present_any = ["phase", "replaces"])]
+    #[arg(long, value_name = "WHEN", required_unless_present_any = ["phase", "replaces"], value_parser = end)]
     until: Option<String>,
     #[command(flatten)]
     narrower: Narrower,
     /// How long the code can be used; the configured time when left out, and never beyond the grant's end.
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     code_expires: Option<String>,
     /// The EK hash of the machine, where it is known: no other can use the code, and the machine itself needs no approval.
     #[arg(long, value_name = "HEX", value_parser = ek_hash)]

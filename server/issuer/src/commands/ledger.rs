@@ -16,6 +16,7 @@ use daypass_proto::{
     ledger::checkpoint::{CheckpointKey, MAX_CHECKPOINT, VerifiedCheckpoint},
     pin::Pin,
 };
+use daypass_service::file_argument;
 use serde_json::json;
 
 use super::{
@@ -63,7 +64,7 @@ pub enum Command {
         #[command(flatten)]
         which: which::Which,
         /// The file to make; standard output when left out.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = file_argument())]
         out: Option<PathBuf>,
         /// Print JSON about the file that was made.
         #[arg(long, requires = "out")]
@@ -71,24 +72,27 @@ pub enum Command {
     },
 }
 
+/// How every database of SQLite begins (https://www.sqlite.org/fileformat2.html, section 1.3).
+const SQLITE: &[u8] = b"SQLite format 3\0";
+
 /// Options of `verify`.
 #[derive(Debug, clap::Args)]
 pub struct Verify {
     /// A copy of the database, instead of the configured one.
-    #[arg(long, value_name = "FILE", conflicts_with = "export")]
+    #[arg(long, value_name = "FILE", conflicts_with = "export", value_parser = file_argument())]
     database: Option<PathBuf>,
     /// An export (`-` for standard input), instead of a database.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = file_argument())]
     export: Option<PathBuf>,
     /// What to judge by: verifier keys (`name+hash+key`, one a line), or the issuer's root certificate in PEM. The configured root when
     /// left out.
-    #[arg(long, value_name = "FILE", conflicts_with = "pin")]
+    #[arg(long, value_name = "FILE", conflicts_with = "pin", value_parser = file_argument())]
     key: Option<PathBuf>,
     /// The pin of the issuer's root (SHA-256 of its key, hex or base64url), instead of a file.
     #[arg(long, value_name = "PIN", value_parser = pin)]
     pin: Option<Pin>,
     /// A checkpoint that you kept; may be given several times.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = file_argument())]
     checkpoint: Vec<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -253,7 +257,7 @@ async fn verify(config: &Path, args: Verify) -> Result<(), CommandError> {
         }
         (None, database) => {
             let path = match database {
-                Some(path) => path.clone(),
+                Some(path) => copy_at(path)?,
                 None => Config::load(config)?.database,
             };
             let store = SqliteStore::open_to_read(&path).await?;
@@ -265,6 +269,20 @@ async fn verify(config: &Path, args: Verify) -> Result<(), CommandError> {
         0 => Ok(()),
         found => Err(CommandError::Touched(found)),
     }
+}
+
+/// A copy of the database: what is none has nothing to do with the issuer's own store, of which the store's faults would tell.
+fn copy_at(path: &Path) -> Result<PathBuf, CommandError> {
+    let mut begin = Vec::new();
+    let file = daypass_service::open_file(path).and_then(|file| {
+        let magic = u64::try_from(SQLITE.len()).unwrap_or_default();
+        io::Read::read_to_end(&mut io::Read::take(file, magic), &mut begin)
+    });
+    file.map_err(|source| CommandError::File { path: path.to_owned(), source })?;
+    if begin != SQLITE {
+        return Err(CommandError::FileForm { path: path.to_owned(), expected: "a copy of an issuer's database" });
+    }
+    Ok(path.to_owned())
 }
 
 async fn in_store(store: &dyn Store, judge: Judge, checkpoints: &[PathBuf]) -> Result<Report, CommandError> {

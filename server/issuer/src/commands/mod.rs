@@ -54,6 +54,7 @@ use crate::{
     store::{DecideError, StoreError},
     until::UntilError,
 };
+use daypass_service::file_argument;
 
 pub(crate) use ledger::event_json;
 
@@ -76,7 +77,8 @@ pub struct Cli {
         global = true,
         env = "DAYPASS_ISSUER_CONFIG",
         default_value = "/etc/daypass/issuer.toml",
-        value_name = "FILE"
+        value_name = "FILE",
+        value_parser = file_argument()
     )]
     config: PathBuf,
     #[command(subcommand)]
@@ -282,7 +284,9 @@ pub enum CommandError {
         "`{0}` still has {1}; `daypass-issuer offboard {0}` ends it (a proposal: `policy withdraw`), and is to come before the person is erased"
     )]
     StillLive(Collaborator, String),
-    #[error("nothing in the ledger tells of `{0}`")]
+    #[error(
+        "nothing in the ledger tells of `{0}`; write the name as their invitation has it, which `daypass-issuer invitation list` shows"
+    )]
     NoTraces(Collaborator),
     #[error("{0} personal fields would be erased for good; pass `--yes`")]
     EraseUnconfirmed(u64),

@@ -1,5 +1,6 @@
 //! `daypass-issuer notification …`: what sinks have not taken, and whether they take anything.
 
+use daypass_proto::arguments::{number, text};
 use serde_json::{Value, json};
 
 use super::{
@@ -24,7 +25,7 @@ pub enum Command {
         #[arg(long)]
         dead: bool,
         /// No more than so many.
-        #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 1000, value_name = "NUMBER", value_parser = |given: &str| number::<u32>(given, 1..=100_000))]
         limit: u32,
         /// Print JSON, with what would be sent.
         #[arg(long)]
@@ -48,25 +49,32 @@ pub enum Command {
     },
 }
 
-/// Which messages.
+/// Which messages, and how it is told.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false, args = ["message", "all"])]
 pub struct Which {
-    /// This one.
-    #[arg(value_name = "MESSAGE")]
-    message: Option<String>,
-    /// All of them.
-    #[arg(long)]
-    all: bool,
+    #[command(flatten)]
+    messages: Messages,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
+/// Which messages.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Messages {
+    /// This one.
+    #[arg(value_name = "MESSAGE", value_parser = text)]
+    message: Option<String>,
+    /// All of them.
+    #[arg(long)]
+    all: bool,
+}
+
 impl Which {
     /// What is said where there is nothing.
     fn none(&self) -> CommandError {
-        CommandError::NoNotification(self.message.clone())
+        CommandError::NoNotification(self.messages.message.clone())
     }
 }
 
@@ -74,8 +82,8 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
     match command {
         Command::List { dead, limit, json } => list(issuer, dead, limit, json).await,
         Command::Retry(which) => {
-            let count = issuer.store.retry(which.message.as_deref(), issuer.environment.now()).await?;
-            if count == 0 && !which.all {
+            let count = issuer.store.retry(which.messages.message.as_deref(), issuer.environment.now()).await?;
+            if count == 0 && !which.messages.all {
                 return Err(which.none());
             }
             tell(&which, count, "tried again, as soon as the issuer serves")
@@ -126,8 +134,8 @@ async fn list(issuer: &Issuer, dead: bool, limit: u32, json: bool) -> Result<(),
 
 async fn take_out(issuer: &Issuer, which: &Which, reason: Option<String>) -> Result<(), CommandError> {
     let by = Actor::account(operator());
-    match drop_dead(issuer, which.message.as_deref(), &by, reason.as_deref()).await {
-        Ok(0) if !which.all => Err(which.none()),
+    match drop_dead(issuer, which.messages.message.as_deref(), &by, reason.as_deref()).await {
+        Ok(0) if !which.messages.all => Err(which.none()),
         Ok(count) => tell(which, count, "taken out"),
         // Somebody tried it again, or took it out, meanwhile.
         Err(DecideError::Conflict(_)) => Err(which.none()),
@@ -175,7 +183,7 @@ pub(super) mod tests {
     const NONE: &str = "# [notification]\n";
 
     fn which(message: Option<&str>) -> Which {
-        Which { message: message.map(str::to_owned), all: message.is_none(), json: false }
+        Which { messages: Messages { message: message.map(str::to_owned), all: message.is_none() }, json: false }
     }
 
     pub(crate) async fn dead(made: &Made, id: &str) {

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+use daypass_proto::words::harmless;
 use serde::Serialize;
 
 use super::CommandError;
@@ -34,16 +35,22 @@ pub(super) fn confirm(question: &str) -> Result<bool, CommandError> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// What a machine says of itself, as it may stand on a terminal: whoever holds a stolen code could otherwise move the cursor and
-/// write a comparison code of their own over ours.
+/// Asks before something that was shown is ended for good. Where JSON is wanted nobody is asked, and it takes `--yes`.
+pub(super) fn ending(question: &str, json: bool) -> Result<(), CommandError> {
+    if json || !confirm(question)? {
+        return Err(CommandError::EndUnconfirmed);
+    }
+    Ok(())
+}
+
+/// What a machine says of itself, as it may stand on a terminal, and no longer than a line.
 pub(super) fn untrusted(text: &str) -> String {
     untrusted_up_to(80, text)
 }
 
 /// The same with another length.
 pub(super) fn untrusted_up_to(longest: usize, text: &str) -> String {
-    let shown = |c: char| if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() { c } else { '\u{fffd}' };
-    text.chars().take(longest).map(shown).collect()
+    harmless(&text.chars().take(longest).collect::<String>())
 }
 
 /// Prints rows under a heading, in columns as wide as their widest entry.

@@ -9,6 +9,7 @@ mod version;
 use std::path::{Path, PathBuf};
 
 use daypass_proto::names::ProposalId;
+use daypass_service::file_argument;
 use serde_json::json;
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     actor::Actor,
     admin::{
-        Versioned,
+        Versioned, acting, administrators,
         policy::{LoadError, Loaded, load as load_policy, withdraw as withdraw_proposal},
         versions,
     },
@@ -79,6 +80,7 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Folder {
     /// The policy folder [default: the configuration's `policy`]
+    #[arg(value_parser = file_argument())]
     folder: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -178,7 +180,13 @@ async fn load(issuer: &Issuer, folder: &Path, json: bool) -> Result<(), CommandE
             line(format!(
                 "the policy in force stays until one confirms it: `daypass admin policy confirm {}`",
                 proposal.id
-            ))
+            ))?;
+            if acting(&administrators(issuer).await?, issuer.environment.now()) == 0 {
+                line(
+                    "there is none who could now: `daypass-issuer admin bootstrap NAME` makes one, and the ledger says so",
+                )?;
+            }
+            Ok(())
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use daypass_proto::{
     access_request::RequestLife,
+    arguments::word,
     names::{DeviceId, RequestId, RoleName},
 };
 use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    arguments::{Behalf, Which},
+    arguments::{Behalf, Which, end},
     output::{json as print_json, line, table, untrusted},
     terms::told,
 };
@@ -39,7 +40,7 @@ pub enum Command {
         #[command(flatten)]
         answer: Answer,
         /// The end: before the one that was asked for.
-        #[arg(long, value_name = "WHEN", required_unless_present = "role")]
+        #[arg(long, value_name = "WHEN", required_unless_present = "role", value_parser = end)]
         until: Option<String>,
         /// A role that gives less than the one that was asked for.
         #[arg(long)]
@@ -55,7 +56,7 @@ pub struct List {
     #[command(flatten)]
     which: Which,
     /// Only those in this state; can be given again.
-    #[arg(long = "state", value_name = "STATE", value_parser = state)]
+    #[arg(long = "state", value_name = "STATE", value_parser = word::<RequestLife>)]
     states: Vec<RequestLife>,
     /// Only those of this device.
     #[arg(long)]
@@ -72,11 +73,6 @@ pub struct Answer {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-fn state(text: &str) -> Result<RequestLife, String> {
-    serde_json::from_value(Value::from(text))
-        .map_err(|_| "expected requested, approved, narrowed, refused, withdrawn or lapsed".to_owned())
 }
 
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {

@@ -1,37 +1,37 @@
 //! What a grant is bound to beside role and end: as options, and as people read it.
 
-use daypass_proto::{enrolment::TrustTier, names::PhaseName, time::Timestamp};
+use daypass_proto::{
+    arguments::{number, word as known},
+    enrolment::TrustTier,
+    names::PhaseName,
+    time::Timestamp,
+};
 use jiff::tz::TimeZone;
 
-use super::CommandError;
+use super::{CommandError, arguments::begin};
 use crate::{network::Network, policy::word, store::Terms, until};
 
 /// What narrows a grant.
 #[derive(Debug, clap::Args)]
 pub struct Narrower {
     /// It gives nothing before: a date (the begin of that day), a time, or how long it takes until then.
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", value_parser = begin)]
     not_before: Option<String>,
     /// It is for this phase of the project, and ends with it at the latest.
     #[arg(long)]
     pub(super) phase: Option<PhaseName>,
     /// It gives so many tokens at most; the role's number where it has one.
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", value_parser = |given: &str| number::<u32>(given, 1..=u32::MAX.into()))]
     uses: Option<u32>,
     /// It is used from this network only (`192.0.2.0/24`, or one address); can be given again.
     #[arg(long = "from-network", value_name = "NETWORK")]
     networks: Vec<Network>,
     /// It is used by devices of this trust tier only; can be given again.
-    #[arg(long = "trust-tier", value_name = "TIER", value_parser = tier)]
+    #[arg(long = "trust-tier", value_name = "TIER", value_parser = known::<TrustTier>)]
     trust_tiers: Vec<TrustTier>,
     /// It is used by devices only that boot with Secure Boot.
     #[arg(long)]
     secure_boot: bool,
-}
-
-fn tier(text: &str) -> Result<TrustTier, String> {
-    serde_json::from_value(text.into())
-        .map_err(|_| "expected ek_chain, ek_registered, ek_unknown, virtual or software".to_owned())
 }
 
 impl Narrower {

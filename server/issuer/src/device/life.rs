@@ -24,7 +24,10 @@ use crate::{
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verb {
     /// Somebody compared the code.
-    Approve,
+    Approve {
+        /// Whether that person approves what it was invited to as well, as far as it is theirs.
+        with_grants: bool,
+    },
     /// Held back.
     Suspend,
     /// Let on again.
@@ -38,7 +41,7 @@ pub enum Verb {
 impl Verb {
     const fn target(self) -> DeviceLife {
         match self {
-            Self::Approve | Self::Resume => DeviceLife::Approved,
+            Self::Approve { .. } | Self::Resume => DeviceLife::Approved,
             Self::Suspend => DeviceLife::Suspended,
             Self::Revoke | Self::Leave => DeviceLife::Revoked,
         }
@@ -47,7 +50,7 @@ impl Verb {
     /// The states that it starts from: narrower than the diagram where two verbs share a target.
     fn starts_from(self, from: DeviceLife) -> bool {
         let fits = match self {
-            Self::Approve => from == DeviceLife::Pending,
+            Self::Approve { .. } => from == DeviceLife::Pending,
             Self::Resume => from == DeviceLife::Suspended,
             Self::Suspend | Self::Revoke | Self::Leave => true,
         };
@@ -56,7 +59,7 @@ impl Verb {
 
     const fn event(self) -> EventKind {
         match self {
-            Self::Approve => EventKind::DeviceApproved,
+            Self::Approve { .. } => EventKind::DeviceApproved,
             Self::Suspend => EventKind::DeviceSuspended,
             Self::Resume => EventKind::DeviceResumed,
             Self::Revoke => EventKind::DeviceRevoked,
@@ -66,7 +69,7 @@ impl Verb {
 
     const fn word(self) -> &'static str {
         match self {
-            Self::Approve => "approved",
+            Self::Approve { .. } => "approved",
             Self::Suspend => "suspended",
             Self::Resume => "resumed",
             Self::Revoke => "revoked",
@@ -146,7 +149,7 @@ pub(super) async fn prepare(
     if !verb.starts_from(from) {
         return Err(LifeError::Transition { device: id.clone(), from, verb });
     }
-    if let (Verb::Approve, Source::Actor(Actor::Person { collaborator, .. })) = (verb, source)
+    if let (Verb::Approve { .. }, Source::Actor(Actor::Person { collaborator, .. })) = (verb, source)
         && *collaborator == device.collaborator
     {
         return Err(LifeError::Own(id.clone()));
@@ -164,7 +167,7 @@ pub(super) async fn prepare(
     let (grants, told) = (store.grants_of(id).await?, Told { source, rule: None, reason });
     match verb.target() {
         DeviceLife::Approved => {
-            decision = approval::follow(issuer, decision, &device, grants, verb == Verb::Approve, &told).await?;
+            decision = approval::follow(issuer, decision, &device, grants, verb, &told).await?;
         }
         DeviceLife::Revoked => {
             for grant in grants.into_iter().filter(|grant| GrantVerb::Revoke.starts_from(grant.state)) {
@@ -187,11 +190,13 @@ mod tests {
     use super::*;
     use crate::{fixture::Made, store::GrantLife};
 
+    const APPROVE: Verb = Verb::Approve { with_grants: false };
+
     #[test]
     fn a_verb_starts_only_where_the_diagram_lets_it() {
         use DeviceLife::{Approved, Pending, Revoked, Suspended};
         for (verb, from) in [
-            (Verb::Approve, &[Pending][..]),
+            (APPROVE, &[Pending][..]),
             (Verb::Resume, &[Suspended]),
             (Verb::Suspend, &[Approved]),
             (Verb::Revoke, &[Pending, Approved, Suspended]),
@@ -213,7 +218,7 @@ mod tests {
 
     async fn act(made: &Made, id: &DeviceId, verb: Verb) -> Result<Device, LifeError> {
         let issuer = &made.issuer;
-        let rule = (verb == Verb::Approve).then_some("code_compared");
+        let rule = (verb == APPROVE).then_some("code_compared");
         decide(issuer, id, verb, &source(verb), rule, Some("left the project")).await
     }
 
@@ -227,14 +232,14 @@ mod tests {
         assert_eq!(store.device(&id).await.unwrap().unwrap().state, DeviceLife::Suspended);
         assert_eq!(grant().await, GrantLife::Active, "so that resuming gives back what was there");
         // Approval is not the way out of a suspension.
-        let error = act(&made, &id, Verb::Approve).await.unwrap_err();
+        let error = act(&made, &id, APPROVE).await.unwrap_err();
         assert!(matches!(error, LifeError::Transition { from: DeviceLife::Suspended, .. }));
         assert_eq!(error.to_string(), format!("device `{id}` is suspended, and cannot be approved"));
         act(&made, &id, Verb::Resume).await.unwrap();
         act(&made, &id, Verb::Revoke).await.unwrap();
         assert_eq!(grant().await, GrantLife::Revoked);
         assert_eq!(made.reasons("grant_revoked").await, ["left the project"], "the grants' events say why, too");
-        for verb in [Verb::Approve, Verb::Suspend, Verb::Resume, Verb::Revoke, Verb::Leave] {
+        for verb in [APPROVE, Verb::Suspend, Verb::Resume, Verb::Revoke, Verb::Leave] {
             assert!(matches!(act(&made, &id, verb).await, Err(LifeError::Transition { .. })), "{}", verb.word());
         }
         let nobody = DeviceId::from_random([9; 10]);

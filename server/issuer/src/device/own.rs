@@ -11,7 +11,7 @@ use daypass_proto::{
     enrolment::DeviceLife,
     json,
     ledger::EventKind,
-    names::DeviceId,
+    names::{DeviceId, GrantId},
     oauth_error::{OAuthError, Reason},
     own_devices::{Lost, OwnDevice, OwnDevices, OwnGrant},
     words::{WordsError, words},
@@ -142,23 +142,18 @@ pub async fn lost(
 ) -> Result<Json<OwnDevice>, Refusal> {
     let caller = ApprovedDevice::identify(&issuer, &peer).await?;
     let told: Lost = json::read(&body).map_err(LostError::Malformed)?;
-    let before = issuer.store.grants_of(&told.device).await?;
-    let device = report(&issuer, caller.device(), &told, &Source::from(&peer)).await?;
-    let ended = |grant: &Grant| {
-        let lived =
-            before.iter().find(|known| known.id == grant.id).is_none_or(|known| known.state != GrantLife::Revoked);
-        grant.state == GrantLife::Revoked && lived
-    };
+    let (device, over) = report(&issuer, caller.device(), &told, &Source::from(&peer)).await?;
+    let ended = |grant: &Grant| grant.state == GrantLife::Revoked && !over.contains(&grant.id);
     Ok(Json(shown(&issuer, device, &caller.device().id, ended).await?))
 }
 
-/// Ends the device that is reported, by this approved one.
+/// Ends the device that is reported, by this approved one. Gives which of its grants had been revoked before.
 pub(super) async fn report(
     issuer: &Issuer,
     reporter: &Device,
     told: &Lost,
     source: &Source,
-) -> Result<Device, LostError> {
+) -> Result<(Device, Vec<GrantId>), LostError> {
     let ended = end(issuer, reporter, told, source).await;
     if let Err(error) = &ended
         && let Some((_, reason, _)) = error.reason()
@@ -172,7 +167,12 @@ pub(super) async fn report(
     ended
 }
 
-async fn end(issuer: &Issuer, reporter: &Device, told: &Lost, source: &Source) -> Result<Device, LostError> {
+async fn end(
+    issuer: &Issuer,
+    reporter: &Device,
+    told: &Lost,
+    source: &Source,
+) -> Result<(Device, Vec<GrantId>), LostError> {
     let reason = words(&told.reason)?;
     let unknown = || LostError::NoDevice(told.device.clone());
     if told.device == reporter.id {
@@ -183,6 +183,9 @@ async fn end(issuer: &Issuer, reporter: &Device, told: &Lost, source: &Source) -
     if found.state == DeviceLife::Revoked {
         return Err(LostError::Over(found.id));
     }
+    // Whose it is comes first: nothing of somebody else's device is read.
+    let mut over = issuer.store.grants_of(&found.id).await?;
+    over.retain(|grant| grant.state == GrantLife::Revoked);
     let by = Source::Actor(Actor::Person {
         collaborator: reporter.collaborator.clone(),
         device: reporter.id.clone(),
@@ -195,7 +198,7 @@ async fn end(issuer: &Issuer, reporter: &Device, told: &Lost, source: &Source) -
         other => LostError::Life(other),
     })?;
     issuer.store.decide(decision.change(Change::RequireDevice(reporter.id.clone(), DeviceLife::Approved))).await?;
-    Ok(ended)
+    Ok((ended, over.into_iter().map(|grant| grant.id).collect()))
 }
 
 /// A grant that is not over.

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use daypass_proto::{
     access_request::RequestLife,
     enrolment::DeviceLife,
-    ledger::EventKind,
-    names::{DeviceId, GrantId},
+    ledger::{Event, EventKind},
+    names::{Collaborator, DeviceId, GrantId},
 };
 
 use super::{EndError, GrantVerb, Told};
@@ -23,7 +23,18 @@ use crate::{
 
 /// How many of each one decision takes: while it is written, nothing else is.
 const MOST: u32 = 10_000;
+/// How many people the event and the message of it name.
+const NAMED: usize = 20;
 const LIVE: [GrantLife; 4] = [GrantLife::Requested, GrantLife::Active, GrantLife::Grace, GrantLife::Suspended];
+
+const COLLABORATOR_OFFBOARDED: &str = "collaborator_offboarded";
+const PROJECT_ENDED: &str = "project_ended";
+const PHASE_ENDED: &str = "phase_ended";
+
+/// Whether an event with this rule is one of those that come after [`EventKind::EverythingEnded`], which says it for all of them.
+pub(crate) fn is_of_everything(rule: &str) -> bool {
+    [COLLABORATOR_OFFBOARDED, PROJECT_ENDED, PHASE_ENDED].contains(&rule)
+}
 
 /// What is to end.
 #[derive(Debug)]
@@ -48,11 +59,19 @@ impl Ending {
         self.invitations.is_empty() && self.requests.is_empty() && self.grants.is_empty() && self.devices.is_empty()
     }
 
+    /// Who loses something by it.
+    fn people(&self) -> BTreeSet<&Collaborator> {
+        let invited = self.invitations.iter().map(|it| &it.collaborator);
+        let granted = self.grants.iter().map(|it| &it.collaborator);
+        let asking = self.requests.iter().map(|it| &it.collaborator);
+        invited.chain(granted).chain(asking).chain(self.devices.iter().map(|it| &it.collaborator)).collect()
+    }
+
     const fn rule(&self) -> &'static str {
         match self.scope {
-            Scope::Collaborator(_) => "collaborator_offboarded",
-            Scope::Project(_) => "project_ended",
-            Scope::Phase(..) => "phase_ended",
+            Scope::Collaborator(_) => COLLABORATOR_OFFBOARDED,
+            Scope::Project(_) => PROJECT_ENDED,
+            Scope::Phase(..) => PHASE_ENDED,
         }
     }
 }
@@ -147,10 +166,40 @@ pub(crate) fn device_with_nothing(
         .change(Change::RequireNoGrant(id))
 }
 
+/// What stands before the events of all that ends: whose it was, and how much. Whoever is told of the decision is told of this one.
+fn everything_ended(issuer: &Issuer, ending: &Ending, told: &Told<'_>) -> Event {
+    let (environment, policy) = (&issuer.environment, issuer.policy());
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let people = ending.people();
+    let event = environment
+        .event(EventKind::EverythingEnded)
+        .number("invitations", number(ending.invitations.len()))
+        .number("requests", number(ending.requests.len()))
+        .number("grants", number(ending.grants.len()))
+        .number("devices", number(ending.devices.len()))
+        .number("people", number(people.len()))
+        .text("policy", hex::encode(policy.hash()));
+    let first: Vec<&Collaborator> = people.into_iter().take(NAMED).collect();
+    let of_project = |event: Event, project| {
+        let named = serde_json::to_string(&first).unwrap_or_default();
+        environment.personal(
+            environment.owned(event.text("project", project), project, &policy),
+            "collaborators",
+            named,
+        )
+    };
+    let event = match &ending.scope {
+        Scope::Collaborator(name) => environment.personal(event, "collaborator", name),
+        Scope::Project(project) => of_project(event, project),
+        Scope::Phase(project, phase) => of_project(event, project).text("phase", phase),
+    };
+    told.on(issuer, event)
+}
+
 /// Ends all of it, or nothing.
 pub async fn end_everything(issuer: &Issuer, ending: Ending, source: &Source, reason: &str) -> Result<(), EndError> {
     let told = Told { source, rule: Some(ending.rule()), reason: Some(reason) };
-    let mut decision = Decision::default();
+    let mut decision = Decision::new(everything_ended(issuer, &ending, &told));
     for invitation in ending.invitations {
         decision = super::invitation::on(issuer, decision, invitation, &told);
     }

@@ -11,7 +11,7 @@ mod time;
 
 use thiserror::Error;
 
-pub(crate) use self::everything::device_with_nothing;
+pub(crate) use self::everything::{device_with_nothing, is_of_everything};
 pub(crate) use self::invitation::{carried, on as withdraw_with, with_grants as withdraw_all};
 pub use self::{
     everything::{Ending, end_everything, look},

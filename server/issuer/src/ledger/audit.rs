@@ -9,6 +9,7 @@
 //!
 //! A forger who has the key of the checkpoints can sign all of it again. He is caught by any checkpoint that somebody else has kept.
 
+mod acceptances;
 mod export;
 mod finding;
 mod part;

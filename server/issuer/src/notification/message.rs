@@ -7,6 +7,7 @@ use daypass_proto::{encoding::sha256, ledger::EventKind, time::Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    ending::is_of_everything,
     policy::Policy,
     store::{Entry, Grant},
 };
@@ -33,8 +34,16 @@ const fn number(name: &'static str, meaning: &'static str) -> Member {
 const ISSUER: Member = text("issuer", "the issuer's URL");
 const EVENT: Member = number("event", "the number of the event: `daypass-issuer ledger show NUMBER`");
 const COLLABORATOR: Member = text("collaborator", "about whom");
+const COLLABORATORS: Member =
+    list("collaborators", "those who lost something, by name: the first 20; `people` says how many there are");
+const PEOPLE: Member = number("people", "how many people lost something");
+const GRANTS: Member = number("grants", "how many grants were ended");
+const DEVICES: Member = number("devices", "how many devices were ended");
+const INVITATIONS: Member = number("invitations", "how many open invitations were taken back");
+const REQUESTS: Member = number("requests", "how many requests that waited lapsed");
 const OWNERS: Member = list("owners", "the project's owners, who are to act");
 const PROJECT: Member = text("project", "the project");
+const PHASE: Member = text("phase", "the phase of the project");
 const ROLE: Member = text("role", "the role in the project");
 const GRANT: Member = text("grant", "the grant");
 const DEVICE: Member = text("device", "the device");
@@ -46,7 +55,7 @@ const UNTIL: Member = text("until", "the grant's hard end, or the one that is as
 const AHEAD: Member = number("ahead", "how long before the end this was to be said, in seconds, as configured");
 const HOW: Member = text(
     "how",
-    "of what ended: `time`, `grace` where narrower rights are left for a while, `revoked`, `left` where the device ended itself, `lost` where its user reported that from another one; of a request: `approved`, `narrowed`, `refused`, `withdrawn`, `lapsed`",
+    "of what ended: `time`, `grace` where narrower rights are left for a while, `revoked`, `left` where the device ended itself, `lost` where its user reported that from another one; of everything: `collaborator_offboarded`, `project_ended`, `phase_ended`; of a request: `approved`, `narrowed`, `refused`, `withdrawn`, `lapsed`",
 );
 const RULES: Member = list("rules", "the guardrails that forbade it, by their `@id`");
 const RESOURCE: Member = text("resource", "what the token was asked for");
@@ -107,6 +116,9 @@ kinds! {
     /// A grant has ended.
     GrantEnded = "grant.ended", "a grant is over, by its time or before it",
         [ISSUER, EVENT, GRANT, PROJECT, ROLE, UNTIL, HOW], [DEVICE, COLLABORATOR, OWNERS];
+    /// Everything of somebody or something has ended.
+    EverythingEnded = "everything.ended", "everything of a collaborator, a project or a phase was ended by one decision; no grant, device or request that ended with it has a message of its own",
+        [ISSUER, EVENT, HOW, GRANTS, DEVICES, INVITATIONS, REQUESTS, PEOPLE], [COLLABORATOR, COLLABORATORS, PROJECT, PHASE, OWNERS];
     /// A device has ended.
     DeviceEnded = "device.ended", "a device is revoked, or has ended itself",
         [ISSUER, EVENT, DEVICE, HOW], [COLLABORATOR];
@@ -172,7 +184,7 @@ impl Message {
 }
 
 /// The kinds of events that may be told of.
-pub(super) const EVENTS: [EventKind; 15] = [
+pub(super) const EVENTS: [EventKind; 16] = [
     EventKind::RequestMade,
     EventKind::RequestApproved,
     EventKind::RequestRefused,
@@ -184,6 +196,7 @@ pub(super) const EVENTS: [EventKind; 15] = [
     EventKind::DeviceEnrolled,
     EventKind::DeviceApproved,
     EventKind::GrantEnded,
+    EventKind::EverythingEnded,
     EventKind::GrantRevoked,
     EventKind::DeviceRevoked,
     EventKind::DeviceLeft,
@@ -196,7 +209,12 @@ pub(super) fn of_event(entry: &Entry, issuer_url: &str) -> Option<Message> {
     let field = |name: &str| leaf.get("fields")?.get(name).cloned();
     let number = |name: &str| field(name).and_then(|value| value.as_i64());
     let is = |name: &str, value: &str| field(name).is_some_and(|found| found == value);
+    let rule = field("rule");
+    let rule = rule.as_ref().and_then(Value::as_str);
     let (kind, how) = match entry.kind.parse().ok()? {
+        EventKind::EverythingEnded => (Kind::EverythingEnded, rule),
+        // One decision is one message, however much it ended.
+        _ if rule.is_some_and(is_of_everything) => return None,
         // The same machine once more waits for what it waited for before.
         EventKind::DeviceEnrolled if is("state", "pending") && field("again").is_none() => (Kind::DevicePending, None),
         EventKind::DeviceApproved => (Kind::DeviceApproved, None),
@@ -227,6 +245,7 @@ pub(super) fn of_event(entry: &Entry, issuer_url: &str) -> Option<Message> {
     for member in kind.musts().iter().chain(kind.mays()) {
         let value = match member.name {
             "collaborator" => personal("collaborator").map(Value::from),
+            "collaborators" => personal("collaborators").and_then(|list| serde_json::from_str(list).ok()),
             "owners" => personal("owner").and_then(|list| serde_json::from_str(list).ok()),
             "until" => field("until")
                 .and_then(|until| until.as_i64())

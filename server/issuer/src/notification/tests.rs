@@ -20,7 +20,7 @@ use crate::{
     fixture::Made,
     ledger::Source,
     requests::Verdict,
-    store::{Change, Decision, Device, Found, Grant, GrantLife, Outgoing},
+    store::{Change, Decision, Device, Found, Grant, GrantLife, Outgoing, Scope},
 };
 
 const HERE: &str = "here/127.0.0.1:8443";
@@ -131,6 +131,89 @@ async fn what_happens_is_told_once_and_what_happened_before_is_not() {
     assert_eq!(told.look(&teller).await, []);
     assert_eq!(told.look(&told.teller().await).await, [], "nor after the next start");
     assert_eq!(told.got().len(), got.len());
+}
+
+/// Ends all that there is of this.
+async fn end(made: &Made, scope: Scope) {
+    let source = Source::from(crate::actor::Actor::account("olga"));
+    let ending = crate::ending::look(&made.issuer, scope).await.unwrap();
+    crate::ending::end_everything(&made.issuer, ending, &source, "alice fell ill").await.unwrap();
+}
+
+#[tokio::test]
+async fn one_decision_that_ends_everything_of_a_person_is_one_message() {
+    let told = Told::well().await;
+    let (device, second) = (told.made.client().await, told.made.client().await);
+    told.made.invited("alice").await;
+    let asked = Ask {
+        what: Wanted::Extension { grant: told.made.issuer.store.grants_of(&device.id).await.unwrap().remove(0).id },
+        until: Some("2d".to_owned()),
+        reason: "not done".to_owned(),
+    };
+    let source = Source::Address([192, 0, 2, 7].into());
+    crate::requests::ask(&told.made.issuer, &device, &asked, &source).await.unwrap();
+    let teller = told.teller().await;
+    told.look(&teller).await;
+    told.send(&teller).await;
+    let before = told.got().len();
+    end(&told.made, Scope::Collaborator("alice".parse().unwrap())).await;
+    told.look(&teller).await;
+    told.send(&teller).await;
+    let got = told.got();
+    assert_eq!(types(&got[before..]), ["everything.ended"]);
+    let data = &got[before]["data"];
+    let number = data["event"].as_u64().unwrap();
+    let event = told.made.issuer.store.entries(number, 1).await.unwrap().remove(0);
+    assert_eq!(event.kind, "everything_ended");
+    assert_eq!(
+        *data,
+        json!({
+            "issuer": told.made.issuer.config.issuer_url, "event": number, "how": "collaborator_offboarded",
+            "collaborator": "alice", "grants": 3, "devices": 2, "invitations": 1, "requests": 1, "people": 1,
+        })
+    );
+    let store = &told.made.issuer.store;
+    assert_eq!(store.device(&second.id).await.unwrap().unwrap().state, DeviceLife::Revoked);
+    // What ends later by a decision of its own is told by itself.
+    told.revoke(&told.made.client().await).await;
+    told.look(&teller).await;
+    told.send(&teller).await;
+    let mut after = types(&told.got()[before + 1..]).into_iter().map(ToOwned::to_owned).collect::<Vec<_>>();
+    after.sort();
+    assert_eq!(after, ["device.ended", "grant.ended"]);
+}
+
+#[tokio::test]
+async fn a_project_s_end_that_two_looks_see_is_one_message_and_the_same_after_a_fault_between() {
+    let told = Told::well().await;
+    // More events than one look takes, of more people than a message names.
+    for person in 0..300 {
+        told.made.invited(&format!("person-{person:03}")).await;
+    }
+    let teller = told.teller().await;
+    told.look(&teller).await;
+    end(&told.made, Scope::Project("apollo".parse().unwrap())).await;
+    crate::ledger::integrate(&told.made.issuer).await;
+    let begun = told.made.issuer.store.notifying().await.unwrap().unwrap().next;
+    assert_eq!(teller.look().await.unwrap(), Round::Worked, "the first look does not see all of it");
+    let first = told.waiting().await;
+    let [message] = &first[..] else { panic!("{first:?}") };
+    let payload: Value = serde_json::from_str(&message.payload).unwrap();
+    fits_schema(&payload);
+    let data = &payload["data"];
+    assert_eq!((&data["how"], &data["project"]), (&json!("project_ended"), &json!("apollo")));
+    assert_eq!((&data["grants"], &data["invitations"], &data["people"]), (&json!(300), &json!(300), &json!(300)));
+    assert_eq!(data["collaborators"], json!((0..20).map(|n| format!("person-{n:03}")).collect::<Vec<_>>()));
+    assert!(data["owners"].is_array() && !message.payload.contains("fell ill"), "{payload}");
+    // Ended between the two: whoever starts goes on from there, and makes nothing of the rest.
+    let next = told.teller().await;
+    assert_eq!(told.look(&next).await, first);
+    told.send(&next).await;
+    assert_eq!(types(&told.got()), ["everything.ended"]);
+    // Were it all looked at once more, the receiver would know the message by its name.
+    let entries = told.made.issuer.store.entries_of(&super::message::EVENTS, begun, 256).await.unwrap();
+    let again = entries.iter().filter_map(|entry| super::message::of_event(entry, "https://i"));
+    assert_eq!(again.map(|message| message.id()).collect::<Vec<_>>(), [message.id.as_str()]);
 }
 
 #[tokio::test]
@@ -478,6 +561,27 @@ async fn a_person_who_is_erased_is_in_no_message() {
     let fields = store.traces(&name, now).await.unwrap().fields;
     let event = crate::fixture::event(&told.made.issuer.environment);
     store.decide(Decision::new(event).change(Change::ErasePerson { name, fields, now })).await.unwrap();
+    assert_eq!(told.waiting().await, []);
+}
+
+#[tokio::test]
+async fn whoever_is_erased_is_in_no_message_about_several() {
+    let told = Told::by("exit 1").await;
+    let teller = told.teller().await;
+    for name in ["alice", "bob"] {
+        told.made.invited(name).await;
+    }
+    end(&told.made, Scope::Project("apollo".parse().unwrap())).await;
+    let erase = async |name: &str| {
+        let (store, now, name) = (&told.made.issuer.store, told.made.now(), name.parse().unwrap());
+        let fields = store.traces(&name, now).await.unwrap().fields;
+        let event = crate::fixture::event(&told.made.issuer.environment);
+        store.decide(Decision::new(event).change(Change::ErasePerson { name, fields, now })).await.unwrap();
+    };
+    assert_eq!(told.look(&teller).await.len(), 1);
+    erase("carol").await;
+    assert_eq!(told.waiting().await.len(), 1);
+    erase("bob").await;
     assert_eq!(told.waiting().await, []);
 }
 

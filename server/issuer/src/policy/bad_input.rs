@@ -96,9 +96,9 @@ fn is_taken(key: &str, value: &str) -> bool {
 }
 
 fn faults(name: &str, text: &str) -> Vec<Fault> {
-    let project = if name.starts_with("projects") { text } else { PROJECT };
+    let project = if name == "projects/apollo.toml" { text } else { PROJECT };
     let mut files = vec![("projects/apollo.toml", project)];
-    if name.starts_with("tests") {
+    if !name.ends_with("apollo.toml") || name.starts_with("tests") {
         files.push((name, text));
     }
     let files: Files = files.into_iter().collect();
@@ -178,5 +178,73 @@ fn names_files_and_ranges_that_cannot_be_are_refused_where_they_stand() {
         let files: Files = [(name, PROJECT)].into_iter().collect();
         let found = Policy::check(&files).unwrap_err().0;
         assert!(found.iter().all(|fault| fault.message.contains("the file name")), "{name}: {found:?}");
+    }
+}
+
+const RULE: &str = r#"@id("by-day")
+@reason("work here is done by day")
+@mode("enforce")
+@briefing("You work from 8 to 18 o'clock.")
+forbid (principal, action, resource)
+unless { context.risk < 5 };
+"#;
+
+#[test]
+fn every_annotation_of_a_guardrail_refuses_what_it_does_not_take_with_its_line() {
+    let name = "guardrails/apollo.cedar";
+    assert_eq!(faults(name, RULE), [], "it is good as it is");
+    let long = "x".repeat(401);
+    let values = ["", " ", "a\\u{202e}b", "a\\u{1b}[2Jb", "a\\nb", long.as_str()];
+    let mut wrong = Vec::new();
+    for (line, annotation, more) in [
+        (1, "id", &["By Day", "by_day", "ä"][..]),
+        (2, "reason", &[]),
+        (3, "mode", &["Enforce", "off"]),
+        (4, "briefing", &[]),
+    ] {
+        for value in values.iter().chain(more) {
+            let changed = with(RULE, line - 1, &format!("@{annotation}(\"{value}\")"));
+            let found = faults(name, &changed);
+            let names = |fault: &Fault| fault.line.is_some() && fault.message.contains(&format!("`@{annotation}("));
+            let plain =
+                |fault: &Fault| fault.to_string().chars().all(|c| c == '\n' || daypass_proto::words::is_shown(c));
+            let short = |fault: &Fault| fault.message.len() < 400;
+            if !found.iter().any(names) || !found.iter().all(|fault| plain(fault) && short(fault)) {
+                wrong.push(format!("@{annotation}({value:?}): {found:?}"));
+            }
+        }
+        let twice = with(RULE, line - 1, &format!("@{annotation}(\"enforce\") @{annotation}(\"enforce\")"));
+        if !faults(name, &twice).iter().any(|fault| fault.line == Some(line) && fault.message.contains("duplicate")) {
+            wrong.push(format!("@{annotation} twice: {:?}", faults(name, &twice)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn files_that_cannot_be_read_or_belong_to_nothing_are_refused_by_their_names() {
+    let of = |name: &str, text: &str| faults(name, text);
+    let lonely = of("projects/artemis.briefing.md", "Read me.");
+    assert!(
+        lonely
+            .iter()
+            .any(|fault| fault.file == "projects/artemis.briefing.md" && fault.message.contains("no file beside")),
+        "{lonely:?}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["projects", "guardrails", "tests"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("projects/apollo.toml"), PROJECT).unwrap();
+    for name in ["projects/apollo.briefing.md", "guardrails/apollo.cedar", "tests/apollo.toml", "projects/other.toml"] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, b"read \xff me").unwrap();
+        let found = Files::read(folder.path()).unwrap_err();
+        assert!(found.len() == 1 && found[0].file == name && found[0].message.contains("UTF-8"), "{name}: {found:?}");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let found = Files::read(folder.path()).unwrap_err();
+        assert!(found.len() == 1 && found[0].file == name, "{name}: {found:?}");
+        std::fs::remove_dir(&path).unwrap();
     }
 }

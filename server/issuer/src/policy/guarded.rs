@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use daypass_proto::resource::Resource;
 
-use super::{Mode, Policy, Project, Role, Rule, role::Sensitivity};
+use super::{
+    Mode, Policy, Project, Role, Rule,
+    role::{Renewal, Sensitivity},
+};
 
 /// Each such change, in words; none where nobody's second word is needed.
 pub fn guarded(old: &Policy, new: &Policy) -> Vec<String> {
@@ -62,6 +65,9 @@ fn sensitivity(
         {
             found.push(format!("role {name}, which is sensitive, gives something else"));
         }
+        Some(Sensitivity::Sensitive) if before.is_some_and(|before| is_looser(before, after)) => {
+            found.push(format!("role {name}, which is sensitive, gives more, for longer, or by weaker proofs"));
+        }
         // A second role beside a sensitive one would give with one approval what takes two.
         was => {
             let same = before.is_some_and(|before| before.template.text() == after.template.text());
@@ -71,6 +77,22 @@ fn sensitivity(
             }
         }
     }
+}
+
+/// Whether a role with the same details has a limit that holds less tightly.
+fn is_looser(before: &Role, after: &Role) -> bool {
+    // Where there is no limit, it is the widest.
+    let wider = |was: Option<i64>, is: Option<i64>| was.is_some_and(|was| is.is_none_or(|is| is > was));
+    let grace = |role: &Role| role.grace.as_ref().map_or(0, |grace| grace.seconds);
+    let left = |role: &Role| role.grace.as_ref().map(|grace| grace.template.text().to_owned());
+    after.token_lifetime > before.token_lifetime
+        || after.longest_grant > before.longest_grant
+        || wider(before.longest_total, after.longest_total)
+        || wider(before.uses.map(i64::from), after.uses.map(i64::from))
+        || grace(after) > grace(before)
+        || (after.grace.is_some() && left(after) != left(before))
+        || (before.renewal, after.renewal) == (Renewal::None, Renewal::Ask)
+        || after.protection != before.protection
 }
 
 fn trust(old: &Policy, new: &Policy, found: &mut Vec<String>) {
@@ -188,6 +210,24 @@ forbid (principal, action, resource) when { principal.trust_tier == "virtual" };
             [("10m", "9m"), ("https://h/team/app", "https://h/team/web"), ("\"x\"", "\"y\""), ("90d", "30d")]
         {
             assert_eq!(changed(from, to), [""; 0], "{to}");
+        }
+        // A sensitive role's limits are what two people approved by.
+        let release = |more: &str| {
+            let text =
+                PROJECT.replace("sensitivity = \"sensitive\"\n", &format!("sensitivity = \"sensitive\"\n{more}"));
+            policy(&text, RULE)
+        };
+        for (was, is) in [
+            ("uses = 3\n", "uses = 4\n"),
+            ("uses = 3\n", ""),
+            ("longest_total = \"200d\"\n", ""),
+            ("renewal = \"none\"\n", ""),
+        ] {
+            let found = guarded(&release(was), &release(is));
+            assert!(found.len() == 1 && found[0].contains("gives more"), "{was} to {is}: {found:?}");
+        }
+        for (was, is) in [("uses = 4\n", "uses = 3\n"), ("", "uses = 3\n"), ("", "longest_total = \"200d\"\n")] {
+            assert_eq!(guarded(&release(was), &release(is)), [""; 0], "{was} to {is}");
         }
         assert_eq!(guarded(&Policy::default(), &policy(PROJECT, RULE)).len(), 2, "a new project has new owners");
         assert_eq!(guarded(&policy(PROJECT, RULE), &policy(PROJECT, "")).len(), 1);

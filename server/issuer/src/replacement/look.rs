@@ -99,7 +99,6 @@ pub async fn look(
         }
     }
     if carried.is_empty() {
-        let left = left.iter().map(|(grant, why)| format!("`{}` {why}", grant.id)).collect();
         return Err(ReplaceError::Nothing { device: id.clone(), left });
     }
     let latest = carried.iter().map(|carried| carried.from.until).max();
@@ -132,7 +131,7 @@ fn why_not(issuer: &Issuer, grant: &Grant) -> Option<String> {
         },
         GrantLife::Requested => "waits for approval itself",
         GrantLife::Grace => "has come to its hard end, and what is over is not carried on",
-        GrantLife::Suspended => "is suspended: `daypass-issuer grant resume` it first where it is to go on",
+        GrantLife::Suspended => "is suspended: `grant resume` it first where it is to go on",
         GrantLife::Revoked => "is revoked",
         GrantLife::Ended => "is ended",
     };

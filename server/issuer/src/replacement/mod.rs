@@ -29,14 +29,14 @@ use crate::{
     invitation::{InviteError, Letter, write},
     issuer::Issuer,
     ledger::Source,
-    store::{Change, Decision, GrantLife, Invitation, StoreError},
+    store::{Change, Decision, Grant, GrantLife, Invitation, StoreError},
 };
 
 /// Why a device is not replaced.
 #[derive(Debug, Error)]
 pub enum ReplaceError {
     /// No such device.
-    #[error("there is no device `{0}`; `daypass-issuer device list` shows them")]
+    #[error("there is no device `{0}`; `device list` shows them")]
     NoDevice(DeviceId),
     /// Somebody else's.
     #[error(
@@ -62,11 +62,11 @@ pub enum ReplaceError {
         /// Which.
         device: DeviceId,
         /// Each of its grants, and why.
-        left: Vec<String>,
+        left: Vec<(Grant, String)>,
     },
     /// Later than what is replaced.
     #[error(
-        "a replacement ends when what it replaces does, or before: {until} is later than {latest}; leave `--until` out, and ask for an extension"
+        "a replacement ends when what it replaces does, or before: {until} is later than {latest}; leave `until` out, and ask for an extension"
     )]
     Later {
         /// As asked.
@@ -76,7 +76,7 @@ pub enum ReplaceError {
     },
     /// Somebody was invited to take its place.
     #[error(
-        "invitation `{invitation}` replaces device `{device}` already; `daypass-issuer invitation withdraw {invitation}` takes it back"
+        "invitation `{invitation}` replaces device `{device}` already; `invitation withdraw {invitation}` takes it back"
     )]
     Invited {
         /// Which.
@@ -86,7 +86,7 @@ pub enum ReplaceError {
     },
     /// Another device waits to take its place.
     #[error(
-        "device `{successor}` was enrolled to replace `{device}` already; approve it, or end it with `daypass-issuer device revoke {successor}`"
+        "device `{successor}` was enrolled to replace `{device}` already; approve it, or end it with `device revoke {successor}`"
     )]
     Enrolled {
         /// Which.
@@ -104,16 +104,17 @@ pub enum ReplaceError {
 
 fn instead(state: DeviceLife) -> &'static str {
     match state {
-        DeviceLife::Pending => "approve it, or end it with `daypass-issuer device revoke`, and invite anew",
+        DeviceLife::Pending => "approve it, or end it with `device revoke`, and invite anew",
         DeviceLife::Suspended => {
-            "what was held back is not got round by another machine: `daypass-issuer device resume` lets it on, or `revoke` ends it, and invite anew"
+            "what was held back is not got round by another machine: `device resume` lets it on, or `revoke` ends it, and invite anew"
         }
         DeviceLife::Approved | DeviceLife::Revoked => "invite anew",
     }
 }
 
-fn told(left: &[String]) -> String {
-    if left.is_empty() { " (it never had any)".to_owned() } else { format!(": {}", left.join("; ")) }
+fn told(left: &[(Grant, String)]) -> String {
+    let each: Vec<String> = left.iter().map(|(grant, why)| format!("`{}` {why}", grant.id)).collect();
+    if each.is_empty() { String::new() } else { format!(": {}", each.join("; ")) }
 }
 
 /// How a device is replaced.

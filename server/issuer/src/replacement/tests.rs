@@ -11,7 +11,7 @@ use crate::{
     ending::{EndError, GrantVerb, decide_grant, end_everything, withdraw},
     fixture::{Made, event},
     requests,
-    store::{Device, Grant, InvitationLife, Scope, Terms},
+    store::{Condition, DecideError, Device, Grant, InvitationLife, Scope, Terms},
 };
 
 const DAY: i64 = 86_400;
@@ -98,7 +98,15 @@ async fn enrolled(made: &Made, invitation: &Invitation) -> DeviceId {
 }
 
 async fn approve_device(made: &Made, device: &DeviceId) -> Result<Device, LifeError> {
-    decide_life(&made.issuer, device, Verb::Approve, &Source::Actor(root()), Some("code_compared"), None).await
+    decide_life(
+        &made.issuer,
+        device,
+        Verb::Approve { with_grants: false },
+        &Source::Actor(root()),
+        Some("code_compared"),
+        None,
+    )
+    .await
 }
 
 async fn decide(made: &Made, id: &GrantId, verb: GrantVerb) -> Result<Grant, EndError> {
@@ -238,7 +246,7 @@ async fn what_is_held_back_used_up_or_over_has_no_successor_and_says_why() {
         (GrantLife::Requested, 0, "waits for approval itself"),
         (GrantLife::Active, 2, "is used up"),
         (GrantLife::Grace, 0, "has come to its hard end"),
-        (GrantLife::Suspended, 0, "is suspended: `daypass-issuer grant resume`"),
+        (GrantLife::Suspended, 0, "is suspended: `grant resume`"),
         (GrantLife::Revoked, 0, "is revoked"),
         (GrantLife::Ended, 0, "is ended"),
     ] {
@@ -436,6 +444,80 @@ async fn of_many_who_replace_a_device_at_once_one_does_and_the_others_are_told()
             }
         }
         assert_eq!((won, made.events("invited").await.len()), (1, 1));
+    }
+}
+
+/// Alice's device that is replaced, and the successor of its first grant on a new one that is approved.
+async fn with_successor(has_another: bool) -> (Made, Device, Grant, Grant) {
+    let (made, old, first) = with_one().await;
+    let invitation = replaced(&made, &old.id).await.unwrap();
+    let new = enrolled(&made, &invitation).await;
+    approve_device(&made, &new).await.unwrap();
+    if has_another {
+        let id = GrantId::from_random(made.issuer.environment.random());
+        let other = Grant { id, role: "reader".parse().unwrap(), ..first.clone() };
+        change(&made, Change::AddGrant(other)).await;
+    }
+    let next = successor(&made, &invitation, &first).await;
+    (made, old, first, next)
+}
+
+async fn hold_back(made: &Made, device: &DeviceId) -> Result<Device, LifeError> {
+    decide_life(&made.issuer, device, Verb::Suspend, &Source::Actor(root()), None, Some("found on a train")).await
+}
+
+#[tokio::test]
+async fn a_device_that_is_held_back_after_its_successor_was_looked_at_is_not_got_round() {
+    // It would end with its last grant, or go on with another.
+    for has_another in [false, true] {
+        let (made, old, first, next) = with_successor(has_another).await;
+        let to = Grant { state: GrantLife::Active, ..next.clone() };
+        let (_, succession) = Succession::of(&made.issuer, to.clone()).await.unwrap();
+        hold_back(&made, &old.id).await.unwrap();
+        let source = Source::Actor(root());
+        let told = Told { source: &source, rule: None, reason: None };
+        let decision = Decision::new(event(&made.issuer.environment)).change(Change::Grant { to, from: next.state });
+        let decision = succeed(&made.issuer, decision, succession.into_iter().collect(), &told).await.unwrap();
+        let refused = made.issuer.store.decide(decision).await;
+        assert!(
+            matches!(&refused, Err(DecideError::Conflict(Condition::Device(device))) if *device == old.id),
+            "{has_another} {refused:?}"
+        );
+        assert_eq!(made.issuer.store.device(&old.id).await.unwrap().unwrap().state, DeviceLife::Suspended);
+        assert_eq!(grant(&made, &first.id).await.state, GrantLife::Active);
+        assert_eq!(grant(&made, &next.id).await.state, GrantLife::Requested);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_successor_and_a_suspension_at_once_one_comes_about() {
+    for round in 0..30 {
+        let (made, old, first, next) = with_successor(false).await;
+        let made = Arc::new(made);
+        let holding = {
+            let (made, old) = (Arc::clone(&made), old.id.clone());
+            tokio::spawn(async move {
+                for _ in 0..round % 6 {
+                    tokio::task::yield_now().await;
+                }
+                hold_back(&made, &old).await
+            })
+        };
+        let approved = approve_grant(&made.issuer, &next.id, &olga(), None).await;
+        let held = holding.await.unwrap();
+        let device = made.issuer.store.device(&old.id).await.unwrap().unwrap();
+        let states = (grant(&made, &first.id).await.state, grant(&made, &next.id).await.state);
+        match (&approved, &held) {
+            (Ok(_), Err(LifeError::Transition { from: DeviceLife::Revoked, .. } | LifeError::Decide(_))) => {
+                assert_eq!(states, (GrantLife::Revoked, GrantLife::Active));
+                assert_eq!((device.state, device.reason.as_deref()), (DeviceLife::Revoked, Some("replaced")));
+            }
+            (Err(ApprovalError::Changed(_) | ApprovalError::Predecessor { .. }), Ok(_)) => {
+                assert_eq!(states, (GrantLife::Active, GrantLife::Requested));
+                assert_eq!(device.state, DeviceLife::Suspended);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
 

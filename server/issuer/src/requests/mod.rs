@@ -56,7 +56,7 @@ pub enum RequestError {
     #[error(transparent)]
     Until(#[from] UntilError),
     /// No such request; or somebody else's.
-    #[error("there is no request `{0}`")]
+    #[error("there is no request `{0}`; `request list` shows them")]
     NoRequest(RequestId),
     /// It was decided.
     #[error("request `{request}` is {state}, and waits for nobody")]

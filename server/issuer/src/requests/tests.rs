@@ -337,6 +337,95 @@ async fn of_many_who_answer_at_once_one_wins() {
     }
 }
 
+/// The kinds of all events, in the order in which they were decided.
+async fn order(made: &Made) -> Vec<String> {
+    crate::ledger::integrate(&made.issuer).await;
+    made.issuer.store.entries(0, 1000).await.unwrap().into_iter().map(|entry| entry.kind).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_rests_on_a_grant_that_ends_at_once_comes_before_its_end_or_not_at_all() {
+    for round in 0..48 {
+        let (made, device, grant) = with_grant("reader").await;
+        // Once it is approved meanwhile, and once it is asked for.
+        let request = match round % 2 {
+            0 => Some(for_role(&made, &device, "apollo", "developer").await.unwrap()),
+            _ => None,
+        };
+        let made = Arc::new(made);
+        let ending = {
+            let (made, grant) = (Arc::clone(&made), grant.clone());
+            tokio::spawn(async move {
+                for _ in 0..round / 2 % 8 {
+                    tokio::task::yield_now().await;
+                }
+                let source = Source::from(Actor::account("root"));
+                let told = Told { source: &source, rule: None, reason: None };
+                decide_grant(&made.issuer, &grant.id, GrantVerb::Revoke, &told).await
+            })
+        };
+        let (given, lost) = match &request {
+            Some(request) => {
+                let approved = say(&made, request, Verdict::Approve, &olga()).await;
+                ("grant_activated", approved.map(drop))
+            }
+            None => ("request_made", for_role(&made, &device, "apollo", "developer").await.map(drop)),
+        };
+        ending.await.unwrap().unwrap();
+        let order = order(&made).await;
+        let at = |kind: &str| order.iter().position(|found| found == kind);
+        let live = made.issuer.store.grants_of(&device.id).await.unwrap();
+        let live = live.iter().filter(|grant| grant.state == GrantLife::Active).count();
+        match lost {
+            Ok(()) => assert!(at(given).unwrap() < at("grant_revoked").unwrap(), "{order:?}"),
+            Err(RequestError::Changed(Condition::Grant(beside))) => assert_eq!(beside, grant.id),
+            Err(RequestError::NoProject(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+        let comes = at(given).is_some();
+        assert_eq!(live, usize::from(comes && request.is_some()), "whole or not at all");
+        if let Some(request) = request {
+            let answered = if comes { RequestLife::Approved } else { RequestLife::Requested };
+            assert_eq!(state(&made, &request).await, answered);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_requests_that_give_the_same_role_at_once_one_does() {
+    for round in 0..24 {
+        let (made, device, _) = with_grant("reader").await;
+        made.edit_policy(&[("[roles.reader]", &format!("{VIEWER}\n[roles.reader]"))]).await;
+        let one = for_role(&made, &device, "apollo", "developer").await.unwrap();
+        let other = for_role(&made, &device, "apollo", "viewer").await.unwrap();
+        let made = Arc::new(made);
+        let narrowing = {
+            let (made, one) = (Arc::clone(&made), one.clone());
+            tokio::spawn(async move {
+                for _ in 0..round % 6 {
+                    tokio::task::yield_now().await;
+                }
+                say(&made, &one, Verdict::Narrow { until: None, role: "viewer".parse().ok() }, &olga()).await
+            })
+        };
+        let approved = say(&made, &other, Verdict::Approve, &olga()).await;
+        let narrowed = narrowing.await.unwrap();
+        let won = [approved.is_ok(), narrowed.is_ok()];
+        assert_eq!(won.iter().filter(|won| **won).count(), 1, "{approved:?} {narrowed:?}");
+        let lost = approved.err().or(narrowed.err()).unwrap();
+        let clear = matches!(lost, RequestError::Changed(Condition::RoleFree(..)) | RequestError::HasRole { .. });
+        assert!(clear, "{lost:?}");
+        let states = [state(&made, &other).await, state(&made, &one).await];
+        let answered = [RequestLife::Approved, RequestLife::Narrowed];
+        for n in 0..2 {
+            assert_eq!(states[n], if won[n] { answered[n] } else { RequestLife::Requested });
+        }
+        assert_eq!(made.events("grant_activated").await.len(), 1);
+        let grants = made.issuer.store.grants_of(&device.id).await.unwrap();
+        assert_eq!(grants.iter().filter(|grant| grant.role.as_str() == "viewer").count(), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_use_that_is_counted_meanwhile_is_not_lost() {
     let (made, device, grant) = with_grant("developer").await;

@@ -30,6 +30,9 @@ impl Fault {
         match error {
             sqlx::Error::PoolTimedOut => return Self::Busy,
             sqlx::Error::Io(source) => {
+                if let Some(engine) = source.get_ref().and_then(|source| source.downcast_ref()) {
+                    return Self::of_engine(engine);
+                }
                 return match source.kind() {
                     std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
                     std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => Self::ReadOnly,
@@ -39,13 +42,30 @@ impl Fault {
             _ => {}
         }
         let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-        // https://www.sqlite.org/rescode.html : the primary code is in the last byte.
-        match code.map(|code| code & 0xff) {
-            Some(5 | 6) => Self::Busy,
-            Some(8) => Self::ReadOnly,
-            Some(10) => Self::Io,
-            Some(11 | 26) => Self::Damaged,
-            Some(13) => Self::Full,
+        code.map_or(Self::Other, Self::of_code)
+    }
+
+    /// What an error comes from that the engine told when it was called directly.
+    fn of_engine(error: &rusqlite::Error) -> Self {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+        match error {
+            // No program of ours wrote a value of this kind.
+            FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) => Self::Damaged,
+            other => {
+                let code = other.sqlite_error().and_then(|error| u32::try_from(error.extended_code).ok());
+                code.map_or(Self::Other, Self::of_code)
+            }
+        }
+    }
+
+    /// https://www.sqlite.org/rescode.html : the primary code is in the last byte.
+    const fn of_code(code: u32) -> Self {
+        match code & 0xff {
+            5 | 6 => Self::Busy,
+            8 => Self::ReadOnly,
+            10 => Self::Io,
+            11 | 26 => Self::Damaged,
+            13 => Self::Full,
             _ => Self::Other,
         }
     }

@@ -32,7 +32,7 @@ pub use self::{
     briefing::Acceptance,
     change::{Change, Condition},
     fault::Fault,
-    find::{Find, Scope},
+    find::{Ends, Find, Key, Position, Scope},
     ledger::{
         Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, Place, Side, Unnumbered,
     },
@@ -239,6 +239,8 @@ pub trait Store: LedgerStore + NotificationStore {
     fn find_grants<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Grant>>;
     /// The invitations that are looked for.
     fn find_invitations<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Invitation>>;
+    /// The devices that are looked for: whose, in which states, with a grant in which project; by name.
+    fn find_devices<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Device>>;
     /// The devices that are not revoked, up to a limit: of somebody, or of all who were ever granted something in a project or a phase.
     fn devices_of<'a>(&'a self, scope: &'a Scope, limit: u32) -> Answer<'a, Vec<Device>>;
     /// Others whose name is the same but for small and capital letters.
@@ -249,6 +251,10 @@ pub trait Store: LedgerStore + NotificationStore {
     fn approvals<'a>(&'a self, id: &'a str) -> Answer<'a, Option<Approvals>>;
     /// What was accepted of a grant's briefings, the oldest first.
     fn acceptances<'a>(&'a self, grant: &'a GrantId) -> Answer<'a, Vec<Acceptance>>;
+    /// The acceptance with this hash.
+    fn acceptance<'a>(&'a self, hash: &'a [u8]) -> Answer<'a, Option<Acceptance>>;
+    /// The hashes of acceptances that come after this one, in their order, up to a limit.
+    fn acceptances_after<'a>(&'a self, hash: &'a [u8], limit: u32) -> Answer<'a, Vec<Vec<u8>>>;
     /// A request for longer, or for more.
     fn request<'a>(&'a self, id: &'a RequestId) -> Answer<'a, Option<Request>>;
     /// The requests that are looked for.

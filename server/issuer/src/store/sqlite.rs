@@ -586,6 +586,10 @@ impl Store for SqliteStore {
         Box::pin(find::invitations(&self.readers, find))
     }
 
+    fn find_devices<'a>(&'a self, find: &'a Find) -> Answer<'a, Vec<Device>> {
+        Box::pin(find::devices(&self.readers, find))
+    }
+
     fn devices_of<'a>(&'a self, scope: &'a Scope, limit: u32) -> Answer<'a, Vec<Device>> {
         Box::pin(find::devices_of(&self.readers, scope, limit))
     }
@@ -604,6 +608,14 @@ impl Store for SqliteStore {
 
     fn acceptances<'a>(&'a self, grant: &'a GrantId) -> Answer<'a, Vec<Acceptance>> {
         Box::pin(briefing::of_grant(&self.readers, grant))
+    }
+
+    fn acceptance<'a>(&'a self, hash: &'a [u8]) -> Answer<'a, Option<Acceptance>> {
+        Box::pin(briefing::one(&self.readers, hash))
+    }
+
+    fn acceptances_after<'a>(&'a self, hash: &'a [u8], limit: u32) -> Answer<'a, Vec<Vec<u8>>> {
+        Box::pin(briefing::after(&self.readers, hash, limit))
     }
 
     fn request<'a>(&'a self, id: &'a RequestId) -> Answer<'a, Option<Request>> {

@@ -57,3 +57,30 @@ async fn an_invitation_is_narrowed_as_on_the_issuers_machine() {
         assert_eq!(refused, is(400, "malformed"), "{terms}");
     }
 }
+
+#[tokio::test]
+async fn everything_that_goes_beyond_the_policy_is_shown_before_it_is_refused() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    world.made.edit_policy(&[("[roles.developer]\n", "[roles.developer]\nuses = 3\n")]).await;
+    let asked = |dry_run: bool| {
+        let mut asked = with(json!({"uses": 9}), Some("4000d"));
+        asked["dry_run"] = dry_run.into();
+        asked
+    };
+    let would = world.good(&owner, "POST", INVITATIONS, asked(true)).await;
+    let excess: Vec<&str> = would["excess"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    assert!(
+        matches!(&excess[..], [end, uses] if end.contains("allows until") && uses.contains("9 tokens")),
+        "{excess:?}"
+    );
+    assert_eq!(would["invitation"], Value::Null);
+    assert_eq!(world.refused(&owner, "POST", INVITATIONS, asked(false)).await, is(400, "malformed"));
+    let phase = json!({"collaborator": "carol", "project": "apollo", "role": "developer", "terms": {"phase": "biuld"}, "dry_run": true});
+    let would = world.good(&owner, "POST", INVITATIONS, phase).await;
+    assert!(
+        would["excess"].as_array().is_some_and(|all| all.len() == 1),
+        "that there is no such phase alone: {would:#}"
+    );
+    assert_eq!(world.made.events("invited").await.len(), 0);
+}

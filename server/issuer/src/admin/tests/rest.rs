@@ -1,6 +1,9 @@
 //! Phases, gates, notifications, and events by their time.
 
-use daypass_proto::names::{GateName, GrantId};
+use daypass_proto::{
+    encoding::Fixed,
+    names::{GateName, GrantId},
+};
 use serde_json::{Value, json};
 
 use super::{Client, World, is};
@@ -11,13 +14,13 @@ use crate::{
     fixture::event,
     gates::{Registration, add},
     replacement,
-    store::{Change, Decision, Grant, InvitationLife},
+    store::{Acceptance, Change, Decision, Grant, InvitationLife},
 };
 
 const PHASE: (&str, &str) = ("[roles.developer]\n", "[phases.build]\nends = 2027-12-01T00:00:00Z\n[roles.developer]\n");
 
 impl World {
-    async fn gate(&self, name: &str) -> GateName {
+    pub(super) async fn gate(&self, name: &str) -> GateName {
         let registration = Registration {
             name: name.parse().unwrap(),
             resources: vec!["https://git.example.com/".parse().unwrap()],
@@ -189,4 +192,39 @@ async fn a_code_that_carries_something_of_another_project_is_not_an_owners_to_ta
     assert_eq!(state().await, InvitationLife::Open);
     world.good(&ada, "POST", &path, asked).await;
     assert_eq!(state().await, InvitationLife::Withdrawn);
+}
+
+#[tokio::test]
+async fn a_grant_says_which_briefing_was_accepted_by_which_device_and_when() {
+    let world = World::new().await;
+    let (owner, laptop) = (world.owner().await, world.device("bob", "developer").await);
+    let issuer = &world.made.issuer;
+    let grant = issuer.store.grants_of(&laptop.device).await.unwrap().remove(0);
+    let policy = issuer.policy();
+    let project = policy.project(&grant.project).unwrap();
+    let now = crate::briefing::terms(project, project.role(&grant.role).unwrap(), &grant).unwrap();
+    for (number, briefing) in [(1, Fixed([7; 32])), (2, now)] {
+        let acceptance = Acceptance {
+            hash: Fixed([number; 32]),
+            grant: grant.id.clone(),
+            device: laptop.device.clone(),
+            collaborator: grant.collaborator.clone(),
+            at: world.made.now().plus(number.into()),
+            briefing,
+            acceptance: "signed".to_owned(),
+            text: Some("what was read".to_owned()),
+        };
+        let to = Grant { briefed: Some(briefing), ..grant.clone() };
+        let change = Change::AcceptBriefing { to: Box::new(to), acceptance: Box::new(acceptance) };
+        issuer.store.decide(Decision::new(event(&issuer.environment)).change(change)).await.unwrap();
+    }
+    let shown = world.good(&owner, "GET", &format!("/admin/v1/grants/{}", grant.id), Value::Null).await;
+    let of = |number: u8, briefing: Fixed<32>| {
+        json!({
+            "acceptance": Fixed([number; 32]), "briefing": briefing, "device": laptop.device,
+            "at": world.made.now().plus(number.into()), "current": number == 2,
+        })
+    };
+    assert_eq!(shown["acceptances"], json!([of(1, Fixed([7; 32])), of(2, now)]));
+    assert!(!shown.to_string().contains("what was read"), "the text is evidence, and stays with the issuer");
 }

@@ -2,6 +2,7 @@
 //!
 //! Both show events with a number and no others: what waits for one is not in the ledger yet, and comes at its end.
 
+use daypass_proto::arguments::number;
 use std::{
     io::{self, Write},
     ops::Range,
@@ -32,10 +33,10 @@ pub(in crate::commands) struct List {
     #[command(flatten)]
     which: Which,
     /// Only events behind this one: the last of an earlier list, to go on from there.
-    #[arg(long, value_name = "EVENT")]
+    #[arg(long, value_name = "EVENT", value_parser = |given: &str| number::<u64>(given, 0..=u64::MAX))]
     after: Option<u64>,
     /// At most so many.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = |given: &str| number::<u64>(given, 1..=u64::MAX))]
     limit: Option<u64>,
     /// Print JSON Lines.
     #[arg(long)]
@@ -48,7 +49,7 @@ pub(in crate::commands) struct Tail {
     #[command(flatten)]
     which: Which,
     /// How many of the newest.
-    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 10)]
+    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 10, value_parser = |given: &str| number::<u32>(given, 0..=u32::MAX.into()))]
     lines: u32,
     /// Go on with what comes, until stopped.
     #[arg(long, short)]

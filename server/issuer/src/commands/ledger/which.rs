@@ -8,7 +8,7 @@ use daypass_proto::{
 use jiff::tz::TimeZone;
 
 use crate::{
-    commands::CommandError,
+    commands::{CommandError, arguments::moment},
     store::Filter,
     until::{Edge, past},
 };
@@ -29,10 +29,10 @@ pub(in crate::commands) struct Which {
     #[arg(long)]
     kind: Option<EventKind>,
     /// Not before: a time (`2026-11-24T18:00:00Z`), a date (its begin here), or how long ago (`2h`, `3d`).
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
     since: Option<String>,
     /// Not after: a time, a date (its end here), or how long ago.
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
     until: Option<String>,
 }
 

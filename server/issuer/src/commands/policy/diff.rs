@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use daypass_proto::names::{ProjectName, RoleName};
+use daypass_proto::{
+    arguments::text,
+    names::{ProjectName, RoleName},
+};
 use serde_json::{Value, json};
 
 use super::{CommandError, line, print_json, version::Here};
@@ -17,8 +20,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What it is now: a policy folder, the first characters of a version's hash, or `in-force`
+    #[arg(value_parser = text)]
     old: String,
     /// What it would be: the same
+    #[arg(value_parser = text)]
     new: String,
     /// Print JSON.
     #[arg(long)]

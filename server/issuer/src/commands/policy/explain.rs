@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use daypass_proto::names::{Collaborator, DeviceId, GrantId, ProjectName, RoleName};
+use daypass_proto::{
+    arguments::text,
+    names::{Collaborator, DeviceId, GrantId, ProjectName, RoleName},
+};
 use serde::Serialize;
 
 use super::{
@@ -49,7 +52,7 @@ pub struct Args {
     #[command(flatten)]
     circumstances: Circumstances,
     /// Which policy: a folder, the first characters of a version's hash, or `in-force`
-    #[arg(long, value_name = "VERSION", default_value = IN_FORCE)]
+    #[arg(long, value_name = "VERSION", default_value = IN_FORCE, value_parser = text)]
     policy: String,
     /// Print JSON.
     #[arg(long)]

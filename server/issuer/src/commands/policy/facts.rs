@@ -3,10 +3,14 @@
 use std::net::IpAddr;
 
 use daypass_proto::{
-    authorization::AuthorizationDetails, encoding::Fixed, enrolment::TrustTier, resource::Resource, time::Timestamp,
+    arguments::{address, text, word},
+    authorization::AuthorizationDetails,
+    encoding::Fixed,
+    enrolment::TrustTier,
+    resource::Resource,
+    time::Timestamp,
     token::Protection,
 };
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::CommandError;
@@ -16,16 +20,16 @@ use crate::{policy::Action, token::trial::Trial};
 #[derive(Debug, clap::Args)]
 pub struct Request {
     /// What is asked for: a repository, or a whole API. May be given more than once; where it is left out, everything that the role gives at one resource.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = text)]
     location: Vec<String>,
     /// What would be done there [default: `read`, or `GET` with `--path`]. May be given more than once.
-    #[arg(long, value_name = "ACTION", requires = "location")]
+    #[arg(long, value_name = "ACTION", requires = "location", value_parser = text)]
     action: Vec<String>,
     /// On which ref, or pattern of refs. May be given more than once.
-    #[arg(long = "ref", value_name = "REF", requires = "location", conflicts_with = "path")]
+    #[arg(long = "ref", value_name = "REF", requires = "location", conflicts_with = "path", value_parser = text)]
     reference: Vec<String>,
     /// On which path of an API, or pattern of paths. May be given more than once.
-    #[arg(long, value_name = "PATH", requires = "location")]
+    #[arg(long, value_name = "PATH", requires = "location", value_parser = text)]
     path: Vec<String>,
     /// What the token would be for, where no location says it.
     #[arg(long, value_name = "URL", conflicts_with = "location")]
@@ -51,13 +55,13 @@ pub struct Circumstances {
     #[arg(long, value_name = "NUMBER=HEX", value_parser = pcr)]
     pcr: Vec<(u8, Fixed<32>)>,
     /// The device's operating system, as it says itself.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = text)]
     os: Option<String>,
     /// The agent's version, as it says itself.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = text)]
     agent_version: Option<String>,
     /// Where the request comes from.
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", value_parser = address)]
     address: Option<IpAddr>,
     /// When it is asked: a moment such as `2027-01-31T18:00:00Z` [default: now]
     #[arg(long, value_name = "WHEN", value_parser = moment)]
@@ -125,11 +129,6 @@ impl Circumstances {
         trial.action = self.decision;
         trial
     }
-}
-
-/// A word that a value has on the wire.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
 fn secure_boot(text: &str) -> Result<SecureBoot, String> {

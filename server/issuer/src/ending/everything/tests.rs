@@ -50,6 +50,10 @@ async fn a_person_loses_everything_by_one_decision_and_others_lose_nothing() {
         let events = made.events(kind).await;
         assert!(events.iter().all(|leaf| leaf.contains(r#""rule":"collaborator_offboarded""#)), "{events:?}");
     }
+    let [event] = &made.events("everything_ended").await[..] else { panic!("one event says it for all") };
+    let fields = r#""devices":1,"grants":2,"invitations":1,"people":1,"#;
+    assert!(event.contains(fields) && event.contains(r#""rule":"collaborator_offboarded""#), "{event}");
+    assert_eq!(made.reasons("everything_ended").await, ["left the company"]);
     let again = look(&made.issuer, alice()).await.unwrap();
     assert!(again.is_empty(), "there is nothing left, and the name is known");
     let nobody = look(&made.issuer, Scope::Collaborator("alcie".parse().unwrap())).await;
@@ -195,6 +199,9 @@ async fn a_phase_ends_with_what_is_for_it_and_the_rest_of_the_project_goes_on() 
     assert_eq!(store.invitation(&other.id).await.unwrap().unwrap().state, InvitationLife::Open);
     let events = made.events("grant_revoked").await;
     let ended: Vec<_> = events.iter().filter(|leaf| leaf.contains(r#""rule":"phase_ended""#)).collect();
+    let [all] = &made.events("everything_ended").await[..] else { panic!("the conflict wrote none") };
+    let fields = r#""devices":1,"grants":3,"invitations":1,"people":2,"phase":"build","#;
+    assert!(all.contains(fields) && all.contains(r#""project":"apollo""#), "{all}");
     assert!(ended.len() == 3 && ended.iter().all(|leaf| leaf.contains(r#""phase":"build""#)), "{events:?}");
 }
 

@@ -56,6 +56,18 @@ pub enum Finding {
         /// Which.
         field: &'static str,
     },
+    /// What is kept of an accepted briefing is not what its event says.
+    Acceptance {
+        /// Which event.
+        event: u64,
+        /// What of it.
+        field: &'static str,
+    },
+    /// An acceptance of a briefing is kept, and no event tells of it.
+    Untold {
+        /// Its hash, in hexadecimal digits.
+        acceptance: String,
+    },
     /// A checkpoint does not hold by itself.
     Checkpoint {
         /// Of how many events.
@@ -96,6 +108,7 @@ impl Finding {
             Self::Tile(_) => "tile",
             Self::Field { .. } => "field",
             Self::Column { .. } => "column",
+            Self::Acceptance { .. } | Self::Untold { .. } => "acceptance",
             Self::Checkpoint { .. } => "checkpoint",
             Self::Size { .. } => "size",
             Self::Head => "head",
@@ -119,7 +132,9 @@ impl Finding {
             Self::Changed(event) | Self::Removed(event) | Self::Added(event) | Self::Reordered(event) => *event,
             Self::Rewritten { from: event, .. } | Self::Cut { from: event, .. } => *event,
             Self::Tree { event } | Self::Field { event, .. } | Self::Column { event, .. } => *event,
+            Self::Acceptance { event, .. } => *event,
             Self::Tile(_)
+            | Self::Untold { .. }
             | Self::Checkpoint { .. }
             | Self::Size { .. }
             | Self::Head
@@ -178,6 +193,18 @@ impl fmt::Display for Finding {
                 write!(f, "personal field `{field}` of event {event} is not the one that the event commits to")
             }
             Self::Column { event, field } => write!(f, "column `{field}` of event {event} is not what the event says"),
+            Self::Acceptance { event, field: "hash" } => {
+                write!(f, "event {event} tells of an accepted briefing, and the acceptance is not kept any more")
+            }
+            Self::Acceptance { event, field } => {
+                write!(
+                    f,
+                    "the acceptance of a briefing that event {event} tells of was altered in the store: `{field}`"
+                )
+            }
+            Self::Untold { acceptance } => {
+                write!(f, "an acceptance of a briefing is kept of which no event tells: {acceptance}")
+            }
             Self::Checkpoint { size, why } => write!(f, "the checkpoint over {size} events {why}"),
             Self::Size { said, found } => write!(f, "the ledger says that it has {said} events, and there are {found}"),
             Self::Head => f.write_str("the ledger's own root is not that of its events"),

@@ -10,7 +10,7 @@ use daypass_proto::{
     pin::Pin,
 };
 
-use super::{Audit, Columns, Event, Finding, Report};
+use super::{Audit, Columns, Event, Finding, Report, acceptances::Told};
 use crate::store::{CheckpointRecord, Entry, KeyPurpose, LedgerState, LedgerStore, Store, StoreError};
 
 /// How many rows are read at once.
@@ -40,6 +40,7 @@ pub async fn audit_store<S: Store + ?Sized>(
         checkpoints: VecDeque::new(),
         largest: 0,
         levels: Vec::new(),
+        told: Told::default(),
     };
     reading.events(state.head.size()).await?;
     reading.strays().await?;
@@ -51,6 +52,7 @@ pub async fn audit_store<S: Store + ?Sized>(
     if reading.audit.size() == state.head.size() && !reading.audit.makes(&state.head) {
         reading.audit.find(Finding::Head);
     }
+    reading.told.rest(store, &mut reading.audit, state.head.size()).await?;
     Ok(reading.audit.finish(state.head.size(), unnumbered))
 }
 
@@ -67,9 +69,11 @@ struct Reading<'a, S: ?Sized> {
     largest: u64,
     /// Of each level of tiles, what its newest one has so far.
     levels: Vec<Frontier>,
+    /// Accepted briefings.
+    told: Told,
 }
 
-impl<S: LedgerStore + ?Sized> Reading<'_, S> {
+impl<S: Store + ?Sized> Reading<'_, S> {
     /// Every number of the tree, with or without its event.
     async fn events(&mut self, size: u64) -> Result<(), StoreError> {
         let width = TILE_WIDTH as u64;
@@ -90,6 +94,9 @@ impl<S: LedgerStore + ?Sized> Reading<'_, S> {
                 return Ok(());
             }
             self.audit.step(number, event.as_ref().map(event_of).as_ref(), tree);
+            if let Some(event) = &event {
+                self.told.event(self.store, &mut self.audit, event).await?;
+            }
             if let Some(hash) = tree {
                 self.above(hash).await?;
             }

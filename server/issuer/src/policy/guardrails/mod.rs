@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use cedar_policy::{
     AuthorizationError, Authorizer, Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator,
 };
-use daypass_proto::words::words;
+use daypass_proto::{redaction::glimpse, words::words};
 use jiff::tz::TimeZone;
 use miette::Diagnostic;
 use serde_json::Value;
@@ -228,13 +228,17 @@ impl Found {
             None | Some("enforce") => Mode::Enforce,
             Some("monitor") => Mode::Monitor,
             Some(other) => {
-                fault(format!("`@{MODE}(\"{other}\")`: expected `monitor` or `enforce`"));
+                fault(format!("`@{MODE}(\"{}\")`: expected `monitor` or `enforce`", glimpse(other)));
                 Mode::Enforce
             }
         };
         let briefing = policy.annotation(BRIEFING);
-        if briefing.is_some_and(|words| words.trim().is_empty() || words.len() > 400) {
-            fault(format!("`@{BRIEFING}(\"…\")` is what collaborators read of the rule in their briefing"));
+        if briefing.is_some_and(|briefing| briefing.len() > 400) {
+            fault(format!("`@{BRIEFING}(\"…\")` has at most 400 bytes; collaborators read it in their briefing"));
+        } else if let Some(Err(error)) = briefing.map(words) {
+            fault(format!(
+                "`@{BRIEFING}(\"…\")` is what collaborators read of the rule in their briefing, and it {error}"
+            ));
         }
         (reading.count() == before).then(|| Rule {
             briefing: briefing.map(str::to_owned),

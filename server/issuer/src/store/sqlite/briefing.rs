@@ -50,6 +50,21 @@ pub(super) async fn of_grant(pool: &SqlitePool, grant: &GrantId) -> Result<Vec<A
     rows.iter().map(read).collect()
 }
 
+/// The one with this hash.
+pub(super) async fn one(pool: &SqlitePool, hash: &[u8]) -> Result<Option<Acceptance>, StoreError> {
+    let query = sqlx::query("SELECT * FROM acceptances WHERE hash = $1").bind(hash.to_vec());
+    let row = query.fetch_optional(pool).await.map_err(engine("look for an acceptance"))?;
+    row.as_ref().map(read).transpose()
+}
+
+/// The hashes that come after this one.
+pub(super) async fn after(pool: &SqlitePool, hash: &[u8], limit: u32) -> Result<Vec<Vec<u8>>, StoreError> {
+    let failed = engine("look for acceptances");
+    let query = sqlx::query("SELECT hash FROM acceptances WHERE hash > $1 ORDER BY hash LIMIT $2");
+    let rows = query.bind(hash.to_vec()).bind(i64::from(limit)).fetch_all(pool).await.map_err(&failed)?;
+    rows.iter().map(|row| row.try_get("hash").map_err(&failed)).collect()
+}
+
 fn read(row: &SqliteRow) -> Result<Acceptance, StoreError> {
     let failed = engine("read an acceptance");
     let damaged = || StoreError::Damaged("an acceptance of a briefing does not read".to_owned());

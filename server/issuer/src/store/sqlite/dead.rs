@@ -10,14 +10,17 @@ pub(super) const TOKENS: &str = "SELECT t.jti FROM tokens t WHERE t.expires_at >
      AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.id = t.device AND (d.state <> 'approved' OR (d.software <> 0 AND $3 = 0))) \
      AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = t.grant_id AND g.state <> 'active' AND g.state <> 'grace')";
 
-/// An index has those for which the first condition holds.
-pub(super) const DEVICES: &str = "SELECT d.id, d.state FROM devices d \
-     WHERE (d.state <> 'approved' OR d.software <> 0) AND (d.state <> 'approved' OR $3 = 0) \
+/// Those of whom somebody had a token when they ended, or were held back, are marked; whether they still are is looked up.
+pub(super) const DEVICES: &str = "SELECT DISTINCT d.id, d.state FROM token_holders h CROSS JOIN devices d ON d.id = h.device \
+     WHERE h.dead <> 0 AND h.resource = $2 AND h.until > $1 AND d.state <> 'approved'";
+
+/// Where no software keys are allowed.
+pub(super) const SOFTWARE: &str = "SELECT d.id, d.state FROM devices d WHERE d.software <> 0 AND d.state = 'approved' \
      AND EXISTS (SELECT 1 FROM token_holders h WHERE h.device = d.id AND h.resource = $2 AND h.until > $1)";
 
 /// A grant's device never becomes another.
-pub(super) const GRANTS: &str = "SELECT g.id FROM grants g WHERE g.state <> 'active' AND g.state <> 'grace' AND EXISTS ( \
-     SELECT 1 FROM token_holders h WHERE h.device = g.device AND h.resource = $2 AND h.grant_id = g.id AND h.until > $1)";
+pub(super) const GRANTS: &str = "SELECT g.id FROM token_holders h CROSS JOIN grants g ON g.id = h.grant_id \
+     WHERE h.dead <> 0 AND h.resource = $2 AND h.until > $1 AND g.device = h.device AND g.state <> 'active' AND g.state <> 'grace'";
 
 /// Who has no token that can be in use is left out: a gate learns of nobody whom it never met. So are tokens that cannot be used for their
 /// device's or grant's sake. All is read from one moment: of a device that comes back meanwhile, either it or its revoked tokens are named.
@@ -37,8 +40,10 @@ pub(super) async fn dead(
         for row in tokens.bind(i64::from(software_allowed)).fetch_all(&mut *moment).await.map_err(&failed)? {
             dead.tokens.push(row.try_get("jti").map_err(&failed)?);
         }
-        let devices =
-            asked(DEVICES).bind(i64::from(software_allowed)).fetch_all(&mut *moment).await.map_err(&failed)?;
+        let mut devices = asked(DEVICES).fetch_all(&mut *moment).await.map_err(&failed)?;
+        if !software_allowed {
+            devices.extend(asked(SOFTWARE).fetch_all(&mut *moment).await.map_err(&failed)?);
+        }
         for row in devices {
             let (id, state): (String, String) =
                 (row.try_get("id").map_err(&failed)?, row.try_get("state").map_err(&failed)?);
@@ -60,3 +65,6 @@ pub(super) async fn dead(
     moment.commit().await.map_err(&failed)?;
     Ok(dead)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,10 +7,10 @@ use super::engine;
 use crate::store::{Condition, DecideError, StoreError, ledger::Traces};
 
 /// The events about them lose everything that tells of anybody, but for who decided and who answered for the project: those are others.
-/// `owner` is a list, and goes where they stand in it.
+/// `owner` and `collaborators` are lists, and go where they stand in them.
 ///
 /// Everything goes by an index: events about them by what lists go by, and those without a number by that; the lists of owners, of which there
-/// are few, by going from each to the next.
+/// are few, by going from each to the next; the lists of those who lost something, by their kind.
 const FIELDS: &str = "(event, name) IN ( \
      WITH RECURSIVE lists (value) AS ( \
          SELECT MIN(value) FROM personal_fields WHERE name = 'owner' \
@@ -24,6 +24,12 @@ const FIELDS: &str = "(event, name) IN ( \
      UNION SELECT event, name FROM personal_fields WHERE name = 'on_behalf_of' AND value = $1 \
      UNION SELECT theirs.event, theirs.name FROM about CROSS JOIN personal_fields AS theirs ON theirs.event = about.event \
          WHERE theirs.name NOT IN ('by', 'on_behalf_of', 'owner') \
+     UNION SELECT named.event, named.name FROM ( \
+             SELECT id FROM events WHERE kind = 'everything_ended' AND kind <> 'token_issued' AND sequence IS NOT NULL \
+             UNION ALL SELECT id FROM events WHERE kind = 'everything_ended' AND sequence IS NULL) AS ended \
+         CROSS JOIN personal_fields AS named ON named.event = ended.id \
+         WHERE named.name = 'collaborators' AND json_valid(named.value) \
+             AND EXISTS (SELECT 1 FROM json_each(named.value) WHERE json_each.value = $1) \
      UNION SELECT owned.event, owned.name FROM lists CROSS JOIN personal_fields AS owned \
          WHERE owned.name = 'owner' AND owned.value = lists.value AND json_valid(lists.value) \
              AND EXISTS (SELECT 1 FROM json_each(lists.value) WHERE json_each.value = $1))";

@@ -10,7 +10,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, SqliteExecutor, Sql
 
 use super::{engine, read::body};
 use crate::store::{
-    Find, Request, Scope, StoreError,
+    Ends, Find, Key, Position, Request, Scope, StoreError,
     records::{Device, Grant, Invitation},
 };
 
@@ -94,16 +94,63 @@ fn statement(table: &'static str, find: &Find) -> QueryBuilder<Sqlite> {
         query.push(word).push("id > ").push_bind(after.clone());
         word = " AND ";
     }
-    if !find.states.is_empty() {
-        query.push(word).push("state IN (");
-        let mut states = query.separated(", ");
-        for state in &find.states {
-            states.push_bind(*state);
+    match find.ends {
+        Some(Ends::After(time)) => {
+            query.push(word).push("ends_at > ").push_bind(time.seconds());
+            word = " AND ";
         }
-        query.push(")");
+        Some(Ends::By(time)) => {
+            query.push(word).push("(ends_at <= ").push_bind(time.seconds()).push(" OR phase IS NOT NULL)");
+            word = " AND ";
+        }
+        None => {}
     }
+    if find.used {
+        query.push(word).push("json_extract(body, '$.used') > 0");
+        word = " AND ";
+    }
+    if let Some(Position { key, id }) = &find.beyond {
+        query.push(word).push("(").push(column(find.sort)).push(", id) > (");
+        match key {
+            Key::Text(text) => query.push_bind(text.clone()),
+            Key::Time(time) => query.push_bind(time.seconds()),
+        };
+        query.push(", ").push_bind(id.clone()).push(")");
+        word = " AND ";
+    }
+    among_states(&mut query, word, find);
     query.push(" ORDER BY ").push(column(find.sort)).push(", id LIMIT ").push_bind(i64::from(find.limit));
     query
+}
+
+fn among_states(query: &mut QueryBuilder<Sqlite>, word: &str, find: &Find) {
+    if find.states.is_empty() {
+        return;
+    }
+    query.push(word).push("state IN (");
+    let mut states = query.separated(", ");
+    for state in &find.states {
+        states.push_bind(*state);
+    }
+    query.push(")");
+}
+
+/// Devices in one of these states: a person's, and those that were ever granted something in a project, by name.
+pub(super) async fn devices(pool: &SqlitePool, find: &Find) -> Result<Vec<Device>, StoreError> {
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT body FROM devices");
+    let mut word = " WHERE ";
+    if let Some(whose) = &find.collaborator {
+        query.push(word).push("collaborator = ").push_bind(whose.to_string());
+        word = " AND ";
+    }
+    if let Some(project) = &find.project {
+        query.push(word).push("id IN (SELECT device FROM grants WHERE device IS NOT NULL AND project = ");
+        query.push_bind(project.to_string()).push(")");
+        word = " AND ";
+    }
+    among_states(&mut query, word, find);
+    query.push(" ORDER BY id LIMIT ").push_bind(i64::from(find.limit));
+    found(pool, "device", query).await
 }
 
 /// What a list is in the order of.

@@ -165,7 +165,8 @@ pub(super) const SWEEP: (&str, i64) = ("DELETE FROM ends_told WHERE ends_at < $1
 
 /// Forgets what tells of a person.
 pub(super) const ERASE: &str = "DELETE FROM notifications WHERE collaborator = $1 OR EXISTS ( \
-     SELECT 1 FROM json_each(payload, '$.data.owners') WHERE json_each.value = $1)";
+     SELECT 1 FROM json_each(payload, '$.data.owners') WHERE json_each.value = $1) OR EXISTS ( \
+     SELECT 1 FROM json_each(payload, '$.data.collaborators') WHERE json_each.value = $1)";
 
 pub(super) async fn cursor(pool: &SqlitePool) -> Result<Option<Cursor>, StoreError> {
     let failed = engine("read how far events were told");

@@ -67,7 +67,7 @@ impl Quick {
         done
     }
 
-    /// Catches up with the store while somebody else holds the write lock for this program.
+    /// Catches up with the store while somebody else holds the write lock for this program. What the engine says goes along: it may be that the file is damaged.
     pub(super) fn catch_up(&mut self, recent: &mut Recent, now: Timestamp) -> Result<(), sqlx::Error> {
         self.with(|connection| recent.catch_up(connection, now))
             .map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))
@@ -218,7 +218,11 @@ fn insert(connection: &Connection, decision: &Decision, ends: &mut Ends) -> rusq
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::Environment, fixture::event, store::SqliteStore};
+    use crate::{
+        clock::Environment,
+        fixture::event,
+        store::{DecideError, Fault, SqliteStore, Store as _},
+    };
 
     #[tokio::test]
     async fn what_goes_this_way_is_on_the_disk_before_it_is_answered() {
@@ -252,6 +256,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_that_is_damaged_is_told_as_that_and_not_as_a_disk_that_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.db");
+        let proof = |n: u8| {
+            let environment = Environment::system();
+            let change = Change::RememberProof { id: [n; 32], until: environment.now().plus(60) };
+            Decision::new(event(&environment)).change(change)
+        };
+        let store = SqliteStore::open(&path, true).await.unwrap();
+        store.decide(proof(1)).await.unwrap();
+        store.close().await;
+        let whole = std::fs::read(&path).unwrap();
+        // Only who goes on where the last program ended reads this page, before anything else does.
+        let connection = open(&path).unwrap();
+        let number =
+            |sql: &str| usize::try_from(connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()).unwrap();
+        let size = number("PRAGMA page_size");
+        let page = number("SELECT rootpage FROM sqlite_schema WHERE name = 'proofs_seen'");
+        drop(connection);
+        let mut damaged = whole;
+        damaged[(page - 1) * size..page * size].fill(0xff);
+        std::fs::write(&path, damaged).unwrap();
+        let met = Quick::new(&path).catch_up(&mut Recent::default(), Timestamp::from_seconds(1)).unwrap_err();
+        assert_eq!(Fault::of(&met), Fault::Damaged, "{met}");
+        let store = SqliteStore::open(&path, false).await.unwrap();
+        let refused = store.decide(proof(2)).await.unwrap_err();
+        assert!(matches!(&refused, DecideError::Store(error) if error.fault() == Fault::Damaged), "{refused:?}");
+        assert_eq!(store.fault(), Some(Fault::Damaged));
+    }
+
+    #[tokio::test]
     async fn what_was_read_before_a_fault_counts_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.db");
@@ -262,7 +297,12 @@ mod tests {
              VALUES ('a', 'd', 'g', 'r', 1790000600, 0), ('b', 'd', 'g', 'r', 1790000600, 0), ('c', 'd', 'g', 'r', 'damaged', 0)";
         connection.execute(tokens, []).unwrap();
         let mut recent = Recent::default();
-        assert!(recent.catch_up(&connection, now).is_err());
+        let met = recent.catch_up(&connection, now).unwrap_err();
+        assert_eq!(
+            Fault::of(&sqlx::Error::Io(std::io::Error::other(met))),
+            Fault::Damaged,
+            "no program of ours wrote that"
+        );
         connection.execute("UPDATE tokens SET expires_at = 1790000600 WHERE jti = 'c'", []).unwrap();
         recent.catch_up(&connection, now).unwrap();
         assert_eq!(recent.live("d", now), 3);

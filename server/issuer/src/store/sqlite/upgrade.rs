@@ -1,6 +1,12 @@
 //! A store that an older program made reads the same after its schema was brought up to date.
 
-use daypass_proto::time::Timestamp;
+use daypass_proto::{
+    access_request::{RequestLife, Wanted},
+    encoding::Fixed,
+    names::{GrantId, ProposalId, RequestId},
+    time::Timestamp,
+};
+use serde::Serialize;
 use sqlx::{
     ConnectOptions as _, Connection as _, SqliteConnection,
     migrate::Migrator,
@@ -11,16 +17,20 @@ use super::{SqliteStore, lock};
 use crate::{
     fixture::{Made, event},
     store::{
-        Change, Condition, DecideError, Decision, Grant, GrantLife, IssuedToken, LedgerStore as _, Place, Presented,
-        Store as _, StoreError,
+        Approvals, Bar, Change, Condition, DecideError, Decision, Device, Grant, GrantLife, IssuedToken,
+        LedgerStore as _, NotificationStore as _, Place, Presented, Proposal, ProposalLife, Request, Store as _,
+        StoreError,
     },
 };
 
 /// How many of the events that are there, and were, have a number.
 const NUMBERED: i64 = 39_900;
 
-/// The first version whose tables are others.
-const REBUILT: i64 = 12;
+/// Where stores stood that others go on from: before their tables were made anew, before grants had a grace, and before devices were replaced.
+const FORMER: [i64; 3] = [11, 15, 22];
+
+/// What came later into the records of grants.
+const LATER: &str = "'$.terms', '$.used', '$.made_at', '$.replaces', '$.briefed'";
 
 /// What each of the tables has, in an order of its own.
 const CONTENTS: [&str; 7] = [
@@ -32,15 +42,24 @@ const CONTENTS: [&str; 7] = [
     "SELECT json_array(hex(leaf_hash), sequence, kind, at, hex(leaf), device, project) FROM events ORDER BY rowid",
     "SELECT json_array(collaborator, sequence) FROM event_collaborators ORDER BY 1",
 ];
+/// What the tables have that were there by 22.
+const BY_22: [&str; 5] = [
+    "SELECT json_array(id, given, body) FROM approvals ORDER BY 1",
+    "SELECT json_array(id, state, subject, device, body, collaborator, project, role, ends_at) FROM requests ORDER BY 1",
+    "SELECT json_array(id, state, at, body) FROM proposals ORDER BY 1",
+    "SELECT json_array(next, epoch, holder, lease_until) FROM notifying",
+    "SELECT json_array(id, sink, kind, place, created_at, due_at, attempts, dead, error, collaborator, payload) FROM notifications ORDER BY 1",
+];
 /// What stands beside events, before and after it was found by their rows.
 const FIELDS: [&str; 2] = [
     "SELECT json_array(hex(e.leaf_hash), p.name, hex(p.salt), p.value) FROM personal_fields p JOIN events e ON e.leaf_hash = p.leaf_hash ORDER BY 1",
     "SELECT json_array(hex(e.leaf_hash), p.name, hex(p.salt), p.value) FROM personal_fields p JOIN events e ON e.id = p.event ORDER BY 1",
 ];
 
-async fn contents(connection: &mut SqliteConnection, fields: &'static str) -> Vec<Vec<String>> {
+async fn contents(connection: &mut SqliteConnection, fields: &'static str, former: i64) -> Vec<Vec<String>> {
     let mut all = Vec::new();
-    for sql in CONTENTS.into_iter().chain([fields]) {
+    let more = if former >= 22 { &BY_22[..] } else { &[] };
+    for sql in CONTENTS.iter().chain([&fields]).chain(more).copied() {
         all.push(sqlx::query_scalar(sql).fetch_all(&mut *connection).await.unwrap());
     }
     all
@@ -48,6 +67,71 @@ async fn contents(connection: &mut SqliteConnection, fields: &'static str) -> Ve
 
 #[tokio::test]
 async fn a_store_of_an_older_program_reads_the_same() {
+    for former in FORMER {
+        reads_the_same(former).await;
+    }
+}
+
+fn text(record: &impl Serialize) -> String {
+    serde_json::to_string(record).unwrap()
+}
+
+/// What waits in a store of 22: a request with an approval, a policy, and a message.
+async fn waits(
+    old: &mut SqliteConnection,
+    made: &Made,
+    device: &Device,
+    grant: &Grant,
+) -> (Request, Approvals, Proposal) {
+    let now = made.now();
+    let request = Request {
+        id: RequestId::from_random([3; 10]),
+        what: Wanted::Extension { grant: grant.id.clone() },
+        device: device.id.clone(),
+        collaborator: device.collaborator.clone(),
+        project: grant.project.clone(),
+        role: grant.role.clone(),
+        until: now.plus(9000),
+        given_role: grant.role.clone(),
+        given_until: now.plus(8000),
+        reason: "the audit takes longer".to_owned(),
+        state: RequestLife::Requested,
+        asked_at: now,
+        decided_at: None,
+        answer: None,
+    };
+    let bar = Bar { owners: ["olga@example.com".to_owned()].into(), approvers: 2 };
+    let approvals = Approvals::new(request.id.to_string(), Some(device.collaborator.clone()), now, bar);
+    let proposal = Proposal {
+        id: ProposalId::from_random([4; 10]),
+        state: ProposalLife::Waiting,
+        hash: Fixed([5; 32]),
+        base: 0,
+        at: now,
+        by: Some("otto@example.com".parse().unwrap()),
+        guarded: vec!["owners of apollo".to_owned()],
+        files: Default::default(),
+    };
+    let bind = sqlx::query(
+        "INSERT INTO requests (id, state, subject, device, body) VALUES ($1, 'requested', $2, $3, json_remove($4, '$.decided_at', '$.answer'))",
+    );
+    let bind =
+        bind.bind(request.id.to_string()).bind(request.subject()).bind(device.id.to_string()).bind(text(&request));
+    bind.execute(&mut *old).await.unwrap();
+    let bind =
+        sqlx::query("INSERT INTO approvals VALUES ($1, 0, $2)").bind(request.id.to_string()).bind(text(&approvals));
+    bind.execute(&mut *old).await.unwrap();
+    let bind = sqlx::query("INSERT INTO proposals VALUES ($1, 'waiting', $2, $3)").bind(proposal.id.to_string());
+    bind.bind(now.seconds()).bind(text(&proposal)).execute(&mut *old).await.unwrap();
+    sqlx::query("INSERT INTO notifying VALUES (1, 39899, 7, 'there', 5)").execute(&mut *old).await.unwrap();
+    let bind = sqlx::query(
+        "INSERT INTO notifications VALUES ('msg_1', 'webhook', 'device.ended', 12, $1, $1, 3, 0, 'status 500', $2, '{}')",
+    );
+    bind.bind(now.seconds()).bind(device.collaborator.to_string()).execute(old).await.unwrap();
+    (request, approvals, proposal)
+}
+
+async fn reads_the_same(former: i64) {
     let (made, folder) = (Made::with_software().await, tempfile::tempdir().unwrap());
     let device = made.client().await;
     let grant = made.issuer.store.grants_of(&device.id).await.unwrap().remove(0);
@@ -56,18 +140,27 @@ async fn a_store_of_an_older_program_reads_the_same() {
     let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
     let mut old = options.clone().journal_mode(SqliteJournalMode::Wal).connect().await.unwrap();
     let mut migrator: Migrator = sqlx::migrate!("migrations/sqlite");
-    migrator.migrations.to_mut().retain(|migration| migration.version < REBUILT);
+    migrator.migrations.to_mut().retain(|migration| migration.version <= former);
     migrator.run(&mut old).await.unwrap();
     let write = async |old: &mut SqliteConnection, sql: String| {
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(old).await.unwrap();
     };
     let (device_body, grant_body) = (serde_json::to_string(&device).unwrap(), serde_json::to_string(&grant).unwrap());
-    write(&mut old, format!("INSERT INTO devices VALUES ('{}', 'approved', 1, '{device_body}')", device.id)).await;
+    let columns = "devices (id, state, software, body)";
+    write(&mut old, format!("INSERT INTO {columns} VALUES ('{}', 'approved', 1, '{device_body}')", device.id)).await;
+    let over = GrantId::from_random([2; 10]);
+    for (id, state) in [(&grant.id, "active"), (&over, "revoked")] {
+        let body = format!("json_remove(json_set('{grant_body}', '$.id', '{id}', '$.state', '{state}'), {LATER})");
+        let columns = "grants (id, state, device, body)";
+        write(&mut old, format!("INSERT INTO {columns} VALUES ('{id}', '{state}', '{}', {body})", device.id)).await;
+    }
+    // Who ended shortly before still has a token.
+    let (token, end) = (format!("over{:018}", 0), now.plus(60).seconds());
     write(
         &mut old,
         format!(
-            "INSERT INTO grants (id, state, device, body) VALUES ('{}', 'active', '{}', '{grant_body}')",
-            grant.id, device.id
+            "INSERT INTO tokens VALUES ('{token}', '{}', '{over}', 'https://git.example.com/', {end}, 0)",
+            device.id
         ),
     )
     .await;
@@ -120,7 +213,8 @@ async fn a_store_of_an_older_program_reads_the_same() {
         }
     }
     write(&mut old, "COMMIT".to_owned()).await;
-    let before = contents(&mut old, FIELDS[0]).await;
+    let waiting = if former >= 22 { Some(waits(&mut old, &made, &device, &grant).await) } else { None };
+    let before = contents(&mut old, FIELDS[0], former).await;
     assert!(before.iter().all(|rows| !rows.is_empty()));
     old.close().await.unwrap();
 
@@ -135,7 +229,7 @@ async fn a_store_of_an_older_program_reads_the_same() {
 
     let store = SqliteStore::open(&path, false).await.unwrap();
     let mut new = options.create_if_missing(false).read_only(true).connect().await.unwrap();
-    assert_eq!(contents(&mut new, FIELDS[1]).await, before);
+    assert_eq!(contents(&mut new, FIELDS[1], former).await, before);
     SqliteStore::examine(&path).await.unwrap();
 
     let hash = |key: u16| {
@@ -146,7 +240,7 @@ async fn a_store_of_an_older_program_reads_the_same() {
     let token = store.token(&format!("{:05}{:017}", 7919, 0)).await.unwrap().unwrap();
     assert_eq!((&token.device, &token.grant, token.revoked), (&device.id, &grant.id, true));
     let Some(Presented::Device(known)) = store.presented(hash(7919)).await.unwrap() else { panic!("a device") };
-    assert_eq!((known.certificate.not_before, known.grants.len()), (Timestamp::from_seconds(1), 1));
+    assert_eq!((known.certificate.not_before, known.grants.len()), (Timestamp::from_seconds(1), 2));
     let decide = async |change| store.decide(Decision::new(event(&made.issuer.environment)).change(change)).await;
     let again = decide(Change::RememberProof { id: hash(7919), until: now.plus(1) }).await;
     assert!(matches!(again, Err(DecideError::Conflict(Condition::ProofIsNew))), "{again:?}");
@@ -173,14 +267,27 @@ async fn a_store_of_an_older_program_reads_the_same() {
         now,
         most,
     };
-    let full = decide(add("full", 300)).await;
+    let full = decide(add("full", 301)).await;
     assert!(matches!(full, Err(DecideError::Conflict(Condition::RoomForToken(_)))), "{full:?}");
-    decide(add("one more", 301)).await.unwrap();
+    decide(add("one more", 302)).await.unwrap();
     let dead = async || store.dead(std::slice::from_ref(&token.resource), now, true).await.unwrap();
-    assert_eq!((dead().await.tokens.len(), dead().await.grants), (150, Vec::new()));
-    let over: Vec<_> = store.grants_over(grant.until, 9).await.unwrap().into_iter().map(|grant| grant.id).collect();
-    assert_eq!(over, std::slice::from_ref(&grant.id));
+    assert_eq!((dead().await.tokens.len(), dead().await.grants), (150, vec![over.clone()]));
+    let past: Vec<_> = store.grants_over(grant.until, 9).await.unwrap().into_iter().map(|grant| grant.id).collect();
+    assert_eq!(past, std::slice::from_ref(&grant.id));
     let ended = Grant { state: GrantLife::Ended, ..grant.clone() };
     decide(Change::Grant { to: ended, from: GrantLife::Active }).await.unwrap();
-    assert_eq!((dead().await.tokens.len(), dead().await.grants), (0, vec![grant.id]));
+    let all = std::collections::BTreeSet::from_iter(dead().await.grants);
+    assert_eq!((dead().await.tokens.len(), all), (0, [grant.id, over].into()));
+    // What waited waits, and goes on.
+    let Some((request, approvals, proposal)) = waiting else { return };
+    assert_eq!(store.request(&request.id).await.unwrap().as_ref(), Some(&request));
+    assert_eq!(store.approvals(request.id.as_str()).await.unwrap(), Some(approvals));
+    assert_eq!(store.proposal(&proposal.id).await.unwrap(), Some(proposal));
+    let cursor = store.notifying().await.unwrap().unwrap();
+    assert_eq!((cursor.next, cursor.epoch), (39_899, 7));
+    let due = store.due("webhook", now, 9).await.unwrap();
+    assert_eq!((due.len(), due[0].place, due[0].attempts), (1, 12, 3));
+    let to = Request { state: RequestLife::Refused, decided_at: Some(now), ..request.clone() };
+    decide(Change::Request { to: Box::new(to.clone()), from: Box::new(request) }).await.unwrap();
+    assert_eq!(store.request(&to.id).await.unwrap(), Some(to));
 }

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use daypass_proto::{
     encoding::base64url,
+    enrolment::DeviceLife,
     ledger::{Sealed, api::MAX_LEAF, tree::Head, vocabulary},
     time::{Skew, Timestamp},
 };
@@ -43,7 +44,10 @@ pub(super) const ADD_TOKEN: &str =
     "INSERT INTO tokens (jti, device, grant_id, resource, expires_at, revoked) VALUES (?1, ?2, ?3, ?4, ?5, 0)";
 /// Up to an hour more than is so: whoever is asked about may have had a token that much longer ago.
 pub(super) const ADD_HOLDER: &str = "INSERT INTO token_holders (device, resource, grant_id, until) VALUES (?1, ?2, ?3, ?4 + 3600) \
-     ON CONFLICT DO UPDATE SET until = excluded.until WHERE until < excluded.until - 3600";
+     ON CONFLICT DO UPDATE SET until = excluded.until, dead = 0 WHERE until < excluded.until - 3600";
+/// Who had a token, and has nothing any more that could be used with one: whoever gets another one is marked no longer.
+const MARK_DEVICE: &str = "UPDATE token_holders SET dead = 1 WHERE device = $1";
+const MARK_GRANT: &str = "UPDATE token_holders SET dead = 1 WHERE device = $1 AND grant_id = $2";
 pub(super) const ADD_EVENT: &str =
     "INSERT INTO events (leaf_hash, kind, at, leaf, device, project) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 pub(super) const ADD_FIELD: &str = "INSERT INTO personal_fields (event, name, salt, value) VALUES (?1, ?2, ?3, ?4)";
@@ -703,8 +707,26 @@ async fn apply_change(
     let done = query.execute(&mut *connection).await.map_err(engine("change a record"))?;
     match condition {
         Some(condition) if done.rows_affected() != 1 => Err(DecideError::Conflict(condition)),
-        _ => Ok(()),
+        _ => Ok(mark_dead(connection, change).await.map_err(engine("mark what is dead"))?),
     }
+}
+
+/// What a change takes from somebody who may have a token.
+async fn mark_dead(connection: &mut SqliteConnection, change: &Change) -> Result<(), sqlx::Error> {
+    let marked = match change {
+        Change::Grant { to, .. } if !matches!(to.state, GrantLife::Active | GrantLife::Grace) => {
+            let device = to.device.as_ref().map(ToString::to_string);
+            sqlx::query(MARK_GRANT).bind(device).bind(to.id.to_string())
+        }
+        Change::Device { to, .. } if to.state != DeviceLife::Approved => {
+            sqlx::query(MARK_DEVICE).bind(to.id.to_string())
+        }
+        Change::DeviceLife { id, to, .. } if *to != DeviceLife::Approved => {
+            sqlx::query(MARK_DEVICE).bind(id.to_string())
+        }
+        _ => return Ok(()),
+    };
+    marked.execute(connection).await.map(drop)
 }
 
 /// A certificate is remembered for a while after its end, so that its holder is told that it expired, and not that it is unknown.
