@@ -7,6 +7,7 @@ CREATE TABLE uses (
     last BIGINT NOT NULL,
     PRIMARY KEY (grant_id, location, action)
 ) WITHOUT ROWID;
+CREATE INDEX uses_by_last ON uses (last);
 -- The last report of each gate, so that one that comes again is not counted again, and since when it reports.
 CREATE TABLE gate_reports (
     gate TEXT PRIMARY KEY NOT NULL,

@@ -54,6 +54,11 @@ pub(super) async fn show(issuer: &Issuer, decider: &Decider, asked: &Asked) -> R
                 granted: used.granted,
                 tokens: used.tokens,
                 last: used.last,
+                gates: used.gates.map(|gates| api::AtGates {
+                    requests: gates.requests,
+                    last: gates.last,
+                    since: gates.since,
+                }),
             })
             .collect(),
     });

@@ -4,6 +4,7 @@ use daypass_proto::{
     access_request::RequestLife,
     arguments::word,
     names::{DeviceId, RequestId, RoleName},
+    time::Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -161,6 +162,7 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
         for (name, said) in told(&grant.terms, grant.until, grant.used) {
             line(format!("  {name}: {said}"))?;
         }
+        let last = |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
         let rows: Vec<Vec<String>> = used
             .iter()
             .map(|(scope, used)| {
@@ -169,11 +171,13 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
                     scope.action.clone(),
                     if used.granted { "yes" } else { "no longer" }.to_owned(),
                     used.tokens.to_string(),
-                    used.last.map_or_else(|| "never".to_owned(), |last| last.to_string()),
+                    last(used.last),
+                    used.gates.map_or_else(|| "not reported".to_owned(), |gates| gates.requests.to_string()),
+                    used.gates.map_or_else(|| "not reported".to_owned(), |gates| last(gates.last)),
                 ]
             })
             .collect();
-        table(&["WHERE", "WHAT", "GRANTED", "TOKENS", "LAST"], &rows)?;
+        table(&["WHERE", "WHAT", "GRANTED", "IN TOKENS", "LAST TOKEN", "AT GATES", "LAST USE"], &rows)?;
     }
     Ok(())
 }

@@ -7,10 +7,7 @@ use daypass_proto::{
 use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
 use super::engine;
-use crate::store::{
-    CountedUse, GateReport, Reporting, StoreError,
-    ledger::Outcome,
-};
+use crate::store::{CountedUse, GateReport, Reporting, StoreError, ledger::Outcome};
 
 /// The most rows of one grant: a gate that invents repositories fills no disk.
 const MOST_OF_GRANT: i64 = 1000;
@@ -91,8 +88,9 @@ pub(super) async fn reporting(pool: &SqlitePool) -> Result<Vec<Reporting>, Store
     let mut reporting = Vec::new();
     for row in rows.map_err(&failed)? {
         let gate: String = row.try_get("gate").map_err(&failed)?;
-        let gate: GateName =
-            gate.parse().map_err(|_| StoreError::Damaged("the name of a gate that reports does not read".to_owned()))?;
+        let gate: GateName = gate
+            .parse()
+            .map_err(|_| StoreError::Damaged("the name of a gate that reports does not read".to_owned()))?;
         let since = row.try_get("since").map(Timestamp::from_seconds).map_err(&failed)?;
         let dropped: i64 = row.try_get("dropped").map_err(&failed)?;
         reporting.push(Reporting { gate, since, dropped: u64::try_from(dropped).unwrap_or(0) });
