@@ -70,7 +70,13 @@ pub struct Fixed<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> Serialize for Fixed<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&base64url(&self.0))
+        // Hashes and coordinates, of which there are many, need no room of their own for it.
+        let mut text = [0; 64];
+        let written = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).ok().and_then(|length| text.get(..length));
+        match written.map(std::str::from_utf8) {
+            Some(Ok(text)) => serializer.serialize_str(text),
+            _ => serializer.serialize_str(&base64url(&self.0)),
+        }
     }
 }
 

@@ -62,14 +62,13 @@ pub struct EcPublicKey {
     y: [u8; 32],
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct JwkFields {
-    // The order of RFC 7638 section 3.2, so that the same text is hashed as is sent.
     crv: String,
     kty: String,
     x: Fixed<32>,
     y: Fixed<32>,
-    #[serde(default, skip_serializing, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
     d: bool,
 }
 
@@ -152,8 +151,15 @@ impl fmt::Debug for EcPublicKey {
 
 impl Serialize for EcPublicKey {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        JwkFields { crv: "P-256".into(), kty: "EC".into(), x: Fixed(self.x), y: Fixed(self.y), d: false }
-            .serialize(serializer)
+        #[derive(Serialize)]
+        struct Jwk {
+            // The order of RFC 7638 section 3.2, so that the same text is hashed as is sent.
+            crv: &'static str,
+            kty: &'static str,
+            x: Fixed<32>,
+            y: Fixed<32>,
+        }
+        Jwk { crv: "P-256", kty: "EC", x: Fixed(self.x), y: Fixed(self.y) }.serialize(serializer)
     }
 }
 

@@ -4,7 +4,6 @@
 //! nothing about who sent them: that is what the proofs are for.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
@@ -133,7 +132,7 @@ impl AccessTokenClaims {
         let DaypassClaims { device, grant, grant_until, project, phase, protection, posture, leaf: _ } = daypass;
         let hashed = Hashed {
             aud,
-            authorization_details: sorted(authorization_details),
+            authorization_details: authorization_details.in_order(),
             client_id,
             cnf: HashedKey { jkt, jwk },
             daypass: HashedOwn {
@@ -141,7 +140,11 @@ impl AccessTokenClaims {
                 grant,
                 grant_until: *grant_until,
                 phase: phase.as_ref(),
-                posture: sorted(posture),
+                posture: HashedPosture {
+                    event_log: posture.event_log,
+                    secure_boot: posture.secure_boot,
+                    trust_tier: posture.trust_tier,
+                },
                 project,
                 protection: *protection,
             },
@@ -159,9 +162,9 @@ impl AccessTokenClaims {
 
 /// What is hashed of the claims, in the order of the names.
 #[derive(Serialize)]
-struct Hashed<'a> {
+struct Hashed<'a, D> {
     aud: &'a Resource,
-    authorization_details: Value,
+    authorization_details: D,
     client_id: &'a str,
     cnf: HashedKey<'a>,
     daypass: HashedOwn<'a>,
@@ -186,16 +189,16 @@ struct HashedOwn<'a> {
     grant_until: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     phase: Option<&'a PhaseName>,
-    posture: Value,
+    posture: HashedPosture,
     project: &'a ProjectName,
     protection: Protection,
 }
 
-fn sorted(value: &impl Serialize) -> Value {
-    let mut value = serde_json::to_value(value).unwrap_or_default();
-    // A map keeps the order in which it was filled where some library turns `preserve_order` on.
-    value.sort_all_objects();
-    value
+#[derive(Serialize)]
+struct HashedPosture {
+    event_log: EventLogState,
+    secure_boot: Option<bool>,
+    trust_tier: TrustTier,
 }
 
 /// What an access token promises of the ledger.

@@ -19,7 +19,7 @@ const NEEDED: &[(&str, &[&str])] = &[
     ("enroll", &["--wait"]),
     ("proof", &["METHOD", "URL"]),
     ("inspector", &["--asker", "--listen"]),
-    ("admin invite", &["--until"]),
+    ("admin invite", &["COLLABORATOR", "--project", "--role", "--until"]),
     ("admin request narrow", &["--until"]),
     ("admin notification drop", &["--all"]),
 ];
@@ -64,6 +64,9 @@ const FIELDS: &[Field] = &[
     Field::new("PHASE", "build", NAME).not(&["A b", "../x"]),
     Field::new("--collaborator", "alice", NAME).not(&["a:b"]),
     Field::new("COLLABORATOR", "alice", NAME).not(&["a:b"]),
+    Field::new("--replaces", DEVICE, &["expected", "list them", "no device"])
+        .with(&["--reason"])
+        .not(&["dev-1", GRANT]),
     Field::new("--device", DEVICE, NAME).not(&["dev-1", GRANT]),
     Field::new("INVITATION", "inv-0000000000000000", NAME).not(&["inv-1"]),
     Field::new("PROPOSAL", "prop-0000000000000000", NAME).not(&["prop-1"]),
@@ -95,8 +98,8 @@ const FIELDS: &[Field] = &[
     Field::new("--until", "2030-01-01", WHEN).of(&["admin ledger list"]).not(&["tomorrow", "2027-02-30"]),
     Field::new("--since", "3d", WHEN).not(&["tomorrow", "2027-02-30"]),
     Field::new("--for", "3d", &["write"]).not(&["soon", "-3d", "2027-02-30"]),
-    Field::new("--not-before", "1d", WHEN).with(&["--until"]).not(NO_DAY).called("not_before"),
-    Field::new("--code-expires", "2d", &["write"]).with(&["--until"]).not(&["soon", "0d", "-1d", "2027-01-01"]),
+    Field::new("--not-before", "1d", WHEN).not(NO_DAY).called("not_before"),
+    Field::new("--code-expires", "2d", &["write"]).not(&["soon", "0d", "-1d", "2027-01-01"]),
     // Where.
     Field::new("RESOURCE", "https://git.example.com/", &["https"]).not(&[
         "http://git.example.com/",
@@ -107,11 +110,7 @@ const FIELDS: &[Field] = &[
     Field::new("METHOD", "GET", &["GET"]).not(&["G T", "get:"]),
     Field::new("URL", "https://git.example.com/x", &["https"]).not(&["http://git.example.com/x", "git.example.com"]),
     Field::new("--nonce", "n", WORDS),
-    Field::new("--from-network", "192.0.2.0/24", &["write"]).with(&["--until"]).not(&[
-        "192.0.2.1/24",
-        "192.0.2.0/33",
-        "here",
-    ]),
+    Field::new("--from-network", "192.0.2.0/24", &["write"]).not(&["192.0.2.1/24", "192.0.2.0/33", "here"]),
 ];
 
 /// What administrators ask; the rest is an owner's.
@@ -130,6 +129,8 @@ const ASKING: &[(&str, Asked)] = &[
     ("setup git", Asked::Elsewhere),       // `git`
     ("ledger accept", Asked::Elsewhere),   // `ledger`
     ("leave", Asked::Here(&[])),
+    ("admin device approve", Asked::Elsewhere), // `administration`
+    ("admin invite", Asked::Elsewhere),         // `replacement`
     ("admin device revoke", Asked::Here(&["{device}"])),
     ("admin grant revoke", Asked::Here(&["{grant}"])),
     ("admin invitation withdraw", Asked::Here(&["{invitation}"])),

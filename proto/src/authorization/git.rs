@@ -50,22 +50,33 @@ pub enum GitAccess<'a> {
     },
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wire {
     locations: BTreeSet<Repository>,
     actions: BTreeSet<GitAction>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     refs: Vec<RefPattern>,
 }
 
 /// A `git_repository` detail.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(try_from = "Wire", into = "Wire")]
+#[serde(try_from = "Wire")]
 pub struct GitRepository {
     locations: BTreeSet<Repository>,
     actions: BTreeSet<GitAction>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     refs: Vec<RefPattern>,
+}
+
+/// A detail with its members in the order of their names.
+#[derive(Serialize)]
+pub(super) struct InOrder<'a> {
+    actions: &'a BTreeSet<GitAction>,
+    locations: &'a BTreeSet<Repository>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    refs: &'a [RefPattern],
+    r#type: &'static str,
 }
 
 impl TryFrom<Wire> for GitRepository {
@@ -73,12 +84,6 @@ impl TryFrom<Wire> for GitRepository {
 
     fn try_from(wire: Wire) -> Result<Self, DetailError> {
         Self::try_new(wire.locations, wire.actions, wire.refs)
-    }
-}
-
-impl From<GitRepository> for Wire {
-    fn from(detail: GitRepository) -> Self {
-        Self { locations: detail.locations, actions: detail.actions, refs: detail.refs }
     }
 }
 
@@ -100,6 +105,11 @@ impl fmt::Display for Atom<'_> {
 }
 
 impl GitRepository {
+    pub(super) fn in_order(&self) -> InOrder<'_> {
+        let Self { locations, actions, refs } = self;
+        InOrder { actions, locations, refs, r#type: "git_repository" }
+    }
+
     /// A detail; `refs` is needed exactly when an action writes.
     pub fn try_new(
         locations: BTreeSet<Repository>,

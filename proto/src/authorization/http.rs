@@ -51,7 +51,7 @@ pub struct HttpAccess<'a> {
     pub path: &'a ApiPath,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wire {
     locations: BTreeSet<Resource>,
@@ -61,11 +61,20 @@ struct Wire {
 
 /// An `http_api` detail.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(try_from = "Wire", into = "Wire")]
+#[serde(try_from = "Wire")]
 pub struct HttpApi {
     locations: BTreeSet<Resource>,
     actions: BTreeSet<HttpMethod>,
     paths: Vec<PathPattern>,
+}
+
+/// A detail with its members in the order of their names.
+#[derive(Serialize)]
+pub(super) struct InOrder<'a> {
+    actions: &'a BTreeSet<HttpMethod>,
+    locations: &'a BTreeSet<Resource>,
+    paths: &'a [PathPattern],
+    r#type: &'static str,
 }
 
 impl TryFrom<Wire> for HttpApi {
@@ -73,12 +82,6 @@ impl TryFrom<Wire> for HttpApi {
 
     fn try_from(wire: Wire) -> Result<Self, DetailError> {
         Self::try_new(wire.locations, wire.actions, wire.paths)
-    }
-}
-
-impl From<HttpApi> for Wire {
-    fn from(detail: HttpApi) -> Self {
-        Self { locations: detail.locations, actions: detail.actions, paths: detail.paths }
     }
 }
 
@@ -97,6 +100,11 @@ impl fmt::Display for Atom<'_> {
 }
 
 impl HttpApi {
+    pub(super) fn in_order(&self) -> InOrder<'_> {
+        let Self { locations, actions, paths } = self;
+        InOrder { actions, locations, paths, r#type: "http_api" }
+    }
+
     /// A detail; each list has something in it.
     pub fn try_new(
         locations: BTreeSet<Resource>,

@@ -128,7 +128,7 @@ impl AuthorizationDetail {
 
 /// A list of authorization details. An empty list allows nothing.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(try_from = "Vec<AuthorizationDetail>", into = "Vec<AuthorizationDetail>")]
+#[serde(try_from = "Vec<AuthorizationDetail>")]
 pub struct AuthorizationDetails(Vec<AuthorizationDetail>);
 
 impl TryFrom<Vec<AuthorizationDetail>> for AuthorizationDetails {
@@ -142,9 +142,20 @@ impl TryFrom<Vec<AuthorizationDetail>> for AuthorizationDetails {
     }
 }
 
-impl From<AuthorizationDetails> for Vec<AuthorizationDetail> {
-    fn from(details: AuthorizationDetails) -> Self {
-        details.0
+impl AuthorizationDetails {
+    /// The list with the members of each detail in the order of their names, as what is hashed has them.
+    pub(crate) fn in_order(&self) -> impl Serialize {
+        #[derive(Serialize)]
+        #[serde(untagged)]
+        enum InOrder<'a> {
+            Git(git::InOrder<'a>),
+            Http(http::InOrder<'a>),
+        }
+        let in_order = self.0.iter().map(|detail| match detail {
+            AuthorizationDetail::GitRepository(git) => InOrder::Git(git.in_order()),
+            AuthorizationDetail::HttpApi(api) => InOrder::Http(api.in_order()),
+        });
+        in_order.collect::<Vec<_>>()
     }
 }
 

@@ -92,6 +92,13 @@ impl Framing {
     pub fn see(&mut self, bytes: &[u8]) -> Result<(), (usize, FramingError)> {
         let mut rest = bytes;
         while let Some((first, behind)) = rest.split_first() {
+            if let State::Head(head) = &mut self.0 {
+                let plain = head.take_plain(rest);
+                if plain > 0 {
+                    rest = rest.get(plain..).unwrap_or_default();
+                    continue;
+                }
+            }
             let whole = match &mut self.0 {
                 State::Length(left) | State::Chunk(Chunk::Data(left)) => {
                     let taken = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
@@ -138,6 +145,17 @@ impl Framing {
 }
 
 impl Head {
+    /// Takes what stands first and is nothing but a part of its line, in one piece; gives how much.
+    fn take_plain(&mut self, bytes: &[u8]) -> usize {
+        if self.carriage_return {
+            return 0;
+        }
+        let plain = bytes.iter().take_while(|byte| !matches!(byte, b'\r' | b'\n' | b'#')).count();
+        let kept = plain.min(KEPT.saturating_sub(self.line.len()));
+        self.line.extend_from_slice(bytes.get(..kept).unwrap_or_default());
+        plain
+    }
+
     fn take(&mut self, byte: u8) -> Result<Option<State>, FramingError> {
         match (mem::replace(&mut self.carriage_return, byte == b'\r'), byte) {
             (true, b'\n') => return self.end_line(),
@@ -151,8 +169,8 @@ impl Head {
     }
 
     fn end_line(&mut self) -> Result<Option<State>, FramingError> {
-        let line = mem::take(&mut self.line);
-        match (line.is_empty(), self.begun) {
+        let mut line = mem::take(&mut self.line);
+        let ended = match (line.is_empty(), self.begun) {
             // RFC 9112 section 2.2 lets empty lines stand before a request.
             (true, false) => Ok(None),
             (true, true) => self.end().map(Some),
@@ -161,7 +179,11 @@ impl Head {
                 Ok(None)
             }
             (false, true) => self.field(&line).map(|()| None),
-        }
+        };
+        // The next line takes its room.
+        line.clear();
+        self.line = line;
+        ended
     }
 
     fn field(&mut self, line: &[u8]) -> Result<(), FramingError> {

@@ -231,7 +231,7 @@ async fn load_policy(
     decider: &Decider,
     asked: api::LoadPolicy,
 ) -> Result<api::LoadedPolicy, AdminError> {
-    let files = Files::received(asked.files).map_err(|faults| AdminError::Load(PolicyError(faults).into()))?;
+    let files = Files::received(asked.files).map_err(|partly| AdminError::Load(PolicyError::from(partly).into()))?;
     let version = hex::encode(files.hash());
     let (changed, waiting) = match policy::load(issuer, files, &decider.actor).await? {
         policy::Loaded::Unchanged => (false, None),

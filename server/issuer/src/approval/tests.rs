@@ -386,11 +386,9 @@ async fn a_grant_that_is_revoked_while_it_is_approved_ends_one_way() {
         let (approval, revocation) = (approving.await.unwrap(), revoking.await.unwrap());
         let state = grant(&made, &id).await.state;
         match (&approval, &revocation) {
-            // Both, one after the other: what was approved is revoked.
-            (Ok(_), Ok(_)) => assert_eq!(state, GrantLife::Revoked),
-            (Ok(_), Err(_)) => assert_eq!(state, GrantLife::Active),
-            (Err(_), Ok(_)) => assert_eq!(state, GrantLife::Revoked),
-            (Err(one), Err(other)) => panic!("{one}, {other}"),
+            // A stop comes about, before the approval or after it.
+            (_, Ok(_)) => assert_eq!(state, GrantLife::Revoked),
+            (_, Err(lost)) => panic!("{lost}"),
         }
         approved += usize::from(approval.is_ok());
         revoked_first += usize::from(approval.is_err());

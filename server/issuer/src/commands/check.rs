@@ -83,7 +83,7 @@ async fn of_policy(issuer: &Issuer, policy: &Policy) -> Result<Vec<String>, Comm
                 "what lies in `{}` is not the policy in force; run `daypass-issuer policy load` once it should be",
                 issuer.config.policy.display()
             )),
-            Err(faults) => problems.push(PolicyError(faults).to_string()),
+            Err(partly) => problems.push(PolicyError::from(partly).to_string()),
         },
     }
     Ok(problems)

@@ -114,7 +114,7 @@ fn folder(config: &Path, args: &Folder) -> Result<PathBuf, CommandError> {
 }
 
 fn read(folder: &Path) -> Result<(Files, Policy), PolicyError> {
-    let files = Files::read(folder).map_err(PolicyError)?;
+    let files = Files::read(folder).map_err(PolicyError::from)?;
     let policy = Policy::check(&files)?;
     Ok((files, policy))
 }

@@ -5,12 +5,12 @@ use daypass_proto::{
     names::GrantId,
 };
 
-use super::{EndError, invitation::open_of};
+use super::{EndError, STOPS_TRIED, invitation::open_of};
 use crate::{
     grant::{Span, Standing},
     issuer::Issuer,
     ledger::Source,
-    store::{Change, Decision, Grant, GrantLife, grant_may_become},
+    store::{Change, DecideError, Decision, Grant, GrantLife, grant_may_become},
 };
 
 /// What is to happen to a grant.
@@ -137,6 +137,26 @@ impl Told<'_> {
 
 /// Decides about one grant; gives it as it is now. A code that still waits for its machine ends with the grant that it carries.
 pub async fn decide_grant(issuer: &Issuer, id: &GrantId, verb: GrantVerb, told: &Told<'_>) -> Result<Grant, EndError> {
+    let mut tries = if matches!(verb, GrantVerb::Revoke | GrantVerb::Suspend) { STOPS_TRIED } else { 1 };
+    loop {
+        let (decision, grant) = prepare(issuer, id, verb, told).await?;
+        tries -= 1;
+        match issuer.store.decide(decision).await {
+            Ok(()) => return Ok(grant),
+            // An emergency stop does not lose to an approval, or a token, of the same moment.
+            Err(DecideError::Conflict(_)) if tries > 0 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// What would be decided, and the grant as it would be then.
+async fn prepare(
+    issuer: &Issuer,
+    id: &GrantId,
+    verb: GrantVerb,
+    told: &Told<'_>,
+) -> Result<(Decision, Grant), EndError> {
     let grant = issuer.store.grant(id).await?.ok_or_else(|| EndError::NoGrant(id.clone()))?;
     if !verb.starts_from(grant.state) {
         return Err(EndError::Transition { grant: id.clone(), from: grant.state, verb });
@@ -151,8 +171,7 @@ pub async fn decide_grant(issuer: &Issuer, id: &GrantId, verb: GrantVerb, told: 
             decision = super::invitation::on(issuer, decision, invitation, told);
         }
     }
-    issuer.store.decide(decision).await?;
-    Ok(Grant { state, ..grant })
+    Ok((decision, Grant { state, ..grant }))
 }
 
 /// Where a grant is in its time.

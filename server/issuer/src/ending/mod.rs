@@ -11,6 +11,9 @@ mod time;
 
 use thiserror::Error;
 
+/// How often a stop is decided where something comes in between each time.
+pub(crate) const STOPS_TRIED: u32 = 16;
+
 pub(crate) use self::everything::{device_with_nothing, is_of_everything};
 pub(crate) use self::invitation::{carried, on as withdraw_with, with_grants as withdraw_all};
 pub use self::{

@@ -1,6 +1,6 @@
 //! Every key of a policy's files is given what it does not take, and says so with its file, its line and the line itself.
 
-use crate::policy::{Files, Policy, fault::Fault};
+use crate::policy::{Files, Policy, PolicyError, fault::Fault};
 
 /// Each key on a line of its own.
 const PROJECT: &str = r#"owners = ["olga@example.com", "oskar@example.com"]
@@ -239,12 +239,119 @@ fn files_that_cannot_be_read_or_belong_to_nothing_are_refused_by_their_names() {
     for name in ["projects/apollo.briefing.md", "guardrails/apollo.cedar", "tests/apollo.toml", "projects/other.toml"] {
         let path = folder.path().join(name);
         std::fs::write(&path, b"read \xff me").unwrap();
-        let found = Files::read(folder.path()).unwrap_err();
+        let found = Files::read(folder.path()).unwrap_err().faults;
         assert!(found.len() == 1 && found[0].file == name && found[0].message.contains("UTF-8"), "{name}: {found:?}");
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        let found = Files::read(folder.path()).unwrap_err();
+        let found = Files::read(folder.path()).unwrap_err().faults;
         assert!(found.len() == 1 && found[0].file == name, "{name}: {found:?}");
         std::fs::remove_dir(&path).unwrap();
+    }
+}
+
+/// All that is wrong, each as `file:line` and words of what is said of it, in this folder.
+fn all_told(folder: &std::path::Path) -> Vec<String> {
+    let files = Files::read(folder).map_err(PolicyError::from);
+    files.and_then(|files| Policy::check(&files)).unwrap_err().0.iter().map(ToString::to_string).collect()
+}
+
+/// Whoever mends a policy mends it once: nothing that is wrong waits for something else to be mended.
+#[test]
+fn no_fault_hides_another() {
+    let project = PROJECT
+        .replace("\"olga@example.com\", \"oskar@example.com\"", "\"olga example\", \"oskar example\"")
+        .replace("token_lifetime = \"10m\"", "token_lifetime = \"soon\"")
+        .replacen("https://h/team/app", "https://h/team/other", 1);
+    let details = r#"[[roles.other.authorization_details]]
+type = "svn"
+locations = ["http://h/team/app", "https://h/team/app", "ftp://h"]
+actions = ["fly", "GET", "push"]
+[[roles.other.authorization_details]]
+type = "git_repository"
+locations = ["http://h/a", "http://h/b"]
+actions = ["push", "fly"]
+refs = ["x/**"]
+colour = 1
+[[roles.other.authorization_details]]
+type = "git_repository"
+locations = ["http://h/a"]
+actions = ["push"]
+[[roles.other.authorization_details]]
+type = "http_api"
+locations = []
+actions = ["FLY"]
+"#;
+    let guardrails = r#"@reason("no name")
+forbid (principal, action == Action::"fly", resource);
+@id("a") @reason("b")
+forbid (principal, action, resource) when { context.nope == 1 && context.local["No/Where"].hour > 3 };
+@id("a") @reason("b")
+forbid (principal, action, resource) when { context.neither == 1 };
+@id("p") @reason("b")
+permit (principal, action, resource) when { principal.nothing };
+"#;
+    let examples = EXAMPLES
+        .replacen("locations = [\"https://h/team/app\"]", "locations = [\"http://h\"]", 1)
+        .replace("\"ek_chain\"", "\"ek\"");
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("projects/apollo.toml", project + details),
+        ("projects/no.briefing.md", "{{nothing}}".to_owned()),
+        ("projects/dead.briefing.md", "of a file that cannot be read".to_owned()),
+        ("guardrails/g.cedar", guardrails.to_owned()),
+        ("guardrails/no.cedar", "forbid".to_owned()),
+        ("tests/apollo.toml", examples),
+        ("projects/readme.txt", String::new()),
+        ("stray.toml", String::new()),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("projects/dead.toml")).unwrap();
+    let told = all_told(folder.path());
+    let expected = [
+        "stray.toml: ",
+        "projects/readme.txt: ",
+        "projects/dead.toml: could not be read",
+        "projects/no.briefing.md:1: `{{nothing}}`",
+        "projects/apollo.toml:1: `owners`: `olga example`",
+        "projects/apollo.toml:1: `owners`: `oskar example`",
+        "projects/apollo.toml:8: `token_lifetime`",
+        "projects/apollo.toml:15: `grace`",
+        "projects/apollo.toml:31: `token_lifetime` is missing",
+        "projects/apollo.toml:31: `longest_grant` is missing",
+        "projects/apollo.toml:32: `type`: expected one of",
+        "projects/apollo.toml:33: `locations`: `http://h/team/app`",
+        "projects/apollo.toml:33: `locations`: `ftp://h`",
+        "projects/apollo.toml:34: `actions`: unknown variant `fly`",
+        "projects/apollo.toml:37: `locations`: `http://h/a`",
+        "projects/apollo.toml:37: `locations`: `http://h/b`",
+        "projects/apollo.toml:38: `actions`: unknown variant `fly`",
+        "projects/apollo.toml:39: `refs`: ref pattern `x/**`",
+        "projects/apollo.toml:40: `colour`",
+        "projects/apollo.toml:41: `refs` is needed",
+        "projects/apollo.toml:43: `locations`: `http://h/a`",
+        "projects/apollo.toml:45: `paths` is missing",
+        "projects/apollo.toml:47: `locations` needs 1 to",
+        "projects/apollo.toml:48: `actions`: unknown variant `FLY`",
+        "guardrails/g.cedar:1: the rule needs an `@id",
+        "guardrails/g.cedar:1: for policy `guardrails/g.cedar, rule 0`",
+        "guardrails/g.cedar:2: for policy `guardrails/g.cedar, rule 0`, unrecognized action `Action::\"fly\"`",
+        "guardrails/g.cedar:4: `No/Where` is no time zone",
+        "guardrails/g.cedar:4: for policy `a`, attribute `nope`",
+        "guardrails/g.cedar:5: there is another rule",
+        "guardrails/g.cedar:6: for policy `guardrails/g.cedar, rule 2`, attribute `neither`",
+        "guardrails/g.cedar:7: a guardrail only narrows",
+        "guardrails/g.cedar:8: for policy `guardrails/g.cedar, rule 3`, attribute `nothing`",
+        "guardrails/no.cedar:1: unexpected end",
+        "tests/apollo.toml:11: `locations`: `http://h`",
+        "tests/apollo.toml:14: `trust_tier`",
+    ];
+    for start in expected {
+        assert!(told.iter().any(|told| told.starts_with(start)), "{start}: {told:#?}");
+    }
+    for told in told {
+        assert!(expected.iter().any(|start| told.starts_with(start)), "and this follows from another: {told}");
     }
 }

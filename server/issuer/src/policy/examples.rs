@@ -19,6 +19,7 @@ use toml::de::DeValue;
 
 use super::{
     Action,
+    detail::check_detail,
     fault::{Fault, Reading},
     fields::{self, Fields, Value},
     files::{EXAMPLES, Files},
@@ -116,6 +117,7 @@ fn example<'t>(reading: &Reading<'t>, key: &str, value: &Value<'t>) -> Option<Ex
         }
     };
     fields.finish();
+    let device = device.and_then(|device| asker(reading, device));
     let (resource, asked) = asked?;
     let mut trial = Trial::of(collaborator?, project?, role?, resource, now);
     trial.asked = Some(asked);
@@ -125,8 +127,8 @@ fn example<'t>(reading: &Reading<'t>, key: &str, value: &Value<'t>) -> Option<Ex
     if let Some(protection) = protection {
         trial = trial.with_protection(protection);
     }
-    if let Some(device) = device {
-        asker(reading, device, &mut trial.asker);
+    if let Some(differs) = device {
+        differs(&mut trial.asker);
     }
     if let Some(contradiction) = trial.contradiction() {
         reading.fault(&value.span(), contradiction);
@@ -142,7 +144,7 @@ fn asked<'t>(
 ) -> Option<(daypass_proto::resource::Resource, AuthorizationDetails)> {
     let before = reading.count();
     for detail in fields::array(reading, "ask", value) {
-        project::check_detail(reading, detail);
+        check_detail(reading, detail);
     }
     if before != reading.count() {
         return None;
@@ -170,31 +172,30 @@ fn asked<'t>(
 }
 
 /// What differs from the usual device.
-fn asker<'t>(reading: &Reading<'t>, value: &Value<'t>, asker: &mut Asker) {
-    let Some(mut fields) = Fields::within(reading, value) else { return };
-    if let Some(tier) = fields.optional("trust_tier", fields::one_of::<TrustTier>) {
-        asker.trust_tier = tier;
-    }
+fn asker<'t>(reading: &Reading<'t>, value: &Value<'t>) -> Option<impl FnOnce(&mut Asker) + use<>> {
+    let mut fields = Fields::within(reading, value)?;
+    let tier = fields.optional("trust_tier", fields::one_of::<TrustTier>);
     let secure_boot = fields.optional("secure_boot", |value| match value.get_ref() {
         DeValue::Boolean(on) => Ok(Some(*on)),
         DeValue::String(text) if text == "unknown" => Ok(None),
         _ => Err("expected `true`, `false` or `\"unknown\"`".to_owned()),
     });
-    if let Some(secure_boot) = secure_boot {
-        asker.secure_boot = secure_boot;
-    }
-    if let Some(os) = fields.optional("os", fields::plain) {
-        asker.os = os;
-    }
-    if let Some(version) = fields.optional("agent_version", fields::plain) {
-        asker.agent_version = version;
-    }
-    for (pcr, name) in (0..).zip(PCRS) {
-        if let Some(value) = fields.optional(name, pcr_value) {
-            asker.pcrs.insert(pcr, value);
-        }
-    }
+    let os = fields.optional("os", fields::plain);
+    let version = fields.optional("agent_version", fields::plain);
+    let pcrs: Vec<_> =
+        (0..).zip(PCRS).filter_map(|(pcr, name)| Some((pcr, fields.optional(name, pcr_value)?))).collect();
     fields.finish();
+    Some(move |asker: &mut Asker| {
+        asker.trust_tier = tier.unwrap_or(asker.trust_tier);
+        asker.secure_boot = secure_boot.unwrap_or(asker.secure_boot);
+        if let Some(os) = os {
+            asker.os = os;
+        }
+        if let Some(version) = version {
+            asker.agent_version = version;
+        }
+        asker.pcrs.extend(pcrs);
+    })
 }
 
 /// As guardrails see them: 64 small hexadecimal digits.

@@ -38,7 +38,7 @@ pub struct Files(BTreeMap<String, String>);
 impl Files {
     /// Reads a policy folder. What is neither policy nor plainly for people is a fault: a file that nobody reads is a rule that
     /// somebody believes in.
-    pub fn read(folder: &Path) -> Result<Self, Vec<Fault>> {
+    pub fn read(folder: &Path) -> Result<Self, Partly> {
         let mut found = Found { files: BTreeMap::new(), bytes: 0, faults: Vec::new() };
         for path in found.list("", folder) {
             let Some(name) = visible(&path) else { continue };
@@ -53,19 +53,19 @@ impl Files {
                 }
             }
         }
-        if found.faults.is_empty() { Ok(Self(found.files)) } else { Err(found.faults) }
+        Partly { files: Self(found.files), faults: found.faults }.whole()
     }
 
     /// Files that came by their names, held to what is read from a folder.
-    pub fn received(files: BTreeMap<String, String>) -> Result<Self, Vec<Fault>> {
-        let faults: Vec<Fault> = files
-            .keys()
-            .filter(|name| {
-                !name.split_once('/').is_some_and(|(folder, file)| {
-                    let plain = !file.contains('/') && !file.starts_with('.');
-                    plain && READ.iter().any(|(known, ending)| folder == *known && is_read(folder, ending, file))
-                })
+    pub fn received(files: BTreeMap<String, String>) -> Result<Self, Partly> {
+        let (files, others): (BTreeMap<_, _>, BTreeMap<_, _>) = files.into_iter().partition(|(name, _)| {
+            name.split_once('/').is_some_and(|(folder, file)| {
+                let plain = !file.contains('/') && !file.starts_with('.');
+                plain && READ.iter().any(|(known, ending)| folder == *known && is_read(folder, ending, file))
             })
+        });
+        let faults = others
+            .keys()
             .map(|name| {
                 Fault::of_file(
                     name,
@@ -73,7 +73,7 @@ impl Files {
                 )
             })
             .collect();
-        if faults.is_empty() { Ok(Self(files)) } else { Err(faults) }
+        Partly { files: Self(files), faults }.whole()
     }
 
     /// The files of one folder, by their names in it.
@@ -109,6 +109,21 @@ impl Files {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// What was read of a policy some of whose files could not be, or are none of a policy's.
+#[derive(Debug)]
+pub struct Partly {
+    /// The others.
+    pub files: Files,
+    /// What is wrong with those.
+    pub faults: Vec<Fault>,
+}
+
+impl Partly {
+    fn whole(self) -> Result<Files, Self> {
+        if self.faults.is_empty() { Ok(self.files) } else { Err(self) }
     }
 }
 
@@ -217,16 +232,17 @@ mod tests {
             "tests/a.yaml",
             "projects/a.briefing.txt",
         ] {
-            let faults = Files::read(folder(&[good[0], (stray, "x")]).path()).unwrap_err();
-            assert_eq!(faults.len(), 1, "{stray}: {faults:?}");
+            let partly = Files::read(folder(&[good[0], (stray, "x")]).path()).unwrap_err();
+            assert_eq!((partly.faults.len(), partly.files.len()), (1, 1), "{stray}: {partly:?}");
         }
-        assert!(Files::read(Path::new("/nonexistent")).unwrap_err()[0].to_string().contains("/nonexistent"));
+        assert!(Files::read(Path::new("/nonexistent")).unwrap_err().faults[0].to_string().contains("/nonexistent"));
     }
 
     #[test]
     fn files_that_are_sent_are_those_that_would_be_read() {
-        let received =
-            |name: &str| Files::received([(name.to_owned(), String::new())].into()).map_err(|faults| faults.len());
+        let received = |name: &str| {
+            Files::received([(name.to_owned(), String::new())].into()).map_err(|partly| partly.faults.len())
+        };
         for good in ["projects/a.toml", "projects/a.briefing.md", "guardrails/a.cedar", "tests/a.toml"] {
             assert!(received(good).is_ok(), "{good}");
         }

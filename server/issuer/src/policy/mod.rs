@@ -8,6 +8,7 @@ mod administration;
 #[cfg(test)]
 mod bad_input;
 mod briefing;
+mod detail;
 mod diff;
 mod examples;
 mod fault;
@@ -35,7 +36,7 @@ pub use self::{
     diff::{About, Difference, Effect, Version, differences},
     examples::{Example, Expected},
     fault::Fault,
-    files::{FOLDERS, Files},
+    files::{FOLDERS, Files, Partly},
     guarded::guarded,
     guardrails::{Action, Facts, Guardrails, Mode, Rule, Subject, Verdict},
     project::{Demand, Phase, Project},
@@ -50,6 +51,14 @@ pub(crate) use self::{
 #[derive(Debug, Error)]
 #[error("the policy has {} fault(s):{}", .0.len(), listed(.0))]
 pub struct PolicyError(pub Vec<Fault>);
+
+impl From<Partly> for PolicyError {
+    fn from(Partly { files, mut faults }: Partly) -> Self {
+        let others = Policy::checked(&files, &faults).err().map(|error| error.0);
+        faults.extend(others.unwrap_or_default());
+        Self(faults)
+    }
+}
 
 /// The examples of a policy that come out otherwise than they must.
 #[derive(Debug, Error)]
@@ -87,11 +96,16 @@ pub struct Policy {
 impl Policy {
     /// Checks the files of one version; names every fault at once.
     pub fn check(files: &Files) -> Result<Self, PolicyError> {
+        Self::checked(files, &[])
+    }
+
+    /// The same, where other files could not be read: whatever follows from that alone is no fault.
+    fn checked(files: &Files, unread: &[Fault]) -> Result<Self, PolicyError> {
         let mut faults = Vec::new();
         let mut projects = BTreeMap::new();
-        let (briefings, written): (Vec<_>, Vec<_>) =
+        let (briefings, own): (Vec<_>, Vec<_>) =
             files.within(files::PROJECTS).partition(|(name, _)| name.ends_with(files::BRIEFING));
-        for (name, text) in written {
+        for (name, text) in own {
             match project::read(name, text) {
                 Ok((project, _)) if is_administration(&project) => faults.push(Fault::of_file(
                     name,
@@ -103,12 +117,13 @@ impl Policy {
                 Err(mut found) => faults.append(&mut found),
             }
         }
+        let written = |file: &str| files.texts().contains_key(file) || unread.iter().any(|fault| fault.file == file);
         for (name, text) in briefings {
             match briefing::read(name, text) {
                 Ok(text) => match projects.iter_mut().find(|(project, _)| is_briefing_of(name, project)) {
                     Some((_, project)) => project.briefing_text = Some(text),
                     // A project with faults of its own has its file.
-                    None if files.texts().contains_key(&name.replace(files::BRIEFING, ".toml")) => {}
+                    None if written(&name.replace(files::BRIEFING, ".toml")) => {}
                     None => {
                         faults.push(Fault::of_file(name, "is the briefing of a project that has no file beside it"))
                     }

@@ -6,14 +6,13 @@ use std::{
 };
 
 use daypass_proto::{
-    authorization::{AuthorizationDetail, GitRepository, HttpApi},
     names::{Collaborator, PhaseName, ProjectName, RoleName},
     time::Timestamp,
 };
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize, de::IntoDeserializer as _};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
-use toml::{Spanned, de::DeValue};
+use toml::de::DeValue;
 
 use super::{
     administration,
@@ -97,14 +96,10 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
     let project_name = stem.parse().map_err(|error| reading.fault_of_file(format!("the file name: {error}"))).ok();
     let table = fields::parse(&reading);
     let mut fields = Fields::of(&reading, table.get_ref(), 0..0);
-    let owners = fields.required("owners", |value| {
-        let owners = fields::strings(value)?;
-        if owners.is_empty() {
-            return Err("is empty: somebody must be able to approve".to_owned());
-        }
-        different_people(&owners)?;
-        Ok(owners)
-    });
+    fields.must_have("owners");
+    let before = reading.count();
+    let owners = fields.get("owners").map(|value| owners(&reading, value));
+    let all_owners_read = reading.count() == before;
     let contact = fields.optional("contact", fields::plain);
     let time_zone = fields
         .optional("time_zone", |value| crate::until::zone(&fields::string(value)?).map_err(|error| error.to_string()));
@@ -113,7 +108,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
     fields.must_have("roles");
     let roles = fields.get("roles").map(|value| roles(&reading, value)).unwrap_or_default();
     fields.finish();
-    if let Some(owners) = &owners {
+    if let (Some(owners), true) = (&owners, all_owners_read) {
         enough_owners(&reading, owners, &roles, table.get_ref());
     }
     let project = owners.map(|owners| Project {
@@ -129,15 +124,26 @@ pub(super) fn read(name: &str, text: &str) -> Result<(ProjectName, Project), Vec
     reading.finish(project_name.zip(project))
 }
 
-/// Whether each could have a device of theirs, and is there once.
-fn different_people(owners: &[String]) -> Result<(), String> {
-    for (at, owner) in owners.iter().enumerate() {
-        owner.parse::<Collaborator>().map_err(|error| error.to_string())?;
-        if owners.iter().take(at).any(|before| before == owner) {
-            return Err(format!("`{owner}` is there twice"));
+/// The owners, each of whom could have a device of theirs, and is there once.
+fn owners(reading: &Reading<'_>, value: &Value<'_>) -> Vec<String> {
+    let before = reading.count();
+    let listed = fields::array(reading, "owners", value);
+    if reading.count() == before && listed.is_empty() {
+        reading.fault(&value.span(), "`owners`: is empty: somebody must be able to approve");
+    }
+    let mut owners = Vec::new();
+    for entry in listed {
+        let owner = fields::string(entry).and_then(|owner| match owner.parse::<Collaborator>() {
+            Err(error) => Err(error.to_string()),
+            Ok(_) if owners.contains(&owner) => Err(format!("`{owner}` is there twice")),
+            Ok(_) => Ok(owner),
+        });
+        match owner {
+            Ok(owner) => owners.push(owner),
+            Err(message) => reading.fault(&entry.span(), format!("`owners`: {message}")),
         }
     }
-    Ok(())
+    owners
 }
 
 fn roles(reading: &Reading<'_>, value: &Value<'_>) -> BTreeMap<RoleName, Role> {
@@ -222,49 +228,6 @@ fn enough_owners(
             format!("`owners`: role `{name}` is sensitive, so that two owners must approve, and there is one");
         reading.fault(&listed.span(), message);
     }
-}
-
-/// Looks at one detail as it would be for somebody, so that a fault is told with its own line.
-pub(super) fn check_detail<'t>(reading: &Reading<'t>, detail: &Value<'t>) {
-    let probed = with_probe(detail);
-    let DeValue::Table(mut table) = probed.get_ref().clone() else {
-        return reading.fault(&detail.span(), "expected a table with a `type`");
-    };
-    let Some(kind) = table.remove("type") else {
-        return reading
-            .fault(&detail.span(), format!("`type` is missing: one of `{}`", AuthorizationDetail::TYPES.join("`, `")));
-    };
-    // What is wrong with a list as a whole has no place of its own, but its name.
-    let place = |message: &str| {
-        let name = message.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(name, _)| name);
-        name.and_then(|name| table.get(name)).map(Spanned::span)
-    };
-    let rest = Spanned::new(probed.span(), DeValue::Table(table.clone())).into_deserializer();
-    let read = match fields::string(&kind).as_deref() {
-        Ok("git_repository") => GitRepository::deserialize(rest).map(drop),
-        Ok("http_api") => HttpApi::deserialize(rest).map(drop),
-        _ => {
-            return reading
-                .fault(&kind.span(), format!("`type`: expected one of `{}`", AuthorizationDetail::TYPES.join("`, `")));
-        }
-    };
-    if let Err(error) = read {
-        let at = place(error.message()).or_else(|| error.span()).unwrap_or(detail.span());
-        reading.fault(&at, error.message());
-    }
-}
-
-/// The same value with somebody's name for `{user}`.
-fn with_probe<'t>(value: &Value<'t>) -> Value<'t> {
-    let inner = match value.get_ref() {
-        DeValue::String(text) => DeValue::String(text.replace(USER, PROBE).into()),
-        DeValue::Array(array) => DeValue::Array(array.iter().map(with_probe).collect()),
-        DeValue::Table(table) => {
-            DeValue::Table(table.iter().map(|(name, value)| (name.clone(), with_probe(value))).collect())
-        }
-        other => other.clone(),
-    };
-    Spanned::new(value.span(), inner)
 }
 
 /// The same value as JSON. None of our formats has fractions or dates; they become strings, and are refused as such.

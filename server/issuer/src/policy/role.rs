@@ -17,9 +17,10 @@ use toml::de::DeValue;
 
 use super::{
     administration::BuiltIn,
+    detail::check_detail,
     fault::Reading,
     fields::{self, Fields, Value},
-    project::{PROBE, check_detail, json},
+    project::{PROBE, json},
 };
 
 /// The longest life of a token, in seconds: minutes, not hours.
@@ -185,7 +186,7 @@ fn details(template: &str, collaborator: &Collaborator) -> Result<AuthorizationD
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
-/// The role in this table; whatever is wrong with it is put down.
+/// The role in this table; whatever is wrong with it is put down. A role with faults is read to its end, and its project is refused.
 pub(super) fn read(reading: &Reading<'_>, value: &Value<'_>) -> Option<Role> {
     let mut fields = Fields::within(reading, value)?;
     let token_lifetime = fields.required("token_lifetime", |value| match fields::duration(value)? {
@@ -216,21 +217,23 @@ pub(super) fn read(reading: &Reading<'_>, value: &Value<'_>) -> Option<Role> {
     let given = fields.get("authorization_details");
     fields.finish();
     let grace = grace.map(|value| read_grace(reading, value, longest_grant));
-    let given = given?;
-    let template = Template::new(template(reading, given)?);
+    let template = given.and_then(|given| template(reading, given));
+    let is_good = template.is_some();
     let role = Role {
-        token_lifetime: token_lifetime?,
-        longest_grant: longest_grant?,
+        token_lifetime: token_lifetime.unwrap_or_default(),
+        longest_grant: longest_grant.unwrap_or_default(),
         longest_total,
         grace: grace.flatten(),
         renewal,
         uses,
         sensitivity,
         protection: protection.unwrap_or(Protection::Hardware),
-        template,
+        template: Template::new(template.unwrap_or_default()),
         built_in: None,
     };
-    narrower(reading, value, &role);
+    if is_good {
+        narrower(reading, value, &role);
+    }
     Some(role)
 }
 
@@ -252,7 +255,7 @@ fn read_grace(reading: &Reading<'_>, value: &Value<'_>, longest_grant: Option<i6
     let given = fields.get("authorization_details");
     fields.finish();
     let template = Template::new(template(reading, given?)?);
-    Some(Grace { seconds: seconds?, template })
+    Some(Grace { seconds: seconds.unwrap_or_default(), template })
 }
 
 /// The details as JSON text, if each is good, and all of them are.
@@ -268,11 +271,12 @@ fn template(reading: &Reading<'_>, value: &Value<'_>) -> Option<String> {
             format!("`authorization_details`: over {MAX_DETAILS} bytes, which no token holds; split the role");
         reading.fault(&value.span(), message);
     }
+    if !each_is_good {
+        return None;
+    }
     // Whatever is wrong with the list as a whole; each detail was looked at by itself.
     let whole = PROBE.parse().map_err(|error: NameError| error.to_string());
-    if let Err(message) = whole.and_then(|probe| details(&template, &probe))
-        && each_is_good
-    {
+    if let Err(message) = whole.and_then(|probe| details(&template, &probe)) {
         reading.fault(&value.span(), format!("`authorization_details`: {message}"));
         return None;
     }

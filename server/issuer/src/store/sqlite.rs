@@ -51,7 +51,10 @@ use sqlx::{
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 pub use self::published::PublishedError;
 use self::{lanes::Lanes, write::Writer};
@@ -256,7 +259,7 @@ fn may_write(path: &Path) -> Result<(), StoreError> {
 }
 
 /// The step of the schema from which on events are read as they are now.
-const IN_ORDER: i64 = 28;
+const IN_ORDER: i64 = 34;
 
 /// Whether a step of the schema was not yet made here.
 async fn schema_is_old(options: &SqliteConnectOptions) -> Result<bool, sqlx::Error> {
@@ -285,15 +288,16 @@ fn write_on_a_thread(
     let failed = |error| engine("start its writer")(sqlx::Error::Io(error));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
     let (ended, end) = oneshot::channel();
+    let askers = Handle::current();
     let write = move || {
-        runtime.block_on(write_loop(writer, queue, health));
+        runtime.block_on(write_loop(writer, queue, health, askers));
         drop(ended);
     };
     std::thread::Builder::new().name("store".to_owned()).spawn(write).map_err(failed)?;
     Ok(end)
 }
 
-async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health: Arc<Health>) {
+async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health: Arc<Health>, askers: Handle) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         gather(&mut batch, &mut queue);
@@ -332,14 +336,26 @@ async fn write_loop(mut writer: Writer, mut queue: mpsc::Receiver<Order>, health
                 writer.empty_log().await;
             }
         }
-        for (answer, result) in answers.into_iter().zip(results.decisions) {
-            let _ = answer.send(result);
-        }
+        answer(answers.into_iter().zip(results.decisions).collect(), &askers);
         for (outcome, done) in outcomes.into_iter().zip(results.works) {
             let _ = outcome.send(done);
         }
     }
     writer.close().await;
+}
+
+type Answered = (oneshot::Sender<Result<(), DecideError>>, Result<(), DecideError>);
+
+/// Answers. Several are answered from among the askers' own threads: one of those is woken then, and not one for each.
+fn answer(answers: Vec<Answered>, askers: &Handle) {
+    let several = answers.len() > 1;
+    // Whoever asked may be gone.
+    let tell = move || answers.into_iter().for_each(|(answer, result)| drop(answer.send(result)));
+    if several {
+        askers.spawn(async move { tell() });
+    } else {
+        tell();
+    }
 }
 
 /// Lets whoever is at work on a request come to its order before the batch begins, for as long as that brings more: a commit costs the same for all of them.

@@ -31,7 +31,7 @@ fn values() -> Vec<Value> {
 /// A body that would be taken, but for what is put into it.
 fn body(operation: &str) -> Value {
     match operation {
-        "device_approve" => json!({"code": "AB12-CD34", "reason": "met her"}),
+        "device_approve" => json!({"code": "AB12-CD34", "with_grants": false, "reason": "met her"}),
         "invite" => json!({
             "collaborator": "carol", "project": "apollo", "role": "developer", "until": "7d", "code_expires": "1d",
             "reason": "audit", "dry_run": false, "terms": {

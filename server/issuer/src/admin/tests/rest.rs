@@ -6,7 +6,7 @@ use daypass_proto::{
 };
 use serde_json::{Value, json};
 
-use super::{Client, World, is};
+use super::{Client, OWNER, World, is};
 use crate::{
     actor::Actor,
     admin::{Bootstrap, bootstrap},
@@ -14,7 +14,7 @@ use crate::{
     fixture::event,
     gates::{Registration, add},
     replacement,
-    store::{Acceptance, Change, Decision, Grant, InvitationLife},
+    store::{Acceptance, Change, Decision, Grant, GrantLife, InvitationLife},
 };
 
 const PHASE: (&str, &str) = ("[roles.developer]\n", "[phases.build]\nends = 2027-12-01T00:00:00Z\n[roles.developer]\n");
@@ -227,4 +227,36 @@ async fn a_grant_says_which_briefing_was_accepted_by_which_device_and_when() {
     };
     assert_eq!(shown["acceptances"], json!([of(1, Fixed([7; 32])), of(2, now)]));
     assert!(!shown.to_string().contains("what was read"), "the text is evidence, and stays with the issuer");
+}
+
+#[tokio::test]
+async fn devices_are_listed_by_name_each_once_and_no_more_than_are_asked_for() {
+    let world = World::new().await;
+    let owner = world.owner().await;
+    let apollo = std::fs::read_to_string(world.made.issuer.config.policy.join("projects/apollo.toml")).unwrap();
+    std::fs::write(world.made.issuer.config.policy.join("projects/gemini.toml"), &apollo).unwrap();
+    world.made.project(&apollo).await;
+    world.grant(OWNER, "gemini", "owner", Some(&owner.device), GrantLife::Active).await;
+    let (bob, carol) = (world.device("bob", "developer").await, world.device("carol", "developer").await);
+    world.grant("bob", "gemini", "reader", Some(&bob.device), GrantLife::Active).await;
+    let elsewhere = world.device("dave", "developer").await;
+    let grant = world.made.issuer.store.grants_of(&elsewhere.device).await.unwrap().remove(0);
+    let (to, from) = (Grant { project: "hermes".parse().unwrap(), ..grant.clone() }, grant.state);
+    let decision = Decision::new(event(&world.made.issuer.environment)).change(Change::Grant { to, from });
+    world.made.issuer.store.decide(decision).await.unwrap();
+    let listed = async |query: &str| {
+        let listed = world.good(&owner, "GET", &format!("/admin/v1/devices{query}"), Value::Null).await;
+        let names = listed["items"].as_array().unwrap().iter().map(|it| it["device"].as_str().unwrap().to_owned());
+        (names.collect::<Vec<_>>(), listed["more"].as_bool().unwrap())
+    };
+    let mut theirs = [&owner, &bob, &carol].map(|client| client.device.to_string());
+    theirs.sort();
+    assert_eq!(listed("").await, (theirs.to_vec(), false));
+    assert_eq!(listed("?limit=2").await, (theirs[..2].to_vec(), true));
+    assert_eq!(listed("?limit=3").await, (theirs.to_vec(), false));
+    assert_eq!(listed("?collaborator=carol&state=approved,pending").await, (vec![carol.device.to_string()], false));
+    assert_eq!(listed("?state=pending").await, (Vec::new(), false));
+    let mut gemini = [&owner, &bob].map(|client| client.device.to_string());
+    gemini.sort();
+    assert_eq!(listed("?project=gemini").await, (gemini.to_vec(), false));
 }

@@ -9,9 +9,7 @@ mod schema;
 
 use std::collections::BTreeMap;
 
-use cedar_policy::{
-    AuthorizationError, Authorizer, Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator,
-};
+use cedar_policy::{AuthorizationError, Authorizer, Effect, Policy, PolicyId, PolicySet, ValidationMode, Validator};
 use daypass_proto::{redaction::glimpse, words::words};
 use jiff::tz::TimeZone;
 use miette::Diagnostic;
@@ -93,15 +91,11 @@ impl Guardrails {
                 faults.append(&mut more);
             }
         }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        if found.rules.is_empty() {
-            return Ok(Self::default());
-        }
-        let schema = schema::schema(found.zones.iter().map(|(name, _)| name.as_str()))
-            .map_err(|message| vec![Fault::of_file(GUARDRAILS, message)])?;
-        found.validate(files, schema)
+        // A rule with a fault of its own is held to the schema as well.
+        faults.extend(found.beyond_schema(files).unwrap_or_else(|internal| internal));
+        faults.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        faults.dedup();
+        if faults.is_empty() { found.put_together() } else { Err(faults) }
     }
 
     /// Asks every rule.
@@ -149,8 +143,20 @@ impl Guardrails {
 /// What was read so far.
 #[derive(Default)]
 struct Found {
-    rules: Vec<(Policy, Rule, String, usize)>,
+    rules: Vec<Read>,
     zones: Vec<(String, TimeZone)>,
+    /// Zones that there are none of: they are told once, where they stand.
+    no_zones: Vec<String>,
+}
+
+/// One rule as it was read.
+struct Read {
+    policy: Policy,
+    /// Nothing where something is wrong with it.
+    rule: Option<Rule>,
+    file: String,
+    /// Where in the file.
+    at: usize,
 }
 
 impl Found {
@@ -160,13 +166,16 @@ impl Found {
             let start = at + schema::LOCAL.len();
             let name: String =
                 reading.text.get(start..).unwrap_or_default().chars().take_while(|c| *c != '"').collect();
-            if self.zones.iter().any(|(known, _)| *known == name) {
+            if self.zones.iter().any(|(known, _)| *known == name) || self.no_zones.contains(&name) {
                 continue;
             }
             match TimeZone::get(&name) {
                 Ok(zone) => self.zones.push((name, zone)),
-                Err(_) => reading
-                    .fault(&(start..start), format!("`{name}` is no time zone; write one such as `Europe/Berlin`")),
+                Err(_) => {
+                    reading
+                        .fault(&(start..start), format!("`{name}` is no time zone; write one such as `Europe/Berlin`"));
+                    self.no_zones.push(name);
+                }
             }
         }
     }
@@ -194,9 +203,12 @@ impl Found {
             let text = policy.to_cedar().unwrap_or_default();
             let at = reading.text.get(from..).and_then(|rest| rest.find(&text)).map_or(from, |found| from + found);
             from = at + text.len();
-            if let Some(rule) = self.rule(reading, policy, at, text) {
-                self.rules.push((policy.new_id(PolicyId::new(&rule.id)), rule, reading.file.to_owned(), at));
-            }
+            let rule = self.rule(reading, policy, at, text);
+            // By its name, where it has one that no other has.
+            let id = rule
+                .as_ref()
+                .map_or_else(|| format!("{}, rule {}", reading.file, self.rules.len()), |rule| rule.id.clone());
+            self.rules.push(Read { policy: policy.new_id(PolicyId::new(id)), rule, file: reading.file.to_owned(), at });
         }
     }
 
@@ -215,7 +227,7 @@ impl Found {
             fault(format!(
                 "the rule needs an `@{ID}(\"…\")` of small letters, digits and `-`, by which events and people name it"
             ));
-        } else if self.rules.iter().any(|(_, rule, ..)| rule.id == id) {
+        } else if self.rules.iter().filter_map(|read| read.rule.as_ref()).any(|rule| rule.id == id) {
             fault(format!("there is another rule with the `@{ID}` `{id}`"));
         }
         let reason = policy.annotation(REASON).unwrap_or_default();
@@ -251,24 +263,25 @@ impl Found {
         })
     }
 
-    /// Holds every rule to the facts that there are, so that none is undecided later.
-    fn validate(self, files: &Files, schema: Schema) -> Result<Guardrails, Vec<Fault>> {
+    /// Holds every rule to the facts that there are, so that none is undecided later: what asks for others.
+    fn beyond_schema(&self, files: &Files) -> Result<Vec<Fault>, Vec<Fault>> {
         let internal = |error: &dyn std::fmt::Display| vec![Fault::of_file(GUARDRAILS, error.to_string())];
+        if self.rules.is_empty() {
+            return Ok(Vec::new());
+        }
+        let plain = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-_/".contains(&byte));
+        let zones = self.zones.iter().map(|(name, _)| name).chain(self.no_zones.iter().filter(plain));
+        let schema = schema::schema(zones.map(String::as_str)).map_err(|message| internal(&message))?;
         let mut set = PolicySet::new();
-        let mut rules = BTreeMap::new();
-        let mut places = BTreeMap::new();
-        for (policy, rule, file, at) in self.rules {
-            let id = policy.id().clone();
-            set.add(policy).map_err(|error| internal(&error))?;
-            places.insert(id.clone(), (file, at));
-            rules.insert(id, rule);
+        for read in &self.rules {
+            set.add(read.policy.clone()).map_err(|error| internal(&error))?;
         }
         let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
         let found = result.validation_errors().map(|error| (error.policy_id(), error as &dyn Diagnostic));
         let warned = result.validation_warnings().map(|warning| (warning.policy_id(), warning as &dyn Diagnostic));
         let mut faults = Vec::new();
         for (id, diagnostic) in found.chain(warned) {
-            let Some((file, at)) = places.get(id) else { continue };
+            let Some(Read { file, at, .. }) = self.rules.iter().find(|read| read.policy.id() == id) else { continue };
             let text = files.within(GUARDRAILS).find(|(name, _)| name == file).map_or("", |(_, text)| text);
             let reading = Reading::new(file, text);
             // The place that is told is one in the file that the rule was parsed from.
@@ -276,10 +289,21 @@ impl Found {
             reading.fault(&(place..place), told(diagnostic));
             faults.extend(reading.finish::<()>(None).err().unwrap_or_default());
         }
-        if !faults.is_empty() {
-            faults.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-            faults.dedup();
-            return Err(faults);
+        Ok(faults)
+    }
+
+    /// All rules, none of which has a fault.
+    fn put_together(self) -> Result<Guardrails, Vec<Fault>> {
+        let internal = |error: &dyn std::fmt::Display| vec![Fault::of_file(GUARDRAILS, error.to_string())];
+        let mut set = PolicySet::new();
+        let mut rules = BTreeMap::new();
+        for Read { policy, rule, .. } in self.rules {
+            let Some(rule) = rule else { continue };
+            rules.insert(policy.id().clone(), rule);
+            set.add(policy).map_err(|error| internal(&error))?;
+        }
+        if rules.is_empty() {
+            return Ok(Guardrails::default());
         }
         let base = Policy::parse(Some(PolicyId::new(BASE_ID)), BASE).map_err(|error| internal(&error))?;
         set.add(base).map_err(|error| internal(&error))?;

@@ -3,7 +3,7 @@
 use daypass_proto::{names::Collaborator, time::Timestamp};
 use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
-use super::engine;
+use super::{engine, ledger::blocks};
 use crate::store::{Condition, DecideError, StoreError, ledger::Traces};
 
 /// The events about them lose everything that tells of anybody, but for who decided and who answered for the project: those are others.
@@ -16,8 +16,10 @@ const FIELDS: &str = "(event, name) IN ( \
          SELECT MIN(value) FROM personal_fields WHERE name = 'owner' \
          UNION ALL SELECT (SELECT MIN(value) FROM personal_fields WHERE name = 'owner' AND value > lists.value) \
              FROM lists WHERE lists.value IS NOT NULL), \
+     blocks (n) AS (SELECT size >> 14 FROM ledger WHERE id = 1 UNION ALL SELECT n - 1 FROM blocks WHERE n > 0), \
      about (event) AS ( \
-         SELECT e.id FROM event_collaborators AS c CROSS JOIN events AS e ON e.sequence = c.sequence WHERE c.collaborator = $1 \
+         SELECT e.id FROM blocks CROSS JOIN event_collaborators AS c ON c.block = blocks.n AND c.collaborator = $1 \
+             CROSS JOIN events AS e ON e.sequence = c.sequence \
          UNION SELECT e.id FROM events AS e CROSS JOIN personal_fields AS p ON p.event = e.id \
              WHERE e.sequence IS NULL AND p.name = 'collaborator' AND p.value = $1) \
      SELECT event, name FROM personal_fields WHERE name = 'by' AND value = $1 \
@@ -51,7 +53,11 @@ const FORGET: [&str; 6] = [
     "DELETE FROM requests WHERE collaborator = $1",
     // Who brought a policy that waits must not confirm it; once it waits no more, it is nobody's.
     "UPDATE proposals SET body = json_set(body, '$.by', NULL) WHERE json_extract(body, '$.by') = $1",
-    "DELETE FROM event_collaborators WHERE collaborator = $1",
+    concat!(
+        "DELETE FROM event_collaborators WHERE collaborator = $1 AND block IN (",
+        blocks!(),
+        " SELECT n FROM blocks)"
+    ),
     super::notification::ERASE,
 ];
 

@@ -8,7 +8,7 @@ use daypass_proto::{
     },
     time::Timestamp,
 };
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::engine;
 use crate::store::{
@@ -17,9 +17,6 @@ use crate::store::{
         Backlog, CheckpointRecord, Entry, Integration, LedgerState, LedgerWork, Outcome, Place, UNNUMBERED, Unnumbered,
     },
 };
-
-/// How many events one statement numbers.
-const CHUNK: usize = 512;
 
 /// A size or number for a column; no tree comes near the end of the range.
 pub(super) fn column(number: u64) -> i64 {
@@ -78,60 +75,44 @@ async fn take_lease(connection: &mut SqliteConnection, holder: &str, now: Timest
     row.map(|row| row.try_get("epoch").map_err(&failed)).transpose()
 }
 
+// What integration is made of, for both ways.
+pub(super) const GROW: &str =
+    "UPDATE ledger SET size = ?1, root = ?2, lease_until = ?3 WHERE id = 1 AND epoch = ?4 AND size = ?5 AND root = ?6";
+pub(super) const NUMBER: &str =
+    "UPDATE events SET sequence = ?2 WHERE id = ?1 AND leaf_hash = ?3 AND +sequence IS NULL";
+pub(super) const LIST: &str = "INSERT INTO event_collaborators (block, collaborator, sequence) \
+     SELECT e.sequence >> 14, p.value, e.sequence FROM events e CROSS JOIN personal_fields p ON p.event = e.id \
+     WHERE e.sequence >= ?1 AND e.sequence < ?2 AND p.name = 'collaborator'";
+pub(super) const KEEP_TILE: &str = "INSERT INTO ledger_tiles (level, tile, hashes) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (level, tile) DO UPDATE SET hashes = excluded.hashes";
+
 async fn integrate(connection: &mut SqliteConnection, integration: &Integration) -> Outcome {
     let failed = engine("integrate events");
     let Integration { epoch, from, to, events, tiles, lease_until } = integration;
-    let done = sqlx::query(
-        "UPDATE ledger SET size = $1, root = $2, lease_until = $3 WHERE id = 1 AND epoch = $4 AND size = $5 AND root = $6",
-    )
-    .bind(column(to.size()))
-    .bind(to.root().to_vec())
-    .bind(lease_until.seconds())
-    .bind(epoch)
-    .bind(column(from.size()))
-    .bind(from.root().to_vec())
-    .execute(&mut *connection)
-    .await
-    .map_err(&failed)?;
-    if done.rows_affected() != 1 {
-        return Ok(None);
-    }
-    let mut sequence = column(from.size());
-    for chunk in events.chunks(CHUNK) {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("UPDATE events SET sequence = given.column2 FROM (");
-        query.push_values(chunk, |mut row, event| {
-            row.push_bind(event.row).push_bind(sequence).push_bind(event.leaf_hash.as_slice());
-            sequence = sequence.saturating_add(1);
-        });
-        query.push(
-            ") AS given WHERE events.id = given.column1 AND events.leaf_hash = given.column3 AND +events.sequence IS NULL",
-        );
-        let done = query.build().execute(&mut *connection).await.map_err(&failed)?;
-        if usize::try_from(done.rows_affected()) != Ok(chunk.len()) {
-            return Ok(None);
-        }
-    }
-    sqlx::query(
-        "INSERT INTO event_collaborators (collaborator, sequence) \
-         SELECT p.value, e.sequence FROM events e JOIN personal_fields p ON p.event = e.id \
-         WHERE e.sequence >= $1 AND e.sequence < $2 AND p.name = 'collaborator'",
-    )
-    .bind(column(from.size()))
-    .bind(column(to.size()))
-    .execute(&mut *connection)
-    .await
-    .map_err(&failed)?;
-    for (id, hashes) in tiles {
-        sqlx::query(
-            "INSERT INTO ledger_tiles (level, tile, hashes) VALUES ($1, $2, $3) \
-             ON CONFLICT (level, tile) DO UPDATE SET hashes = excluded.hashes",
-        )
-        .bind(i64::from(id.level))
-        .bind(column(id.index))
-        .bind(hashes.clone())
+    let done = sqlx::query(GROW)
+        .bind(column(to.size()))
+        .bind(to.root().to_vec())
+        .bind(lease_until.seconds())
+        .bind(epoch)
+        .bind(column(from.size()))
+        .bind(from.root().to_vec())
         .execute(&mut *connection)
         .await
         .map_err(&failed)?;
+    if done.rows_affected() != 1 {
+        return Ok(None);
+    }
+    for (event, sequence) in events.iter().zip(column(from.size())..) {
+        let number = sqlx::query(NUMBER).bind(event.row).bind(sequence).bind(event.leaf_hash.as_slice());
+        if number.execute(&mut *connection).await.map_err(&failed)?.rows_affected() != 1 {
+            return Ok(None);
+        }
+    }
+    let list = sqlx::query(LIST).bind(column(from.size())).bind(column(to.size()));
+    list.execute(&mut *connection).await.map_err(&failed)?;
+    for (id, hashes) in tiles {
+        let keep = sqlx::query(KEEP_TILE).bind(i64::from(id.level)).bind(column(id.index)).bind(hashes.clone());
+        keep.execute(&mut *connection).await.map_err(&failed)?;
     }
     Ok(Some(*epoch))
 }
@@ -285,14 +266,24 @@ pub(super) async fn checkpoints(pool: &SqlitePool, from: u64, limit: u32) -> Res
     rows.iter().map(checkpoint).collect()
 }
 
+/// The blocks of 16,384 numbers that indexes of keys in no order go by, the newest first.
+macro_rules! blocks {
+    () => {
+        "WITH RECURSIVE blocks (n) AS (SELECT size >> 14 FROM ledger WHERE id = 1 UNION ALL SELECT n - 1 FROM blocks WHERE n > 0)"
+    };
+}
+pub(super) use blocks;
+
 /// The row that is found by a leaf hash: among those without a number, of which there are few, then in each block of the index, the newest first. Most that
 /// are asked for are new.
-pub(super) const FIND: &str = "WITH RECURSIVE blocks (n) AS ( \
-         SELECT size >> 14 FROM ledger WHERE id = 1 UNION ALL SELECT n - 1 FROM blocks WHERE n > 0), \
+pub(super) const FIND: &str = concat!(
+    blocks!(),
+    ", \
      found (id, sequence) AS ( \
          SELECT * FROM (SELECT id, NULL FROM events INDEXED BY events_by_number WHERE sequence IS NULL AND leaf_hash = $1 LIMIT 1) \
          UNION ALL SELECT e.id, e.sequence FROM blocks CROSS JOIN events AS e INDEXED BY events_by_hash \
-             ON e.sequence >> 14 = blocks.n AND e.leaf_hash = $1 WHERE e.sequence IS NOT NULL LIMIT 1) ";
+             ON e.sequence >> 14 = blocks.n AND e.leaf_hash = $1 WHERE e.sequence IS NOT NULL LIMIT 1) "
+);
 
 pub(super) async fn place_of(pool: &SqlitePool, leaf_hash: [u8; 32]) -> Result<Place, StoreError> {
     let failed = engine("look an event up");
@@ -353,7 +344,7 @@ pub(super) async fn entries(pool: &SqlitePool, from: u64, limit: u32) -> Result<
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(entries) };
     let rows = sqlx::query(
         "SELECT e.sequence, p.name, p.salt, p.value, p.name = 'collaborator' AND EXISTS ( \
-             SELECT 1 FROM event_collaborators c WHERE c.collaborator = p.value AND c.sequence = e.sequence) AS listed \
+             SELECT 1 FROM event_collaborators c WHERE c.block = e.sequence >> 14 AND c.collaborator = p.value AND c.sequence = e.sequence) AS listed \
          FROM events e CROSS JOIN personal_fields p ON p.event = e.id WHERE e.sequence BETWEEN $1 AND $2",
     )
     .bind(column(first.sequence))

@@ -9,7 +9,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     engine,
-    ledger::{FIND, column, entry_of, number},
+    ledger::{FIND, blocks, column, entry_of, number},
 };
 use crate::store::{
     Entry, StoreError,
@@ -46,6 +46,11 @@ impl Along {
         }
     }
 
+    /// What keys in no order stand before the number, in blocks of numbers.
+    fn in_blocks(self) -> bool {
+        matches!(self, Self::Device | Self::Collaborator)
+    }
+
     /// Where to look, up to the first condition; each is named, since without statistics the engine may take any.
     fn from(self) -> &'static str {
         match self {
@@ -61,8 +66,33 @@ impl Along {
     }
 }
 
-/// The statement of one page. A `+` keeps a column from being taken for another index.
-fn statement(filter: &Filter, within: &Range<u64>, side: Side, limit: u32) -> QueryBuilder<Sqlite> {
+/// The blocks of numbers in which there is anything of what is gone along, by number.
+fn blocks_statement(filter: &Filter, within: &Range<u64>) -> QueryBuilder<Sqlite> {
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(blocks!());
+    query.push(" SELECT n FROM blocks WHERE n BETWEEN ").push_bind(block_of(within.start)).push(" AND ");
+    query.push_bind(block_of(within.end.saturating_sub(1))).push(" AND EXISTS (SELECT 1 FROM ");
+    match (&filter.device, &filter.collaborator) {
+        (Some(device), _) => {
+            query.push(
+                "events AS e INDEXED BY events_by_device WHERE e.sequence >> 14 = blocks.n AND e.sequence IS NOT NULL",
+            );
+            query.push(" AND e.device = ").push_bind(device.as_str());
+        }
+        (None, name) => {
+            query.push("event_collaborators AS c WHERE c.block = blocks.n AND c.collaborator = ");
+            query.push_bind(name.as_ref().map(|name| name.as_str()));
+        }
+    }
+    query.push(") ORDER BY n");
+    query
+}
+
+fn block_of(number: u64) -> i64 {
+    column(number) >> 14
+}
+
+/// The statement of one page, within one block where what is gone along has blocks. A `+` keeps a column from being taken for another index.
+fn statement(filter: &Filter, within: &Range<u64>, block: Option<i64>, side: Side, limit: u32) -> QueryBuilder<Sqlite> {
     let along = Along::of(filter);
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
         "SELECT e.sequence, CAST(e.leaf_hash AS BLOB) AS leaf_hash, CAST(e.leaf AS BLOB) AS leaf, e.kind, e.at, e.device, e.project FROM ",
@@ -71,6 +101,10 @@ fn statement(filter: &Filter, within: &Range<u64>, side: Side, limit: u32) -> Qu
     let key = if along == Along::Collaborator { " c.sequence" } else { " e.sequence" };
     query.push(key).push(" >= ").push_bind(column(within.start)).push(" AND").push(key).push(" < ");
     query.push_bind(column(within.end));
+    if let Some(block) = block {
+        query.push(if along == Along::Collaborator { " AND c.block = " } else { " AND e.sequence >> 14 = " });
+        query.push_bind(block);
+    }
     if let Some(collaborator) = &filter.collaborator {
         if along == Along::Collaborator {
             query.push(" AND c.collaborator = ").push_bind(collaborator.as_str());
@@ -140,8 +174,25 @@ pub(super) async fn listed(
     limit: u32,
 ) -> Result<Vec<Entry>, StoreError> {
     let failed = engine("list events");
-    let rows = statement(filter, &within, side, limit).build().fetch_all(pool).await.map_err(&failed)?;
-    let mut entries = rows.iter().map(entry_of).collect::<Result<Vec<_>, _>>()?;
+    let mut blocks = vec![None];
+    if Along::of(filter).in_blocks() {
+        let found = blocks_statement(filter, &within).build_query_scalar::<i64>().fetch_all(pool).await;
+        blocks = found.map_err(&failed)?.into_iter().map(Some).collect();
+        if side == Side::Last {
+            blocks.reverse();
+        }
+    }
+    let mut entries = Vec::new();
+    for block in blocks {
+        let left = limit.saturating_sub(u32::try_from(entries.len()).unwrap_or(limit));
+        if left == 0 {
+            break;
+        }
+        let rows = statement(filter, &within, block, side, left).build().fetch_all(pool).await.map_err(&failed)?;
+        for row in &rows {
+            entries.push(entry_of(row)?);
+        }
+    }
     if side == Side::Last {
         entries.reverse();
     }

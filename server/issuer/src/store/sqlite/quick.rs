@@ -1,5 +1,6 @@
-//! The quick way for what most decisions are made of: conditions, a token with its proof, and events. One transaction for all that wait, on a connection
-//! that is called directly and whose statements are prepared once.
+//! The quick way for what most decisions are made of: conditions, a token with its proof, and events; and for the numbers that events get. One transaction
+//! for all that waits, on a connection that is called directly and whose statements are prepared once. Nearly all that is written is written by it, so what it
+//! has of the file in memory stays good.
 //!
 //! It only ever says yes. A decision that changes anything else, whose conditions do not hold, or that meets any error is left to [`super::write`], which
 //! says what is wrong with it; it neither waits for a lock nor judges a fault.
@@ -10,14 +11,25 @@ use std::{
 };
 
 use daypass_proto::time::{Skew, Timestamp};
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, params};
 
 use super::{
-    CHECKPOINT_PAGES, WRITER_CACHE,
+    CHECKPOINT_PAGES, WRITER_CACHE, ledger,
     recent::{Ends, Recent},
     write,
 };
-use crate::store::{Change, Decision};
+use crate::store::{
+    Change, Decision, Sealed,
+    ledger::{Integration, LedgerWork},
+};
+
+/// What of a batch was written here; all else is left.
+pub(super) struct Written {
+    /// Which decisions.
+    pub(super) decisions: Vec<bool>,
+    /// Which works.
+    pub(super) works: Vec<bool>,
+}
 
 /// The connection, opened when it is needed.
 pub(super) struct Quick {
@@ -46,25 +58,31 @@ impl Quick {
     }
 
     /// Makes durable what can be, in one commit; gives which.
-    pub(super) fn write(&mut self, decisions: &[Decision], recent: &mut Recent) -> Vec<bool> {
-        let mut done: Vec<bool> = decisions.iter().map(fits).collect();
-        if !done.contains(&true) {
-            return done;
+    pub(super) fn write(&mut self, decisions: &[Decision], works: &[LedgerWork], recent: &mut Recent) -> Written {
+        let mut written = Written {
+            decisions: decisions.iter().map(fits).collect(),
+            works: works.iter().map(|work| matches!(work, LedgerWork::Integrate(_))).collect(),
+        };
+        if !written.decisions.contains(&true) && !written.works.contains(&true) {
+            return written;
         }
         let tried = self.with(|connection| {
             connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-            let ends = write_all(connection, decisions, &mut done, recent)?;
-            connection.prepare_cached(if done.contains(&true) { "COMMIT" } else { "ROLLBACK" })?.execute([])?;
+            let ends = write_all(connection, decisions, &mut written.decisions, recent)?;
+            integrate_all(connection, works, &mut written.works)?;
+            let any = written.decisions.contains(&true) || written.works.contains(&true);
+            connection.prepare_cached(if any { "COMMIT" } else { "ROLLBACK" })?.execute([])?;
             Ok(ends)
         });
         match tried {
             Ok(ends) => recent.keep(ends),
             Err(_) => {
                 recent.take_back(0);
-                done.fill(false);
+                written.decisions.fill(false);
+                written.works.fill(false);
             }
         }
-        done
+        written
     }
 
     /// Catches up with the store while somebody else holds the write lock for this program. What the engine says goes along: it may be that the file is damaged.
@@ -112,89 +130,126 @@ fn write_all(
     decisions: &[Decision],
     done: &mut [bool],
     recent: &mut Recent,
-) -> rusqlite::Result<Ends> {
+) -> rusqlite::Result<Option<Ends>> {
+    if !done.contains(&true) {
+        return Ok(None);
+    }
     let floor: i64 = connection.prepare_cached(write::FLOOR)?.query_row([], |row| row.get(0))?;
     let mut newest = floor;
     let latest = decisions.iter().filter_map(Decision::at).max();
     recent.catch_up(connection, latest.unwrap_or(Timestamp::from_seconds(floor)))?;
     let mut ends = recent.ends().unwrap_or(Ends { events: 0, proofs: 0 });
+    let mut statements = Statements::of(connection)?;
     for (decision, done) in decisions.iter().zip(done) {
         if !*done {
             continue;
         }
         let (mark, at) = (recent.mark(), decision.at().map_or(floor, Timestamp::seconds));
-        *done = at + Skew::MAX_SECONDS >= floor && hold(connection, decision, recent)?;
+        *done = at + Skew::MAX_SECONDS >= floor && statements.hold(decision, recent)?;
         if !*done {
             recent.take_back(mark);
             continue;
         }
         newest = newest.max(at);
-        insert(connection, decision, &mut ends)?;
+        statements.insert(decision, &mut ends)?;
     }
     if newest - floor >= write::FLOOR_STEP {
         connection.prepare_cached(write::RAISE_FLOOR)?.execute([newest])?;
     }
-    Ok(ends)
+    Ok(Some(ends))
 }
 
-/// Whether every condition holds; proofs and tokens are remembered.
-fn hold(connection: &Connection, decision: &Decision, recent: &mut Recent) -> rusqlite::Result<bool> {
-    for change in &decision.changes {
-        let holds = match change {
-            Change::RequireSeen { device: known, grant } => {
-                connection
-                    .prepare_cached(write::CERTIFICATE_OF)?
-                    .exists(params![known.certificate_hash, known.certificate.holder.uri()])?
-                    && connection
-                        .prepare_cached(write::DEVICE_AS_SEEN)?
-                        .exists([known.device.id.as_str(), &known.device.text])?
-                    && connection.prepare_cached(write::GRANT_AS_SEEN)?.exists([grant.id.as_str(), &grant.text])?
-            }
-            Change::RequireDevice(id, state) => {
-                connection.prepare_cached(write::DEVICE_IN)?.exists([id.as_str(), state.as_str()])?
-            }
-            Change::RequireGrant(id, state) => {
-                connection.prepare_cached(write::GRANT_IN)?.exists([id.as_str(), state.as_str()])?
-            }
-            Change::RememberProof { id, until } => recent.remember(id, *until),
-            Change::AddToken { token, now, most } => {
-                let live = recent.live(token.device.as_str(), *now);
-                let revoked: i64 = connection
-                    .prepare_cached(write::REVOKED_OF)?
-                    .query_row((token.device.as_str(), write::forgotten(*now), write::over(*now)), |row| row.get(0))?;
-                recent.add(token);
-                live.saturating_add(usize::try_from(revoked).unwrap_or(usize::MAX)) < *most as usize
-            }
-            _ => false,
-        };
-        if !holds {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+/// What decisions are made of, looked up once for all of a batch.
+struct Statements<'c> {
+    connection: &'c Connection,
+    certificate_of: CachedStatement<'c>,
+    device_as_seen: CachedStatement<'c>,
+    grant_as_seen: CachedStatement<'c>,
+    revoked_of: CachedStatement<'c>,
+    add_proof: CachedStatement<'c>,
+    add_token: CachedStatement<'c>,
+    add_holder: CachedStatement<'c>,
+    add_event: CachedStatement<'c>,
+    /// For so many fields at once as the last event had: most have as many as the one before.
+    add_fields: (usize, CachedStatement<'c>),
 }
 
-fn insert(connection: &Connection, decision: &Decision, ends: &mut Ends) -> rusqlite::Result<()> {
-    for change in &decision.changes {
-        match change {
-            Change::RememberProof { id, until } => {
-                connection.prepare_cached(write::ADD_PROOF)?.execute(params![id, until.seconds()])?;
-                ends.proofs = connection.last_insert_rowid();
-            }
-            Change::AddToken { token, .. } => {
-                let (device, grant, resource) = (token.device.as_str(), token.grant.as_str(), token.resource.as_str());
-                let end = token.expires_at.seconds();
-                connection
-                    .prepare_cached(write::ADD_TOKEN)?
-                    .execute(params![token.jti, device, grant, resource, end])?;
-                connection.prepare_cached(write::ADD_HOLDER)?.execute(params![device, resource, grant, end])?;
-            }
-            _ => {}
-        }
+impl<'c> Statements<'c> {
+    fn of(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let prepared = |sql| connection.prepare_cached(sql);
+        Ok(Self {
+            connection,
+            certificate_of: prepared(write::CERTIFICATE_OF)?,
+            device_as_seen: prepared(write::DEVICE_AS_SEEN)?,
+            grant_as_seen: prepared(write::GRANT_AS_SEEN)?,
+            revoked_of: prepared(write::REVOKED_OF)?,
+            add_proof: prepared(write::ADD_PROOF)?,
+            add_token: prepared(write::ADD_TOKEN)?,
+            add_holder: prepared(write::ADD_HOLDER)?,
+            add_event: prepared(write::ADD_EVENT)?,
+            add_fields: (1, prepared(write::ADD_FIELD)?),
+        })
     }
-    for sealed in &decision.events {
+
+    /// Whether every condition holds; proofs and tokens are remembered.
+    fn hold(&mut self, decision: &Decision, recent: &mut Recent) -> rusqlite::Result<bool> {
+        for change in &decision.changes {
+            let holds = match change {
+                Change::RequireSeen { device: known, grant } => {
+                    self.certificate_of.exists(params![known.certificate_hash, known.certificate.holder.uri()])?
+                        && self.device_as_seen.exists([known.device.id.as_str(), &known.device.text])?
+                        && self.grant_as_seen.exists([grant.id.as_str(), &grant.text])?
+                }
+                Change::RequireDevice(id, state) => {
+                    self.connection.prepare_cached(write::DEVICE_IN)?.exists([id.as_str(), state.as_str()])?
+                }
+                Change::RequireGrant(id, state) => {
+                    self.connection.prepare_cached(write::GRANT_IN)?.exists([id.as_str(), state.as_str()])?
+                }
+                Change::RememberProof { id, until } => recent.remember(id, *until),
+                Change::AddToken { token, now, most } => {
+                    let (device, live) = (token.device.as_str(), recent.live(token.device.as_str(), *now));
+                    let window = (device, write::forgotten(*now), write::over(*now));
+                    let revoked: i64 = self.revoked_of.query_row(window, |row| row.get(0))?;
+                    recent.add(token);
+                    live.saturating_add(usize::try_from(revoked).unwrap_or(usize::MAX)) < *most as usize
+                }
+                _ => false,
+            };
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn insert(&mut self, decision: &Decision, ends: &mut Ends) -> rusqlite::Result<()> {
+        for change in &decision.changes {
+            match change {
+                Change::RememberProof { id, until } => {
+                    self.add_proof.execute(params![id, until.seconds()])?;
+                    ends.proofs = self.connection.last_insert_rowid();
+                }
+                Change::AddToken { token, .. } => {
+                    let (device, grant, resource) =
+                        (token.device.as_str(), token.grant.as_str(), token.resource.as_str());
+                    let end = token.expires_at.seconds();
+                    self.add_token.execute(params![token.jti, device, grant, resource, end])?;
+                    self.add_holder.execute(params![device, resource, grant, end])?;
+                }
+                _ => {}
+            }
+        }
+        decision.events.iter().try_for_each(|sealed| {
+            ends.events = self.insert_event(sealed)?;
+            Ok(())
+        })
+    }
+
+    /// Gives its row.
+    fn insert_event(&mut self, sealed: &Sealed) -> rusqlite::Result<i64> {
         let event = sealed.event();
-        connection.prepare_cached(write::ADD_EVENT)?.execute(params![
+        self.add_event.execute(params![
             sealed.hash(),
             event.kind().as_str(),
             event.at().seconds(),
@@ -202,26 +257,79 @@ fn insert(connection: &Connection, decision: &Decision, ends: &mut Ends) -> rusq
             event.text_of("device"),
             event.text_of("project")
         ])?;
-        ends.events = connection.last_insert_rowid();
-        for (name, field) in event.personal_fields() {
-            connection.prepare_cached(write::ADD_FIELD)?.execute(params![
-                ends.events,
-                name,
-                field.salt,
-                field.value
-            ])?;
+        let (row, fields) = (self.connection.last_insert_rowid(), event.personal_fields());
+        if fields.is_empty() {
+            return Ok(row);
         }
+        if self.add_fields.0 != fields.len() {
+            self.add_fields = (fields.len(), self.connection.prepare_cached(&write::add_fields(fields.len()))?);
+        }
+        let (_, add) = &mut self.add_fields;
+        let mut place = 0;
+        for (name, field) in fields {
+            add.raw_bind_parameter(place + 1, row)?;
+            add.raw_bind_parameter(place + 2, name)?;
+            add.raw_bind_parameter(place + 3, field.salt)?;
+            add.raw_bind_parameter(place + 4, field.value.as_str())?;
+            place += 4;
+        }
+        add.raw_execute()?;
+        Ok(row)
+    }
+}
+
+/// Gives their numbers to the events of those of `works` that are `done` afterwards.
+fn integrate_all(connection: &Connection, works: &[LedgerWork], done: &mut [bool]) -> rusqlite::Result<()> {
+    for (work, done) in works.iter().zip(done) {
+        let LedgerWork::Integrate(integration) = work else { continue };
+        connection.prepare_cached("SAVEPOINT integration")?.execute([])?;
+        *done = integrate(connection, integration)?;
+        if !*done {
+            connection.prepare_cached("ROLLBACK TO integration")?.execute([])?;
+        }
+        connection.prepare_cached("RELEASE integration")?.execute([])?;
     }
     Ok(())
 }
 
+/// Whether lease, tree and events were as they must be, and so all of it is written.
+fn integrate(connection: &Connection, integration: &Integration) -> rusqlite::Result<bool> {
+    let Integration { epoch, from, to, events, tiles, lease_until } = integration;
+    let (first, end) = (ledger::column(from.size()), ledger::column(to.size()));
+    let grown = connection.prepare_cached(ledger::GROW)?.execute(params![
+        end,
+        to.root(),
+        lease_until.seconds(),
+        epoch,
+        first,
+        from.root()
+    ])?;
+    if grown != 1 {
+        return Ok(false);
+    }
+    let mut number = connection.prepare_cached(ledger::NUMBER)?;
+    for (event, sequence) in events.iter().zip(first..) {
+        if number.execute(params![event.row, sequence, event.leaf_hash])? != 1 {
+            return Ok(false);
+        }
+    }
+    connection.prepare_cached(ledger::LIST)?.execute([first, end])?;
+    let mut keep = connection.prepare_cached(ledger::KEEP_TILE)?;
+    for (id, hashes) in tiles {
+        keep.execute(params![i64::from(id.level), ledger::column(id.index), hashes])?;
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
+    use daypass_proto::ledger::tree::{self, Head, Tiles};
+
     use super::*;
     use crate::{
         clock::Environment,
         fixture::event,
-        store::{DecideError, Fault, SqliteStore, Store as _},
+        store::{DecideError, Fault, SqliteStore, Store as _, Unnumbered},
     };
 
     #[tokio::test]
@@ -241,18 +349,60 @@ mod tests {
             Decision::new(event(&environment)).change(change)
         };
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        assert_eq!(quick.write(&[proof(1), proof(2)], &mut recent), [false, false]);
+        assert_eq!(quick.write(&[proof(1), proof(2)], &[], &mut recent).decisions, [false, false]);
         connection.execute_batch("ROLLBACK").unwrap();
-        assert_eq!(quick.write(&[proof(1), proof(1), proof(2)], &mut recent), [true, false, true]);
+        assert_eq!(quick.write(&[proof(1), proof(1), proof(2)], &[], &mut recent).decisions, [true, false, true]);
         // A fault takes all of it back, and the next one finds a connection that works.
         connection.execute_batch("ALTER TABLE proofs_seen RENAME COLUMN id TO other").unwrap();
-        assert_eq!(quick.write(&[proof(3)], &mut recent), [false]);
+        assert_eq!(quick.write(&[proof(3)], &[], &mut recent).decisions, [false]);
         connection.execute_batch("ALTER TABLE proofs_seen RENAME COLUMN other TO id").unwrap();
-        assert_eq!(quick.write(&[proof(2), proof(3)], &mut recent), [false, true]);
+        assert_eq!(quick.write(&[proof(2), proof(3)], &[], &mut recent).decisions, [false, true]);
         let count = |table: &str| {
             connection.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap()
         };
         assert_eq!((count("proofs_seen"), count("events")), (3, 3));
+    }
+
+    #[tokio::test]
+    async fn events_get_their_numbers_under_the_lease_and_beside_decisions() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.db");
+        SqliteStore::open(&path, true).await.unwrap().close().await;
+        let connection = open(&path).unwrap();
+        let (mut quick, mut recent) = (Quick::new(&path), Recent::default());
+        let environment = Environment::system();
+        let event = event(&environment);
+        let leaf_hash = *Sealed::from(event.clone()).hash();
+        let decided = || Decision::new(crate::fixture::event(&environment));
+        quick.write(&[Decision::new(event)], &[], &mut recent);
+        let ledger =
+            "INSERT INTO ledger (id, origin, size, root, epoch, lease_until, promised) VALUES (1, 'o', 0, ?1, 3, 0, 0)";
+        connection.execute(ledger, [Head::empty().root()]).unwrap();
+        let until = environment.now().plus(10);
+        let work = |epoch, leaf_hash| {
+            let to = tree::extend(&Head::empty(), &Tiles::default(), &[leaf_hash]).unwrap();
+            let events = vec![Unnumbered { row: 1, leaf_hash }];
+            let (from, lease_until) = (Head::empty(), until);
+            let of = Integration { epoch, from, to: to.head, events, tiles: to.tiles, lease_until };
+            LedgerWork::Integrate(Box::new(of))
+        };
+        let seen = || {
+            let sql = "SELECT size, lease_until, (SELECT COUNT(sequence) FROM events), (SELECT COUNT(*) FROM events), \
+                 (SELECT COUNT(*) FROM ledger_tiles), (SELECT COUNT(*) FROM event_collaborators) FROM ledger";
+            connection.query_row(sql, [], |row| Ok([0, 1, 2, 3, 4, 5].map(|n| row.get::<_, i64>(n).unwrap()))).unwrap()
+        };
+        // Under another lease, and of an event that is not there: nothing of it happens, and what was decided beside it does.
+        for (count, work) in [(2, work(2, leaf_hash)), (3, work(3, [7; 32]))] {
+            let written = quick.write(&[decided()], &[work], &mut recent);
+            assert_eq!((written.decisions, written.works, seen()), (vec![true], vec![false], [0, 0, 0, count, 0, 0]));
+        }
+        let written = quick.write(&[decided()], &[work(3, leaf_hash)], &mut recent);
+        assert_eq!((written.decisions, written.works), (vec![true], vec![true]));
+        let numbered = seen();
+        assert_eq!((numbered[0], numbered[1], numbered[2], numbered[4]), (1, until.seconds(), 1, 1));
+        // Nothing is numbered twice, with nobody beside it either.
+        assert_eq!(quick.write(&[], &[work(3, leaf_hash)], &mut recent).works, [false]);
+        assert_eq!(seen(), numbered);
     }
 
     #[tokio::test]

@@ -152,10 +152,10 @@ impl Recent {
         }
     }
 
-    /// All that is new stands in the store, which reaches so far.
-    pub(super) fn keep(&mut self, ends: Ends) {
+    /// All that is new stands in the store, which reaches so far, where it was looked at.
+    pub(super) fn keep(&mut self, ends: Option<Ends>) {
         self.new.clear();
-        self.ends = Some(ends);
+        self.ends = ends.or(self.ends);
     }
 
     /// Up to where the tables were read.

@@ -17,8 +17,8 @@ use super::{SqliteStore, lock};
 use crate::{
     fixture::{Made, event},
     store::{
-        Approvals, Bar, Change, Condition, DecideError, Decision, Device, Grant, GrantLife, IssuedToken,
-        LedgerStore as _, NotificationStore as _, Place, Presented, Proposal, ProposalLife, Request, Store as _,
+        Approvals, Bar, Change, Condition, DecideError, Decision, Device, Filter, Grant, GrantLife, IssuedToken,
+        LedgerStore as _, NotificationStore as _, Place, Presented, Proposal, ProposalLife, Request, Side, Store as _,
         StoreError,
     },
 };
@@ -258,6 +258,17 @@ async fn reads_the_same(former: i64) {
         let personal = store.event(&hash).await.unwrap().map(|entry| entry.personal.len());
         assert_eq!(personal, (place != Place::Unknown).then_some(3));
     }
+    // Lists of a person go from block to block, from either end.
+    let filter = Filter { collaborator: Some(device.collaborator.clone()), ..Filter::default() };
+    let listed = async |within, side, limit| {
+        let found = store.listed(&filter, within, side, limit).await.unwrap();
+        found.into_iter().map(|entry| entry.sequence).collect::<Vec<_>>()
+    };
+    let numbers: Vec<u64> = (0..NUMBERED as u64).filter(|n| n % 100 == 0 || (n + 1) % 100 == 0).collect();
+    assert_eq!(listed(0..u64::MAX, Side::First, 9_999).await, numbers);
+    assert_eq!(listed(0..u64::MAX, Side::Last, 200).await, numbers[numbers.len() - 200..]);
+    assert_eq!(listed(16_300..16_500, Side::First, 9).await, [16_300, 16_399, 16_400, 16_499]);
+    assert_eq!(listed(16_300..16_400, Side::Last, 1).await, [16_399]);
     let events = before[5].len() as u64;
     assert_eq!(store.traces(&"olga".parse().unwrap(), now).await.unwrap().fields, events);
     assert_eq!(store.traces(&device.collaborator, now).await.unwrap().fields, events);

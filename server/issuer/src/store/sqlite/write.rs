@@ -52,6 +52,11 @@ pub(super) const ADD_EVENT: &str =
     "INSERT INTO events (leaf_hash, kind, at, leaf, device, project) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 pub(super) const ADD_FIELD: &str = "INSERT INTO personal_fields (event, name, salt, value) VALUES (?1, ?2, ?3, ?4)";
 
+/// The same for several of an event, one behind the other.
+pub(super) fn add_fields(count: usize) -> String {
+    format!("INSERT INTO personal_fields (event, name, salt, value) VALUES {}", vec!["(?, ?, ?, ?)"; count].join(", "))
+}
+
 /// The end of the last token that is over at `now`, by whatever clock.
 pub(super) fn over(now: Timestamp) -> i64 {
     now.plus(-Skew::MAX_SECONDS).seconds()
@@ -116,31 +121,40 @@ impl Writer {
         Self { kept: Kept { pool, connection: None }, quick: Quick::new(path), recent: Recent::default() }
     }
 
-    /// Applies `decisions`, and commits those that go the quick way; then whatever is left of them with `works`, in order, and commits once more.
+    /// Applies `decisions` and `works`, and commits those that go the quick way; then whatever is left of them, in order, and commits once more.
     pub(super) async fn batch(&mut self, decisions: &[Decision], works: &[LedgerWork]) -> Results {
-        let done = self.quick.write(decisions, &mut self.recent);
+        let done = self.quick.write(decisions, works, &mut self.recent);
         let left: Vec<&Decision> =
-            decisions.iter().zip(&done).filter_map(|(decision, done)| (!done).then_some(decision)).collect();
-        let (mut rest, works, fault) = if left.is_empty() && works.is_empty() {
+            decisions.iter().zip(&done.decisions).filter_map(|(decision, done)| (!done).then_some(decision)).collect();
+        let works_left: Vec<&LedgerWork> =
+            works.iter().zip(&done.works).filter_map(|(work, done)| (!done).then_some(work)).collect();
+        let (mut rest, mut outcomes, fault) = if left.is_empty() && works_left.is_empty() {
             (Vec::new(), Vec::new(), None)
         } else {
             let (quick, recent) = (&mut self.quick, &mut self.recent);
-            let written =
-                self.kept.work(async |connection| write_alone(connection, quick, recent, &left, works).await).await;
+            let written = self
+                .kept
+                .work(async |connection| write_alone(connection, quick, recent, &left, &works_left).await)
+                .await;
             match written {
                 Ok((decisions, works)) => (decisions, works, None),
                 Err(source) => {
                     self.recent.take_back(0);
                     let failed = || engine("commit")(Arc::clone(&source));
                     let decisions = left.iter().map(|_| Err(failed().into())).collect();
-                    (decisions, works.iter().map(|_| Err(failed())).collect(), Some(Arc::clone(&source)))
+                    (decisions, works_left.iter().map(|_| Err(failed())).collect(), Some(Arc::clone(&source)))
                 }
             }
         };
-        let mut rest = rest.drain(..);
+        let (mut rest, mut outcomes) = (rest.drain(..), outcomes.drain(..));
         // There is one for each that is not done.
-        let decisions = done.iter().map(|done| if *done { Ok(()) } else { rest.next().unwrap_or(Ok(())) }).collect();
-        Results { decisions, works, fault }
+        let decisions =
+            done.decisions.iter().map(|done| if *done { Ok(()) } else { rest.next().unwrap_or(Ok(())) }).collect();
+        let works = works.iter().zip(&done.works).map(|(work, done)| match (done, work) {
+            (true, LedgerWork::Integrate(integration)) => Ok(Some(integration.epoch)),
+            _ => outcomes.next().unwrap_or(Ok(None)),
+        });
+        Results { decisions, works: works.collect(), fault }
     }
 
     /// Writes what is there already, durably.
@@ -184,7 +198,7 @@ async fn write_alone(
     quick: &mut Quick,
     recent: &mut Recent,
     decisions: &[&Decision],
-    works: &[LedgerWork],
+    works: &[&LedgerWork],
 ) -> Result<(Vec<Result<(), DecideError>>, Vec<Outcome>), Arc<sqlx::Error>> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut results = Vec::with_capacity(decisions.len());
@@ -213,9 +227,7 @@ async fn write_alone(
     }
     let ends = if decisions.is_empty() { None } else { Some(ends(&mut transaction).await?) };
     transaction.commit().await?;
-    if let Some(ends) = ends {
-        recent.keep(ends);
-    }
+    recent.keep(ends);
     Ok((results, outcomes))
 }
 

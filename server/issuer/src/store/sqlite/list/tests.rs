@@ -165,13 +165,23 @@ fn no_page_reads_everything_or_sorts() {
         let mut plans = vec![plan(made, ISSUING).await];
         for filter in filters(made) {
             for side in [Side::First, Side::Last] {
-                let found = plan(made, statement(&filter, &(5..500), side, 10).build().sql().as_str()).await;
+                let block = Along::of(&filter).in_blocks().then_some(0);
+                let found = plan(made, statement(&filter, &(5..500), block, side, 10).build().sql().as_str()).await;
+                if block.is_some() {
+                    let blocks = plan(made, blocks_statement(&filter, &(5..500)).build().sql().as_str()).await;
+                    let along = if filter.device.is_some() {
+                        "events_by_device (<expr>=? AND device=?"
+                    } else {
+                        "PRIMARY KEY (block=? AND collaborator=?"
+                    };
+                    assert!(blocks.contains(along), "{filter:?}\n{blocks}");
+                }
                 let along = match Along::of(&filter) {
-                    Along::Device => "events_by_device (device=? AND sequence>? AND sequence<?)",
+                    Along::Device => "events_by_device (<expr>=? AND device=? AND sequence>? AND sequence<?)",
                     Along::ToldToDevice => "events_told_to_device (device=? AND sequence>? AND sequence<?)",
                     Along::Kind => "events_by_kind (kind=? AND sequence>? AND sequence<?)",
                     Along::Project => "events_by_project (project=? AND sequence>? AND sequence<?)",
-                    Along::Collaborator => "PRIMARY KEY (collaborator=? AND sequence>? AND sequence<?)",
+                    Along::Collaborator => "PRIMARY KEY (block=? AND collaborator=? AND sequence>? AND sequence<?)",
                     Along::Number => "(sequence>? AND sequence<?)",
                 };
                 assert!(found.contains(along), "{filter:?}\n{found}");
