@@ -152,7 +152,7 @@ fn of(details: &AuthorizationDetails) -> Vec<(Scope, Option<Resource>)> {
         .iter()
         .flat_map(|detail| match detail {
             AuthorizationDetail::GitRepository(git) => {
-                let repositories = git.locations().into_iter().map(|one| (one.to_string(), Some(one.resource())));
+                let repositories = git.locations().iter().map(|one| (one.to_string(), Some(one.resource())));
                 each(repositories.collect(), words(git.actions()))
             }
             AuthorizationDetail::HttpApi(api) => {
