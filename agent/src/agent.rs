@@ -3,6 +3,7 @@
 mod admin;
 mod briefing;
 mod devices;
+mod enrol;
 mod git;
 mod ledger;
 mod member;
@@ -24,7 +25,6 @@ use std::{
 use daypass_proto::{
     caller::Evidence,
     encoding::sha256,
-    invitation::Code,
     local_api::{Enrolment, EnrolmentLife, LeaveAnswer, LiveToken, LocalResource, Status, Told, TpmStatus},
 };
 use rustls_pki_types::CertificateDer;
@@ -36,7 +36,6 @@ use crate::{
     caller::{Caller, evidence::Witness},
     clock::Clock,
     config::Config,
-    enrolment::Enroller,
     error::AgentError,
     issuer,
     notices::Notices,
@@ -127,37 +126,6 @@ impl Agent {
         let (witness, peer) = (Arc::clone(&self.witness), caller.peer.clone());
         let report = tokio::task::spawn_blocking(move || witness.report(peer.as_deref())).await;
         CallerEvidence::new(&report.unwrap_or_else(|_| Evidence::unavailable()))
-    }
-
-    /// Enrols this user with an invitation.
-    pub async fn enrol(&self, uid: u32, invitation: &str) -> Result<Enrolment, AgentError> {
-        let code: Code = invitation.parse()?;
-        let key = (uid, code.issuer().to_owned());
-        let lock = {
-            let mut enrolling = self.enrolling.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(enrolling.entry(key.clone()).or_default())
-        };
-        let _one_at_a_time = lock.lock().await;
-        let folder = Folder::new(&self.config.state_dir, uid, code.issuer());
-        let enroller =
-            Enroller { tpm: &self.tpm, config: &self.config.tpm, clock: self.clock.as_ref(), folder: &folder };
-        let record = enroller.enrol(&code).await.map_err(|error| match error {
-            AgentError::IssuerUnreachable { url, why } => AgentError::NoIssuer { url, why },
-            other => self.explained(other),
-        })?;
-        if let Ok(member) = self.member(uid, &key.1) {
-            // It is enrolled with this very invitation. What has become of it since, the issuer knows.
-            return match self.ask_state(&member).await {
-                // Suspended or revoked: that is its state now.
-                Ok(()) | Err(AgentError::Refused(_)) => Ok(self.describe(&member)),
-                Err(error) => Err(error),
-            };
-        }
-        let keys = folder.keys()?.ok_or_else(|| AgentError::NotEnrolled(code.issuer().to_owned()))?;
-        tracing::info!(uid, issuer = record.issuer, "enrolled");
-        self.admit(uid, folder, record, keys)?;
-        let member = self.member(uid, &key.1)?;
-        Ok(self.describe(&member))
     }
 
     /// A missing TPM, with what was found around it.
@@ -294,6 +262,7 @@ impl Agent {
                     last_contact: None,
                     grants: Vec::new(),
                     resources: Vec::new(),
+                    added: Vec::new(),
                     warnings: Vec::new(),
                     new_notices: 0,
                     tokens: Vec::new(),
@@ -323,6 +292,7 @@ impl Agent {
             last_contact: Some(completed.last_contact),
             warnings: self.warnings(member, &device.grants),
             new_notices: member.notices.unread(),
+            added: Vec::new(),
             grants: device.grants,
             resources: device
                 .resources

@@ -111,7 +111,8 @@ pub struct Enroller<'a> {
 impl Enroller<'_> {
     /// Enrols with an invitation; can be run again after any interruption.
     ///
-    /// An enrolment that is complete here stands: to enrol once more would give it another comparison code, while somebody perhaps is comparing.
+    /// An enrolment that is complete here stands, whatever invitation it was made with: to enrol once more would give it another comparison code, while
+    /// somebody perhaps is comparing.
     pub async fn enrol(&self, code: &Code) -> Result<Record, AgentError> {
         let invitation = Fixed(code.secret.hash());
         let before = self.folder.record()?;
@@ -119,11 +120,7 @@ impl Enroller<'_> {
             && record.completed.is_some()
             && self.folder.keys()?.is_some()
         {
-            return if record.invitation == invitation {
-                Ok(record.clone())
-            } else {
-                Err(AgentError::AlreadyEnrolled(record.issuer.clone()))
-            };
+            return Ok(record.clone());
         }
         let enrolled = self.enrol_anew(code, invitation).await;
         if let Err(AgentError::Refused(body)) = &enrolled

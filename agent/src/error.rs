@@ -31,9 +31,14 @@ pub enum AgentError {
     /// No enrolment at all.
     #[error("this user is not enrolled with any issuer")]
     NeverEnrolled,
-    /// One is there.
-    #[error("this user is enrolled with `{0}` already, by another invitation")]
-    AlreadyEnrolled(String),
+    /// One is there, with another issuer at the same address.
+    #[error(
+        "the invitation is of another issuer at `{0}` than the one that this user is enrolled with: it names another root"
+    )]
+    OtherRoot(String),
+    /// One is there, and nothing can be added to it.
+    #[error("this user's enrolment with the issuer is over, and takes no invitation: {}", .0.error_description)]
+    EnrolmentOver(Box<ErrorBody>),
     /// The invitation.
     #[error(transparent)]
     Invitation(#[from] CodeError),
@@ -154,10 +159,9 @@ impl AgentError {
             Self::UnknownHost(_) => ErrorCode::UnknownHost,
             Self::NotEnrolled(_) | Self::NeverEnrolled => ErrorCode::NotEnrolled,
             Self::Invitation(_) => ErrorCode::BadInvitation,
-            Self::AlreadyEnrolled(_) => ErrorCode::InvitationRefused,
-            Self::WrongIssuer(_) => ErrorCode::WrongIssuer,
+            Self::WrongIssuer(_) | Self::OtherRoot(_) => ErrorCode::WrongIssuer,
             Self::CertificateTime { .. } => ErrorCode::ClockSkew,
-            Self::Refused(body) => refused_code(body.daypass_reason),
+            Self::Refused(body) | Self::EnrolmentOver(body) => refused_code(body.daypass_reason),
             Self::Pending { .. } => ErrorCode::DevicePending,
             Self::NotGranted(_) | Self::NoProofFor(_) | Self::TooShort(_) => ErrorCode::NotGranted,
             Self::PlainHttp(_) | Self::NoPath | Self::Repository(_) | Self::Url(_) => ErrorCode::UnsafeRemote,
@@ -187,7 +191,10 @@ impl AgentError {
             Self::Malformed(_) | Self::NotFound => "send what docs/wire.md section 9 describes",
             Self::UnknownHost(_) => "run `daypass status` to see where this machine has access",
             Self::NotEnrolled(_) | Self::NeverEnrolled => "run `daypass enroll` with an invitation",
-            Self::AlreadyEnrolled(_) => "run `daypass leave` first, if the old enrolment is no longer needed",
+            Self::OtherRoot(_) => {
+                "if the issuer was set up anew, run `daypass leave`, and enrol again; otherwise do not go on, and tell whoever invited you"
+            }
+            Self::EnrolmentOver(_) => "run `daypass leave`, then `daypass enroll` with the same invitation again",
             Self::Invitation(_) => "copy the whole invitation, in one piece, from where it was sent",
             Self::WrongIssuer(_) => {
                 "do not go on: something stands between this machine and the issuer; tell whoever invited you"
@@ -239,7 +246,7 @@ impl AgentError {
 
 const fn refused_code(reason: Reason) -> ErrorCode {
     match reason {
-        Reason::UnknownCode | Reason::CodeUsed | Reason::CodeWithdrawn | Reason::EkMismatch => {
+        Reason::UnknownCode | Reason::CodeUsed | Reason::CodeWithdrawn | Reason::CodeElsewhere | Reason::EkMismatch => {
             ErrorCode::InvitationRefused
         }
         Reason::CodeExpired => ErrorCode::InvitationExpired,

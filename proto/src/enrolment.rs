@@ -127,6 +127,24 @@ pub struct CompleteAnswer {
     pub root_chain: Vec<Bytes>,
 }
 
+/// `POST /device/v1/invitations`: an approved device adds what another invitation of its collaborator carries (docs/wire.md section 5.9).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptInvitation {
+    /// The invitation's secret.
+    pub secret: Fixed<16>,
+}
+
+/// The answer: the same however often it is asked.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AcceptedInvitation {
+    /// The device as it now is.
+    #[serde(flatten)]
+    pub device: DeviceState,
+    /// The grants that the invitation carried.
+    pub accepted: Vec<GrantId>,
+}
+
 /// How well the issuer knows which TPM it is talking to. Shown to whoever approves.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

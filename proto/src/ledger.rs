@@ -63,6 +63,7 @@ kinds! {
     EnrolmentBegun = "enrolment_begun",
     EnrolmentRefused = "enrolment_refused",
     DeviceEnrolled = "device_enrolled",
+    InvitationAccepted = "invitation_accepted",
     SoftwareDeviceRegistered = "software_device_registered",
     ApprovalRefused = "approval_refused",
     DeviceApproved = "device_approved",

@@ -96,6 +96,9 @@ pub struct Enrolment {
     pub grants: Vec<GrantState>,
     /// Where they are used.
     pub resources: Vec<LocalResource>,
+    /// Of an answer to [`EnrolRequest`], the grants that an invitation added to an enrolment that was there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<GrantId>,
     /// What of them comes to its end.
     #[serde(default)]
     pub warnings: Vec<Warning>,

@@ -58,6 +58,8 @@ pub enum Reason {
     CodeUsed,
     /// The invitation was withdrawn.
     CodeWithdrawn,
+    /// The invitation is for somebody else than the enrolled device that shows it, or for a machine that enrols with it.
+    CodeElsewhere,
     /// The challenge is unknown, was answered already, or is too old.
     ChallengeExpired,
     /// The EK has no certificate under a configured root and was not registered.

@@ -44,6 +44,7 @@ mod replacement;
 mod replay;
 mod requests;
 mod revocations;
+mod second_project;
 mod secrets;
 mod software;
 mod time;

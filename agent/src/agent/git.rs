@@ -139,12 +139,12 @@ impl Agent {
 }
 
 /// Whether a grant gives what stands in it: what was heard before its hard end does not hold after it.
-fn gives(grant: &GrantState, now: Timestamp) -> bool {
+pub(super) fn gives(grant: &GrantState, now: Timestamp) -> bool {
     grant.state == "grace" || grant.state == "active" && now < grant.until
 }
 
 /// Those that give most: what one grant gives is not added to what another one does, and a token is for one of them. Of two that differ, the first.
-fn widest(all: impl Iterator<Item = AuthorizationDetails>) -> Option<AuthorizationDetails> {
+pub(super) fn widest(all: impl Iterator<Item = AuthorizationDetails>) -> Option<AuthorizationDetails> {
     let some = all.filter(|details| !details.is_empty());
     some.reduce(|best, next| if best.is_subset_of(&next).is_ok() { next } else { best })
 }

@@ -3,20 +3,25 @@
 use daypass_proto::{
     arguments::method,
     attestation::TpmPublic,
-    authorization::AuthorizationDetails,
+    authorization::{ApiPath, AuthorizationDetails, HttpAccess},
     delegation::{self, DelegatedKey},
     dpop,
     encoding::{base64url, sha256},
-    enrolment::DeviceLife,
+    enrolment::{DeviceLife, GrantState},
     jose::{EcPublicKey, Header, SoftwareKey, assemble},
     local_api::{DEFAULT_MIN_TTL, ErrorCode, ProofAnswer, ProofProtection, ProofRequest, TokenAnswer, TokenRequest},
     oauth_error::Reason,
     resource::Resource,
+    time::Timestamp,
     token::{Protection, grant_of},
 };
 use std::sync::Arc;
 
-use super::{Agent, Member, upkeep::is_certificate_outside_its_time};
+use super::{
+    Agent, Member,
+    git::{gives, widest},
+    upkeep::is_certificate_outside_its_time,
+};
 use crate::{
     clock::random,
     error::AgentError,
@@ -94,6 +99,25 @@ fn protection_at(member: &Member, resource: &Resource) -> ProofProtection {
     if opted_in { ProofProtection::Delegated } else { ProofProtection::Hardware }
 }
 
+/// What to ask for where several grants, of several projects perhaps, give something at a resource: what the one gives that lets this request through.
+/// Nothing in particular where there is but one, or none lets it.
+fn at_several(
+    grants: &[GrantState],
+    resource: &Resource,
+    request: &ProofRequest,
+    now: Timestamp,
+) -> Option<AuthorizationDetails> {
+    let given = grants.iter().filter(|grant| gives(grant, now));
+    let given = given.map(|grant| grant.authorization_details.at_resource(resource));
+    let given: Vec<_> = given.filter(|details| !details.is_empty()).collect();
+    if given.len() < 2 {
+        return None;
+    }
+    let method = serde_json::from_value(request.method.as_str().into()).ok()?;
+    let path: ApiPath = format!("/{}", dpop::htu(&request.url)?.strip_prefix(resource.as_str())?).parse().ok()?;
+    widest(given.into_iter().filter(|details| details.allows(HttpAccess { resource, method, path: &path })))
+}
+
 impl Agent {
     /// A token for this user.
     pub async fn token(
@@ -137,9 +161,10 @@ impl Agent {
             other => other,
         })?;
         self.settle_time(&member).await;
+        let details = at_several(&member.device().grants, &resource, request, self.issuer_time(&member));
         let wanted = Wanted {
             resource: &resource,
-            details: None,
+            details: details.as_ref(),
             life: Life::AtLeast(DEFAULT_MIN_TTL),
             protection: request.protection,
             caller,
@@ -375,5 +400,43 @@ impl Agent {
     pub(super) async fn sign_jws(&self, member: &Member, input: String) -> Result<String, AgentError> {
         let signature = self.tpm.sign(&member.keys.proof, sha256(&[input.as_bytes()])).await?;
         Ok(assemble(input, &signature))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_grants_at_an_api_the_one_is_asked_that_lets_the_request_through() {
+        let resource: Resource = "https://api.example.com/".parse().unwrap();
+        let details = |path: &str, actions: &str| {
+            format!(r#"[{{"type":"http_api","locations":["{resource}"],"actions":[{actions}],"paths":["{path}"]}}]"#)
+        };
+        let grant = |details: &str, state: &str| -> GrantState {
+            serde_json::from_str(&format!(
+                r#"{{"grant":"gr-3k7q0x9a1b2c3d4e","project":"apollo","role":"developer","state":"{state}","until":1000,"protection":"hardware","authorization_details":{details}}}"#
+            ))
+            .unwrap()
+        };
+        let (apollo, gemini) = (details("/apollo/**", r#""GET""#), details("/gemini/**", r#""GET","POST""#));
+        let both = [grant(&apollo, "active"), grant(&gemini, "active")];
+        let asked = |grants: &[GrantState], method: &str, url: &str, now: i64| {
+            let text = format!(r#"{{"method":"{method}","url":"{url}"}}"#);
+            let request: ProofRequest = serde_json::from_str(&text).unwrap();
+            at_several(grants, &resource, &request, Timestamp::from_seconds(now))
+        };
+        let all = |details: &str| serde_json::from_str::<AuthorizationDetails>(details).ok();
+        let at = |path: &str| format!("https://api.example.com{path}");
+        assert_eq!(asked(&both, "GET", &at("/apollo/items?of=gemini"), 0), all(&apollo));
+        assert_eq!(asked(&both, "POST", &at("/gemini/items"), 0), all(&gemini));
+        assert_eq!(asked(&both, "POST", "https://api.example.com:443/gemini/items", 0), all(&gemini));
+        for (method, path) in [("POST", "/apollo/items"), ("GET", "/hermes"), ("TRACE", "/gemini/items")] {
+            assert_eq!(asked(&both, method, &at(path), 0), None, "whoever serves it says best why not");
+        }
+        assert_eq!(asked(&both[1..], "POST", &at("/gemini/items"), 0), None, "all that the one gives");
+        assert_eq!(asked(&both, "POST", &at("/gemini/items"), 1000), None, "over");
+        let waits = [grant(&apollo, "active"), grant(&gemini, "requested")];
+        assert_eq!(asked(&waits, "POST", &at("/gemini/items"), 0), None);
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::PoisonError;
 
 use daypass_proto::{
-    enrolment::DeviceLife,
+    enrolment::{DeviceLife, DeviceState},
     notice::StateAnswer,
     oauth_error::{ErrorBody, Reason},
     time::Timestamp,
@@ -14,7 +14,7 @@ use reqwest::RequestBuilder;
 use serde::de::DeserializeOwned;
 
 use super::{Agent, Member};
-use crate::{enrolment::Enroller, error::AgentError, issuer, state::Completed};
+use crate::{clock::Moment, enrolment::Enroller, error::AgentError, issuer, state::Completed};
 
 /// How long an issuer that could not be reached is left in peace by what nobody waits for, in seconds.
 const REST: i64 = 30;
@@ -95,7 +95,17 @@ impl Agent {
         let before = self.clock.moment();
         let url = format!("{}/device/v1/state?notices_after={}", member.device().mtls_url, member.notices.next());
         let answer: StateAnswer = self.answer(member, &url, member.client().get(&url)).await?;
-        let mut device = answer.device;
+        self.heard(member, answer.device, before).await?;
+        Ok(member.notices.add(answer.notices, answer.notices_next)?)
+    }
+
+    /// Keeps what the issuer says of the device in answer to what was asked at `before`, and learns its time from that.
+    pub(super) async fn heard(
+        &self,
+        member: &Member,
+        mut device: DeviceState,
+        before: Moment,
+    ) -> Result<(), AgentError> {
         let here = self.clock.moment();
         let fast = here.since_boot.saturating_sub(before.since_boot) < FAST;
         if fast {
@@ -110,8 +120,7 @@ impl Agent {
             completed.last_contact = here.now;
             completed.device = device;
         })
-        .await?;
-        Ok(member.notices.add(answer.notices, answer.notices_next)?)
+        .await
     }
 
     /// What the issuer answers; a refusal may say what has become of this device.

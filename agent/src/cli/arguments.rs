@@ -63,6 +63,7 @@ pub enum Command {
     /// Enrol this machine with an invitation
     ///
     /// Running it again with the same invitation is safe: it takes up an enrolment that was interrupted, and leaves one that is complete as it is.
+    /// Another invitation of an issuer that this machine is enrolled with is added to that enrolment, without new keys.
     Enroll(Enroll),
     /// Show the agent, its TPM, and your enrolments
     Status(StatusArguments),

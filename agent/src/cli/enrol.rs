@@ -22,7 +22,8 @@ pub(super) fn run(asked: &Enroll, agent: &LocalClient, terminal: &mut dyn Termin
     };
     let enrolment = if asked.wait && waits(&enrolled) {
         if !terminal.json() {
-            terminal.words(&pending(&enrolled))?;
+            let words = if enrolled.added.is_empty() { pending(&enrolled) } else { accepted(&enrolled) };
+            terminal.words(&words)?;
             terminal.note("waiting for approval; Ctrl-C stops waiting, and the enrolment stays");
         }
         wait(enrolled, agent, terminal)?
@@ -92,7 +93,10 @@ fn enrol(invitation: &str, agent: &LocalClient, terminal: &mut dyn Terminal) -> 
     });
     let code = Code::parse(CodeKind::Invitation, &text).map_err(bad_invitation)?;
     if !terminal.json() {
-        terminal.note(&format!("enrolling with {}: the TPM makes keys, which may take a while", code.issuer()));
+        terminal.note(&format!(
+            "enrolling with {}: where it does not know this machine yet, the TPM makes keys, which may take a while",
+            code.issuer()
+        ));
     }
     let request = EnrolRequest { invitation: code.expose().to_string() };
     Ok(agent.post("/v1/enrolments", &request, ENROLMENT)?)
@@ -117,12 +121,20 @@ fn bad_invitation(error: CodeError) -> Failure {
 fn waits(enrolment: &Enrolment) -> bool {
     match enrolment.state {
         EnrolmentLife::Device(DeviceLife::Pending) => true,
+        EnrolmentLife::Device(DeviceLife::Approved) if !enrolment.added.is_empty() => {
+            added(enrolment).any(|grant| grant.state == "requested")
+        }
         EnrolmentLife::Device(DeviceLife::Approved) => {
             let active = |grant: &GrantState| grant.state == "active";
             !enrolment.waits_for.is_empty() && !enrolment.grants.iter().any(active)
         }
         EnrolmentLife::Interrupted | EnrolmentLife::Device(DeviceLife::Suspended | DeviceLife::Revoked) => false,
     }
+}
+
+/// The grants that the invitation added to an enrolment that was there.
+fn added(enrolment: &Enrolment) -> impl Iterator<Item = &GrantState> {
+    enrolment.grants.iter().filter(|grant| enrolment.added.contains(&grant.grant))
 }
 
 /// Asks until nobody is waited for. An issuer that is away for a while is waited for, too.
@@ -135,13 +147,14 @@ fn wait(enrolled: Enrolment, agent: &LocalClient, terminal: &mut dyn Terminal) -
             Ok(answer) => {
                 silent = false;
                 let found = answer.enrolments.into_iter().find(|enrolment| enrolment.issuer == enrolled.issuer);
-                let Some(enrolment) = found else {
+                let Some(mut enrolment) = found else {
                     return Err(Failure::new(
                         ErrorCode::NotEnrolled,
                         format!("the enrolment with `{}` was given up while it waited", enrolled.issuer),
                         "run `daypass enroll` again",
                     ));
                 };
+                enrolment.added.clone_from(&enrolled.added);
                 if !waits(&enrolment) {
                     return Ok(enrolment);
                 }
@@ -173,6 +186,29 @@ fn pending(enrolment: &Enrolment) -> String {
     text + &format!("\n  waits for  {waits_for}")
 }
 
+/// What was added to an enrolment that was there.
+fn accepted(enrolment: &Enrolment) -> String {
+    let mut text = format!(
+        "this machine is enrolled with {} already, and the invitation is added to it: {}",
+        enrolment.issuer,
+        named(enrolment)
+    );
+    for grant in added(enrolment) {
+        text += &format!("\n  {}  {} as {}, {}", grant.grant, grant.project, grant.role, in_words(grant));
+    }
+    if waits(enrolment) {
+        text += &format!("\n  waits for  {}", enrolment.waits_for.join(", "));
+    }
+    text
+}
+
+fn in_words(grant: &GrantState) -> String {
+    match grant.state.as_str() {
+        "requested" => format!("waits for approval, until {}", grant.until),
+        state => format!("{state} until {}", grant.until),
+    }
+}
+
 fn named(enrolment: &Enrolment) -> String {
     let device = enrolment.device.as_ref().map_or_else(|| "this device".to_owned(), ToString::to_string);
     match &enrolment.collaborator {
@@ -192,6 +228,16 @@ fn describe(enrolment: &Enrolment, waited: bool) -> String {
                 "{}\nask them to compare the code and approve; `daypass enroll --wait` waits for it",
                 pending(enrolment)
             )
+        }
+        EnrolmentLife::Device(DeviceLife::Approved) if !enrolment.added.is_empty() => {
+            let next = if !waits(enrolment) {
+                "run `daypass setup git` once more, so that git knows where it is used"
+            } else if waited {
+                "it waits still"
+            } else {
+                "`daypass enroll --wait` with the same invitation waits for it"
+            };
+            format!("{}\n{next}", accepted(enrolment))
         }
         EnrolmentLife::Device(DeviceLife::Approved) if waits(enrolment) => format!(
             "the device is approved, and its access waits: {}\n  waits for  {}\n`daypass enroll --wait` waits for it",
@@ -372,5 +418,45 @@ ask them to compare the code and approve; `daypass enroll --wait` waits for it
             assert_eq!(failure.exit_code(), 4);
             assert!(failure.to_string().contains("no enrolment waits"), "{failure}");
         }
+    }
+
+    #[test]
+    fn an_invitation_that_is_added_says_what_waits_though_something_else_is_in_force() {
+        let with = |state: &str, waits_for: &str| {
+            let first = granted("active", waits_for);
+            let second = r#"{"grant":"gr-4m8r1y0b2c3d4e5f","project":"gemini","role":"reader","state":"STATE","until":1790000000,"protection":"hardware","authorization_details":[]}"#;
+            first.replace(
+                r#""authorization_details":[]}]"#,
+                &format!(r#""authorization_details":[]}},{}]"#, second.replace("STATE", state)),
+            )
+        };
+        let answered = |text: String| text.replacen('{', r#"{"added":["gr-4m8r1y0b2c3d4e5f"],"#, 1);
+        let waiting = answered(with("requested", r#""otto@example.com""#));
+        let agent = MockAgent::start([(200, &waiting)]);
+        let mut terminal = Buffer::default();
+        enroll(&agent, &invitation(CodeKind::Invitation), false, &mut terminal).unwrap();
+        assert_eq!(
+            terminal.said(),
+            "this machine is enrolled with https://issuer.example already, and the invitation is added to it: dev-3k7q0x9a1b2c3d4e for alice@example.com
+  gr-4m8r1y0b2c3d4e5f  gemini as reader, waits for approval, until 2026-09-21T14:13:20Z
+  waits for  otto@example.com
+`daypass enroll --wait` with the same invitation waits for it
+"
+        );
+        // The answers that come while it waits know nothing of the invitation.
+        let [still, done] = [with("requested", r#""otto@example.com""#), with("active", "")]
+            .map(|one| format!(r#"{{"enrolments":[{one}]}}"#));
+        let agent = MockAgent::start([(200, &waiting), (200, &still), (200, &done)]);
+        let mut terminal = Buffer::default();
+        enroll(&agent, &invitation(CodeKind::Invitation), true, &mut terminal).unwrap();
+        assert_eq!(terminal.pauses, 2);
+        let said = terminal.said();
+        let ending = "gemini as reader, active until 2026-09-21T14:13:20Z\nrun `daypass setup git` once more, so that git knows where it is used\n";
+        assert!(said.ends_with(ending), "{said}");
+        // In force at once, where its owners had approved it.
+        let agent = MockAgent::start([(200, &answered(with("active", "")))]);
+        let mut terminal = Buffer::default();
+        enroll(&agent, &invitation(CodeKind::Invitation), true, &mut terminal).unwrap();
+        assert!(terminal.pauses == 0 && terminal.said().ends_with(ending), "{}", terminal.said());
     }
 }

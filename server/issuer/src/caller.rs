@@ -214,6 +214,11 @@ impl ApprovedDevice {
         &self.0.device
     }
 
+    /// The end of the certificate that was used.
+    pub fn not_after(&self) -> Timestamp {
+        self.0.certificate.not_after
+    }
+
     /// Its grants, in whatever state.
     pub fn grants(&self) -> &[Seen<Grant>] {
         &self.0.grants

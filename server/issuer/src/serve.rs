@@ -164,6 +164,7 @@ pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
         .route("/device/v1/leave", post(device::leave))
         .route("/device/v1/devices", get(device::list_own))
         .route("/device/v1/devices/lost", post(device::lost))
+        .route("/device/v1/invitations", post(enrolment::accept))
         .route("/device/v1/requests", get(requests::list).post(requests::make))
         .route("/device/v1/requests/withdraw", post(requests::take_back))
         .route(&format!("{}{{grant}}", daypass_proto::briefing::PATH), get(briefing::read))

@@ -52,7 +52,7 @@ pub const fn entry(kind: EventKind) -> Entry {
             "a machine that showed a known code, or answered a challenge, was refused",
             Request,
             &[REASON, WHY, INVITATION, GRANT, PROJECT, ROLE, POLICY, COLLABORATOR, OWNER],
-            &[ENROLMENT],
+            &[ENROLMENT, DEVICE],
         ),
         K::DeviceEnrolled => (
             "a machine proved its keys, and is a device",
@@ -75,6 +75,12 @@ pub const fn entry(kind: EventKind) -> Entry {
             ],
             &[AGAIN],
         ),
+        K::InvitationAccepted => (
+            "a device that is enrolled took what another invitation carries, one event for each grant; without missing approvals it comes into force",
+            Request,
+            &[DEVICE, INVITATION, GRANT, PROJECT, ROLE, UNTIL, POLICY, COLLABORATOR, OWNER],
+            &[APPROVALS, APPROVERS, PHASE],
+        ),
         K::SoftwareDeviceRegistered => (
             "a client with keys in files was registered, with its grant",
             Command,
@@ -90,7 +96,7 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::DeviceApproved => ("a device may use its grants", Either, &[DEVICE, COLLABORATOR, RULE], &[WHY]),
         K::DeviceSuspended => ("a device was held back", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceResumed => ("a device was let on again", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
-        K::DeviceRevoked => ("a device was ended", Command, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
+        K::DeviceRevoked => ("a device was ended", Either, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceLeft => ("a device ended itself", Request, &[DEVICE, COLLABORATOR], &[RULE, WHY]),
         K::DeviceLossRefused => (
             "this device reported another one as lost, and nothing was ended",

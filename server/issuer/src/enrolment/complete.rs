@@ -13,19 +13,20 @@ use daypass_proto::{
 };
 use daypass_service::Peer;
 
-use super::{EnrolmentError, begin::usable, record, refusal};
+use super::{
+    EnrolmentError,
+    begin::usable,
+    bind::{Bound, bind, to_bind, used, with_refusals},
+    record, refusal,
+};
 use crate::{
-    approval::{ApprovalError, Waiting, comes},
     body::Body,
     device::{Issued, device_state, issue_certificate},
-    ending::{GrantVerb, Told, carried},
+    ending::Told,
     error::Refusal,
     issuer::Issuer,
     ledger::Source,
-    replacement::{Succession, succeed},
-    store::{
-        Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Grant, GrantLife, Invitation, InvitationLife,
-    },
+    store::{Challenge, ChallengeKind, Change, Decision, Device, DeviceKeys, Invitation},
 };
 
 /// Judges the answer to a challenge; makes the device.
@@ -168,83 +169,26 @@ async fn first(
         enrolled_at: environment.now(),
     };
     enrolled.apply(&mut device, request);
-    let mut grants = carried(issuer, &invitation).await?;
-    grants.retain(|grant| grant.state == GrantLife::Requested);
-    if grants.is_empty() {
-        return Err(EnrolmentError::CodeWithdrawn);
-    }
     // The device is let on by its EK, and its grants by the owners: they may have approved them while the code was under way.
     let mut bound = Vec::new();
-    for grant in grants {
+    for grant in to_bind(issuer, &invitation).await? {
         bound.push(if registered { Bound::judge(issuer, &device, grant).await? } else { Bound::waits(grant) });
     }
     if bound.iter().any(|bound| bound.refused.is_some()) {
         // A person looks at it, and the guardrails are asked again.
         (device.state, device.reason) = (DeviceLife::Pending, None);
     }
-    let used = Invitation { state: InvitationLife::Used, device: Some(device.id.clone()), ..invitation };
     let certificate = issue_certificate(issuer, &device).map_err(EnrolmentError::Certificate)?;
-    let mut decision = Decision::new(enrolled.event(issuer, &used, &device, &certificate));
-    for Bound { grant, refused, .. } in &bound {
-        let Some(event) = refused.as_ref().and_then(|error| error.event(environment)) else { continue };
-        let event = environment.of_grant(event, grant, &issuer.policy());
-        decision = decision.event(environment.asked(event.text("device", &device.id), enrolled.source));
-    }
     let told = Told { source: enrolled.source, rule: Some("ek_hash_in_invitation"), reason: None };
+    let decision = Decision::new(enrolled.event(issuer, &invitation, &device, &certificate));
+    let mut decision = with_refusals(issuer, decision, &device, &bound, &told);
     if device.state == DeviceLife::Approved {
         let approved = environment.of_device(environment.event(EventKind::DeviceApproved), &device);
         decision = decision.event(told.on(issuer, approved));
     }
-    decision = decision
-        .change(Change::Invitation { to: used, from: InvitationLife::Open })
-        .change(Change::AddDevice(device.clone()));
-    let mut successions = Vec::new();
-    for Bound { grant, waiting, monitored, .. } in bound {
-        if let Some(waiting) = waiting {
-            decision = decision.change(waiting.unchanged());
-        }
-        let grant = Grant { device: Some(device.id.clone()), ..grant };
-        let given = match monitored.filter(|_| device.state == DeviceLife::Approved) {
-            // What it would take the place of may have nothing to go on with, which whoever approves it is told.
-            Some(monitored) => Succession::of(issuer, grant.clone()).await.ok().map(|given| (given, monitored)),
-            None => None,
-        };
-        decision = match given {
-            Some(((grant, succession), monitored)) => {
-                successions.extend(succession);
-                GrantVerb::Activate.noting(issuer, decision, grant, &told, &monitored)
-            }
-            None => decision.change(Change::Grant { from: grant.state, to: grant }),
-        };
-    }
-    let decision = succeed(issuer, decision, successions, &told).await?;
+    decision = used(decision, &invitation, &device).change(Change::AddDevice(device.clone()));
+    let decision = bind(issuer, decision, &device, bound, &told).await?;
     Ok((device, certificate, decision))
-}
-
-/// A grant that is bound to a device, and whether it comes into force with that.
-struct Bound {
-    grant: Grant,
-    waiting: Option<Waiting>,
-    /// With the guardrails that would forbid it, were they enforced: it comes into force.
-    monitored: Option<Vec<String>>,
-    /// Why it does not, though the owners have approved it.
-    refused: Option<ApprovalError>,
-}
-
-impl Bound {
-    const fn waits(grant: Grant) -> Self {
-        Self { grant, waiting: None, monitored: None, refused: None }
-    }
-
-    async fn judge(issuer: &Issuer, device: &Device, grant: Grant) -> Result<Self, EnrolmentError> {
-        let waiting = Waiting::of_grant(issuer, &grant).await?;
-        let (monitored, refused) = match waiting.as_ref().and_then(|waiting| comes(issuer, device, &grant, waiting)) {
-            Some(Ok(monitored)) => (Some(monitored), None),
-            Some(Err(refused)) => (None, Some(refused)),
-            None => (None, None),
-        };
-        Ok(Self { grant, waiting, monitored, refused })
-    }
 }
 
 /// The same machine with the same keys once more: an answer was lost, or the agent was killed.

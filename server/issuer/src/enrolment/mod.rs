@@ -3,26 +3,31 @@
 //! ```text
 //! begin ── invitation good, keys of the right form, EK known well enough ──► challenge
 //! complete ── secret opened, all three signatures hold ──► device: pending, or approved where its EK stood in the invitation
+//! accept ── a device that is enrolled and approved, another invitation of the same collaborator ──► its grants are this device's, too
 //! ```
 //!
-//! Both can be run again after an interruption: begin makes a new challenge, and complete by the same TPM with the same keys finds the
-//! device that it made before.
+//! Begin and complete can be run again after an interruption: begin makes a new challenge, and complete by the same TPM with the same keys finds the
+//! device that it made before. What was accepted is answered the same again.
 
+mod accept;
 mod begin;
+mod bind;
 mod complete;
 mod make_credential;
 
 use daypass_proto::{
     attestation::{AttestationError, EkCertificateError, EkError, KeyError as DeviceKeyError},
     ledger::{Event, EventKind},
+    names::{Collaborator, GrantId, RoleName},
     oauth_error::{OAuthError, Reason},
     time::Timestamp,
 };
 use thiserror::Error;
 
-pub use self::{begin::begin, complete::complete};
+pub use self::{accept::accept, begin::begin, complete::complete};
 use self::{begin::usable, make_credential::MakeCredentialError};
 use crate::{
+    approval::ApprovalError,
     error::Refusal,
     issuer::Issuer,
     keys::KeyError,
@@ -75,6 +80,28 @@ pub enum EnrolmentError {
     /// The invitation names another EK.
     #[error("the invitation is for another machine: it names another endorsement key")]
     EkMismatch,
+    /// Somebody else's.
+    #[error("the invitation is for somebody else than {0}, for whom this machine is enrolled")]
+    OtherPerson(Collaborator),
+    /// A client without a TPM.
+    #[error("an invitation is for a machine with a TPM, and this device has its keys in files")]
+    NoTpm,
+    /// It takes the place of the device that shows it.
+    #[error("the invitation is for the machine that takes the place of this one")]
+    Replaced,
+    /// What nobody approves but whoever compares the machine's code.
+    #[error(
+        "the invitation makes an {0}, and for that somebody compares the machine's code, which is over on a machine that is enrolled"
+    )]
+    Uncompared(RoleName),
+    /// The owners have approved it, and it cannot be given to this machine today.
+    #[error("grant `{grant}` is approved, and cannot be given to this machine now: {error}")]
+    NotGiven {
+        /// Which.
+        grant: GrantId,
+        /// Why.
+        error: Box<ApprovalError>,
+    },
     /// The EK cannot be encrypted to.
     #[error(transparent)]
     MakeCredential(#[from] MakeCredentialError),
@@ -143,6 +170,30 @@ impl EnrolmentError {
             ),
             Self::EkMismatch => {
                 (AccessDenied, Reason::EkMismatch, "run `daypass enroll` on the machine that the invitation is for")
+            }
+            Self::OtherPerson(_) => (
+                AccessDenied,
+                Reason::CodeElsewhere,
+                "use it as another user of this machine, or on another one; `daypass leave` ends this enrolment, where it is no longer needed",
+            ),
+            Self::NoTpm => (AccessDenied, Reason::CodeElsewhere, "run `daypass enroll` on a machine with a TPM"),
+            Self::Replaced => {
+                (AccessDenied, Reason::CodeElsewhere, "run `daypass enroll` on the machine that is to take its place")
+            }
+            Self::Uncompared(_) => (
+                AccessDenied,
+                Reason::CodeElsewhere,
+                "ask for an invitation with this machine's `--ek-hash`, or enrol another machine, or another user of this one, with it",
+            ),
+            Self::NotGiven { error, .. } => {
+                const OWNER: &str = "ask an owner of the project";
+                let reason = match error.as_ref() {
+                    ApprovalError::Guardrail(_) => Reason::Guardrail,
+                    ApprovalError::Over { .. } => Reason::GrantEnded,
+                    ApprovalError::Predecessor { .. } => Reason::WrongState,
+                    _ => Reason::PolicyMissing,
+                };
+                (AccessDenied, reason, OWNER)
             }
             Self::Challenge => (InvalidGrant, Reason::ChallengeExpired, "run `daypass enroll` again"),
             Self::Keys(_)

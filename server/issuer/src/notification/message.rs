@@ -105,7 +105,7 @@ kinds! {
     RequestAnswered = "request.answered", "what a collaborator asked for was answered, taken back, or lapsed",
         [ISSUER, EVENT, REQUEST, WANTED, HOW, PROJECT, ROLE, UNTIL, DEVICE], [GRANT, COLLABORATOR, OWNERS];
     /// An approval is missing.
-    ApprovalPending = "approval.pending", "something was approved by one person and waits for another",
+    ApprovalPending = "approval.pending", "something was approved by one person and waits for another, or was accepted on a machine that is enrolled and waits for its owners",
         [ISSUER, EVENT, PROJECT, ROLE, UNTIL], [REQUEST, WANTED, GRANT, DEVICE, COLLABORATOR, OWNERS];
     /// A policy is to be confirmed.
     PolicyPending = "policy.pending", "a policy touches what guards others, and waits for an administrator who did not bring it",
@@ -184,7 +184,7 @@ impl Message {
 }
 
 /// The kinds of events that may be told of.
-pub(super) const EVENTS: [EventKind; 16] = [
+pub(super) const EVENTS: [EventKind; 17] = [
     EventKind::RequestMade,
     EventKind::RequestApproved,
     EventKind::RequestRefused,
@@ -194,6 +194,7 @@ pub(super) const EVENTS: [EventKind; 16] = [
     EventKind::GrantApproved,
     EventKind::GrantGraceBegun,
     EventKind::DeviceEnrolled,
+    EventKind::InvitationAccepted,
     EventKind::DeviceApproved,
     EventKind::GrantEnded,
     EventKind::EverythingEnded,
@@ -218,8 +219,10 @@ pub(super) fn of_event(entry: &Entry, issuer_url: &str) -> Option<Message> {
         // The same machine once more waits for what it waited for before.
         EventKind::DeviceEnrolled if is("state", "pending") && field("again").is_none() => (Kind::DevicePending, None),
         EventKind::DeviceApproved => (Kind::DeviceApproved, None),
-        // The last one that was missing puts the grant in force, and then nothing waits.
-        EventKind::GrantApproved | EventKind::RequestApproved if number("approvals") < number("approvers") => {
+        // What a machine took that is enrolled waits for nobody else. The last one that was missing puts the grant in force, and then nothing waits.
+        EventKind::GrantApproved | EventKind::RequestApproved | EventKind::InvitationAccepted
+            if number("approvals") < number("approvers") =>
+        {
             (Kind::ApprovalPending, None)
         }
         EventKind::RequestMade => (Kind::RequestPending, None),

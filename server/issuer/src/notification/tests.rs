@@ -259,6 +259,30 @@ async fn a_device_that_waits_is_told_with_whom_it_waits_for_and_without_any_code
 }
 
 #[tokio::test]
+async fn what_an_enrolled_machine_accepted_is_told_where_it_waits() {
+    let told = Told::well().await;
+    let teller = told.teller().await;
+    let environment = &told.made.issuer.environment;
+    for approvals in [0, 1] {
+        let event = environment.event(EventKind::InvitationAccepted).number("approvals", approvals);
+        let event = event.number("approvers", 1).text("invitation", "inv-x").text("device", "dev-x");
+        let event = event.text("grant", "gr-x").text("project", "gemini").text("role", "developer").text("policy", "p");
+        let mut event = event.number("until", told.made.now().plus(5).seconds());
+        for (name, value) in [("collaborator", "alice"), ("owner", "[\"otto@example.com\"]"), ("address", "192.0.2.1")]
+        {
+            event = environment.personal(event, name, value);
+        }
+        told.made.issuer.store.decide(Decision::new(event)).await.unwrap();
+    }
+    told.look(&teller).await;
+    told.send(&teller).await;
+    let got = told.got();
+    assert_eq!(types(&got), ["approval.pending"]);
+    let data = &got[0]["data"];
+    assert_eq!((&data["device"], &data["owners"]), (&json!("dev-x"), &json!(["otto@example.com"])));
+}
+
+#[tokio::test]
 async fn an_approval_that_is_missing_is_told_and_the_last_one_is_not() {
     let told = Told::well().await;
     let teller = told.teller().await;

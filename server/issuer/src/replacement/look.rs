@@ -163,8 +163,8 @@ async fn under_way(
     let bound = waiting.iter().filter(|grant| {
         grant.replaces.as_ref().is_some_and(|it| carried.iter().any(|carried| carried.from.id == it.grant))
     });
-    if let Some(successor) = bound.filter_map(|grant| grant.device.clone()).next() {
-        return Err(ReplaceError::Enrolled { device: device.id.clone(), successor });
+    if let Some((successor, grant)) = bound.filter_map(|grant| Some((grant.device.clone()?, grant.id.clone()))).next() {
+        return Err(ReplaceError::Enrolled { device: device.id.clone(), successor, grant });
     }
     let open = Find { states: vec![InvitationLife::Open.as_str()], ..theirs() };
     let mut expired = Vec::new();

@@ -16,7 +16,7 @@ mod succeed;
 use daypass_proto::{
     enrolment::DeviceLife,
     invitation::Code,
-    names::{Collaborator, DeviceId, InvitationId},
+    names::{Collaborator, DeviceId, GrantId, InvitationId},
     time::Timestamp,
 };
 use thiserror::Error;
@@ -86,13 +86,15 @@ pub enum ReplaceError {
     },
     /// Another device waits to take its place.
     #[error(
-        "device `{successor}` was enrolled to replace `{device}` already; approve it, or end it with `device revoke {successor}`"
+        "grant `{grant}` waits on device `{successor}` to replace what `{device}` has already; approve it there, or end it with `grant revoke {grant}`, or the device with `device revoke {successor}`"
     )]
     Enrolled {
         /// Which.
         device: DeviceId,
         /// By which.
         successor: DeviceId,
+        /// With what.
+        grant: GrantId,
     },
     /// The invitation.
     #[error(transparent)]
