@@ -381,6 +381,20 @@ pub struct ScopeUse {
     pub tokens: u64,
     /// When the last one was.
     pub last: Option<Timestamp>,
+    /// What gates let through of it; none where no gate of this resource reports.
+    #[serde(default)]
+    pub gates: Option<AtGates>,
+}
+
+/// What gates let through, by their own reports.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
+pub struct AtGates {
+    /// How many requests.
+    pub requests: u64,
+    /// When the last one was.
+    pub last: Option<Timestamp>,
+    /// When the first report about this resource came: what was before is not counted.
+    pub since: Timestamp,
 }
 
 /// A request, after somebody decided about it.

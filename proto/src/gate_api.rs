@@ -1,11 +1,13 @@
 //! What a gate and the issuer say to each other (docs/wire.md section 8).
 
 mod revocations;
+mod usage;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::revocations::{
-    DeadDevice, DeadGrant, MAX_DEAD, RevocationReader, Revocations, RevocationsError, RevokedToken,
+pub use self::{
+    revocations::{DeadDevice, DeadGrant, MAX_DEAD, RevocationReader, Revocations, RevocationsError, RevokedToken},
+    usage::{GateUse, MAX_LOCATIONS, MAX_USES, UsageReport},
 };
 use crate::{
     encoding::{Bytes, Fixed},

@@ -35,10 +35,25 @@ fn an_extension_is_asked_for_looked_at_and_narrowed() -> Story {
             let of = scopes.iter().find(|scope| scope.pointer("/scope/action") == Some(&json!(action)));
             of.and_then(|scope| scope.pointer("/used/tokens")).and_then(Value::as_u64)
         };
-        Ok((used("push") >= Some(1) && used("delete") >= Some(1)).then_some(shown))
+        let at_gates = |action: &str| {
+            let of = scopes.iter().find(|scope| scope.pointer("/scope/action") == Some(&json!(action)));
+            of.and_then(|scope| scope.pointer("/used/gates/requests")).and_then(Value::as_u64)
+        };
+        let in_tokens = used("push") >= Some(1) && used("delete") >= Some(1);
+        if !in_tokens || at_gates("read") < Some(1) {
+            return Ok(None);
+        }
+        // The gate knows that nothing was pushed.
+        ensure(at_gates("push") == Some(0) && at_gates("delete") == Some(0), "no push at gates", &shown)?;
+        Ok(Some(shown))
     })?;
     let before = shown.json()?.pointer("/grants/0/until").cloned();
-    world.issuer.run(["request", "show", &request])?.says(&["the audit takes longer", "TOKENS", "push"])?;
+    world.issuer.run(["request", "show", &request])?.says(&[
+        "the audit takes longer",
+        "IN TOKENS",
+        "AT GATES",
+        "push",
+    ])?;
 
     let unnamed = world.issuer.act(["request", "approve", &request]).run()?;
     unnamed.refused(&["is the decision of an owner"])?.code(3)?;

@@ -15,6 +15,7 @@ use crate::{
     replay::Replay,
     route::Route,
     trust::{IssuerClient, Moment, View},
+    usage::Usage,
 };
 
 /// Unknown keys are asked for at most this often, in seconds: a stranger must not make the gate ask all the time.
@@ -27,6 +28,7 @@ pub struct Gate {
     clock: Arc<dyn Clock>,
     nonces: Nonces,
     replay: Replay,
+    usage: Usage,
     view: View,
     client: RwLock<Arc<IssuerClient>>,
     asked_for_keys: Mutex<Option<Timestamp>>,
@@ -35,12 +37,15 @@ pub struct Gate {
 impl Gate {
     /// From its parts.
     pub fn new(config: Config, issuer: String, clock: Arc<dyn Clock>, nonces: Nonces, client: IssuerClient) -> Self {
+        let mut run = [0; 16];
+        random(&mut run);
         Self {
             config,
             issuer,
             clock,
             nonces,
             replay: Replay::default(),
+            usage: Usage::new(run),
             view: View::default(),
             client: RwLock::new(Arc::new(client)),
             asked_for_keys: Mutex::new(None),
@@ -75,6 +80,11 @@ impl Gate {
     /// The replay memory.
     pub fn replay(&self) -> &Replay {
         &self.replay
+    }
+
+    /// What was let through.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// What the gate believes.

@@ -18,3 +18,4 @@ pub mod route;
 mod serve;
 pub mod trust;
 pub mod upstream;
+pub mod usage;

@@ -1,8 +1,11 @@
 //! One request through the gate: routed, authenticated, covered, and only then rebuilt for the upstream.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, convert::Infallible, net::IpAddr, sync::Arc};
 
-use daypass_proto::{authorization::GitAccess, token::AccessTokenClaims};
+use daypass_proto::{
+    authorization::{GitAccess, GitAction},
+    token::AccessTokenClaims,
+};
 use daypass_service::Peer;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -56,9 +59,13 @@ async fn serve(gate: Arc<Gate>, request: Request<Incoming>, client: IpAddr) -> R
     let owner = Owner::new(&gate, who.claims());
     let call = Call { gate: &gate, guarded, route: &route, who: &who, owner, headers: &parts.headers };
     match route.endpoint {
-        Endpoint::Advertise(_) => call.forward(Method::GET, (full(""), Failed::default())).await,
+        Endpoint::Advertise(_) => {
+            call.note([GitAction::Read]);
+            call.forward(Method::GET, (full(""), Failed::default())).await
+        }
         Endpoint::Call(Service::UploadPack) => {
             let input = call.input(body)?;
+            call.note([GitAction::Read]);
             call.forward(Method::POST, flow::upward(call.owner.clone(), Vec::new(), input)).await
         }
         Endpoint::Call(Service::ReceivePack) => {
@@ -90,6 +97,12 @@ impl Call<'_> {
             .map_err(|error| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string()))
     }
 
+    /// Counts the request as let through: by what it was decided, and not by what the git server makes of it.
+    fn note(&self, actions: impl IntoIterator<Item = GitAction>) {
+        let actions: BTreeSet<_> = actions.into_iter().collect();
+        self.gate.usage().note(&self.who.claims().daypass.grant, &self.route.repository, &actions, self.gate.now());
+    }
+
     async fn push(&self, mut input: Input) -> Result<Response<Body>, Refusal> {
         let head = match read_head(&mut input).await {
             Ok(Head::Push(head)) => head,
@@ -108,7 +121,10 @@ impl Call<'_> {
             }
         };
         match self.refused_refs(&head) {
-            None => self.forward(Method::POST, flow::upward(self.owner.clone(), head.serialize(), input)).await,
+            None => {
+                self.note(head.commands().iter().map(crate::git::Command::action));
+                self.forward(Method::POST, flow::upward(self.owner.clone(), head.serialize(), input)).await
+            }
             Some((verdicts, message)) => {
                 tracing::info!(repository = %self.route.repository, device = %self.who.claims().daypass.device, why = message, "push refused");
                 let answer = report(&head, &verdicts, &message);

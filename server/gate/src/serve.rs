@@ -31,6 +31,10 @@ use crate::{
 
 /// Keys are read anew this often even when nothing asks for it, in polls.
 const KEYS_EVERY: u32 = 15;
+/// How many reports of what was let through go out at a time.
+const REPORTS: u32 = 8;
+/// How long a gate that stops still tries to tell what it let through.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// Why the gate does not run.
 #[derive(Debug, Error)]
@@ -111,7 +115,8 @@ pub async fn serve(config: Config, clock: Arc<dyn Clock>, stop: CancellationToke
     let tasks = TaskTracker::new();
     tasks.spawn(listener.serve(Proxy(Arc::clone(&gate)), stop.clone()));
     tasks.spawn(poll_loop(Arc::clone(&gate), stop.clone()));
-    let current = RwLock::new(state);
+    tasks.spawn(report_loop(Arc::clone(&gate), stop.clone()));
+    let (current, told_last) = (RwLock::new(state), Arc::clone(&gate));
     tasks.spawn(async move {
         let mut tick = tokio::time::interval(Duration::from_secs(600));
         loop {
@@ -136,6 +141,9 @@ pub async fn serve(config: Config, clock: Arc<dyn Clock>, stop: CancellationToke
     });
     tasks.close();
     tasks.wait().await;
+    if !matches!(tokio::time::timeout(LAST_WORD, report(&told_last)).await, Ok(Ok(()))) {
+        tracing::warn!("stopped before the issuer knew everything that was let through");
+    }
     Ok(())
 }
 
@@ -167,10 +175,50 @@ fn validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
     ))
 }
 
-async fn poll_loop(gate: Arc<Gate>, stop: CancellationToken) {
+fn ticks(gate: &Gate) -> tokio::time::Interval {
     let every = Duration::from_secs(u64::try_from(gate.config().poll_interval).unwrap_or(1));
     let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tick
+}
+
+/// Beside the polling, which must not wait for it.
+async fn report_loop(gate: Arc<Gate>, stop: CancellationToken) {
+    let (mut tick, mut failing) = (ticks(&gate), false);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let told_now = report(&gate).await;
+        if let Err(error) = &told_now
+            && !failing
+        {
+            tracing::warn!(error = %told(error), "could not tell the issuer what was let through; trying on");
+        }
+        failing = told_now.is_err();
+    }
+}
+
+/// Tells what was let through, as far as it goes.
+async fn report(gate: &Gate) -> Result<(), IssuerError> {
+    for _ in 0..REPORTS {
+        let Some(report) = gate.usage().next() else { break };
+        match gate.client().await.tell_usage(&report).await {
+            Ok(()) => gate.usage().taken(),
+            Err(error) => {
+                if error.is_about_what_was_said() {
+                    gate.usage().lost();
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn poll_loop(gate: Arc<Gate>, stop: CancellationToken) {
+    let mut tick = ticks(&gate);
     for turn in 0_u32.. {
         tokio::select! {
             () = stop.cancelled() => return,

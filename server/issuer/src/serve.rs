@@ -171,6 +171,7 @@ pub fn mtls_routes(issuer: Arc<Issuer>) -> Router {
         .route(daypass_proto::briefing::ACCEPT_PATH, post(briefing::accepted))
         .route("/device/v1/renewal/begin", post(device::begin_renewal))
         .route("/gate/v1/revocations", get(gates::revocations))
+        .route("/gate/v1/usage", post(gates::usage))
         .route("/gate/v1/renew", post(gates::renew))
         .route_layer(within(&small, MAX_BODY))
         .merge(policy)

@@ -197,7 +197,7 @@ pub enum RequestCommand {
         #[arg(long)]
         device: Option<DeviceId>,
     },
-    /// Show a request, and what tokens were taken for beside what is granted
+    /// Show a request, and what was used, at gates and in tokens, beside what is granted
     Show {
         /// Which
         request: RequestId,

@@ -77,7 +77,7 @@ fn shown(found: &api::RequestShown, terminal: &mut dyn Terminal) -> Result<(), F
     for beside in &found.grants {
         let grant = &beside.grant;
         terminal.words(&format!(
-            "\n{} as {}, {} until {}, and the tokens that were taken for each part of it:",
+            "\n{} as {}, {} until {}, and what was used of it:",
             grant.grant,
             grant.role,
             plain(&grant.state),
@@ -107,7 +107,8 @@ impl columns::Row for AccessRequest {
 }
 
 impl columns::Row for api::ScopeUse {
-    const HEADING: &'static [&'static str] = &["WHERE", "WHAT", "GRANTED", "TOKENS", "LAST"];
+    const HEADING: &'static [&'static str] =
+        &["WHERE", "WHAT", "GRANTED", "IN TOKENS", "LAST TOKEN", "AT GATES", "LAST USE"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -116,6 +117,8 @@ impl columns::Row for api::ScopeUse {
             if self.granted { "yes" } else { "no longer" }.to_owned(),
             self.tokens.to_string(),
             or_none(self.last.as_ref()),
+            self.gates.map_or_else(|| "not reported".to_owned(), |gates| gates.requests.to_string()),
+            self.gates.map_or_else(|| "not reported".to_owned(), |gates| or_none(gates.last.as_ref())),
         ]
     }
 }

@@ -373,7 +373,7 @@ fn a_replacement_is_shown_and_asked_about_before_it_is_made() {
 #[test]
 fn a_request_is_shown_with_its_use_and_answered() {
     let request = r#""request":"req-0123456789abcdef","what":{"wanted":"extension","grant":"gr-0123456789abcdef"},"collaborator":"bob","device":"dev-0123456789abcdef","project":"apollo","role":"reader","until":1790000000,"reason":"not done\u001b[2J","state":"requested","asked_at":1780000000,"decided_at":null,"answer":null,"narrowed_to":{"role":"reader","until":1789000000},"waits_for":["olga","otto"]"#;
-    let used = r#""scopes":[{"location":"https://git.example.com/app","action":"push","granted":false,"tokens":7,"last":1780000000},{"location":"https://git.example.com/app","action":"read","granted":true,"tokens":0,"last":null}]"#;
+    let used = r#""scopes":[{"location":"https://git.example.com/app","action":"push","granted":false,"tokens":7,"last":1780000000},{"location":"https://git.example.com/app","action":"read","granted":true,"tokens":0,"last":null,"gates":{"requests":3,"last":1780000000,"since":1770000000}}]"#;
     let shown = format!(r#"{{{request},"approvals_missing":2,"grants":[{{{},{used}}}]}}"#, &GRANT[1..GRANT.len() - 1]);
     let agent = MockAgent::start([(200, shown.as_str())]);
     let (result, terminal) = ask(&agent, &["request", "show", "req-0123456789abcdef"], Buffer::default());
@@ -383,8 +383,8 @@ fn a_request_is_shown_with_its_use_and_answered() {
         "extension of apollo as reader",
         "waits for       2 of olga, otto",
         "narrowed to     reader until",
-        "https://git.example.com/app  push  no longer  7       2026-",
-        "https://git.example.com/app  read  yes        0       -",
+        "https://git.example.com/app  push  no longer  7          2026-05-28T20:26:40Z  not reported  not reported",
+        "https://git.example.com/app  read  yes        0          -                     3             2026-",
     ] {
         assert!(said.contains(word), "{word} in {said}");
     }

@@ -205,7 +205,12 @@ pub const fn entry(kind: EventKind) -> Entry {
         K::GateAdded => ("a gate was registered", Command, &[GATE, RESOURCES, EXPIRES_AT], &[]),
         K::GateEnrolled => ("a gate got its first certificates", Request, GATE_CERTIFIED, &[]),
         K::GateRenewed => ("a gate got its next certificates", Request, GATE_CERTIFIED, &[]),
-        K::GateRefused => ("a gate that is known did not get certificates", Request, &[GATE, REASON, WHY], &[]),
+        K::GateRefused => (
+            "a gate that is known did not get certificates, or spoke of a resource that it does not guard",
+            Request,
+            &[GATE, REASON, WHY],
+            &[],
+        ),
         K::GateRemoved => ("a gate was taken out", Command, &[GATE], &[WHY]),
         K::MasterKeyRotated => {
             ("every private key in the store was wrapped anew", Command, &[FORMER_MASTER, MASTER, KEYS], &[])

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use daypass_proto::{
-    gate_api::{EnrolRequest, GateCertificates, RenewRequest, RevocationReader, Revocations, RevocationsError},
+    gate_api::{
+        EnrolRequest, GateCertificates, RenewRequest, RevocationReader, Revocations, RevocationsError, UsageReport,
+    },
     jose::EcPublicKey,
     oauth_error::{ErrorBody, Reason},
     pin::{Pin, PinnedRootVerifier},
@@ -70,6 +72,12 @@ pub enum IssuerError {
 }
 
 impl IssuerError {
+    /// Whether it was what was said that was refused, so that saying it again helps nothing.
+    pub fn is_about_what_was_said(&self) -> bool {
+        use Reason::{Malformed, NotTheirs, TooLarge};
+        matches!(self, Self::Refused(body) if matches!(body.daypass_reason, Malformed | NotTheirs | TooLarge))
+    }
+
     /// What is wrong with the time, here or there, where that is why: with both times, since nobody can tell from here which is the wrong one.
     pub fn about_time(&self) -> Option<String> {
         match self {
@@ -203,6 +211,13 @@ impl IssuerClient {
             reader.take(&chunk).map_err(IssuerError::List)?;
         }
         reader.finish().map_err(IssuerError::List)
+    }
+
+    /// Tells what was let through.
+    pub async fn tell_usage(&self, report: &UsageReport) -> Result<(), IssuerError> {
+        let url = format!("{}/gate/v1/usage", self.mtls_url);
+        let response = send(&url, self.client.post(&url).json(report)).await?;
+        if response.status().is_success() { Ok(()) } else { refusal(&url, response).await }
     }
 
     /// The next certificates.

@@ -1,4 +1,4 @@
-//! Requests for longer, or for more: the owners of a project see what tokens were taken for, and decide.
+//! Requests for longer, or for more: the owners of a project see what was used, and decide.
 
 use daypass_proto::{
     access_request::{AccessRequest, RequestLife},
@@ -54,6 +54,11 @@ pub(super) async fn show(issuer: &Issuer, decider: &Decider, asked: &Asked) -> R
                 granted: used.granted,
                 tokens: used.tokens,
                 last: used.last,
+                gates: used.gates.map(|gates| api::AtGates {
+                    requests: gates.requests,
+                    last: gates.last,
+                    since: gates.since,
+                }),
             })
             .collect(),
     });

@@ -211,7 +211,7 @@ pub(super) const ROUTES: [Route; Operation::ALL.len()] = [
     get(
         Operation::RequestShow,
         "/admin/v1/requests/{request}",
-        "show a request, and what tokens were taken for beside what is granted",
+        "show a request, and what was used, at gates and in tokens, beside what is granted",
         &[],
         shape::<api::RequestShown>,
     ),

@@ -4,6 +4,7 @@ use daypass_proto::{
     access_request::RequestLife,
     arguments::word,
     names::{DeviceId, RequestId, RoleName},
+    time::Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -25,7 +26,7 @@ use crate::{
 pub enum Command {
     /// List requests for longer, or for more.
     List(List),
-    /// Show a request, and what tokens were taken for beside what is granted.
+    /// Show a request, and what was used, at gates and in tokens, beside what is granted.
     Show {
         /// Which.
         request: RequestId,
@@ -155,12 +156,13 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
     for (grant, used) in &grants {
         line("")?;
         line(format!(
-            "{} as {}, {} until {}, and the tokens that were taken for each part of it:",
+            "{} as {}, {} until {}, and what was used of it:",
             grant.id, grant.role, grant.state, grant.until
         ))?;
         for (name, said) in told(&grant.terms, issuer.policy().project(&grant.project), grant.until, grant.used) {
             line(format!("  {name}: {said}"))?;
         }
+        let last = |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
         let rows: Vec<Vec<String>> = used
             .iter()
             .map(|(scope, used)| {
@@ -169,11 +171,13 @@ async fn show(issuer: &Issuer, id: &RequestId, json: bool) -> Result<(), Command
                     scope.action.clone(),
                     if used.granted { "yes" } else { "no longer" }.to_owned(),
                     used.tokens.to_string(),
-                    used.last.map_or_else(|| "never".to_owned(), |last| last.to_string()),
+                    last(used.last),
+                    used.gates.map_or_else(|| "not reported".to_owned(), |gates| gates.requests.to_string()),
+                    used.gates.map_or_else(|| "not reported".to_owned(), |gates| last(gates.last)),
                 ]
             })
             .collect();
-        table(&["WHERE", "WHAT", "GRANTED", "TOKENS", "LAST"], &rows)?;
+        table(&["WHERE", "WHAT", "GRANTED", "IN TOKENS", "LAST TOKEN", "AT GATES", "LAST USE"], &rows)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use daypass_proto::{
     invitation::CodeSecret,
     json::read,
     ledger::{Event, EventKind},
+    names::GateName,
     oauth_error::{OAuthError, Reason},
     resource::Resource,
     time::Timestamp,
@@ -41,6 +42,14 @@ pub enum GateError {
     /// Its time is over.
     #[error("the code of gate `{0}` is too old")]
     CodeExpired(String),
+    /// A gate speaks of what it does not guard.
+    #[error("gate `{gate}` is not registered for `{resource}`, and says nothing about it")]
+    NotGuarded {
+        /// Which gate.
+        gate: GateName,
+        /// Of what it spoke.
+        resource: Resource,
+    },
     /// A CSR.
     #[error(transparent)]
     Csr(KeyError),
@@ -60,7 +69,7 @@ pub enum GateError {
 
 impl From<GateError> for Refusal {
     fn from(error: GateError) -> Self {
-        use OAuthError::{InvalidGrant, InvalidRequest};
+        use OAuthError::{AccessDenied, InvalidGrant, InvalidRequest};
         const AGAIN: &str = "run `daypass-issuer gate remove` and `gate add` for a new code";
         let text = error.to_string();
         match error {
@@ -68,6 +77,12 @@ impl From<GateError> for Refusal {
             GateError::UnknownCode => Self::new(InvalidGrant, Reason::UnknownCode, text, AGAIN),
             GateError::CodeUsed(_) => Self::new(InvalidGrant, Reason::CodeUsed, text, AGAIN),
             GateError::CodeExpired(_) => Self::new(InvalidGrant, Reason::CodeExpired, text, AGAIN),
+            GateError::NotGuarded { .. } => Self::new(
+                AccessDenied,
+                Reason::NotTheirs,
+                text,
+                "`daypass-issuer gate list` shows what each gate guards; find out who has this gate's key",
+            ),
             GateError::Csr(_) => {
                 Self::new(InvalidRequest, Reason::Malformed, text, "send a PKCS#10 request for a P-256 key")
             }
@@ -102,8 +117,8 @@ async fn enrol_with_code(
     }
 }
 
-/// Records that a gate that is known got nothing.
-async fn refuse(issuer: &Issuer, source: &Source, gate: &Gate, error: GateError) -> Refusal {
+/// Records that a gate that is known got nothing, or was not listened to.
+pub(super) async fn refuse(issuer: &Issuer, source: &Source, gate: &Gate, error: GateError) -> Refusal {
     let (environment, why) = (&issuer.environment, error.to_string());
     let refusal = Refusal::from(error);
     if refusal.cannot_be_recorded() {

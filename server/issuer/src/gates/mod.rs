@@ -4,9 +4,11 @@
 mod enrol;
 mod registry;
 mod revocations;
+mod usage;
 
 pub use self::{
     enrol::{enrol, renew},
     registry::{Registration, RegistryError, add, remove},
     revocations::revocations,
+    usage::usage,
 };

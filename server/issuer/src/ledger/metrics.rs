@@ -15,12 +15,13 @@ use crate::{
 };
 
 /// What is measured, each with its help text.
-pub(super) async fn measured(issuer: &Issuer) -> Result<[(&'static str, &'static str, i64); 5], StoreError> {
+pub(super) async fn measured(issuer: &Issuer) -> Result<[(&'static str, &'static str, i64); 6], StoreError> {
     let store = &issuer.store;
     let Backlog { events: waiting, oldest } = store.backlog().await?;
     let integrated = store.ledger().await?.map_or(0, |ledger| ledger.head.size());
     let signed = store.newest_checkpoint().await?.map_or(0, |checkpoint| checkpoint.head.size());
     let lag = oldest.map_or(0, |oldest| issuer.environment.now().since(oldest).max(0));
+    let dropped = store.reporting().await?.iter().fold(0, |sum: u64, gate| sum.saturating_add(gate.dropped));
     let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     Ok([
         ("daypass_ledger_events", "Events in the tree.", gauge(integrated)),
@@ -31,6 +32,11 @@ pub(super) async fn measured(issuer: &Issuer) -> Result<[(&'static str, &'static
             "daypass_requests_held_up",
             "Requests since the start that were answered 429, because who sent them was refused too often.",
             gauge(issuer.held_up()),
+        ),
+        (
+            "daypass_gate_uses_dropped",
+            "Requests that gates let through and could not count, by their own reports.",
+            gauge(dropped),
         ),
     ])
 }

@@ -69,6 +69,7 @@ async fn every_endpoint_that_takes_a_body_has_its_bounds() {
         (&mtls, "/device/v1/renewal/begin", MAX_BODY),
         (&mtls, "/device/v1/renewal/complete", MAX_COMPLETE),
         (&mtls, "/gate/v1/renew", MAX_BODY),
+        (&mtls, "/gate/v1/usage", MAX_BODY),
         (&mtls, "/admin/v1/invitations", MAX_BODY),
         (&mtls, "/admin/v1/policy", MAX_POLICY),
     ] {

@@ -16,7 +16,7 @@ use daypass_proto::{
     time::Timestamp,
 };
 
-use super::{Answer, StoreError, notification::NotificationWork};
+use super::{Answer, GateReport, StoreError, notification::NotificationWork};
 
 /// The one row of the ledger.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -218,6 +218,7 @@ pub(super) enum LedgerWork {
     Promise { epoch: i64, head: Head, at: Timestamp },
     Seal { promised: CheckpointRecord, note: String },
     Notify(NotificationWork),
+    Count(Box<GateReport>),
 }
 
 /// What came of it: nothing where a condition did not hold; the epoch of a lease that was taken.

@@ -14,6 +14,7 @@ mod notification;
 mod records;
 mod requests;
 mod sqlite;
+mod usage;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -44,6 +45,7 @@ pub use self::{
     },
     requests::{Request, request_may_become},
     sqlite::{PublishedError, SqliteStore},
+    usage::{CountedUse, GateReport, Reporting},
 };
 
 /// What is to happen, whole or not at all.
@@ -271,6 +273,12 @@ pub trait Store: LedgerStore + NotificationStore {
     fn gate_by_secret(&self, hash: [u8; 32]) -> Answer<'_, Option<Gate>>;
     /// A gate.
     fn gate(&self, name: &GateName) -> Answer<'_, Option<Gate>>;
+    /// Counts what a gate let through; `false` where this report, or a later one of the same start, was counted already.
+    fn count_uses(&self, report: GateReport) -> Answer<'_, bool>;
+    /// What gates let through under a grant.
+    fn uses_of<'a>(&'a self, grant: &'a GrantId) -> Answer<'a, Vec<CountedUse>>;
+    /// The gates that say what they let through, or did.
+    fn reporting(&self) -> Answer<'_, Vec<Reporting>>;
     /// All gates.
     fn gates(&self) -> Answer<'_, Vec<Gate>>;
     /// The keys of one purpose, oldest first.

@@ -21,6 +21,7 @@ mod read;
 mod recent;
 #[cfg(test)]
 mod upgrade;
+mod usage;
 mod write;
 
 use std::{
@@ -58,8 +59,8 @@ use tokio::{
 pub use self::published::PublishedError;
 use self::{lanes::Lanes, write::Writer};
 use super::{
-    Acceptance, Answer, Approvals, Dead, DecideError, Decision, Fault, Find, Presented, Request, Scope, Store,
-    StoreError,
+    Acceptance, Answer, Approvals, CountedUse, Dead, DecideError, Decision, Fault, Find, GateReport, Presented,
+    Reporting, Request, Scope, Store, StoreError,
     fault::Health,
     ledger::{
         Backlog, CheckpointRecord, Entry, Filter, Integration, LedgerState, LedgerStore, LedgerWork, Outcome, Place,
@@ -664,6 +665,18 @@ impl Store for SqliteStore {
 
     fn gate(&self, name: &GateName) -> Answer<'_, Option<Gate>> {
         Box::pin(read::gate(&self.readers, name.to_string()))
+    }
+
+    fn count_uses(&self, report: GateReport) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.work(LedgerWork::Count(Box::new(report))).await?.is_some()) })
+    }
+
+    fn uses_of<'a>(&'a self, grant: &'a GrantId) -> Answer<'a, Vec<CountedUse>> {
+        Box::pin(usage::of_grant(&self.readers, grant))
+    }
+
+    fn reporting(&self) -> Answer<'_, Vec<Reporting>> {
+        Box::pin(usage::reporting(&self.readers))
     }
 
     fn gates(&self) -> Answer<'_, Vec<Gate>> {

@@ -53,6 +53,7 @@ async fn a_sensitive_roles_extension_takes_two_owners_as_its_grant_did() {
     assert_eq!((shown["approvals_missing"].as_u64(), shown["state"].as_str()), (Some(2), Some("requested")));
     let scope = &shown["grants"][0]["scopes"][0];
     assert_eq!((&scope["granted"], &scope["tokens"], &scope["last"]), (&json!(true), &json!(0), &Value::Null));
+    assert_eq!(scope["gates"], Value::Null, "no gate reports");
     assert!(scope["location"].as_str().unwrap().starts_with("https://"), "{shown:#}");
 
     let first = world.good(&olga, "POST", &path(&request, "/approve"), json!({"reason": "needed"})).await;

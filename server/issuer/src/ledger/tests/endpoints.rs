@@ -152,6 +152,7 @@ async fn the_lag_is_a_metric() {
             ("daypass_ledger_unnumbered_events", 0),
             ("daypass_ledger_integration_lag_seconds", 0),
             ("daypass_requests_held_up", 0),
+            ("daypass_gate_uses_dropped", 0),
         ]
     );
     decide(&made.issuer, 1).await;

@@ -56,6 +56,7 @@ pub(super) async fn apply(connection: &mut SqliteConnection, work: &LedgerWork) 
         LedgerWork::Promise { epoch, head, at } => promise(connection, *epoch, head, *at).await,
         LedgerWork::Seal { promised, note } => seal(connection, promised, note).await,
         LedgerWork::Notify(work) => super::notification::apply(connection, work).await,
+        LedgerWork::Count(report) => super::usage::count(connection, report).await,
     }
 }
 

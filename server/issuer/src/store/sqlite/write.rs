@@ -745,8 +745,9 @@ async fn mark_dead(connection: &mut SqliteConnection, change: &Change) -> Result
 const REMEMBER_CERTIFICATES: i64 = 400 * 24 * 3600;
 
 /// How what is over is forgotten, and for how many seconds it was kept.
-pub(super) const SWEEPS: [(&str, i64); 6] = [
+pub(super) const SWEEPS: [(&str, i64); 7] = [
     super::notification::SWEEP,
+    super::usage::SWEEP,
     ("DELETE FROM challenges WHERE expires_at < $1", 0),
     // Up to the oldest that must be kept, since they end nearly in their order; the newest stays, so that no number is given twice.
     (
