@@ -232,7 +232,7 @@ impl Given<'_> {
              └─ no answer: call them; what you have ends when it was to end"
         );
         format!(
-            "Nothing is extended by itself, and asking costs you nothing that you have. Owners see what you took tokens for, and when last, beside what you were granted.\n\n```text\n{tree}\n```"
+            "Nothing is extended by itself, and asking costs you nothing that you have. Owners see what you took tokens for and what gates let you do, and when last, beside what you were granted.\n\n```text\n{tree}\n```"
         )
     }
 
