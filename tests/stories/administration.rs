@@ -44,7 +44,9 @@ fn the_first_administrator_lets_an_owner_on_who_decides_about_their_project() ->
     let office = Machine::start(&world, "office", Who::Bob)?;
     office.enrol(&invited)?;
     let owners = issuer.device_of(OWNER)?;
-    desk.daypass(["admin", "device", "approve", &owners, "--code", "AAAA-AAAA"]).run()?.refused(&["the code is"])?;
+    desk.daypass(["admin", "device", "approve", &owners, "--code", "AAAA-AAAA"])
+        .run()?
+        .refused(&["not the code of this machine"])?;
     let code = code_of(&office)?;
     office.daypass(["admin", "device", "approve", &owners, "--code", &code]).run()?.refused(&["waits for approval"])?;
     desk.daypass(["admin", "device", "approve", &owners, "--code", &code]).run()?.succeeded()?.says(&["approved"])?;

@@ -97,7 +97,7 @@ fn an_invitation_is_shown_before_it_is_made_and_ends_with_a_day_of_its_project()
         .act(["invite", "alice", "--project", "apollo", "--role", "developer", "--until", "2999-01-31[Mars/Base]"])
         .run()?
         .refused(&["Mars/Base", "IANA"])?
-        .code(3)?;
+        .code(2)?;
     Ok(())
 }
 

@@ -552,10 +552,16 @@ async fn every_placeholder_says_something() {
         "It gives 3 token(s) in all.",
         "It is for phase `build`",
         "It gives nothing before 2026-10-21T14:13:20Z.",
+        "it ends with its phase, and is never extended",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert!(!text.contains("## ") && !text.contains("this is left") && !text.contains('\u{1b}'), "{text}");
+    let earlier = Timestamp::from_seconds(1_790_000_000);
+    let span = Span { begins: None, ends: earlier, over: earlier };
+    let text = text::text(&text::Facts { span, ..facts }).unwrap();
+    let bound = ", and not after the end of phase `build` at 2026-10-01T00:00:00Z";
+    assert!(text.contains(bound), "{text}");
 }
 
 /// A rule may tell of a project that is nobody's business here.

@@ -189,7 +189,14 @@ impl Given<'_> {
         let (id, name) = (&grant.id, &grant.project);
         let mut tree =
             format!("Do you need it after {}?\n├─ no ─── do nothing: it ends by itself\n", self.time(span.ends));
+        // Nothing that is for a phase goes on after it.
+        let phase = grant.terms.phase.as_ref().and_then(|name| Some((name, project.phase(name)?.ends)));
         match role.renewal {
+            _ if phase.is_some_and(|(_, ends)| span.ends >= ends) => {
+                tree.push_str(
+                    "└─ yes ── it ends with its phase, and is never extended: ask an owner for a new invitation\n",
+                );
+            }
             Renewal::None => {
                 let role = &grant.role;
                 let _ = writeln!(tree, "└─ yes ── role `{role}` is never extended: ask an owner for a new invitation");
@@ -200,12 +207,15 @@ impl Given<'_> {
                         grant.made_at.map(|made_at| format!(", which is until {}", self.time(made_at.plus(total))));
                     format!(", and {} in all{}", lasting(total), until.unwrap_or_default())
                 });
+                let bound = phase
+                    .map(|(name, ends)| format!(", and not after the end of phase `{name}` at {}", self.time(ends)));
                 let _ = write!(
                     tree,
-                    "└─ yes\n   ├─ for {} from now at most{}:\n   │    daypass extend {id} --for 7d --reason \"what it is for\"\n   \
+                    "└─ yes\n   ├─ for {} from now at most{}{}:\n   │    daypass extend {id} --for 7d --reason \"what it is for\"\n   \
                      └─ for longer: ask an owner for a new invitation\n",
                     lasting(role.longest_grant),
-                    total.unwrap_or_default()
+                    total.unwrap_or_default(),
+                    bound.unwrap_or_default()
                 );
             }
         }

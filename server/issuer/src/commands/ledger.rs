@@ -72,7 +72,7 @@ pub enum Command {
     },
 }
 
-/// How every database of SQLite begins (https://www.sqlite.org/fileformat2.html, section 1.3).
+/// How every database of SQLite begins (<https://www.sqlite.org/fileformat2.html>, section 1.3).
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// Options of `verify`.

@@ -58,7 +58,7 @@ impl Fault {
         }
     }
 
-    /// https://www.sqlite.org/rescode.html : the primary code is in the last byte.
+    /// <https://www.sqlite.org/rescode.html>: the primary code is in the last byte.
     const fn of_code(code: u32) -> Self {
         match code & 0xff {
             5 | 6 => Self::Busy,
