@@ -43,7 +43,7 @@ pub struct ApproveDevice {
     /// The code that the collaborator reads out; a wrong one refuses.
     pub code: String,
     /// Whether what the device was invited to is approved with it, as far as it is the caller's to approve. Otherwise each grant waits for its owners.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub with_grants: bool,
     /// Why, for the ledger.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -148,7 +148,7 @@ fn a_webhook_gets_signed_messages_again_after_a_fault_and_what_is_dead_when_a_pe
         world.issuer.act(["grant", "list", "--collaborator", "bob", "--json"]).run()?.succeeded()?.json()
     })?;
     let grant = guest[0]["grant"].as_str().unwrap_or_default();
-    world.issuer.run(["grant", "revoke", grant, "--reason", "a mistake"])?;
+    world.issuer.run(["grant", "revoke", grant, "--reason", "a mistake", "--yes"])?;
     let single = came("grant.ended", 200)?;
     ensure(
         single.body.contains(grant) && receiver.got("grant.ended").len() == 1,

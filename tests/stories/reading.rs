@@ -91,7 +91,7 @@ fn a_token_s_event_is_found_by_whom_and_what_it_is_about_and_a_person_no_longer_
     }
     ensure(list(&["--until", "1h"])?.is_empty(), "nothing of an hour ago", "")?;
     issuer.run(["ledger", "list", "--limit", "3"])?.says(&["EVENT", "issuer_initialised"])?;
-    issuer.act(["ledger", "list", "--since", "soon"]).run()?.refused(&["is no moment"])?.code(3)?;
+    issuer.act(["ledger", "list", "--since", "soon"]).run()?.refused(&["is no moment"])?.code(2)?;
 
     // A part of it, for somebody who is to see that and no more: it verifies by the root's pin alone.
     let part = issuer.folder().join("part.jsonl").display().to_string();

@@ -107,7 +107,7 @@ const fn reason_text(reason: Reason) -> &'static str {
     match reason {
         Reason::DeviceSuspended => "the device is suspended; ask an owner of the project",
         Reason::DeviceRevoked => "the device is revoked; ask an owner of the project",
-        Reason::GrantEnded => "the grant has ended; ask an owner of the project",
+        Reason::GrantEnded => "the grant has ended, or is held back; ask an owner of the project",
         Reason::SoftwareKeysOff => "software keys were switched off",
         _ => "the token was revoked",
     }

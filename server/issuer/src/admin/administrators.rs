@@ -18,7 +18,8 @@ use crate::{
     ledger::Source,
     policy::{ADMINISTRATION, ADMINISTRATOR, is_administration},
     store::{
-        Change, Condition, DecideError, Decision, Find, Grant, GrantLife, Invitation, InvitationLife, StoreError, Terms,
+        Change, Condition, DecideError, Decision, Filter, Find, Grant, GrantLife, Invitation, InvitationLife, Side,
+        StoreError, Terms,
     },
 };
 
@@ -72,9 +73,23 @@ pub async fn administrators(issuer: &Issuer) -> Result<Administrators, Administr
 
 /// Whether there ever was an administrator, with a device: also where the last one is suspended or ended by now.
 pub(crate) async fn was_administered(issuer: &Issuer) -> Result<bool, AdministratorError> {
-    let find = Find { project: Some(project()?), ..Find::up_to(MOST) };
-    let all = issuer.store.find_grants(&find).await?;
-    Ok(all.iter().any(|grant| grant.state != GrantLife::Requested && grant.device.is_some()))
+    use GrantLife::{Active, Ended, Grace, Suspended};
+    let (project, kind) = (project()?, EventKind::GrantActivated);
+    let states = [Active, Grace, Suspended, Ended].map(GrantLife::as_str).to_vec();
+    let find = Find { project: Some(project.clone()), states, ..Find::up_to(1) };
+    if !issuer.store.find_grants(&find).await?.is_empty() {
+        return Ok(true);
+    }
+    // One that was revoked says no more whether it ever was in force.
+    for hash in issuer.store.unnumbered_of(kind).await? {
+        let found = issuer.store.event(&hash).await?;
+        if found.is_some_and(|event| event.project.as_deref() == Some(project.as_str())) {
+            return Ok(true);
+        }
+    }
+    let filter = Filter { kind: Some(kind), project: Some(project), ..Filter::default() };
+    let span = issuer.store.span(&filter).await?;
+    Ok(!issuer.store.listed(&filter, span, Side::First, 1).await?.is_empty())
 }
 
 /// Whether a grant makes whoever has it an administrator now.

@@ -621,14 +621,17 @@ async fn whoever_puts_the_last_administrator_out_of_the_way_is_not_alone() {
     use crate::ending::{GrantVerb, Told, decide_grant};
     for verb in [GrantVerb::Suspend, GrantVerb::Revoke] {
         let world = World::new().await;
-        let ada = world.administrator("ada").await;
+        let ada = world.device("ada", "reader").await;
         let issuer = &world.made.issuer;
-        let administration = |grant: &Grant| grant.project.as_str() == "administration";
-        let grants = issuer.store.grants_of(&ada.device).await.unwrap();
-        let grant = grants.into_iter().find(administration).unwrap();
+        let waits = GrantLife::Requested;
+        let id = world.grant("ada", "administration", "administrator", Some(&ada.device), waits).await;
+        assert!(!super::was_administered(issuer).await.unwrap(), "a machine that waits is nobody");
+        let grant = issuer.store.grant(&id).await.unwrap().unwrap();
         let source = crate::ledger::Source::from(Actor::account("root"));
         let told = Told { source: &source, rule: None, reason: Some("in the way") };
-        decide_grant(issuer, &grant.id, verb, &told).await.unwrap();
+        let activated = GrantVerb::Activate.on(issuer, Decision::default(), grant, &told);
+        issuer.store.decide(activated).await.unwrap();
+        decide_grant(issuer, &id, verb, &told).await.unwrap();
         let files = serde_json::from_value(world.policy_with_owner("eve@example.com")["files"].clone()).unwrap();
         let loaded = super::policy::load(issuer, files, &Actor::account("root")).await.unwrap();
         assert!(matches!(loaded, super::policy::Loaded::Waits(_)), "{loaded:?}");

@@ -28,7 +28,10 @@ pub fn bar(policy: &Policy, project: &ProjectName, role: &RoleName) -> Result<Ba
 pub fn eligible<'b>(bar: &'b Bar, whose: &Collaborator, asked_by: Option<&Collaborator>) -> Vec<&'b str> {
     let is = |owner: &str, who: &Collaborator| owner.eq_ignore_ascii_case(who.as_str());
     let theirs = |owner: &str| is(owner, whose) || asked_by.is_some_and(|asked| is(owner, asked));
-    bar.owners.iter().map(String::as_str).filter(|owner| !theirs(owner)).collect()
+    let mut seen = BTreeSet::new();
+    // Names that differ in small and capital letters alone approve as one.
+    let first = |owner: &&str| seen.insert(owner.to_ascii_lowercase());
+    bar.owners.iter().map(String::as_str).filter(|owner| !theirs(owner)).filter(first).collect()
 }
 
 /// Nothing, if enough of them are there: what nobody can approve is not asked for.

@@ -182,6 +182,8 @@ pub(super) async fn prepare(
             for grant in grants.into_iter().filter(|grant| GrantVerb::Revoke.starts_from(grant.state)) {
                 decision = GrantVerb::Revoke.on(issuer, decision, grant, &told);
             }
+            // One that came to it meanwhile would live on without a device.
+            decision = decision.change(Change::RequireNoGrant(id.clone()));
         }
         DeviceLife::Pending | DeviceLife::Suspended => {}
     }

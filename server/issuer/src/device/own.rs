@@ -19,7 +19,10 @@ use daypass_proto::{
 use daypass_service::Peer;
 use thiserror::Error;
 
-use super::life::{LifeError, Verb, prepare};
+use super::{
+    life::{LifeError, Verb, prepare},
+    was_let_in,
+};
 use crate::{
     actor::Actor,
     body::Body,
@@ -128,6 +131,10 @@ pub async fn list(
     let caller = ApprovedDevice::identify(&issuer, &peer).await?;
     let this = caller.device();
     let mut devices = Vec::new();
+    if !was_let_in(&issuer.store.grants_of(&this.id).await?) {
+        devices.push(shown(&issuer, this.clone(), &this.id, lives).await?);
+        return Ok(Json(OwnDevices { devices }));
+    }
     for device in issuer.store.devices_of(&Scope::Collaborator(this.collaborator.clone()), TOLD).await? {
         devices.push(shown(&issuer, device, &this.id, lives).await?);
     }
@@ -180,6 +187,9 @@ async fn end(
     }
     let found = issuer.store.device(&told.device).await?;
     let found = found.filter(|device| device.collaborator == reporter.collaborator).ok_or_else(unknown)?;
+    if !was_let_in(&issuer.store.grants_of(&reporter.id).await?) {
+        return Err(unknown());
+    }
     if found.state == DeviceLife::Revoked {
         return Err(LostError::Over(found.id));
     }

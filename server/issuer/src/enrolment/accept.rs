@@ -27,13 +27,13 @@ use crate::{
     approval::{ApprovalError, Waiting},
     body::Body,
     caller::ApprovedDevice,
-    device::device_state,
+    device::{device_state, was_let_in},
     ending::Told,
     error::Refusal,
     issuer::Issuer,
     ledger::Source,
     policy::Role,
-    store::{Change, DecideError, Decision, Device, Grant, Invitation, InvitationLife},
+    store::{Change, DecideError, Decision, Device, Grant, GrantLife, Invitation, InvitationLife},
 };
 
 /// How often it is decided anew where somebody else decided about the same meanwhile: what is said is what there is then.
@@ -102,6 +102,17 @@ async fn judge(
     usable(issuer, invitation, issuer.environment.now()).await?;
     is_for(device, invitation)?;
     let grants = to_bind(issuer, invitation).await?;
+    let there = issuer.store.grants_of(&device.id).await?;
+    // Whoever invites somebody can let a machine on in their name; that it is theirs, an owner has said with the first grant that came into force.
+    if !was_let_in(&there) {
+        return Err(EnrolmentError::NothingYet);
+    }
+    let is_held_back = |new: &Grant, old: &Grant| {
+        old.state == GrantLife::Suspended && (&old.project, &old.role) == (&new.project, &new.role)
+    };
+    if let Some(held) = there.iter().find(|old| grants.iter().any(|new| is_held_back(new, old))) {
+        return Err(EnrolmentError::HeldBack(held.id.clone()));
+    }
     if invitation.ek_hash.is_none() {
         let policy = issuer.policy();
         let decides = |grant: &Grant| policy.role(&grant.project, &grant.role).is_some_and(Role::is_built_in);
@@ -116,6 +127,7 @@ async fn judge(
     let told = Told { source, rule: Some("invitation_accepted"), reason: None };
     if bound.iter().any(|bound| bound.refused.is_some()) {
         // It waits for nobody on this machine, and the code may be of use on another one, or later.
+        issuer.one_more(EventKind::ApprovalRefused, &device.id)?;
         record(issuer, with_refusals(issuer, Decision::default(), device, &bound, &told)).await;
         let refused = bound.into_iter().find_map(|bound| bound.refused.map(|error| (bound.grant.id, error)));
         return Err(refused.map_or(EnrolmentError::CodeWithdrawn, |(grant, error)| EnrolmentError::NotGiven {

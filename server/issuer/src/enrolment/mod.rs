@@ -94,6 +94,12 @@ pub enum EnrolmentError {
         "the invitation makes an {0}, and for that somebody compares the machine's code, which is over on a machine that is enrolled"
     )]
     Uncompared(RoleName),
+    /// A machine that has had nothing yet.
+    #[error("nothing of this machine's is in force yet, and until then it takes no other invitation")]
+    NothingYet,
+    /// It would go round what was held back.
+    #[error("grant `{0}` of this machine, in the same role, is suspended")]
+    HeldBack(GrantId),
     /// The owners have approved it, and it cannot be given to this machine today.
     #[error("grant `{grant}` is approved, and cannot be given to this machine now: {error}")]
     NotGiven {
@@ -185,6 +191,12 @@ impl EnrolmentError {
                 Reason::CodeElsewhere,
                 "ask for an invitation with this machine's `--ek-hash`, or enrol another machine, or another user of this one, with it",
             ),
+            Self::NothingYet => (
+                AccessDenied,
+                Reason::WrongState,
+                "run `daypass enroll` again once the first grant is approved: `daypass status` says whom it waits for",
+            ),
+            Self::HeldBack(_) => (AccessDenied, Reason::WrongState, "ask an owner of the project"),
             Self::NotGiven { error, .. } => {
                 const OWNER: &str = "ask an owner of the project";
                 let reason = match error.as_ref() {

@@ -199,6 +199,40 @@ async fn an_owner_s_machine_is_named_in_the_invitation() {
     assert_eq!(stored(&made, &invitation).await.2, GrantLife::Active);
 }
 
+/// Whoever invites alice can let a machine of their own on in her name; what else is hers is not theirs by that.
+#[tokio::test]
+async fn a_machine_that_has_nothing_in_force_yet_takes_nothing_and_sees_nothing_of_others() {
+    let made = two_projects().await;
+    let (desk, mine) = (enrolled(&made, "alice").await, enrolled(&made, "alice").await);
+    let (invitation, code) = invited(&made, "alice", "gemini", "developer", None).await;
+    let grant = made.issuer.store.grant(&mine.grant.id).await.unwrap().unwrap();
+    let revoked = Change::Grant { from: grant.state, to: Grant { state: GrantLife::Revoked, ..grant } };
+    made.issuer.store.decide(Decision::new(any_event(&made.issuer.environment)).change(revoked)).await.unwrap();
+    assert_eq!(mine.refused(INVITATIONS, &code).await.1, "wrong_state");
+    assert_eq!(stored(&made, &invitation).await.0, InvitationLife::Open);
+    let lost = json!({"device": desk.device.id, "reason": "not mine"});
+    assert_eq!(mine.refused("/device/v1/devices/lost", &lost).await.1, "not_found");
+    assert_eq!(desk.post(INVITATIONS, &code).await.0, 200);
+}
+
+#[tokio::test]
+async fn what_was_held_back_is_not_got_round_by_another_code_for_it() {
+    let made = two_projects().await;
+    let laptop = enrolled(&made, "alice").await;
+    let (invitation, code) = invited(&made, "alice", "apollo", "developer", None).await;
+    approve_grant(&made.issuer, &invitation.grant, &owner("olga@example.com"), None).await.unwrap();
+    let becomes = async |to: GrantLife| {
+        let grant = made.issuer.store.grant(&laptop.grant.id).await.unwrap().unwrap();
+        let change =
+            Change::Grant { from: grant.state, to: Grant { state: to, role: "developer".parse().unwrap(), ..grant } };
+        made.issuer.store.decide(Decision::new(any_event(&made.issuer.environment)).change(change)).await.unwrap();
+    };
+    becomes(GrantLife::Suspended).await;
+    assert_eq!(laptop.refused(INVITATIONS, &code).await.1, "wrong_state");
+    becomes(GrantLife::Active).await;
+    assert_eq!(laptop.post(INVITATIONS, &code).await.0, 200);
+}
+
 #[tokio::test]
 async fn a_device_that_is_not_approved_takes_nothing() {
     let made = two_projects().await;

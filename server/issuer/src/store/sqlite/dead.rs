@@ -15,7 +15,7 @@ pub(super) const DEVICES: &str = "SELECT DISTINCT d.id, d.state FROM token_holde
      WHERE h.dead <> 0 AND h.resource = $2 AND h.until > $1 AND d.state <> 'approved'";
 
 /// Where no software keys are allowed.
-pub(super) const SOFTWARE: &str = "SELECT d.id, d.state FROM devices d WHERE d.software <> 0 AND d.state = 'approved' \
+pub(super) const SOFTWARE: &str = "SELECT d.id, d.state FROM devices d INDEXED BY devices_software WHERE d.software <> 0 AND d.state = 'approved' \
      AND EXISTS (SELECT 1 FROM token_holders h WHERE h.device = d.id AND h.resource = $2 AND h.until > $1)";
 
 /// A grant's device never becomes another.

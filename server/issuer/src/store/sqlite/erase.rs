@@ -47,7 +47,8 @@ const LIVE: &str = "SELECT 'device ' || id AS name FROM devices \
      UNION ALL SELECT 'proposal ' || id FROM proposals WHERE state = 'waiting' AND json_extract(body, '$.by') = $1";
 
 /// What else goes: in this order, since what was approved is known by what it was for.
-const FORGET: [&str; 6] = [
+const FORGET: [&str; 7] = [
+    "DELETE FROM uses WHERE grant_id IN (SELECT id FROM grants WHERE collaborator = $1)",
     "DELETE FROM approvals WHERE id IN (SELECT id FROM grants WHERE collaborator = $1 UNION ALL SELECT id FROM requests WHERE collaborator = $1)",
     "UPDATE grants SET body = json_remove(body, '$.replaces.reason') WHERE collaborator = $1 AND json_extract(body, '$.replaces.reason') IS NOT NULL",
     "DELETE FROM requests WHERE collaborator = $1",

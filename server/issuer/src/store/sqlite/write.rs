@@ -17,7 +17,7 @@ use super::{
     recent::{Ends, Recent},
 };
 use crate::store::{
-    Change, Condition, DecideError, Decision, Fault, Grant, GrantLife, KeyRecord, StoreError,
+    Change, Condition, DecideError, Decision, Fault, GateLife, Grant, GrantLife, KeyRecord, StoreError,
     ledger::{LedgerWork, Outcome},
     records::{IssuedToken, grant_may_become},
     requests::request_may_become,
@@ -719,16 +719,27 @@ async fn apply_change(
     let done = query.execute(&mut *connection).await.map_err(engine("change a record"))?;
     match condition {
         Some(condition) if done.rows_affected() != 1 => Err(DecideError::Conflict(condition)),
-        _ => Ok(mark_dead(connection, change).await.map_err(engine("mark what is dead"))?),
+        _ => Ok(follow(connection, change).await.map_err(engine("mark what is dead"))?),
     }
 }
 
-/// What a change takes from somebody who may have a token.
-async fn mark_dead(connection: &mut SqliteConnection, change: &Change) -> Result<(), sqlx::Error> {
+/// What goes with a change: what it takes from somebody who may have a token is marked, and a gate that is gone has reported nothing.
+async fn follow(connection: &mut SqliteConnection, change: &Change) -> Result<(), sqlx::Error> {
+    let grant = match change {
+        Change::Grant { to, .. } | Change::AddGrant(to) => Some(to),
+        Change::Extend { to, .. } => Some(to.as_ref()),
+        _ => None,
+    };
     let marked = match change {
-        Change::Grant { to, .. } if !matches!(to.state, GrantLife::Active | GrantLife::Grace) => {
+        _ if let Some(to) = grant => {
+            if matches!(to.state, GrantLife::Active | GrantLife::Grace) {
+                return Ok(());
+            }
             let device = to.device.as_ref().map(ToString::to_string);
             sqlx::query(MARK_GRANT).bind(device).bind(to.id.to_string())
+        }
+        Change::Gate { to, .. } if to.state == GateLife::Removed => {
+            sqlx::query("DELETE FROM gate_reports WHERE gate = $1").bind(to.name.to_string())
         }
         Change::Device { to, .. } if to.state != DeviceLife::Approved => {
             sqlx::query(MARK_DEVICE).bind(to.id.to_string())

@@ -26,6 +26,7 @@ const ALL_GRANTS: &str = "SELECT g.id FROM grants g WHERE g.state NOT IN ('activ
 enum Deed {
     Token { resource: usize },
     Grant(GrantLife),
+    Replaced,
     Device(DeviceLife),
     Pass(i64),
     Sweep,
@@ -43,6 +44,7 @@ fn deed() -> impl Strategy<Value = (usize, Deed)> {
     let what = prop_oneof![
         4 => (0..RESOURCES.len()).prop_map(|resource| Deed::Token { resource }),
         3 => grant.prop_map(Deed::Grant),
+        1 => Just(Deed::Replaced),
         2 => device.prop_map(Deed::Device),
         2 => (1..9000_i64).prop_map(Deed::Pass),
         1 => Just(Deed::Sweep),
@@ -102,13 +104,18 @@ impl There {
                 let from = grant.state;
                 decided(&self.made, vec![Change::Grant { to: Grant { state: to, ..grant }, from }]).await;
             }
+            // As a successor ends it.
+            Deed::Replaced if crate::store::grant_may_become(grant.state, GrantLife::Revoked) => {
+                let to = Box::new(Grant { state: GrantLife::Revoked, ..grant.clone() });
+                decided(&self.made, vec![Change::Extend { to, from: Box::new(grant) }]).await;
+            }
             Deed::Device(to) if state != DeviceLife::Revoked && state != to => {
                 let (id, reason) = (device.id.clone(), Some("x".to_owned()));
                 decided(&self.made, vec![Change::DeviceLife { id, to, reason, from: state }]).await;
             }
             Deed::Pass(seconds) => self.made.pass(seconds),
             Deed::Sweep => store.sweep(now).await.unwrap(),
-            Deed::Grant(_) | Deed::Device(_) => {}
+            Deed::Grant(_) | Deed::Replaced | Deed::Device(_) => {}
         }
     }
 
