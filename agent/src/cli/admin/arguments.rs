@@ -108,8 +108,9 @@ pub enum DeviceCommand {
         /// Approve as an owner what it was invited to as well: shows it, and asks
         #[arg(long)]
         with_grants: bool,
-        #[command(flatten)]
-        yes: Yes,
+        /// Do not ask
+        #[arg(long, requires = "with_grants")]
+        yes: bool,
         #[command(flatten)]
         why: Why,
     },

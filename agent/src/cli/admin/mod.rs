@@ -189,7 +189,7 @@ fn device(command: &DeviceCommand, api: &Api<'_>, terminal: &mut dyn Terminal) -
             return if terminal.json() { terminal.document(&found) } else { shown::device(&found, terminal) };
         }
         DeviceCommand::Approve { device, code, with_grants, yes, why } => {
-            if *with_grants && !yes.yes {
+            if *with_grants && !yes {
                 let found: api::Device = api.get(format!("devices/{device}"))?;
                 let waiting = found.grants.iter().filter(|grant| grant.state == REQUESTED);
                 for grant in waiting.take(if terminal.json() { 0 } else { usize::MAX }) {

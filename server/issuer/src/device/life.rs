@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::{
     actor::Actor,
     approval::{self, ApprovalError},
-    ending::{GrantVerb, STOPS_TRIED, Told},
+    ending::{GrantVerb, Told, decide_anew},
     error::Refusal,
     issuer::Issuer,
     ledger::Source,
@@ -120,8 +120,7 @@ impl From<LifeError> for Refusal {
     }
 }
 
-/// Decides; gives the device as it is now. What ends it or holds it back is decided anew where something came in between: an emergency stop does not
-/// lose to an approval of the same moment.
+/// Decides; gives the device as it is now.
 pub async fn decide(
     issuer: &Issuer,
     id: &DeviceId,
@@ -130,17 +129,8 @@ pub async fn decide(
     rule: Option<&'static str>,
     reason: Option<&str>,
 ) -> Result<Device, LifeError> {
-    let stops = !matches!(verb, Verb::Approve { .. } | Verb::Resume);
-    let mut tries = if stops { STOPS_TRIED } else { 1 };
-    loop {
-        let (decision, device) = prepare(issuer, id, verb, source, rule, reason).await?;
-        tries -= 1;
-        match issuer.store.decide(decision).await {
-            Ok(()) => return Ok(device),
-            Err(DecideError::Conflict(condition)) if tries > 0 => tracing::debug!(%condition, "decided anew"),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let is_stop = !matches!(verb, Verb::Approve { .. } | Verb::Resume);
+    decide_anew(issuer, is_stop, || prepare(issuer, id, verb, source, rule, reason)).await
 }
 
 /// What would be decided, and the device as it would be then; for whoever has a condition of their own.

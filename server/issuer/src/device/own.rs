@@ -27,6 +27,7 @@ use crate::{
     actor::Actor,
     body::Body,
     caller::{ApprovedDevice, CallerError},
+    ending::decide_anew,
     error::Refusal,
     issuer::Issuer,
     ledger::Source,
@@ -180,6 +181,16 @@ async fn end(
     told: &Lost,
     source: &Source,
 ) -> Result<(Device, Vec<GrantId>), LostError> {
+    decide_anew(issuer, true, || judge(issuer, reporter, told, source)).await
+}
+
+/// What would be decided, and what is told of it.
+async fn judge(
+    issuer: &Issuer,
+    reporter: &Device,
+    told: &Lost,
+    source: &Source,
+) -> Result<(Decision, (Device, Vec<GrantId>)), LostError> {
     let reason = words(&told.reason)?;
     let unknown = || LostError::NoDevice(told.device.clone());
     if told.device == reporter.id {
@@ -207,8 +218,8 @@ async fn end(
         LifeError::Transition { device, .. } => LostError::Over(device),
         other => LostError::Life(other),
     })?;
-    issuer.store.decide(decision.change(Change::RequireDevice(reporter.id.clone(), DeviceLife::Approved))).await?;
-    Ok((ended, over.into_iter().map(|grant| grant.id).collect()))
+    let decision = decision.change(Change::RequireDevice(reporter.id.clone(), DeviceLife::Approved));
+    Ok((decision, (ended, over.into_iter().map(|grant| grant.id).collect())))
 }
 
 /// A grant that is not over.

@@ -5,12 +5,12 @@ use daypass_proto::{
     names::GrantId,
 };
 
-use super::{EndError, STOPS_TRIED, invitation::open_of};
+use super::{EndError, decide_anew, invitation::open_of};
 use crate::{
     grant::{Span, Standing},
     issuer::Issuer,
     ledger::Source,
-    store::{Change, DecideError, Decision, Grant, GrantLife, grant_may_become},
+    store::{Change, Decision, Grant, GrantLife, grant_may_become},
 };
 
 /// What is to happen to a grant.
@@ -137,17 +137,8 @@ impl Told<'_> {
 
 /// Decides about one grant; gives it as it is now. A code that still waits for its machine ends with the grant that it carries.
 pub async fn decide_grant(issuer: &Issuer, id: &GrantId, verb: GrantVerb, told: &Told<'_>) -> Result<Grant, EndError> {
-    let mut tries = if matches!(verb, GrantVerb::Revoke | GrantVerb::Suspend) { STOPS_TRIED } else { 1 };
-    loop {
-        let (decision, grant) = prepare(issuer, id, verb, told).await?;
-        tries -= 1;
-        match issuer.store.decide(decision).await {
-            Ok(()) => return Ok(grant),
-            // An emergency stop does not lose to an approval, or a token, of the same moment.
-            Err(DecideError::Conflict(_)) if tries > 0 => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let is_stop = matches!(verb, GrantVerb::Revoke | GrantVerb::Suspend);
+    decide_anew(issuer, is_stop, || prepare(issuer, id, verb, told)).await
 }
 
 /// What would be decided, and the grant as it would be then.

@@ -1,9 +1,10 @@
 //! Ending what was given: one grant, one invitation, everything of a person, everything of a project.
 //!
 //! Each is one decision with its events: all of it is durable, or none of it happened. What is said to whoever decides is what is ended: where
-//! somebody else decided in between, in whatever direction, the decision is refused as a conflict. Tokens need no end of their own: each is
+//! somebody else decided in between, in whatever direction, the decision is refused as a conflict; the end of one device or grant is decided anew. Tokens need no end of their own: each is
 //! looked up with its device and its grant whenever the issuer is asked, and gates are told of both.
 
+mod anew;
 mod everything;
 mod grant;
 mod invitation;
@@ -11,9 +12,7 @@ mod time;
 
 use thiserror::Error;
 
-/// How often a stop is decided where something comes in between each time.
-pub(crate) const STOPS_TRIED: u32 = 16;
-
+pub(crate) use self::anew::decide_anew;
 pub(crate) use self::everything::{device_with_nothing, is_of_everything};
 pub(crate) use self::invitation::{carried, on as withdraw_with, with_grants as withdraw_all};
 pub use self::{

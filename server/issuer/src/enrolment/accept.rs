@@ -129,11 +129,11 @@ async fn judge(
         // It waits for nobody on this machine, and the code may be of use on another one, or later.
         issuer.one_more(EventKind::ApprovalRefused, &device.id)?;
         record(issuer, with_refusals(issuer, Decision::default(), device, &bound, &told)).await;
-        let refused = bound.into_iter().find_map(|bound| bound.refused.map(|error| (bound.grant.id, error)));
-        return Err(refused.map_or(EnrolmentError::CodeWithdrawn, |(grant, error)| EnrolmentError::NotGiven {
-            grant,
-            error: Box::new(error),
-        }));
+    }
+    if let Some((grant, error)) =
+        bound.iter_mut().find_map(|bound| Some((bound.grant.id.clone(), bound.refused.take()?)))
+    {
+        return Err(EnrolmentError::NotGiven { grant, error: Box::new(error) });
     }
     for one in &bound {
         match one.without_predecessor(issuer).await {

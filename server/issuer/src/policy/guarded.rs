@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use daypass_proto::resource::Resource;
 
-use super::{
-    Mode, Policy, Project, Role, Rule,
-    role::{Renewal, Sensitivity},
-};
+use super::{Mode, Policy, Project, Role, Rule, role::Sensitivity};
 
 /// Each such change, in words; none where nobody's second word is needed.
 pub fn guarded(old: &Policy, new: &Policy) -> Vec<String> {
@@ -65,7 +62,7 @@ fn sensitivity(
         {
             found.push(format!("role {name}, which is sensitive, gives something else"));
         }
-        Some(Sensitivity::Sensitive) if before.is_some_and(|before| is_looser(before, after)) => {
+        Some(Sensitivity::Sensitive) if before.is_some_and(|before| after.is_looser_than(before)) => {
             found.push(format!("role {name}, which is sensitive, gives more, for longer, or by weaker proofs"));
         }
         // A second role beside a sensitive one would give with one approval what takes two.
@@ -77,22 +74,6 @@ fn sensitivity(
             }
         }
     }
-}
-
-/// Whether a role with the same details has a limit that holds less tightly.
-fn is_looser(before: &Role, after: &Role) -> bool {
-    // Where there is no limit, it is the widest.
-    let wider = |was: Option<i64>, is: Option<i64>| was.is_some_and(|was| is.is_none_or(|is| is > was));
-    let grace = |role: &Role| role.grace.as_ref().map_or(0, |grace| grace.seconds);
-    let left = |role: &Role| role.grace.as_ref().map(|grace| grace.template.text().to_owned());
-    after.token_lifetime > before.token_lifetime
-        || after.longest_grant > before.longest_grant
-        || wider(before.longest_total, after.longest_total)
-        || wider(before.uses.map(i64::from), after.uses.map(i64::from))
-        || grace(after) > grace(before)
-        || (after.grace.is_some() && left(after) != left(before))
-        || (before.renewal, after.renewal) == (Renewal::None, Renewal::Ask)
-        || after.protection != before.protection
 }
 
 fn trust(old: &Policy, new: &Policy, found: &mut Vec<String>) {
@@ -222,11 +203,17 @@ forbid (principal, action, resource) when { principal.trust_tier == "virtual" };
             ("uses = 3\n", ""),
             ("longest_total = \"200d\"\n", ""),
             ("renewal = \"none\"\n", ""),
+            ("", "protection = \"delegated\"\n"),
         ] {
             let found = guarded(&release(was), &release(is));
             assert!(found.len() == 1 && found[0].contains("gives more"), "{was} to {is}: {found:?}");
         }
-        for (was, is) in [("uses = 4\n", "uses = 3\n"), ("", "uses = 3\n"), ("", "longest_total = \"200d\"\n")] {
+        for (was, is) in [
+            ("protection = \"delegated\"\n", ""),
+            ("uses = 4\n", "uses = 3\n"),
+            ("", "uses = 3\n"),
+            ("", "longest_total = \"200d\"\n"),
+        ] {
             assert_eq!(guarded(&release(was), &release(is)), [""; 0], "{was} to {is}");
         }
         assert_eq!(guarded(&Policy::default(), &policy(PROJECT, RULE)).len(), 2, "a new project has new owners");

@@ -174,6 +174,17 @@ impl Role {
         more.into_iter().find_map(|(is, what)| is.then_some(what)).map_or(Ok(()), |what| Err(what.to_owned()))
     }
 
+    /// Whether it gives more than another role did, or for longer: what two people approved by, where it is sensitive.
+    pub(super) fn is_looser_than(&self, other: &Self) -> bool {
+        let somebody = PROBE.parse().ok();
+        let more = somebody.is_none_or(|somebody| self.gives_no_more_than(other, &somebody).is_err());
+        // Where there is no limit, it is the widest.
+        let total = |role: &Self| role.longest_total.unwrap_or(i64::MAX);
+        more || self.longest_grant > other.longest_grant
+            || total(self) > total(other)
+            || (other.renewal, self.renewal) == (Renewal::None, Renewal::Ask)
+    }
+
     /// Every resource that it names.
     pub(super) fn resources(&self) -> BTreeSet<Resource> {
         let details = PROBE.parse().ok().and_then(|probe| self.details_for(&probe).ok());

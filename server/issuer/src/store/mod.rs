@@ -273,8 +273,8 @@ pub trait Store: LedgerStore + NotificationStore {
     fn gate_by_secret(&self, hash: [u8; 32]) -> Answer<'_, Option<Gate>>;
     /// A gate.
     fn gate(&self, name: &GateName) -> Answer<'_, Option<Gate>>;
-    /// Counts what a gate let through; `false` where this report, or a later one of the same start, was counted already.
-    fn count_uses(&self, report: GateReport) -> Answer<'_, bool>;
+    /// Counts what a gate let through, unless this report, or a later one of the same start, was counted already.
+    fn count_uses(&self, report: GateReport) -> Answer<'_, ()>;
     /// What gates let through under a grant.
     fn uses_of<'a>(&'a self, grant: &'a GrantId) -> Answer<'a, Vec<CountedUse>>;
     /// The gates that say what they let through, or did.

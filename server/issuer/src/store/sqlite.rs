@@ -667,8 +667,8 @@ impl Store for SqliteStore {
         Box::pin(read::gate(&self.readers, name.to_string()))
     }
 
-    fn count_uses(&self, report: GateReport) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.work(LedgerWork::Count(Box::new(report))).await?.is_some()) })
+    fn count_uses(&self, report: GateReport) -> Answer<'_, ()> {
+        Box::pin(async move { self.work(LedgerWork::Count(Box::new(report))).await.map(drop) })
     }
 
     fn uses_of<'a>(&'a self, grant: &'a GrantId) -> Answer<'a, Vec<CountedUse>> {
