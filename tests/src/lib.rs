@@ -64,7 +64,7 @@ pub use raw::Raw;
 pub use receiver::{Delivery, Receiver};
 pub use relay::Relay;
 pub use say::say;
-pub use secrets::{Found, Home, Secrets, Written, written_below};
+pub use secrets::{Found, Home, Secrets, Written, has_encoded_object, written_below};
 pub use software::{SoftwareClient, SoftwareKeys, new_key, random_id};
 pub use upstream::Upstream;
 pub use wait::{a_moment, eventually, now};

@@ -212,6 +212,14 @@ fn is_signed(word: &str) -> bool {
     })
 }
 
+/// Whether an object of JSON in base64url begins anywhere in it, as tokens and what is made of them do. `eyJ` alone stands in keys now and then.
+pub fn has_encoded_object(text: &str) -> bool {
+    text.match_indices("eyJ").any(|(at, found)| {
+        let begin = text.get(at..at + 8 * found.len()).and_then(from_base64url);
+        begin.is_some_and(|bytes| bytes.iter().all(|byte| (b' '..=b'~').contains(byte)))
+    })
+}
+
 fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     digits.collect()
@@ -238,6 +246,13 @@ mod tests {
         let mut names: Vec<String> = secrets.find(&written(bytes)).into_iter().map(|found| found.secret).collect();
         names.dedup();
         names
+    }
+
+    #[test]
+    fn a_token_is_told_from_a_key_in_which_its_first_letters_stand() {
+        let token = base64url(br#"{"alg":"ES256","typ":"at+jwt"}"#);
+        assert!(has_encoded_object(&format!("password=x~{token}.e30.c2ln")));
+        assert!(!has_encoded_object("AAAAeyJ4_9AAAAAAAAAAAAAAAAAAAAAAAAAA") && !has_encoded_object("eyJ"));
     }
 
     #[test]
