@@ -346,7 +346,7 @@ pub struct NarrowRequest {
     pub reason: Option<String>,
 }
 
-/// A request, with what tokens were taken for beside what is granted.
+/// A request, with what was used, at gates and in tokens, beside what is granted.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 pub struct RequestShown {
     /// The request.

@@ -531,7 +531,7 @@ pub enum ErrorCode {
     BadInvitation,
     /// The server at the invitation's address is not the issuer that the invitation names.
     WrongIssuer,
-    /// The issuer knows no such invitation, or it was used or withdrawn.
+    /// The issuer knows no such invitation, or it was used or withdrawn, or is for somebody else or another machine.
     InvitationRefused,
     /// The invitation's time is over.
     InvitationExpired,

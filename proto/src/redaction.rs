@@ -49,7 +49,7 @@ pub fn glimpse_up_to(longest: usize, given: &str) -> String {
 }
 
 /// What a program tells whoever typed its command: without secrets, and with nothing that is not shown but the ends of its lines.
-pub fn told(text: &str) -> String {
+pub fn for_terminal(text: &str) -> String {
     redacted(text).chars().map(|c| if c == '\n' || is_shown(c) { c } else { HIDDEN }).collect()
 }
 
@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn what_is_told_keeps_its_lines_and_nothing_hidden() {
-        assert_eq!(told("`a\u{202e}b` is wrong\n\tand\r so"), "`a\u{fffd}b` is wrong\n\u{fffd}and\u{fffd} so");
-        assert_eq!(told(&"x".repeat(65)), "xxxxxxxxxxxx...");
+        assert_eq!(for_terminal("`a\u{202e}b` is wrong\n\tand\r so"), "`a\u{fffd}b` is wrong\n\u{fffd}and\u{fffd} so");
+        assert_eq!(for_terminal(&"x".repeat(65)), "xxxxxxxxxxxx...");
     }
 
     #[test]

@@ -21,31 +21,36 @@ pub(crate) fn lets_on(issuer: &Issuer, machine: &Machine, code: &str, who: &str)
     issuer.run(["device", "approve", &issuer.device_of(who)?, "--code", &code]).map(drop)
 }
 
+/// Two owners of the sample project, whose text is changed by `also`, each at their own machine.
+pub(crate) fn two_owners(world: &World, also: impl FnOnce(String) -> String) -> Result<[Machine; 2], Failure> {
+    let issuer = &world.issuer;
+    let text = std::fs::read_to_string(issuer.project(PROJECT)).map_err(Failure::machine("read a project"))?;
+    issuer
+        .write_project(PROJECT, &also(text.replace(&format!("\"{OWNER}\""), &format!("\"{OWNER}\", \"{OTHER}\""))))?;
+    let office = |name: &str, owner: &str| -> Result<Machine, Failure> {
+        let machine = Machine::start(world, name, Who::Bob)?;
+        lets_on(issuer, &machine, &issuer.invite(owner, PROJECT, "owner", &[])?, owner)?;
+        Ok(machine)
+    };
+    Ok([office("office", OWNER)?, office("attic", OTHER)?])
+}
+
 #[test]
 fn what_a_sensitive_role_gives_and_its_extension_take_two_owners() -> Story {
     let world = World::start()?;
     let issuer = &world.issuer;
-    let text = std::fs::read_to_string(issuer.project(PROJECT)).map_err(Failure::machine("read a project"))?;
-    let text = text.replace(&format!("\"{OWNER}\""), &format!("\"{OWNER}\", \"{OTHER}\""));
-    issuer
-        .write_project(PROJECT, &text.replace("[roles.developer]", "[roles.developer]\nsensitivity = \"sensitive\""))?;
-    let mut offices = Vec::new();
-    for (name, owner) in [("office", OWNER), ("attic", OTHER)] {
-        let machine = Machine::start(&world, name, Who::Bob)?;
-        lets_on(issuer, &machine, &issuer.invite(owner, PROJECT, "owner", &[])?, owner)?;
-        offices.push(machine);
-    }
-    let [olga, otto] = offices.as_slice() else { return Err(Failure::unexpected("two offices", "fewer")) };
+    let sensitive = "[roles.developer]\nsensitivity = \"sensitive\"";
+    let [olga, otto] = two_owners(&world, |text| text.replace("[roles.developer]", sensitive))?;
     let laptop = Machine::start(&world, "laptop", Who::Alice)?;
     lets_on(issuer, &laptop, &issuer.invite("dave", PROJECT, "developer", &["--until", "2d"])?, "dave")?;
 
     let waiting = olga.daypass(["admin", "grant", "list", "--collaborator", "dave", "--json"]).run()?.succeeded()?;
     let grant = word(&waiting, "/items/0/grant")?;
     let approve = |owner: &Machine, what: &str, id: &str| owner.daypass(["admin", what, "approve", id]).run();
-    approve(olga, "grant", &grant)?.succeeded()?.says(&["waits for 1 more, of otto@example.com"])?;
-    approve(olga, "grant", &grant)?.refused(&["has approved this already"])?;
+    approve(&olga, "grant", &grant)?.succeeded()?.says(&["waits for 1 more, of otto@example.com"])?;
+    approve(&olga, "grant", &grant)?.refused(&["has approved this already"])?;
     laptop.daypass(["token", &world.gate.resource()]).run()?.refused(&["nothing is granted"])?;
-    approve(otto, "grant", &grant)?.succeeded()?.says(&["is now active"])?;
+    approve(&otto, "grant", &grant)?.succeeded()?.says(&["is now active"])?;
     laptop.daypass(["token", &world.gate.resource()]).run()?.succeeded()?;
 
     // What it got by two is not prolonged by one, nor by an account for one.
@@ -69,10 +74,10 @@ fn what_a_sensitive_role_gives_and_its_extension_take_two_owners() -> Story {
     let narrow = ["admin", "request", "narrow", &request, "--until", "14d", "--reason", "two weeks will do"];
     olga.daypass(narrow).run()?.succeeded()?.says(&["waits for 1 more, of otto@example.com"])?;
     ensure(until()? == before, "the same end", before)?;
-    approve(olga, "request", &request)?.refused(&["has approved this already"])?;
-    approve(otto, "request", &request)?.succeeded()?.says(&["is now narrowed", "is active until"])?;
+    approve(&olga, "request", &request)?.refused(&["has approved this already"])?;
+    approve(&otto, "request", &request)?.succeeded()?.says(&["is now narrowed", "is active until"])?;
     ensure(until()? > before + 10 * 86_400, "a later end", until()?)?;
-    approve(otto, "request", &request)?.refused(&["waits for nobody"])?;
+    approve(&otto, "request", &request)?.refused(&["waits for nobody"])?;
     laptop.daypass(["requests"]).run()?.succeeded()?.says(&["is narrowed", "two weeks will do"])?;
 
     // Nobody decides their own: an owner's request waits for the other.

@@ -1,9 +1,9 @@
 //! A replacement laptop: a new invitation for the same grants, after which the old one has nothing.
 
-use daypass_tests::{Failure, Machine, OWNER, PROJECT, Ran, Story, Who, World, ensure, eventually, on_behalf_of};
+use daypass_tests::{Failure, Machine, PROJECT, Ran, Story, Who, World, ensure, eventually, on_behalf_of};
 use serde_json::{Value, json};
 
-use crate::owners::{lets_on, word};
+use crate::owners::{two_owners, word};
 
 /// Who owns the project beside [`OWNER`].
 const OTHER: &str = "otto@example.com";
@@ -92,16 +92,7 @@ fn a_replacement_laptop_goes_on_where_the_old_one_was() -> Story {
 #[test]
 fn an_owner_replaces_a_laptop_from_their_own_machine_and_another_owner_approves_it() -> Story {
     let world = World::start()?;
-    let issuer = &world.issuer;
-    let text = std::fs::read_to_string(issuer.project(PROJECT)).map_err(Failure::machine("read a project"))?;
-    issuer.write_project(PROJECT, &text.replace(&format!("\"{OWNER}\""), &format!("\"{OWNER}\", \"{OTHER}\"")))?;
-    let mut offices = Vec::new();
-    for (name, owner) in [("office", OWNER), ("attic", OTHER)] {
-        let machine = Machine::start(&world, name, Who::Bob)?;
-        lets_on(issuer, &machine, &issuer.invite(owner, PROJECT, "owner", &[])?, owner)?;
-        offices.push(machine);
-    }
-    let [olga, otto] = offices.as_slice() else { return Err(Failure::unexpected("two offices", "fewer")) };
+    let [olga, otto] = two_owners(&world, |text| text)?;
     let old = Machine::start(&world, "old", Who::Alice)?;
     let device = old.join(&world, "alice", "developer")?;
     let before = grants(&world, &["--device", &device])?[0].clone();

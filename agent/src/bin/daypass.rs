@@ -6,7 +6,7 @@ use std::{
 };
 
 use daypass_agent::{cli, config::Config, daemon, memory};
-use daypass_proto::redaction::{Redacting, told};
+use daypass_proto::redaction::{Redacting, for_terminal};
 
 fn main() -> ExitCode {
     if let Err(error) = memory::keep_private() {
@@ -47,6 +47,6 @@ fn failed(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
         text.push_str(&error.to_string());
         source = error.source();
     }
-    tracing::error!("{}", told(&text));
+    tracing::error!("{}", for_terminal(&text));
     ExitCode::from(code)
 }

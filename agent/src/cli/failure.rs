@@ -4,7 +4,7 @@ use std::io;
 
 use daypass_proto::{
     local_api::{ErrorCode, Problem},
-    redaction::told,
+    redaction::for_terminal,
 };
 use serde::Serialize;
 use thiserror::Error;
@@ -71,8 +71,8 @@ impl Failure {
 
     fn next_step(&self) -> Option<String> {
         match self {
-            Self::Agent(error) => Some(told(&error.next_step())),
-            Self::Problem(problem) => Some(told(&problem.next_step)),
+            Self::Agent(error) => Some(for_terminal(&error.next_step())),
+            Self::Problem(problem) => Some(for_terminal(&problem.next_step)),
             Self::Unconfirmed(_) => Some("give `--yes` to go ahead".to_owned()),
             Self::Declined | Self::Output(_) | Self::Found { .. } => None,
         }
@@ -92,7 +92,7 @@ impl Failure {
 
     /// Some of it repeats what was typed, which may have been a token in place of a resource, or what others wrote.
     fn words(&self) -> String {
-        told(&self.to_string())
+        for_terminal(&self.to_string())
     }
 
     /// Says it: in words on stderr, or as the one JSON document on stdout.

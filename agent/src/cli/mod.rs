@@ -31,7 +31,7 @@ use clap::{
 };
 use daypass_proto::{
     local_api::ErrorCode,
-    redaction::{glimpse, told},
+    redaction::{for_terminal, glimpse},
 };
 
 pub use self::arguments::{Arguments, Command};
@@ -76,7 +76,7 @@ fn misunderstood(mut error: clap::Error) -> String {
             error.insert(kind, ContextValue::String(typed));
         }
     }
-    told(&error.render().to_string())
+    for_terminal(&error.render().to_string())
 }
 
 fn run(arguments: &Arguments, terminal: &mut dyn Terminal) -> Result<(), Failure> {

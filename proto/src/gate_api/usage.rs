@@ -21,7 +21,7 @@ pub struct UsageReport {
     pub number: u32,
     /// What was let through since the report before.
     pub uses: Vec<GateUse>,
-    /// How many requests since then are in no report, because the gate remembers only so much.
+    /// How much since then is in no report, because the gate remembers only so much: one for each action of a request that had no room.
     pub dropped: u32,
 }
 

@@ -122,6 +122,13 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// Where no end was asked for but its phase's: that there is no such phase is what is wrong, and not that it has no time.
+    pub fn ends_with_its_phase(&mut self) {
+        if self.excess.iter().any(|error| matches!(error, GrantError::Phase(..))) {
+            self.excess.retain(|error| !matches!(error, GrantError::NoTime { .. }));
+        }
+    }
+
     /// The terms, where nothing speaks against them; otherwise the first that does.
     fn given(self) -> Result<Terms, GrantError> {
         self.excess.into_iter().next().map_or(Ok(self.terms), Err)

@@ -6,7 +6,7 @@ use clap::{
     Parser,
     error::{ContextKind, ContextValue},
 };
-use daypass_proto::redaction::{glimpse, told as harmless};
+use daypass_proto::redaction::{for_terminal, glimpse};
 
 use crate::tell::{keep_memory_private, told};
 
@@ -33,7 +33,7 @@ pub fn program<C: Parser, E: Error + 'static>(
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(name, &harmless(&told(&error)));
+            tell(name, &for_terminal(&told(&error)));
             exit_code(&error)
         }
     }
@@ -47,7 +47,7 @@ fn misunderstood(mut error: clap::Error) -> String {
             error.insert(kind, ContextValue::String(typed));
         }
     }
-    harmless(&error.render().to_string())
+    for_terminal(&error.render().to_string())
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]

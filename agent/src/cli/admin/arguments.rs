@@ -341,7 +341,7 @@ pub struct WhichMessages {
 /// `daypass admin policy …`.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// List the versions that were in force, who put them there, and what waits
+    /// List the versions that were in force, who brought and who confirmed each, and what waits
     List,
     /// Put the policy in a folder in force; where it touches owners, sensitivity or what is trusted of devices, it waits for another administrator, and that ends with 0 as well
     Load {

@@ -73,9 +73,8 @@ pub async fn administrators(issuer: &Issuer) -> Result<Administrators, Administr
 
 /// Whether there ever was an administrator, with a device: also where the last one is suspended or ended by now.
 pub(crate) async fn was_administered(issuer: &Issuer) -> Result<bool, AdministratorError> {
-    use GrantLife::{Active, Ended, Grace, Suspended};
     let (project, kind) = (project()?, EventKind::GrantActivated);
-    let states = [Active, Grace, Suspended, Ended].map(GrantLife::as_str).to_vec();
+    let states = GrantLife::WERE_IN_FORCE.map(GrantLife::as_str).to_vec();
     let find = Find { project: Some(project.clone()), states, ..Find::up_to(1) };
     if !issuer.store.find_grants(&find).await?.is_empty() {
         return Ok(true);

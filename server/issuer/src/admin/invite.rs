@@ -14,8 +14,8 @@ use super::{
     shown::{invitation, terms},
 };
 use crate::{
-    approval::{approvable, bar, eligible},
-    invitation::{GrantError, Invite, InviteError, invite, judge_grant},
+    approval::Offered,
+    invitation::{Invite, InviteError, invite, judge_grant},
     issuer::Issuer,
     policy::Policy,
     store::Terms,
@@ -70,18 +70,14 @@ pub(super) async fn make(issuer: &Issuer, decider: &Decider, asked: api::Invite)
     let lifetime = lifetime(issuer, asked.code_expires.as_deref())?;
     let reason = asked.reason.as_deref().map(reason).transpose()?;
     let mut judged = judge_grant(&policy, (&asked.project, &asked.role), &asked.collaborator, until, &wanted, now);
-    if asked.until.is_none() && judged.excess.iter().any(|error| matches!(error, GrantError::Phase(..))) {
-        // There is no such phase, which is what is wrong with it.
-        judged.excess.retain(|error| !matches!(error, GrantError::NoTime { .. }));
+    if asked.until.is_none() {
+        judged.ends_with_its_phase();
     }
-    let bar = bar(&policy, &asked.project, &asked.role).map_err(InviteError::from)?;
-    let role = policy.role(&asked.project, &asked.role);
-    let authorization_details = role.and_then(|role| role.details_for(&asked.collaborator).ok()).unwrap_or_default();
-    let asked_by = decider.actor.person();
-    judged.excess.extend(approvable(&bar, &asked.role, &asked.collaborator, asked_by).err());
+    let (role, asked_by) = ((&asked.project, &asked.role), decider.actor.person());
+    let offered = Offered::of(&policy, role, &asked.collaborator, asked_by).map_err(InviteError::from)?;
+    judged.excess.extend(offered.nobody);
     let excess = judged.excess.iter().map(ToString::to_string).collect();
     let given = terms(&judged.terms, policy.project(&asked.project), until);
-    let approved_by = eligible(&bar, &asked.collaborator, asked_by).into_iter().map(str::to_owned).collect();
     let (made, code) = if asked.dry_run {
         (None, None)
     } else {
@@ -105,9 +101,9 @@ pub(super) async fn make(issuer: &Issuer, decider: &Decider, asked: api::Invite)
         code,
         until,
         terms: given,
-        authorization_details,
-        approved_by,
-        approvers: bar.approvers,
+        authorization_details: offered.details,
+        approved_by: offered.owners,
+        approvers: offered.approvers,
         excess,
     })
 }

@@ -29,7 +29,7 @@ use crate::{
     issuer::Issuer,
     policy::{Files, PolicyError},
     requests::Verdict,
-    store::{Device, Grant, GrantLife, Scope},
+    store::{Device, Grant, Scope},
 };
 
 /// What came with a request.
@@ -161,7 +161,7 @@ async fn theirs(issuer: &Issuer, decider: &Decider, operation: Operation, asked:
     let id: DeviceId = asked.named("device", "device")?;
     let found = issuer.store.device(&id).await?.ok_or(AdminError::NotFound("device"))?;
     let grants = issuer.store.grants_of(&id).await?;
-    let live = |grant: &&Grant| !matches!(grant.state, GrantLife::Revoked | GrantLife::Ended);
+    let live = |grant: &&Grant| !grant.state.is_over();
     let seeing = operation == Operation::DeviceShow;
     let projects = grants.iter().filter(|grant| seeing || live(grant)).map(|grant| &grant.project);
     decider.standing.may_about(operation, projects)?;

@@ -18,17 +18,17 @@ use super::{
     shown::{grant, invitation, terms},
 };
 use crate::{
-    approval::{approvable, bar, eligible},
+    approval::Offered,
     issuer::Issuer,
     replacement::{Carried, Replace, ReplaceError, look, replace},
-    store::{Grant, GrantLife},
+    store::Grant,
     until,
 };
 
 const THIS: Operation = Operation::DeviceReplace;
 
-fn lives(grant: &Grant) -> bool {
-    !matches!(grant.state, GrantLife::Revoked | GrantLife::Ended)
+const fn lives(grant: &Grant) -> bool {
+    !grant.state.is_over()
 }
 
 /// Whether it is theirs to replace a device with these grants. Where nothing lives on it, whoever may see it is told so.
@@ -48,11 +48,12 @@ fn seen(standing: &Standing, left: Vec<(Grant, String)>) -> Vec<(Grant, String)>
 
 fn successor(issuer: &Issuer, asked_by: Option<&Collaborator>, carried: &Carried) -> api::Successor {
     let (policy, from) = (issuer.policy(), &carried.from);
-    let role = policy.role(&from.project, &from.role);
-    let bar = bar(&policy, &from.project, &from.role).ok();
-    let approvers = bar.as_ref().map(|bar| bar.approvers);
-    let owners = bar.iter().flat_map(|bar| eligible(bar, &from.collaborator, asked_by));
-    let nobody = bar.as_ref().and_then(|bar| approvable(bar, &from.role, &from.collaborator, asked_by).err());
+    let offered = Offered::of(&policy, (&from.project, &from.role), &from.collaborator, asked_by).ok();
+    let approvers = offered.as_ref().map(|offered| offered.approvers);
+    let nobody = offered.as_ref().and_then(|offered| offered.nobody.as_ref());
+    let excess = carried.excess.iter().chain(nobody).map(ToString::to_string).collect();
+    let (authorization_details, approved_by) =
+        offered.map(|offered| (offered.details, offered.owners)).unwrap_or_default();
     api::Successor {
         replaces: from.id.clone(),
         project: from.project.clone(),
@@ -60,10 +61,10 @@ fn successor(issuer: &Issuer, asked_by: Option<&Collaborator>, carried: &Carried
         until: carried.until,
         terms: terms(&carried.terms, policy.project(&from.project), carried.until),
         used: from.used,
-        authorization_details: role.and_then(|role| role.details_for(&from.collaborator).ok()).unwrap_or_default(),
-        approved_by: owners.map(str::to_owned).collect(),
+        authorization_details,
+        approved_by,
         approvers,
-        excess: carried.excess.iter().chain(&nobody).map(ToString::to_string).collect(),
+        excess,
     }
 }
 

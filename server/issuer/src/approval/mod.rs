@@ -23,7 +23,7 @@ use thiserror::Error;
 pub use self::{
     grant::{Approved, approve as approve_grant, comes, follow},
     guard::{Forbidden, guard},
-    waiting::{Waiting, approvable, bar, eligible},
+    waiting::{Offered, Waiting, approvable, bar},
 };
 use crate::{
     clock::Environment,

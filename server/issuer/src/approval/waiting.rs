@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use daypass_proto::{
+    authorization::AuthorizationDetails,
     ledger::Event,
     names::{Collaborator, ProjectName, RoleName},
 };
@@ -25,7 +26,7 @@ pub fn bar(policy: &Policy, project: &ProjectName, role: &RoleName) -> Result<Ba
 }
 
 /// Those who could approve what is for this person, where that one asked for it.
-pub fn eligible<'b>(bar: &'b Bar, whose: &Collaborator, asked_by: Option<&Collaborator>) -> Vec<&'b str> {
+fn eligible<'b>(bar: &'b Bar, whose: &Collaborator, asked_by: Option<&Collaborator>) -> Vec<&'b str> {
     let is = |owner: &str, who: &Collaborator| owner.eq_ignore_ascii_case(who.as_str());
     let theirs = |owner: &str| is(owner, whose) || asked_by.is_some_and(|asked| is(owner, asked));
     let mut seen = BTreeSet::new();
@@ -47,6 +48,38 @@ pub fn approvable(
     }
     let left = if left.is_empty() { "nobody".to_owned() } else { left.join(", ") };
     Err(GrantError::NobodyApproves { role: role.clone(), approvers: bar.approvers, left })
+}
+
+/// What a role would give somebody, and whose approvals that would take: what is shown before anybody is invited.
+#[derive(Debug)]
+pub struct Offered {
+    /// What it gives, by today's policy.
+    pub details: AuthorizationDetails,
+    /// Those who may approve it.
+    pub owners: Vec<String>,
+    /// How many of them must.
+    pub approvers: u32,
+    /// What speaks against asking, where too few of them are there.
+    pub nobody: Option<GrantError>,
+}
+
+impl Offered {
+    /// To this person, where that one asks for it; an account is none of those who approve.
+    pub fn of(
+        policy: &Policy,
+        (project, role): (&ProjectName, &RoleName),
+        whose: &Collaborator,
+        asked_by: Option<&Collaborator>,
+    ) -> Result<Self, GrantError> {
+        let bar = bar(policy, project, role)?;
+        let limits = policy.role(project, role);
+        Ok(Self {
+            details: limits.and_then(|role| role.details_for(whose).ok()).unwrap_or_default(),
+            owners: eligible(&bar, whose, asked_by).into_iter().map(str::to_owned).collect(),
+            approvers: bar.approvers,
+            nobody: approvable(&bar, role, whose, asked_by).err(),
+        })
+    }
 }
 
 /// Something that waits.

@@ -27,7 +27,7 @@ use crate::{
     grant::{self, Span},
     network::Network,
     policy::{Demand, Policy, Project, Renewal, Role, Sensitivity},
-    store::{Grant, GrantLife},
+    store::Grant,
 };
 
 /// What somebody accepts: the owner's words, and what the role gives with its numbers. Neither ends that move nor people's names are among it, nor the
@@ -87,7 +87,7 @@ pub(crate) fn is_missing(project: &Project, role: &Role, grant: &Grant) -> bool 
 }
 
 fn is_over(grant: &Grant, span: &Span, now: Timestamp) -> bool {
-    matches!(grant.state, GrantLife::Revoked | GrantLife::Ended) || span.over <= now
+    grant.state.is_over() || span.over <= now
 }
 
 /// How a grant stands with its briefing; nothing where it has none.

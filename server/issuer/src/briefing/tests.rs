@@ -24,7 +24,7 @@ use crate::{
     ledger::Source,
     policy::Action,
     serve::mtls_routes,
-    store::{Change, DecideError, Decision},
+    store::{Change, DecideError, Decision, GrantLife},
     token::trial::Trial,
 };
 

@@ -79,6 +79,14 @@ pub struct Behalf {
     pub(super) reason: Option<String>,
 }
 
+/// What ends something shows it, and asks.
+#[derive(Debug, clap::Args)]
+pub struct Yes {
+    /// Do not ask.
+    #[arg(long)]
+    pub(super) yes: bool,
+}
+
 impl Behalf {
     /// Who decides.
     pub(super) fn actor(&self) -> Actor {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    arguments::{Behalf, end, reason},
+    arguments::{Behalf, Yes, end, reason},
     grant, on_this_machine, operator,
     output::{confirm, ending, json as print_json, line, table, untrusted},
 };
@@ -65,7 +65,12 @@ pub enum Command {
     /// Let a suspended device on again.
     Resume(Decision),
     /// End a device and its grants for good: shows them, and asks.
-    Revoke(End),
+    Revoke {
+        #[command(flatten)]
+        decision: Decision,
+        #[command(flatten)]
+        yes: Yes,
+    },
     /// Register a software client (keys in files), and print its certificate. Needs `allow_software_keys`.
     Register(Register),
 }
@@ -81,16 +86,6 @@ pub struct Decision {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// A decision that is not undone.
-#[derive(Debug, clap::Args)]
-pub struct End {
-    #[command(flatten)]
-    decision: Decision,
-    /// Do not ask.
-    #[arg(long)]
-    yes: bool,
 }
 
 /// A software client.
@@ -155,8 +150,8 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
         }
         Command::Suspend(decision) => decide(issuer, Verb::Suspend, &decision).await,
         Command::Resume(decision) => decide(issuer, Verb::Resume, &decision).await,
-        Command::Revoke(End { decision, yes }) => {
-            if !yes {
+        Command::Revoke { decision, yes } => {
+            if !yes.yes {
                 show(issuer, &decision.device, decision.json).await?;
                 ending("end this device, its grants and its tokens, for good? [y/N] ", decision.json)?;
             }

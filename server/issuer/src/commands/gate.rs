@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     CommandError,
-    arguments::reason,
+    arguments::{Yes, reason},
     operator,
     output::{ending, json as print_json, line, table},
 };
@@ -50,9 +50,8 @@ pub enum Command {
         /// Why, for the ledger.
         #[arg(long, value_parser = reason)]
         reason: Option<String>,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        yes: Yes,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -95,7 +94,7 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
             table(&["GATE", "STATE", "RESOURCES"], &rows)
         }
         Command::Remove { name, reason, yes, json } => {
-            if !yes {
+            if !yes.yes {
                 let found = issuer.store.gate(&name).await?.ok_or_else(|| RegistryError::Unknown(name.clone()))?;
                 let guards: Vec<&str> = found.resources.iter().map(Resource::as_str).collect();
                 if !json {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    arguments::{Behalf, Which, reason},
+    arguments::{Behalf, Which, Yes, reason},
     on_this_machine,
     output::{ending, json as print_json, line, table},
     terms::told,
@@ -48,7 +48,12 @@ pub enum Command {
     /// Let a suspended grant on again.
     Resume(Decision),
     /// End a grant for good: shows it, and asks. A code that still waits for its machine ends with it.
-    Revoke(End),
+    Revoke {
+        #[command(flatten)]
+        decision: Decision,
+        #[command(flatten)]
+        yes: Yes,
+    },
 }
 
 /// Which grants.
@@ -77,16 +82,6 @@ pub struct Decision {
     json: bool,
 }
 
-/// A decision that is not undone.
-#[derive(Debug, clap::Args)]
-pub struct End {
-    #[command(flatten)]
-    decision: Decision,
-    /// Do not ask.
-    #[arg(long)]
-    yes: bool,
-}
-
 pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), CommandError> {
     match command {
         Command::List(which) => list(issuer, which).await,
@@ -102,8 +97,8 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
         }
         Command::Suspend(decision) => decide(issuer, GrantVerb::Suspend, &decision).await,
         Command::Resume(decision) => decide(issuer, GrantVerb::Resume, &decision).await,
-        Command::Revoke(End { decision, yes }) => {
-            if !yes {
+        Command::Revoke { decision, yes } => {
+            if !yes.yes {
                 show(issuer, &decision.grant, decision.json).await?;
                 ending("end this grant and the tokens under it, for good? [y/N] ", decision.json)?;
             }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    arguments::{Which, reason},
+    arguments::{Which, Yes, reason},
     on_this_machine,
     output::{ending, json as print_json, line, table},
 };
@@ -31,9 +31,8 @@ pub enum Command {
         /// Why, for the ledger.
         #[arg(long, value_parser = reason)]
         reason: Option<String>,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        yes: Yes,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -54,7 +53,7 @@ pub(super) async fn run(issuer: &Issuer, command: Command) -> Result<(), Command
     match command {
         Command::List(which) => list(issuer, which).await,
         Command::Withdraw { invitation, reason, yes, json } => {
-            if !yes {
+            if !yes.yes {
                 show(issuer, &invitation, json).await?;
                 ending("take this invitation back with what it carries, for good? [y/N] ", json)?;
             }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     actor::Actor,
     ending::{Told, withdraw},
-    invitation::{GrantError, Invite, invite, judge_grant, nearest},
+    invitation::{Invite, invite, judge_grant, nearest},
     issuer::Issuer,
     replacement::{Replace, look, replace},
     store::Invitation,
@@ -125,8 +125,9 @@ pub(super) async fn run(issuer: &Issuer, args: Args) -> Result<(), CommandError>
     };
     let end = until.unwrap_or(now);
     let mut judged = judge_grant(&policy, (&project, &role), &collaborator, end, &asked, now);
-    // There is no such phase, which is what is wrong with it.
-    judged.excess.retain(|error| until.is_some() || !matches!(error, GrantError::NoTime { .. }));
+    if args.until.is_none() {
+        judged.ends_with_its_phase();
+    }
     let nearest = nearest(&policy, (&project, &role), &collaborator, end, &asked, now);
     let mut offer = offer(issuer, &collaborator, (&project, &role), end, judged);
     offer.nearest = nearest;

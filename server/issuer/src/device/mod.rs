@@ -20,11 +20,10 @@ pub use self::{
     software::{Registration, SoftwareError, register as register_software},
     state::device_state,
 };
-use crate::store::{Grant, GrantLife};
+use crate::store::GrantLife;
 
 /// Whether any of a device's grants was ever in force: then an owner has said that it is whose it says. Whoever invites somebody can let a machine on in
 /// their name alone. One that was revoked does not say which.
-pub(crate) fn was_let_in(grants: &[Grant]) -> bool {
-    use GrantLife::{Active, Ended, Grace, Suspended};
-    grants.iter().any(|grant| matches!(grant.state, Active | Grace | Suspended | Ended))
+pub(crate) fn was_let_in(mut grants: impl Iterator<Item = GrantLife>) -> bool {
+    grants.any(|state| GrantLife::WERE_IN_FORCE.contains(&state))
 }

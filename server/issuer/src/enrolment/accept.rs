@@ -104,7 +104,7 @@ async fn judge(
     let grants = to_bind(issuer, invitation).await?;
     let there = issuer.store.grants_of(&device.id).await?;
     // Whoever invites somebody can let a machine on in their name; that it is theirs, an owner has said with the first grant that came into force.
-    if !was_let_in(&there) {
+    if !was_let_in(there.iter().map(|grant| grant.state)) {
         return Err(EnrolmentError::NothingYet);
     }
     let is_held_back = |new: &Grant, old: &Grant| {

@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc};
 use daypass_proto::{
     access_request::{Ask, Wanted},
     enrolment::DeviceLife,
-    ledger::EventKind,
+    ledger::{Event, EventKind},
 };
 use serde_json::{Value, json};
 
@@ -87,6 +87,14 @@ impl Told {
     }
 
     /// What the script got, each held to the schema.
+    /// The event of a grant that ends soon.
+    fn of_a_grant(&self, event: Event, project: &str, personal: [(&'static str, &str); 3]) -> Event {
+        let event = event.text("grant", "gr-x").text("project", project).text("role", "developer").text("policy", "p");
+        let event = event.number("until", self.made.now().plus(5).seconds());
+        let environment = &self.made.issuer.environment;
+        personal.into_iter().fold(event, |event, (name, value)| environment.personal(event, name, value))
+    }
+
     fn got(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.folder.path().join("got")).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).inspect(fits_schema).collect()
@@ -266,12 +274,8 @@ async fn what_an_enrolled_machine_accepted_is_told_where_it_waits() {
     for approvals in [0, 1] {
         let event = environment.event(EventKind::InvitationAccepted).number("approvals", approvals);
         let event = event.number("approvers", 1).text("invitation", "inv-x").text("device", "dev-x");
-        let event = event.text("grant", "gr-x").text("project", "gemini").text("role", "developer").text("policy", "p");
-        let mut event = event.number("until", told.made.now().plus(5).seconds());
-        for (name, value) in [("collaborator", "alice"), ("owner", "[\"otto@example.com\"]"), ("address", "192.0.2.1")]
-        {
-            event = environment.personal(event, name, value);
-        }
+        let personal = [("collaborator", "alice"), ("owner", "[\"otto@example.com\"]"), ("address", "192.0.2.1")];
+        let event = told.of_a_grant(event, "gemini", personal);
         told.made.issuer.store.decide(Decision::new(event)).await.unwrap();
     }
     told.look(&teller).await;
@@ -289,13 +293,8 @@ async fn an_approval_that_is_missing_is_told_and_the_last_one_is_not() {
     let environment = &told.made.issuer.environment;
     for approvals in [1, 2] {
         let event = environment.event(EventKind::GrantApproved).number("approvals", approvals).number("approvers", 2);
-        let event = event.text("grant", "gr-x").text("project", "apollo").text("role", "developer").text("policy", "p");
-        let mut event = event.number("until", told.made.now().plus(5).seconds());
-        for (name, value) in
-            [("collaborator", "alice"), ("owner", "[\"olga@example.com\"]"), ("by", "olga@example.com")]
-        {
-            event = environment.personal(event, name, value);
-        }
+        let personal = [("collaborator", "alice"), ("owner", "[\"olga@example.com\"]"), ("by", "olga@example.com")];
+        let event = told.of_a_grant(event, "apollo", personal);
         told.made.issuer.store.decide(Decision::new(event)).await.unwrap();
     }
     told.look(&teller).await;

@@ -108,7 +108,7 @@ pub async fn look(
         return Err(ReplaceError::Later { until, latest });
     }
     let expired = under_way(issuer, &device, &carried).await?;
-    let ends = !left.iter().any(|(grant, _)| !matches!(grant.state, GrantLife::Revoked | GrantLife::Ended));
+    let ends = left.iter().all(|(grant, _)| grant.state.is_over());
     Ok(Replacement { device, carried, left, ends, expired })
 }
 

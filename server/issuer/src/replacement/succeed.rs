@@ -68,9 +68,8 @@ pub(crate) async fn succeed(
         decision = decision.event(told.on(issuer, event)).change(change);
     }
     for id in devices {
-        let lives = |grant: &Grant| !matches!(grant.state, GrantLife::Revoked | GrantLife::Ended);
-        let left =
-            issuer.store.grants_of(&id).await?.into_iter().any(|grant| lives(&grant) && !ending.contains(&grant.id));
+        let grants = issuer.store.grants_of(&id).await?;
+        let left = grants.iter().any(|grant| !grant.state.is_over() && !ending.contains(&grant.id));
         let device = issuer.store.device(&id).await?;
         decision = match device {
             // Whoever holds it back at the same moment is not got round.

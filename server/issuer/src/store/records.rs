@@ -131,6 +131,21 @@ pub const fn device_may_become(from: DeviceLife, to: DeviceLife) -> bool {
     )
 }
 
+impl GrantLife {
+    /// Nothing more comes of it.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Revoked | Self::Ended)
+    }
+
+    /// It gives tokens, as far as its times and its device let it.
+    pub const fn gives(self) -> bool {
+        matches!(self, Self::Active | Self::Grace)
+    }
+
+    /// The states of what came into force at some time. One that was revoked does not say whether it ever did.
+    pub const WERE_IN_FORCE: [Self; 4] = [Self::Active, Self::Grace, Self::Suspended, Self::Ended];
+}
+
 /// Whether a grant may go from one state to another: the arrows of [`GrantLife`]'s diagram, and no others. The store refuses what is not among them.
 pub const fn grant_may_become(from: GrantLife, to: GrantLife) -> bool {
     use GrantLife::{Active, Ended, Grace, Requested, Revoked, Suspended};

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::{CommandError, output::line, terms::told};
 use crate::{
-    approval::{approvable, bar, eligible},
+    approval::Offered,
     invitation::{GrantError, Judged, nearest},
     issuer::Issuer,
     replacement::{Carried, Replacement},
@@ -65,15 +65,13 @@ pub(super) fn offer(
     until: Timestamp,
     judged: Judged,
 ) -> Offer {
-    let policy = issuer.policy();
-    let limits = policy.role(project, role);
-    let details = limits.and_then(|role| role.details_for(collaborator).ok()).unwrap_or_default();
-    let bar = bar(&policy, project, role).ok();
-    let approvers = bar.as_ref().map(|bar| bar.approvers);
-    // An account on this machine is none of those who approve.
-    let owners = bar.iter().flat_map(|bar| eligible(bar, collaborator, None)).map(str::to_owned).collect();
     let mut excess = judged.excess;
-    excess.extend(bar.as_ref().and_then(|bar| approvable(bar, role, collaborator, None).err()));
+    let offered = Offered::of(&issuer.policy(), (project, role), collaborator, None).ok();
+    let approvers = offered.as_ref().map(|offered| offered.approvers);
+    let (details, owners) = offered.map_or_else(Default::default, |offered| {
+        excess.extend(offered.nobody);
+        (offered.details, offered.owners)
+    });
     Offer {
         project: project.clone(),
         role: role.clone(),

@@ -11,12 +11,15 @@ use crate::store::{Condition, DecideError, StoreError, ledger::Traces};
 ///
 /// Everything goes by an index: events about them by what lists go by, and those without a number by that; the lists of owners, of which there
 /// are few, by going from each to the next; the lists of those who lost something, by their kind.
-const FIELDS: &str = "(event, name) IN ( \
+const FIELDS: &str = concat!(
+    "(event, name) IN ( \
      WITH RECURSIVE lists (value) AS ( \
          SELECT MIN(value) FROM personal_fields WHERE name = 'owner' \
          UNION ALL SELECT (SELECT MIN(value) FROM personal_fields WHERE name = 'owner' AND value > lists.value) \
              FROM lists WHERE lists.value IS NOT NULL), \
-     blocks (n) AS (SELECT size >> 14 FROM ledger WHERE id = 1 UNION ALL SELECT n - 1 FROM blocks WHERE n > 0), \
+     ",
+    blocks!(and),
+    ", \
      about (event) AS ( \
          SELECT e.id FROM blocks CROSS JOIN event_collaborators AS c ON c.block = blocks.n AND c.collaborator = $1 \
              CROSS JOIN events AS e ON e.sequence = c.sequence \
@@ -34,7 +37,8 @@ const FIELDS: &str = "(event, name) IN ( \
              AND EXISTS (SELECT 1 FROM json_each(named.value) WHERE json_each.value = $1) \
      UNION SELECT owned.event, owned.name FROM lists CROSS JOIN personal_fields AS owned \
          WHERE owned.name = 'owner' AND owned.value = lists.value AND json_valid(lists.value) \
-             AND EXISTS (SELECT 1 FROM json_each(lists.value) WHERE json_each.value = $1))";
+             AND EXISTS (SELECT 1 FROM json_each(lists.value) WHERE json_each.value = $1))"
+);
 
 /// What lets them have something, or could yet: their names.
 const LIVE: &str = "SELECT 'device ' || id AS name FROM devices \

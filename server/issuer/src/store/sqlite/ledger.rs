@@ -269,7 +269,11 @@ pub(super) async fn checkpoints(pool: &SqlitePool, from: u64, limit: u32) -> Res
 /// The blocks of 16,384 numbers that indexes of keys in no order go by, the newest first.
 macro_rules! blocks {
     () => {
-        "WITH RECURSIVE blocks (n) AS (SELECT size >> 14 FROM ledger WHERE id = 1 UNION ALL SELECT n - 1 FROM blocks WHERE n > 0)"
+        concat!("WITH RECURSIVE ", blocks!(and))
+    };
+    // Beside other tables of such a statement.
+    (and) => {
+        "blocks (n) AS (SELECT size >> 14 FROM ledger WHERE id = 1 UNION ALL SELECT n - 1 FROM blocks WHERE n > 0)"
     };
 }
 pub(super) use blocks;

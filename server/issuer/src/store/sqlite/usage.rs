@@ -33,6 +33,12 @@ pub(super) const SWEEP: (&str, i64) = (
     KEPT,
 );
 
+/// A gate that is gone has reported nothing: one that gets its name may guard something else.
+pub(super) async fn forget(connection: &mut SqliteConnection, gate: &GateName) -> Result<(), sqlx::Error> {
+    let reports = sqlx::query("DELETE FROM gate_reports WHERE gate = $1").bind(gate.to_string());
+    reports.execute(connection).await.map(drop)
+}
+
 /// Counts a report, once.
 pub(super) async fn count(connection: &mut SqliteConnection, report: &GateReport) -> Outcome {
     let failed = engine("count what a gate let through");

@@ -6,6 +6,7 @@ use daypass_proto::{
     encoding::base64url,
     enrolment::DeviceLife,
     ledger::{Sealed, api::MAX_LEAF, tree::Head, vocabulary},
+    names::DeviceId,
     time::{Skew, Timestamp},
 };
 use serde::Serialize;
@@ -719,37 +720,37 @@ async fn apply_change(
     let done = query.execute(&mut *connection).await.map_err(engine("change a record"))?;
     match condition {
         Some(condition) if done.rows_affected() != 1 => Err(DecideError::Conflict(condition)),
-        _ => Ok(follow(connection, change).await.map_err(engine("mark what is dead"))?),
+        _ => {
+            if let Change::Gate { to, .. } = change
+                && to.state == GateLife::Removed
+            {
+                super::usage::forget(connection, &to.name).await.map_err(engine("forget a gate's reports"))?;
+            }
+            Ok(mark_dead(connection, change).await.map_err(engine("mark what is dead"))?)
+        }
     }
 }
 
-/// What goes with a change: what it takes from somebody who may have a token is marked, and a gate that is gone has reported nothing.
-async fn follow(connection: &mut SqliteConnection, change: &Change) -> Result<(), sqlx::Error> {
-    let grant = match change {
-        Change::Grant { to, .. } | Change::AddGrant(to) => Some(to),
-        Change::Extend { to, .. } => Some(to.as_ref()),
-        _ => None,
+/// What a change takes from somebody who may have a token.
+async fn mark_dead(connection: &mut SqliteConnection, change: &Change) -> Result<(), sqlx::Error> {
+    let grant = |to: &Grant| {
+        let device = to.device.as_ref().map(ToString::to_string);
+        (!to.state.gives()).then(|| sqlx::query(MARK_GRANT).bind(device).bind(to.id.to_string()))
+    };
+    let device = |id: &DeviceId, to: DeviceLife| {
+        (to != DeviceLife::Approved).then(|| sqlx::query(MARK_DEVICE).bind(id.to_string()))
     };
     let marked = match change {
-        _ if let Some(to) = grant => {
-            if matches!(to.state, GrantLife::Active | GrantLife::Grace) {
-                return Ok(());
-            }
-            let device = to.device.as_ref().map(ToString::to_string);
-            sqlx::query(MARK_GRANT).bind(device).bind(to.id.to_string())
-        }
-        Change::Gate { to, .. } if to.state == GateLife::Removed => {
-            sqlx::query("DELETE FROM gate_reports WHERE gate = $1").bind(to.name.to_string())
-        }
-        Change::Device { to, .. } if to.state != DeviceLife::Approved => {
-            sqlx::query(MARK_DEVICE).bind(to.id.to_string())
-        }
-        Change::DeviceLife { id, to, .. } if *to != DeviceLife::Approved => {
-            sqlx::query(MARK_DEVICE).bind(id.to_string())
-        }
-        _ => return Ok(()),
+        Change::Grant { to, .. } => grant(to),
+        Change::Extend { to, .. } => grant(to),
+        Change::Device { to, .. } => device(&to.id, to.state),
+        Change::DeviceLife { id, to, .. } => device(id, *to),
+        _ => None,
     };
-    marked.execute(connection).await.map(drop)
+    match marked {
+        Some(marked) => marked.execute(connection).await.map(drop),
+        None => Ok(()),
+    }
 }
 
 /// A certificate is remembered for a while after its end, so that its holder is told that it expired, and not that it is unknown.
