@@ -553,6 +553,11 @@ mod tests {
         let bar = bar(&made.issuer.policy(), &"apollo".parse().unwrap(), &"developer".parse().unwrap()).unwrap();
         let asked = approvable(&bar, &"developer".parse().unwrap(), &"alice".parse().unwrap(), Some(&otto));
         assert!(matches!(asked, Err(GrantError::NobodyApproves { .. })), "{asked:?}");
+        // Two who differ in letters alone are one.
+        let (from, twice) = (two.as_str(), "\"olga@example.com\", \"Olga@example.com\"");
+        made.edit_policy(&[(from, &format!("owners = [{twice}]"))]).await;
+        let one = refused("developer", "alice").await.unwrap();
+        assert!(one.contains("needs 2 approval(s)"), "{one}");
         // An owner's device needs nobody.
         assert_eq!(refused("owner", "olga@example.com").await, None);
     }

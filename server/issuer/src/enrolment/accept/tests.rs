@@ -212,6 +212,12 @@ async fn a_machine_that_has_nothing_in_force_yet_takes_nothing_and_sees_nothing_
     assert_eq!(stored(&made, &invitation).await.0, InvitationLife::Open);
     let lost = json!({"device": desk.device.id, "reason": "not mine"});
     assert_eq!(mine.refused("/device/v1/devices/lost", &lost).await.1, "not_found");
+    let listed = async |caller: &Caller<'_>| {
+        let told = caller.get("/device/v1/devices").await.1;
+        told["devices"].as_array().unwrap().iter().map(|device| device["device"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&mine).await, [json!(mine.device.id)]);
+    assert_eq!(listed(&desk).await.len(), 2);
     assert_eq!(desk.post(INVITATIONS, &code).await.0, 200);
 }
 

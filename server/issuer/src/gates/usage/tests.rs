@@ -12,9 +12,10 @@ use daypass_proto::{
 use super::*;
 use crate::{
     actor::Actor,
+    ending::{end_everything, look},
     fixture::{Made, calling::Caller, event, leaves, request},
     gates::{Registration, add, enrol, remove},
-    store::{Change, CountedUse, Decision, IssuedToken},
+    store::{Change, CountedUse, Decision, IssuedToken, Scope},
 };
 
 const RESOURCE: &str = "https://git.example.com/";
@@ -155,6 +156,25 @@ async fn whoever_is_no_gate_any_more_or_not_yet_is_refused() {
     let name: GateName = "git-1".parse().unwrap();
     remove(&made.issuer, &name, &Actor::account("olga"), None).await.unwrap();
     assert_eq!(scene.say(&said).await, Err(Reason::CertificateUnknown));
+    assert_eq!(scene.counted().await, []);
+}
+
+/// A name that is given again guards something else, and a person's work goes with the person.
+#[tokio::test]
+async fn what_was_counted_goes_with_the_person_and_since_when_with_the_gate() {
+    let made = Made::with_software().await;
+    let scene = Scene::new(&made).await;
+    let store = &made.issuer.store;
+    scene.say(&report(1, 1, vec![scene.used("app", GitAction::Read, 1, 0)])).await.unwrap();
+    assert_eq!((scene.counted().await.len(), store.reporting().await.unwrap().len()), (1, 1));
+    remove(&made.issuer, &"git-1".parse().unwrap(), &Actor::account("olga"), None).await.unwrap();
+    assert_eq!((scene.counted().await.len(), store.reporting().await.unwrap().len()), (1, 0));
+    let whose = store.grant(&scene.grant).await.unwrap().unwrap().collaborator;
+    let ending = look(&made.issuer, Scope::Collaborator(whose.clone())).await.unwrap();
+    end_everything(&made.issuer, ending, &Source::from(Actor::account("olga")), "over").await.unwrap();
+    let fields = store.traces(&whose, made.now()).await.unwrap().fields;
+    let erase = Change::ErasePerson { name: whose, fields, now: made.now() };
+    store.decide(Decision::new(event(&made.issuer.environment)).change(erase)).await.unwrap();
     assert_eq!(scene.counted().await, []);
 }
 
